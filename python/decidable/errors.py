@@ -1,0 +1,81 @@
+"""The exception tree: a fault is an exception with a stable code, a refusal is a value.
+
+Every exception carries ``code``, a stable string such as ``"kernel.out_of_range"`` (listed in docs/errors.md), a
+message of one readable line, and what the code needs as attributes (``details``): the field and value, the row, the
+sequence number, the byte offset.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "Conflict",
+    "DecidableError",
+    "InvalidInput",
+    "LogUnavailable",
+    "Refused",
+    "UnknownName",
+    "VerificationError",
+]
+
+
+class DecidableError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        code: Stable identifier of the fault, ``area.what``.
+        details: What the message names, as values: ``field``, ``value``, ``row``, ``sequence``, ``offset``, ``path``.
+
+    Each detail is an attribute as well:
+
+    >>> error = InvalidInput("kernel.out_of_range", "risk_bps is 10001", field="risk_bps", value=10001)
+    >>> error.code, error.field
+    ('kernel.out_of_range', 'risk_bps')
+    """
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["details"][name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}") from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.code, self.message, self.details)
+
+
+def _rebuild(kind: type[DecidableError], code: str, message: str, details: dict[str, Any]) -> DecidableError:
+    return kind(code, message, **details)
+
+
+class InvalidInput(DecidableError, ValueError):
+    """A value that cannot be used: wrong type, out of range, unreadable file. Nothing was changed."""
+
+
+class UnknownName(DecidableError, LookupError):
+    """A name or number that nothing answers to: a model, an account, a ticket, a hold."""
+
+
+class Refused(DecidableError):
+    """Asked for the model of a decision that selected none. ``reason`` says which gate or budget refused."""
+
+
+class Conflict(DecidableError):
+    """A key or ticket was used before with other contents, or a ticket is already settled."""
+
+
+class LogUnavailable(DecidableError):
+    """The log cannot take the record: locked, closed, full queue, disk fault, wrong key, used after a fork."""
+
+
+class VerificationError(DecidableError):
+    """Evidence does not hold. ``sequence`` and ``offset`` name the place, ``what`` the thing that disagreed."""
