@@ -1,0 +1,125 @@
+# `make demo` and `make test` need Python >= 3.11 (with venv), Rust >= RUST_MINIMUM and make; everything else they set up.
+# Every target is quick when nothing has changed: what was done leaves a stamp in .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+RUST_MINIMUM := 1.89
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamps
+# Under CI the lock file must already be right; elsewhere cargo may bring it up to date.
+LOCKED := $(if $(CI),--locked)
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
+
+.PHONY: help
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+# --- what every target stands on ---------------------------------------------------------------------------------
+
+$(STAMP)/venv:
+	@python=""; \
+	for candidate in $${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python of 3.11 or newer with the modules venv and ensurepip was found (Debian: apt install python3-venv)." >&2; \
+	  echo "Name one with: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(VENV); \
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@mkdir -p $(STAMP) && touch $@
+
+.PHONY: cargo
+cargo:
+	@if ! command -v cargo >/dev/null 2>&1; then \
+	  echo "cargo was not found. Install Rust $(RUST_MINIMUM) or newer (https://rustup.rs)." >&2; exit 1; \
+	fi; \
+	found=$$(cargo --version | cut -d' ' -f2); \
+	if [ "$$(printf '%s\n' $(RUST_MINIMUM) "$$found" | sort -V | head -n1)" != "$(RUST_MINIMUM)" ]; then \
+	  echo "Rust $(RUST_MINIMUM) or newer is needed, and cargo is $$found (rustup update stable)." >&2; exit 1; \
+	fi
+
+$(STAMP)/build-tools: $(STAMP)/venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --group build
+	@touch $@
+
+$(STAMP)/extension: $(STAMP)/build-tools $(RUST_SOURCES) pyproject.toml | cargo
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --extras cli --quiet $(LOCKED)
+	@touch $@
+
+$(STAMP)/dev-tools: $(STAMP)/venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP)/extension $(STAMP)/dev-tools ## .venv with the built extension and every tool
+
+.PHONY: setup-browser
+setup-browser: ## Chromium for the test that opens the report, where it can be installed
+	@if command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "Installing Chromium for the test that opens the report"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 </dev/null \
+	    || echo "NOTICE: Chromium could not be installed; the test that opens the report in a browser will be skipped."; \
+	else echo "NOTICE: no Chromium here and no way to install it; the test that opens the report in a browser will be skipped."; fi
+
+# --- what a newcomer types ---------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(STAMP)/extension ## an hour of real traffic, routed, budgeted, logged, verified and reported
+	$(BIN)/decidable demo
+
+.PHONY: test
+test: test-rust test-python ## every test, Rust and Python
+
+.PHONY: test-rust
+test-rust: | cargo
+	cargo test --workspace --exclude decidable-benches $(LOCKED)
+
+.PHONY: test-python
+test-python: setup setup-browser
+	$(BIN)/python -m pytest
+
+# --- what a change must pass -------------------------------------------------------------------------------------
+
+.PHONY: check
+check: lint doc test ## formatting, lints, types, documentation and every test: what CI runs
+
+.PHONY: lint
+lint: setup ## formatting, lints and types
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(LOCKED) --quiet -- -D warnings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest decidable._native
+
+.PHONY: doc
+doc: | cargo ## the Rust documentation, warnings refused
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(LOCKED) --quiet
+
+.PHONY: fmt
+fmt: setup ## format everything
+	cargo fmt --all
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: bench
+bench: setup ## every benchmark, the reference implementation beside it (minutes)
+	cargo bench -p decidable-benches $(LOCKED)
+	$(BIN)/python -m pytest benches -o addopts= -o testpaths= --benchmark-only --benchmark-columns=min,median,ops,rounds
+
+.PHONY: wheel
+wheel: $(STAMP)/build-tools | cargo ## a wheel in dist/
+	$(BIN)/maturin build --release $(LOCKED) --out dist
+
+.PHONY: clean
+clean: ## remove what these targets made
+	rm -rf $(VENV) dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
