@@ -1,0 +1,253 @@
+"""What the documents say is true: their examples run, their links lead somewhere, their tables agree with the code.
+
+In a document, Python blocks and lines of console blocks that begin with `$ decidable` run in the order in which they
+stand, in one namespace and one empty folder per document. A block after `<!-- file: NAME -->` is written to NAME there
+first. Blocks inside an HTML comment run and are not seen. Where a command of a console block is followed by lines that
+are not commands, they are its output; `…` alone on a line stands for any lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import io
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import decidable
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "benches" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a document."""
+
+    language: str
+    text: str
+    line: int
+    file: str | None
+
+
+def blocks(document: str) -> Iterator[Block]:
+    """The fenced blocks, in order."""
+    pattern = re.compile(
+        r"^(?:<!-- file: (?P<file>\S+) -->\n+)?```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    )
+    for match in pattern.finditer(document):
+        line = document.count("\n", 0, match.start("text"))
+        yield Block(match["language"], match["text"], line, match["file"])
+
+
+def commands(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a console block, each with the output lines that follow it."""
+    command, output = None, []
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.startswith("$ "):
+            if command is not None:
+                yield command, output
+            command, output = line[2:], []
+            while command.endswith("\\"):
+                command = command[:-1] + next(lines).lstrip("> ")
+        elif command is not None:
+            output.append(line.rstrip())
+    if command is not None:
+        yield command, output
+
+
+def agrees(shown: list[str], printed: list[str]) -> bool:
+    """Whether the shown lines are the printed ones, `…` standing for any lines."""
+    pattern = "".join(r"(?:[^\n]*\n)*?" if line == "…" else re.escape(line + "\n") for line in shown)
+    return re.fullmatch(pattern, "".join(line.rstrip() + "\n" for line in printed)) is not None
+
+
+def run_command(command: str, shown: list[str], where: str) -> None:
+    """Runs one `decidable …` of a document and compares what it prints."""
+    words = shlex.split(command)
+    environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", *words[1:]],
+        capture_output=True, text=True, encoding="utf-8", env=environment, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{where}: $ {command}\n{done.stdout}{done.stderr}"
+    assert not shown or agrees(shown, done.stdout.splitlines()), f"{where}: $ {command}\nprints\n{done.stdout}"
+
+
+def run_python(block: Block, namespace: dict[str, object], where: str) -> None:
+    """Runs one Python block, as a session where it has prompts."""
+    if block.text.lstrip().startswith(">>>"):
+        example = doctest.DocTestParser().get_doctest(block.text, namespace, where, where, block.line)
+        report = io.StringIO()
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+        runner.run(example, out=report.write, clear_globs=False)
+        assert runner.summarize(verbose=False).failed == 0, report.getvalue()
+        namespace.update(example.globs)
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile("\n" * block.line + block.text, where, "exec"), namespace)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_examples_of_a_document_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reader copies works as it stands."""
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__document__"}
+    for block in blocks(path.read_text(encoding="utf-8")):
+        where = f"{path.relative_to(ROOT)}:{block.line}"
+        if block.file is not None:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+        elif block.language in {"python", "py"}:
+            run_python(block, namespace, where)
+        elif block.language in {"console", "sh", "bash", "shell"}:
+            for command, shown in commands(block.text):
+                if shlex.split(command)[0] == "decidable":
+                    run_command(command, shown, where)
+
+
+def test_the_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `>>>` in the package gives what it says."""
+    monkeypatch.chdir(tmp_path)
+    failed = []
+    for module in [
+        decidable.__name__,
+        *(found.name for found in pkgutil.walk_packages(decidable.__path__, "decidable.")),
+    ]:
+        if module.endswith("__main__") or ".integrations." in module:
+            continue
+        report = io.StringIO()
+        with contextlib.redirect_stdout(report):
+            result = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+        if result.failed:
+            failed.append(report.getvalue())
+    assert not failed, "\n".join(failed)
+
+
+def anchors(document: str) -> set[str]:
+    """The anchors of the headings."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_links_of_a_document_lead_somewhere(path: Path) -> None:
+    """Files and headings that a document points to exist."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://|mailto:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name) if name else path
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+            dead.append(target)
+    assert not dead, f"{path.relative_to(ROOT)} points to {dead}"
+
+
+def rows(document: str, first: str) -> list[list[str]]:
+    """The rows of every table of a document whose first heading is `first`."""
+    found: list[list[str]] = []
+    inside = False
+    for line in document.splitlines():
+        if not line.startswith("|"):
+            inside = False
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+        if cells[0] == first:
+            inside = True
+        elif inside and not set(cells[0]) <= set("-: "):
+            found.append(cells)
+    return found
+
+
+def test_every_invariant_names_a_test_that_exists() -> None:
+    """docs/invariants.md: numbered without gaps, each with at least one test, and the tests are there."""
+    table = rows((ROOT / "docs" / "invariants.md").read_text(encoding="utf-8"), "#")
+    assert [row[0] for row in table] == [f"I{number}" for number in range(1, len(table) + 1)]
+    for number, _, tests in table:
+        named = re.findall(r"`([^`]+)`", tests)
+        assert named, f"{number} names no test"
+        for name in named:
+            file, _, function = name.partition("::")
+            assert (ROOT / file).is_file(), f"{number}: {file} does not exist"
+            source = (ROOT / file).read_text(encoding="utf-8")
+            if file.endswith(".py"):
+                assert re.search(rf"^(?:async )?def {function}\(", source, re.MULTILINE), (
+                    f"{number}: no {function} in {file}"
+                )
+            else:
+                defined = re.search(
+                    rf"(#\[test\]\s+|proptest! \{{.*?)(?:#\[[^\n]*\]\s+)*fn {function}\(", source, re.DOTALL
+                )
+                assert defined, f"{number}: no test {function} in {file}"
+
+
+def rust_value(crate: str, name: str) -> int:
+    """The value of a public integer constant of a crate, its expression worked out."""
+    for path in sorted((ROOT / "rust" / crate / "src").rglob("*.rs")):
+        match = re.search(rf"pub const {name}: \w+ = ([^;]+);", path.read_text(encoding="utf-8"))
+        if match:
+            expression = re.sub(r"(?<=\d)_(?=\d)", "", match[1])
+            expression = re.sub(r"\b(\d+)(?:u|i)(?:8|16|32|64|128|size)\b", r"\1", expression)
+            expression = re.sub(
+                r"\b([ui])(\d+)::MAX\b", lambda m: str(2 ** (int(m[2]) - (m[1] == "i")) - 1), expression
+            )
+            expression = re.sub(r"\b[A-Z][A-Z_]+\b", lambda m: str(rust_value(crate, m[0])), expression)
+            assert re.fullmatch(r"[\d\s+*/()<-]+", expression), (
+                f"{crate}::{name} = {match[1]} cannot be worked out here"
+            )
+            return int(eval(expression.replace("/", "//")))
+    raise AssertionError(f"{crate} has no public constant {name}")
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    """docs/limits.md: each row names its constant, and the value is the constant's."""
+    table = rows((ROOT / "docs" / "limits.md").read_text(encoding="utf-8"), "limit")
+    assert table
+    for limit, value, constant in table:
+        crate, _, name = constant.strip("`").rpartition("::")
+        number = int(re.match(r"[\d,]+", value)[0].replace(",", ""))  # type: ignore[index]
+        scale = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+        for unit, factor in scale.items():
+            if re.match(rf"[\d,]+ {unit}\b", value):
+                number *= factor
+        if crate.startswith("decidable."):
+            assert number == getattr(importlib.import_module(crate), name), f"{limit}: {constant}"
+        else:
+            assert number == rust_value(crate.replace("_", "-"), name), f"{limit}: {constant}"
+
+
+def test_the_overview_fits_in_a_sitting() -> None:
+    """ARCHITECTURE.md has at most 150 lines and names every crate."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    for crate in sorted(path.parent.name for path in ROOT.glob("rust/*/Cargo.toml")):
+        assert f"`{crate}`" in text, crate
+
+
+def test_the_first_screen_of_the_readme_has_the_two_commands() -> None:
+    """A newcomer sees what to type without scrolling."""
+    first_screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:30])
+    assert "make demo" in first_screen
+    assert "make test" in first_screen
+
+
+def test_the_comparison_of_outputs_can_fail() -> None:
+    """`…` stands for any lines and for nothing else."""
+    assert agrees(["a", "…", "d"], ["a", "b", "c", "d"])
+    assert agrees(["…"], [])
+    assert not agrees(["a", "d"], ["a", "b", "d"])
+    assert list(commands("$ decidable x \\\n>   y\nout\n$ ls\n")) == [("decidable x y", ["out"]), ("ls", [])]

@@ -1,0 +1,370 @@
+"""The house rules that a compiler does not know: who may import whom, words, tags and error codes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# --- the floors of the crates (ARCHITECTURE.md) -------------------------------------------------------------------
+
+ROOF = 5
+FLOORS = {
+    "decidable-canon": 1,
+    "decidable-kernel": 2,
+    "decidable-ledger": 2,
+    "decidable-wal": 2,
+    "decidable-guard": 2,
+    "decidable-learn": 2,
+    "decidable-evaluate": 2,
+    "decidable-evidence": 2,
+    "decidable-replay": 3,
+    "decidable-engine": 4,
+    "decidable-python": ROOF,
+    "decidable-verify": ROOF,
+    "decidable-benches": ROOF,
+}
+
+
+def test_a_crate_uses_only_crates_of_lower_floors() -> None:
+    """Crates of one floor never know each other; `replay` does not know how records are stored."""
+    if shutil.which("cargo") is None:
+        pytest.skip("reading the crates' edges needs cargo")
+    command = ["cargo", "metadata", "--format-version", "1", "--no-deps", "--offline"]
+    packages = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)["packages"]
+    wrong = []
+    for package in packages:
+        name = package["name"]
+        assert name in FLOORS, f"{name} needs a floor in tests/test_tidy.py and a paragraph in ARCHITECTURE.md"
+        for dependency in package["dependencies"]:
+            used = dependency["name"]
+            if used in FLOORS and FLOORS[used] >= FLOORS[name]:
+                wrong.append(f"{name} (floor {FLOORS[name]}) uses {used} (floor {FLOORS[used]})")
+            if (name, used) == ("decidable-replay", "decidable-wal"):
+                wrong.append("decidable-replay uses decidable-wal: it must not know how records are stored")
+    assert not wrong, "\n".join(wrong)
+
+
+# --- the order inside a crate -------------------------------------------------------------------------------------
+
+
+def modules_of(lib: str) -> list[str]:
+    """The module declarations of a `lib.rs`, in order."""
+    return re.findall(r"^\s*(?:pub(?:\(crate\))? )?mod (\w+);", lib, re.MULTILINE)
+
+
+def first_segments(tree: str) -> Iterator[str]:
+    """The first path segments of a use tree: `{a::b, C}` gives a and C."""
+    tree = tree.strip()
+    if not tree.startswith("{"):
+        match = re.match(r"\w+", tree)
+        if match:
+            yield match[0]
+        return
+    depth, start = 0, 1
+    for position, character in enumerate(tree):
+        if character == "{":
+            depth += 1
+        elif character == "}":
+            depth -= 1
+        if (character == "," and depth == 1) or (character == "}" and depth == 0):
+            yield from first_segments(tree[start:position])
+            start = position + 1
+
+
+def crate_paths(source: str) -> Iterator[str]:
+    """The first segment of every path that starts at `crate::`."""
+    code = re.sub(r"//[^\n]*", "", source)
+    for match in re.finditer(r"\bcrate::(\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|\w+)", code):
+        yield from first_segments(match[1])
+
+
+def homes(lib: str, modules: list[str]) -> dict[str, str]:
+    """The names that a `lib.rs` re-exports, each with the module that defines it."""
+    found = {}
+    for module, tree in re.findall(r"^\s*pub(?:\(crate\))? use (?:crate::|self::)?(\w+)::([^;]+);", lib, re.MULTILINE):
+        if module in modules:
+            for name in re.findall(r"\w+", tree):
+                found.setdefault(name, module)
+    return found
+
+
+def test_a_file_uses_only_modules_above_its_own_in_lib_rs() -> None:
+    """`lib.rs` lists the modules from leaf to root, and the order is kept."""
+    wrong = []
+    for manifest in sorted(ROOT.glob("rust/*/Cargo.toml")):
+        source = manifest.parent / "src"
+        lib = (source / "lib.rs").read_text(encoding="utf-8")
+        modules = modules_of(lib)
+        home = homes(lib, modules)
+        for file in sorted(source.rglob("*.rs")):
+            here = file.relative_to(source).parts[0].removesuffix(".rs")
+            if here not in modules or file.stem == "tests" or file.stem.endswith("_tests"):
+                continue
+            for name in crate_paths(file.read_text(encoding="utf-8")):
+                used = home.get(name, name)
+                if used in modules and modules.index(used) > modules.index(here):
+                    wrong.append(
+                        f"{file.relative_to(ROOT)} uses crate::{name} of `{used}`, which lib.rs lists after `{here}`"
+                    )
+    assert not wrong, "\n".join(sorted(set(wrong)))
+
+
+# --- the order of the Python modules ------------------------------------------------------------------------------
+
+PYTHON_FLOORS = [
+    {"_native", "errors", "_version"},
+    {"catalog", "builders", "ledger", "guard", "learn", "evaluate", "wal"},
+    {"engine", "replay"},
+    {"domains", "integrations", "llm", "trading", "sourcing", "access"},
+    {"cli", "report", "demo"},
+    {"__init__", "__main__"},
+]
+PACKAGE = ROOT / "python" / "decidable"
+
+
+def python_floor(module: str) -> int:
+    """The floor of a top-level module of the package."""
+    for floor, members in enumerate(PYTHON_FLOORS):
+        if module.lstrip("_") in {member.lstrip("_") for member in members}:
+            return floor
+    raise AssertionError(f"decidable.{module} needs a floor in tests/test_tidy.py")
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The top-level modules of `decidable` that a file imports, wherever in it the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == "decidable":
+                    yield parts[1] if len(parts) > 1 else "__init__"
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports inside the package are absolute"
+            parts = (node.module or "").split(".")
+            if parts == ["decidable"]:
+                for alias in node.names:
+                    inside = (PACKAGE / alias.name).is_dir() or any(PACKAGE.glob(f"{alias.name}.py*"))
+                    yield alias.name if inside else "__init__"
+            elif parts[0] == "decidable":
+                yield parts[1]
+
+
+def test_a_python_module_imports_only_modules_of_lower_floors() -> None:
+    """errors <- concepts <- engine, replay <- domains, integrations <- cli, report <- the package; no circles."""
+    wrong = []
+    beside: dict[str, set[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        here = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for used in imported(ast.parse(file.read_text(encoding="utf-8"))):
+            if used == here:
+                continue
+            if python_floor(used) > python_floor(here):
+                wrong.append(f"{file.relative_to(ROOT)} imports decidable.{used}, which stands above it")
+            elif python_floor(used) == python_floor(here):
+                beside.setdefault(here, set()).add(used)
+    assert not wrong, "\n".join(wrong)
+    while beside:
+        leaves = [module for module, uses in beside.items() if not uses & beside.keys()]
+        assert leaves, f"modules of one floor import each other in a circle: {sorted(beside)}"
+        for leaf in leaves:
+            del beside[leaf]
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+CODE = {".rs", ".py", ".pyi"}
+TEXT = CODE | {".md", ".toml", ".yml", ".sh", ".html", ".txt", ""}
+NEVER_IN_TEXT = {
+    r"/work/|/root/|/home/\w|/tmp/[tv]-": "a path of one machine",
+    r"(?i)index-url|artifactory|files\.pythonhosted|static\.crates": "the address of a package registry",
+    r"\b(TODO|FIXME|XXX|HACK)\b": "an unfinished place: finish it or write an issue",
+    r"(?i)\b(blazing|seamless|cutting-edge|world-class|state-of-the-art|battle-tested)": "an advertisement",
+}
+NEVER_IN_CODE = {
+    r"\btodo!|\bunimplemented!|\bdbg!|raise NotImplementedError": "a stub",
+    r"\bunsafe\s*(\{|fn\b|impl\b)": "unsafe, which the house forbids",
+    r"\b(fn|def) get_": "a name with get_: say what it is",
+    r"assert True\b|assert!\(true\)": "a test that cannot fail",
+    r"#\[ignore|@pytest\.mark\.skip\b": "a test that never runs",
+}
+NEVER_A_FILE = {"utils", "util", "common", "helpers", "misc", "manager", "core"}
+GENERATED = {"Cargo.lock", "LICENSE"}
+
+
+def tracked() -> list[Path]:
+    """The files of the project: what git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def written() -> list[tuple[Path, str]]:
+    """Every text written by hand, this file apart."""
+    return [
+        (path, path.read_text(encoding="utf-8"))
+        for path in tracked()
+        if path.suffix in TEXT and path.name not in GENERATED and path != Path(__file__).resolve()
+    ]
+
+
+def test_words_that_have_no_place_here() -> None:
+    """No machine paths, stubs, advertisements or names that say nothing."""
+    wrong = []
+    for path, text in written():
+        rules = NEVER_IN_TEXT | (NEVER_IN_CODE if path.suffix in CODE else {})
+        for number, line in enumerate(text.splitlines(), 1):
+            wrong += [
+                f"{path.relative_to(ROOT)}:{number}: {why}: {line.strip()}"
+                for rule, why in rules.items()
+                if re.search(rule, line)
+            ]
+        if path.suffix in CODE and path.stem in NEVER_A_FILE:
+            wrong.append(f"{path.relative_to(ROOT)}: a file is named for what it holds")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_word_rules_find_what_they_are_for() -> None:
+    """A rule that matches nothing protects nothing."""
+    rules = NEVER_IN_TEXT | NEVER_IN_CODE
+    for line in (
+        "see /root/x",
+        "--index-url",
+        "// TODO",
+        "blazing fast",
+        "todo!()",
+        "unsafe {",
+        "fn get_x()",
+        "assert True",
+        "#[ignore]",
+    ):
+        assert any(re.search(rule, line) for rule in rules), line
+    assert list(first_segments("{a::{b, c}, D, e::f}")) == ["a", "D", "e"]
+    assert list(crate_paths("use crate::{a::B, C};\nlet x = crate::d::e(); // crate::no")) == ["a", "C", "d"]
+
+
+def test_text_files_end_with_one_newline_and_lines_without_spaces() -> None:
+    """A difference between two versions shows what changed and nothing else."""
+    wrong = []
+    for path, text in written():
+        if text and (not text.endswith("\n") or text.endswith("\n\n")):
+            wrong.append(f"{path.relative_to(ROOT)}: ends without exactly one newline")
+        wrong += [
+            f"{path.relative_to(ROOT)}:{number}: ends with a space"
+            for number, line in enumerate(text.split("\n"), 1)
+            if line != line.rstrip()
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+# --- tags ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_tag_is_in_the_spec_and_every_tag_of_the_spec_is_in_the_table() -> None:
+    """rust/decidable-canon/src/tag.rs and docs/spec name the same layouts."""
+    table = (ROOT / "rust/decidable-canon/src/tag.rs").read_text(encoding="utf-8")
+    coded = set(re.findall(r'Tag\(b"(\w+)\\0"\)', table))
+    described: set[str] = set()
+    for page in (ROOT / "docs" / "spec").glob("*.md"):
+        described |= set(re.findall(r"`((?:caly|dcd)[a-z]{3,4}\d)(?:\\0)?`", page.read_text(encoding="utf-8")))
+    assert coded == described, (
+        f"only in tag.rs: {sorted(coded - described)}; only in docs/spec: {sorted(described - coded)}"
+    )
+    listed = re.findall(r"^    \(\"[a-z ]+\", (\w+)\),$", table, re.MULTILINE)
+    assert sorted(listed) == sorted(re.findall(r"pub const (\w+): Tag", table)), "ALL does not list every tag once"
+
+
+# --- error codes --------------------------------------------------------------------------------------------------
+
+
+def is_test(path: Path) -> bool:
+    """Whether a file is part of a test."""
+    parts = path.relative_to(ROOT).parts
+    return "tests" in parts or path.stem == "tests" or path.stem.endswith("_tests")
+
+
+def documented_codes() -> set[str]:
+    """The codes of docs/errors.md: the first cell of each row."""
+    return set(
+        re.findall(
+            r"^\| `([a-z_]+\.[a-z_]+)` \|", (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+
+
+def produced_codes(areas: set[str]) -> dict[str, Path]:
+    """Every string in the sources that looks like a code of one of the areas, with a file that has it."""
+    found: dict[str, Path] = {}
+    for path, text in written():
+        if (
+            path.suffix in {".rs", ".py"}
+            and not is_test(path)
+            and path.relative_to(ROOT).parts[0] in {"rust", "python"}
+        ):
+            for code in re.findall(r'"([a-z_]+\.[a-z_]+)"', text):
+                if code.split(".")[0] in areas and not code.endswith(
+                    (".json", ".toml", ".log", ".py", ".html", ".key")
+                ):
+                    found.setdefault(code, path)
+    return found
+
+
+# The areas of the codes; a code of another area is found by `test_a_code_belongs_to_a_known_area`.
+AREAS = {
+    "canon",
+    "kernel",
+    "ledger",
+    "wal",
+    "exchange",
+    "replay",
+    "engine",
+    "catalog",
+    "builders",
+    "llm",
+    "cli",
+    "report",
+    "python",
+    "verify",
+}
+
+
+def test_every_error_code_is_documented() -> None:
+    """docs/errors.md lists the codes that the sources can produce, and no others."""
+    produced = produced_codes(AREAS)
+    missing = [
+        f"{code} ({path.relative_to(ROOT)})"
+        for code, path in sorted(produced.items())
+        if code not in documented_codes()
+    ]
+    assert not missing, "not in docs/errors.md: " + ", ".join(missing)
+    gone = sorted(documented_codes() - produced.keys())
+    assert not gone, f"docs/errors.md lists what nothing produces: {gone}"
+
+
+def test_every_error_code_is_produced_by_a_test() -> None:
+    """A code that no test expects may never have been seen."""
+    tests = "\n".join(text for path, text in written() if path.suffix in {".rs", ".py"} and is_test(path))
+    untested = sorted(code for code in documented_codes() if f'"{code}"' not in tests)
+    assert not untested, f"no test expects: {untested}"
+
+
+def test_a_code_belongs_to_a_known_area() -> None:
+    """The first word of a code in Rust is one of the areas above."""
+    unknown = set()
+    for path, text in written():
+        if path.suffix == ".rs" and path.relative_to(ROOT).parts[0] == "rust" and not is_test(path):
+            for body in re.findall(r"fn code\(&?self\) -> &'static str \{(.*?)\n    \}", text, re.DOTALL):
+                unknown |= {code for code in re.findall(r'"([a-z_]+)\.[a-z_]+"', body) if code not in AREAS}
+    assert not unknown, f"areas that tests/test_tidy.py does not know: {sorted(unknown)}"
