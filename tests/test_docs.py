@@ -78,7 +78,7 @@ def run_command(command: str, shown: list[str], where: str) -> None:
     words = shlex.split(command)
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
-        [sys.executable, "-m", "decidable.cli", *words[1:]],
+        [Path(sys.executable).with_name("decidable"), *words[1:]],
         capture_output=True, text=True, encoding="utf-8", env=environment, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, f"{where}: $ {command}\n{done.stdout}{done.stderr}"
