@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,6 +229,18 @@ def test_the_limits_are_those_of_the_code() -> None:
             assert number == getattr(importlib.import_module(crate), name), f"{limit}: {constant}"
         else:
             assert number == rust_value(crate.replace("_", "-"), name), f"{limit}: {constant}"
+
+
+def test_every_dependency_has_a_reason() -> None:
+    """docs/design.md says why for each crate and Python package that is built upon, and for no other."""
+    table = rows((ROOT / "docs" / "design.md").read_text(encoding="utf-8"), "dependency")
+    explained = {name for row in table for name in re.findall(r"`([\w-]+)`", row[0])}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    used = {re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]}
+    for manifest in [*ROOT.glob("rust/*/Cargo.toml"), *ROOT.glob("benches/Cargo.toml")]:
+        parsed = tomllib.loads(manifest.read_text(encoding="utf-8"))
+        used |= {*parsed.get("dependencies", {}), *parsed.get("dev-dependencies", {})}
+    assert explained == {name for name in used if not name.startswith("decidable-")}
 
 
 def test_the_overview_fits_in_a_sitting() -> None:
