@@ -59,7 +59,7 @@ $(STAMP)/dev-tools: $(STAMP)/venv pyproject.toml
 	@touch $@
 
 .PHONY: setup
-setup: $(STAMP)/extension $(STAMP)/dev-tools ## .venv with the built extension and every tool
+setup: cargo $(STAMP)/extension $(STAMP)/dev-tools ## .venv with the built extension and every tool
 
 .PHONY: setup-browser
 setup-browser: ## Chromium for the test that opens the report, where it can be installed
@@ -73,11 +73,11 @@ setup-browser: ## Chromium for the test that opens the report, where it can be i
 # --- what a newcomer types ---------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(STAMP)/extension ## an hour of real traffic, routed, budgeted, logged, verified and reported
+demo: cargo $(STAMP)/extension ## an hour of real traffic, routed, budgeted, logged, verified and reported
 	$(BIN)/decidable demo
 
 .PHONY: test
-test: test-rust test-python ## every test, Rust and Python
+test: cargo setup test-rust test-python ## every test, Rust and Python
 
 .PHONY: test-rust
 test-rust: | cargo
