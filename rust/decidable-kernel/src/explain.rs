@@ -1,0 +1,101 @@
+use std::sync::Arc;
+
+use crate::{
+    Candidate, Decision, Gate, Names, Policy, Request, Terms,
+    gate::refusal,
+    price::{Exact, Price as _, Rates},
+    trial::Trial,
+};
+
+/// What became of every candidate, and the decision that follows. Printed, it is a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The decision.
+    pub decision: Decision,
+    /// One verdict per candidate, in catalog order; none if the request was refused before any was looked at.
+    pub verdicts: Vec<Verdict>,
+    names: Option<Arc<Names>>,
+}
+
+/// What became of one candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// The candidate.
+    pub model_id: u32,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What was found of a candidate. Exhaustive on purpose: the shared contract has these four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Finding {
+    /// It failed a gate, and these are the two numbers that were compared.
+    Refused {
+        /// The first gate that it failed.
+        gate: Gate,
+        /// What was measured.
+        measured: u64,
+        /// What it was held against.
+        limit: u64,
+    },
+    /// It costs more than the budget.
+    OverBudget {
+        /// Its cost, in microunits.
+        cost_microunits: u64,
+        /// The budget, in microunits.
+        limit_microunits: u64,
+    },
+    /// Its utility is not positive, and the objective asks for that.
+    NonPositiveUtility(Terms),
+    /// It passed.
+    Eligible(Terms),
+}
+
+impl Policy {
+    /// Says what became of every candidate, with the gates and the arithmetic of [`decide`](Self::decide).
+    #[must_use]
+    pub fn explain(&self, request: &Request) -> Explanation {
+        let fields = request.fields();
+        let verdicts = if refusal(self.limits(), fields).is_some() {
+            Vec::new()
+        } else {
+            let price = Exact::new(self.limits(), fields, request.quotes());
+            let trial = Trial::new(self.limits(), fields, &price);
+            self.candidates()
+                .iter()
+                .zip(self.rates())
+                .map(|(candidate, rates)| Verdict {
+                    model_id: candidate.model_id,
+                    finding: trial.finding(candidate, rates),
+                })
+                .collect()
+        };
+        Explanation {
+            decision: self.decide(request),
+            verdicts,
+            names: self.shared_names().cloned(),
+        }
+    }
+}
+
+impl Trial<'_, Exact<'_>> {
+    fn finding(&self, candidate: &Candidate, rates: &Rates) -> Finding {
+        if let Some(gate) = self.gates.first_refusal(candidate) {
+            let (measured, limit) = self.gates.numbers(gate, candidate);
+            return Finding::Refused { gate, measured, limit };
+        }
+        let cost_microunits = self.price.cost(candidate, rates);
+        if !self.affords(cost_microunits) {
+            return Finding::OverBudget {
+                cost_microunits,
+                limit_microunits: self.budget_limit_microunits,
+            };
+        }
+        let terms = self.price.terms(candidate, cost_microunits);
+        if self.accepts(terms.utility) {
+            Finding::Eligible(terms)
+        } else {
+            Finding::NonPositiveUtility(terms)
+        }
+    }
+}

@@ -1,0 +1,201 @@
+use crate::{Candidate, Limits, Reason, RequestFields};
+
+/// What a candidate must pass before it is priced, in this order. Exhaustive on purpose: these are gates 1 to 7 of
+/// docs/spec/decisions.md; the budget and the utility come after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// It is switched on.
+    Disabled,
+    /// Its quality reaches the request's minimum.
+    Quality,
+    /// Its latency is within the request's limit.
+    Latency,
+    /// It has every required capability.
+    Capability,
+    /// Its provider is allowed.
+    Provider,
+    /// It is in one of the required regions.
+    Region,
+    /// Its risk ceiling reaches the request's risk.
+    RiskCeiling,
+}
+
+impl Gate {
+    /// Every gate, in the order in which a candidate meets them.
+    pub const ALL: [Self; 7] = [
+        Self::Disabled,
+        Self::Quality,
+        Self::Latency,
+        Self::Capability,
+        Self::Provider,
+        Self::Region,
+        Self::RiskCeiling,
+    ];
+
+    /// Its name in docs/spec/decisions.md and in the vectors, such as `ProviderNotAllowed`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disabled => "Disabled",
+            Self::Quality => "Quality",
+            Self::Latency => "Latency",
+            Self::Capability => "Capability",
+            Self::Provider => "ProviderNotAllowed",
+            Self::Region => "Region",
+            Self::RiskCeiling => "RiskCeiling",
+        }
+    }
+}
+
+/// How many candidates failed each gate, each counted under the first that it failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rejections {
+    /// Switched off.
+    pub disabled: u32,
+    /// Below the minimum quality.
+    pub quality: u32,
+    /// Above the request's risk ceiling.
+    pub risk_ceiling: u32,
+    /// Slower than the limit.
+    pub latency: u32,
+    /// Without a required capability.
+    pub capability: u32,
+    /// From a provider that is not allowed.
+    pub provider: u32,
+    /// In none of the required regions.
+    pub region: u32,
+    /// Dearer than the budget.
+    pub budget: u32,
+    /// Without positive utility.
+    pub utility: u32,
+}
+
+impl Rejections {
+    pub(crate) const fn counter(&mut self, gate: Gate) -> &mut u32 {
+        match gate {
+            Gate::Disabled => &mut self.disabled,
+            Gate::Quality => &mut self.quality,
+            Gate::Latency => &mut self.latency,
+            Gate::Capability => &mut self.capability,
+            Gate::Provider => &mut self.provider,
+            Gate::Region => &mut self.region,
+            Gate::RiskCeiling => &mut self.risk_ceiling,
+        }
+    }
+
+    /// The reason of the largest counter; among equal ones the later of this list, which is the shared contract's.
+    #[must_use]
+    pub fn dominant(&self) -> Reason {
+        let Self {
+            disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget,
+            utility,
+        } = *self;
+        let mut dominant = (0, Reason::NoEnabledModel);
+        for (count, reason) in [
+            (capability, Reason::CapabilityConstraint),
+            (region, Reason::RegionConstraint),
+            (provider, Reason::ProviderConstraint),
+            (quality, Reason::QualityConstraint),
+            (risk_ceiling, Reason::RiskCeilingConstraint),
+            (latency, Reason::LatencyConstraint),
+            (budget, Reason::BudgetConstraint),
+            (utility, Reason::NonPositiveUtility),
+            (disabled, Reason::NoEnabledModel),
+        ] {
+            if count >= dominant.0 {
+                dominant = (count, reason);
+            }
+        }
+        dominant.1
+    }
+}
+
+/// Why a request is refused before any candidate is looked at, if it is. Nothing that a caller sends overrides this.
+#[inline]
+pub(crate) const fn refusal(limits: &Limits, request: &RequestFields) -> Option<Reason> {
+    if request.risk_bps >= limits.hard_risk_limit_bps {
+        Some(Reason::RiskHardLimit)
+    } else if request.confidence_bps < limits.minimum_confidence_bps {
+        Some(Reason::ConfidenceHardLimit)
+    } else {
+        None
+    }
+}
+
+/// A request's side of the gates.
+#[derive(Clone, Copy)]
+pub(crate) struct Gates {
+    minimum_quality_bps: u16,
+    longest_latency_ms: u32,
+    required_capabilities: u64,
+    allowed_provider_mask: u64,
+    required_region_mask: u64,
+    risk_bps: u16,
+}
+
+impl Gates {
+    #[inline]
+    pub(crate) const fn new(request: &RequestFields) -> Self {
+        Self {
+            minimum_quality_bps: request.minimum_quality_bps,
+            longest_latency_ms: match request.max_p95_latency_ms {
+                0 => u32::MAX,
+                limit => limit,
+            },
+            required_capabilities: request.required_capabilities,
+            allowed_provider_mask: request.allowed_provider_mask,
+            required_region_mask: request.required_region_mask,
+            risk_bps: request.risk_bps,
+        }
+    }
+
+    /// Whether a candidate fails one gate: the only definition of the seven.
+    #[inline(always)]
+    fn refuses(&self, gate: Gate, candidate: &Candidate) -> bool {
+        match gate {
+            Gate::Disabled => !candidate.enabled,
+            Gate::Quality => candidate.quality_bps < self.minimum_quality_bps,
+            Gate::Latency => candidate.p95_latency_ms > self.longest_latency_ms,
+            Gate::Capability => self.required_capabilities & !candidate.capabilities != 0,
+            // A provider_id is at most 63, as the policy checked, so the shift wraps around nothing.
+            Gate::Provider => self.allowed_provider_mask.wrapping_shr(candidate.provider_id.into()) & 1 == 0,
+            Gate::Region => (self.required_region_mask != 0) & (self.required_region_mask & candidate.region_mask == 0),
+            Gate::RiskCeiling => self.risk_bps > candidate.risk_ceiling_bps,
+        }
+    }
+
+    /// Whether a candidate passes all gates. All are evaluated: seven comparisons cost less than one branch that is
+    /// guessed wrong.
+    #[inline(always)]
+    pub(crate) fn admit(&self, candidate: &Candidate) -> bool {
+        !Gate::ALL
+            .into_iter()
+            .fold(false, |refused, gate| refused | self.refuses(gate, candidate))
+    }
+
+    /// The first gate that a candidate fails.
+    #[inline]
+    pub(crate) fn first_refusal(&self, candidate: &Candidate) -> Option<Gate> {
+        Gate::ALL.into_iter().find(|gate| self.refuses(*gate, candidate))
+    }
+
+    /// The two numbers that a gate compares: measured, then limit.
+    pub(crate) fn numbers(&self, gate: Gate, candidate: &Candidate) -> (u64, u64) {
+        match gate {
+            Gate::Disabled => (candidate.enabled.into(), 1),
+            Gate::Quality => (candidate.quality_bps.into(), self.minimum_quality_bps.into()),
+            Gate::Latency => (candidate.p95_latency_ms.into(), self.longest_latency_ms.into()),
+            Gate::Capability => (candidate.capabilities, self.required_capabilities),
+            Gate::Provider => (candidate.provider_id.into(), self.allowed_provider_mask),
+            Gate::Region => (candidate.region_mask, self.required_region_mask),
+            Gate::RiskCeiling => (self.risk_bps.into(), candidate.risk_ceiling_bps.into()),
+        }
+    }
+}

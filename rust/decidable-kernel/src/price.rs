@@ -1,0 +1,268 @@
+//! What a candidate costs and what it is worth. [`Exact`] is the definition; [`Narrow`] gives the same numbers in 64
+//! bits where they provably fit.
+
+use decidable_canon::{
+    cast,
+    units::{BPS_WHOLE_SQUARED, TOKENS_PER_RATE},
+};
+
+use crate::{Candidate, Limits, RequestFields};
+
+/// The parts of a utility, in microunits: `quality_adjusted − risk_penalty − cost − latency_penalty`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// The value at stake times confidence and quality, rounded down.
+    pub quality_adjusted: u64,
+    /// The value at stake times risk and the policy's multiplier, rounded down.
+    pub risk_penalty: u128,
+    /// The cost at the expected use.
+    pub cost_microunits: u64,
+    /// The latency times the policy's price of a millisecond.
+    pub latency_penalty: u128,
+    /// The difference, exact and then clamped to 64 bits.
+    pub utility: i64,
+}
+
+/// Prices candidates for one request.
+pub(crate) trait Price {
+    /// The cost at the expected use.
+    fn cost(&self, candidate: &Candidate, rates: &Rates) -> u64;
+    /// The utility, given that cost.
+    fn utility(&self, candidate: &Candidate, rates: &Rates, cost: u64) -> i64;
+}
+
+/// `ceil(tokens × rate / 10^6)`.
+fn side(tokens: u32, rate: u64) -> u128 {
+    // Below 2^96, so nothing here can overflow 128 bits.
+    (u128::from(tokens) * u128::from(rate)).div_ceil(TOKENS_PER_RATE.into())
+}
+
+/// The cost of an amount of use from a candidate's rates, capped at the largest `u64`.
+pub(crate) fn cost_from_rates(candidate: &Candidate, input_tokens: u32, output_tokens: u32) -> u64 {
+    cast::u64_saturating_from_u128(
+        side(input_tokens, candidate.input_cost_microunits_per_million_tokens)
+            + side(output_tokens, candidate.output_cost_microunits_per_million_tokens),
+    )
+}
+
+/// `floor(value × a × b / 10^8)` for two proportions.
+fn proportion(value: u64, a: u16, b: u16) -> u128 {
+    // Below 2^96.
+    u128::from(value) * u128::from(a) * u128::from(b) / u128::from(BPS_WHOLE_SQUARED)
+}
+
+/// The definition of cost and utility: docs/spec/decisions.md, in 128 bits.
+pub(crate) struct Exact<'a> {
+    request: &'a RequestFields,
+    quotes: &'a [(u32, u64)],
+    latency_penalty_microunits_per_ms: u64,
+    value: u64,
+    risk_penalty: u128,
+}
+
+impl<'a> Exact<'a> {
+    pub(crate) fn new(limits: &Limits, request: &'a RequestFields, quotes: &'a [(u32, u64)]) -> Self {
+        let value = cast::u64_from_i64(request.business_value_microunits).unwrap_or(0);
+        Self {
+            request,
+            quotes,
+            latency_penalty_microunits_per_ms: limits.latency_penalty_microunits_per_ms,
+            value,
+            risk_penalty: proportion(value, request.risk_bps, limits.risk_penalty_multiplier_bps),
+        }
+    }
+
+    /// The parts of a candidate's utility, given its cost.
+    pub(crate) fn terms(&self, candidate: &Candidate, cost: u64) -> Terms {
+        // Two proportions that are at most the whole: at most the value, which fits.
+        let quality_adjusted = cast::u64_saturating_from_u128(proportion(
+            self.value,
+            self.request.confidence_bps,
+            candidate.quality_bps,
+        ));
+        let latency_penalty = u128::from(candidate.p95_latency_ms) * u128::from(self.latency_penalty_microunits_per_ms);
+        // The largest subtrahend is the latency's, below 2^96, so the sum is exact in 128 bits.
+        let utility = i128::from(quality_adjusted)
+            - cast::i128_saturating_from_u128(self.risk_penalty)
+            - i128::from(cost)
+            - cast::i128_saturating_from_u128(latency_penalty);
+        Terms {
+            quality_adjusted,
+            risk_penalty: self.risk_penalty,
+            cost_microunits: cost,
+            latency_penalty,
+            utility: cast::i64_clamped_from_i128(utility),
+        }
+    }
+}
+
+impl Price for Exact<'_> {
+    fn cost(&self, candidate: &Candidate, _: &Rates) -> u64 {
+        quote(self.quotes, candidate.model_id)
+            .unwrap_or_else(|| cost_from_rates(candidate, self.request.input_tokens, self.request.output_tokens))
+    }
+    fn utility(&self, candidate: &Candidate, _: &Rates, cost: u64) -> i64 {
+        self.terms(candidate, cost).utility
+    }
+}
+
+/// What [`Narrow`] reads of a candidate, computed once per policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    input: Rate,
+    output: Rate,
+    latency_penalty: u64,
+}
+
+/// A rate, split as `whole × 10^6 + part`, so that `tokens × rate / 10^6 = tokens × whole + tokens × part / 10^6`.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    whole: u64,
+    part: u64,
+}
+
+impl Rate {
+    const fn new(rate: u64) -> Self {
+        Self {
+            whole: rate / TOKENS_PER_RATE,
+            part: rate % TOKENS_PER_RATE,
+        }
+    }
+
+    /// [`side`], for a whole below [`Narrow::WHOLE_BOUND`]: at most 2^61.
+    #[inline(always)]
+    const fn side(self, tokens: u64) -> u64 {
+        // tokens < 2^32 and whole < 2^29: the first product is below 2^61. part < 10^6: the second is below 2^52.
+        // The side is at most tokens × (whole + 1) ≤ 2^61.
+        let parts = tokens.wrapping_mul(self.part).wrapping_add(TOKENS_PER_RATE - 1) / TOKENS_PER_RATE;
+        tokens.wrapping_mul(self.whole).wrapping_add(parts)
+    }
+}
+
+impl Rates {
+    pub(crate) fn new(limits: &Limits, candidate: &Candidate) -> Self {
+        Self {
+            input: Rate::new(candidate.input_cost_microunits_per_million_tokens),
+            output: Rate::new(candidate.output_cost_microunits_per_million_tokens),
+            latency_penalty: limits
+                .latency_penalty_microunits_per_ms
+                .saturating_mul(candidate.p95_latency_ms.into()),
+        }
+    }
+
+    /// Whether [`Narrow`] may price this candidate.
+    pub(crate) const fn are_narrow(&self) -> bool {
+        self.input.whole < Narrow::WHOLE_BOUND
+            && self.output.whole < Narrow::WHOLE_BOUND
+            && self.latency_penalty <= Narrow::LARGEST_LATENCY_PENALTY
+    }
+}
+
+/// The same cost and utility in 64 bits, for values, rates, quotes and penalties within its bounds.
+///
+/// Within them no product, no sum and no cost reaches 2^63 and no utility needs a clamp, so the wrapping operations
+/// never wrap. A property test holds it to [`Exact`].
+pub(crate) struct Narrow {
+    input_tokens: u64,
+    output_tokens: u64,
+    /// `value × confidence`, split as `whole × 10^8 + part`.
+    sure: Split,
+    risk_penalty: u64,
+}
+
+impl Narrow {
+    /// A rate's whole part stays below this: 5.4 × 10^14 microunits per million tokens.
+    const WHOLE_BOUND: u64 = 1 << 29;
+    const LARGEST_LATENCY_PENALTY: u64 = 1 << 61;
+    /// 1.1 × 10^15 microunits.
+    const LARGEST_VALUE: u64 = 1 << 50;
+    /// A quote is at most what two sides can be.
+    pub(crate) const LARGEST_QUOTE: u64 = 1 << 62;
+
+    /// `None` if the request's value is out of bounds; the policy must have found its rates within them.
+    #[inline]
+    pub(crate) fn new(limits: &Limits, request: &RequestFields) -> Option<Self> {
+        let value = cast::u64_from_i64(request.business_value_microunits).unwrap_or(0);
+        if value > Self::LARGEST_VALUE {
+            return None;
+        }
+        Some(Self {
+            input_tokens: request.input_tokens.into(),
+            output_tokens: request.output_tokens.into(),
+            sure: Split::new(value, request.confidence_bps),
+            risk_penalty: Split::new(value, request.risk_bps).times(limits.risk_penalty_multiplier_bps),
+        })
+    }
+}
+
+impl Price for Narrow {
+    #[inline(always)]
+    fn cost(&self, _: &Candidate, rates: &Rates) -> u64 {
+        // Two sides of at most 2^61 each.
+        let input = rates.input.side(self.input_tokens);
+        input.wrapping_add(rates.output.side(self.output_tokens))
+    }
+    #[inline(always)]
+    fn utility(&self, candidate: &Candidate, rates: &Rates, cost: u64) -> i64 {
+        // The first term is at most 2^50; the others together are at most 5 × 2^50 + 2^62 + 2^61 < 2^63. So the
+        // difference is within an i64, and its two's complement is what the wrapping subtractions leave.
+        self.sure
+            .times(candidate.quality_bps)
+            .wrapping_sub(self.risk_penalty)
+            .wrapping_sub(cost)
+            .wrapping_sub(rates.latency_penalty)
+            .cast_signed()
+    }
+}
+
+/// A value times a proportion, split as `whole × 10^8 + part`, so that times a second proportion and over 10^8 it is
+/// `whole × bps + part × bps / 10^8`: the whole of one division is done once per request.
+#[derive(Clone, Copy)]
+struct Split {
+    whole: u64,
+    part: u64,
+}
+
+impl Split {
+    /// For a value of at most 2^50 and a proportion of at most 10^4 < 2^14.
+    #[inline]
+    fn new(value: u64, bps: u16) -> Self {
+        let product = value.wrapping_mul(bps.into());
+        Self {
+            whole: product / BPS_WHOLE_SQUARED,
+            part: product % BPS_WHOLE_SQUARED,
+        }
+    }
+
+    /// [`proportion`], for a second one below 2^16: whole < 2^64 / 10^8 < 2^38, part < 2^27.
+    #[inline(always)]
+    fn times(self, bps: u16) -> u64 {
+        let bps = u64::from(bps);
+        self.whole
+            .wrapping_mul(bps)
+            .wrapping_add(self.part.wrapping_mul(bps) / BPS_WHOLE_SQUARED)
+    }
+}
+
+/// The 64-bit price list with quotes.
+pub(crate) struct Quoted<'a> {
+    pub(crate) rest: Narrow,
+    pub(crate) quotes: &'a [(u32, u64)],
+}
+
+impl Price for Quoted<'_> {
+    #[inline]
+    fn cost(&self, candidate: &Candidate, rates: &Rates) -> u64 {
+        quote(self.quotes, candidate.model_id).unwrap_or_else(|| self.rest.cost(candidate, rates))
+    }
+    #[inline]
+    fn utility(&self, candidate: &Candidate, rates: &Rates, cost: u64) -> i64 {
+        self.rest.utility(candidate, rates, cost)
+    }
+}
+
+/// The quote for a candidate, among quotes in ascending order.
+pub(crate) fn quote(quotes: &[(u32, u64)], model_id: u32) -> Option<u64> {
+    let place = quotes.binary_search_by_key(&model_id, |(quoted, _)| *quoted).ok()?;
+    quotes.get(place).map(|(_, cost)| *cost)
+}
