@@ -1,0 +1,124 @@
+"""Files that people and programs write, read strictly: TOML and JSON with decimals, and errors that say where."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from decidable.builders import describe
+from decidable.errors import InvalidInput
+
+Source: TypeAlias = str | os.PathLike[str]
+
+MAX_FILE_BYTES: Final = 64 * 2**20
+"""A larger file is refused: it is no catalog and no price map."""
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file, or an :class:`InvalidInput` that names it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InvalidInput(
+            "catalog.unreadable", f"{path} cannot be read: {reason}", path=str(path), reason=reason
+        ) from error
+    if len(raw) > MAX_FILE_BYTES:
+        raise InvalidInput("catalog.too_large", f"{path} is larger than {MAX_FILE_BYTES:,} bytes", path=str(path))
+    return raw
+
+
+def parse(raw: bytes, path: Path) -> tuple[dict[str, Any], Place]:
+    """A document and the means to say where in it something stands. TOML if the file is named so, else JSON."""
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _malformed(path, f"not UTF-8 at byte {error.start}") from error
+    is_toml = path.suffix.lower() == ".toml"
+    try:
+        document = tomllib.loads(text, parse_float=Decimal) if is_toml else _json(text)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise _malformed(path, "nested too deeply" if isinstance(error, RecursionError) else str(error)) from error
+    if not isinstance(document, dict):
+        raise _malformed(path, "not an object")
+    return document, Place(path.name, text if is_toml else "")
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_unique)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {describe(twice)} is there twice")
+    return table
+
+
+def _malformed(path: Path, reason: str) -> InvalidInput:
+    return InvalidInput("catalog.malformed", f"{path}: {reason}", path=str(path), reason=reason)
+
+
+class Place:
+    """A document's name and text, to say where something stands in it: file, line, table, key."""
+
+    def __init__(self, file: str, text: str = "") -> None:
+        self.file = file
+        self._lines = text.splitlines()
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        *,
+        table: str = "",
+        index: int | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        value: Any = None,
+    ) -> InvalidInput:
+        """A fault at a key of a table, or of entry ``index`` of a list of tables.
+
+        Reads ``models.toml, line 12, [[models]] 'gpt-5-mini', quality: ...``.
+        """
+        line = self._line(table, index, key)
+        header = f"[[{table}]]" if index is not None else f"[{table}]"
+        where = [
+            self.file,
+            f"line {line}" if line else "",
+            (f"{header} {describe(name)}" if name is not None else header) if table else "",
+            "" if key is None or message.startswith(key) else key,
+        ]
+        details: Mapping[str, Any] = {"file": self.file, "line": line, "table": table, "name": name}
+        prefix = ", ".join(filter(None, where))
+        return InvalidInput(code, f"{prefix}: {message}" if prefix else message, **details, field=key, value=value)
+
+    def _line(self, table: str, index: int | None, key: str | None) -> int | None:
+        """The line of a key, else of its table's header. Found by spelling, so there may be none."""
+        header = re.compile(rf"\[\[?\s*{re.escape(table)}\s*\]\]?")
+        wanted = re.compile(rf"[\"']?{re.escape(key)}[\"']?\s*=") if key else None
+        before = index or 0
+        start = None if table else 0
+        for number, line in enumerate(map(str.strip, self._lines), 1):
+            if line.startswith("["):
+                if start is not None:
+                    break
+                if header.match(line):
+                    start = number if before == 0 else None
+                    before -= 1
+            elif start is not None and wanted is not None and wanted.match(line):
+                return number
+        return start or None
