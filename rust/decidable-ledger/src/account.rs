@@ -1,6 +1,9 @@
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+use std::{
+    hint,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
 };
 
 use decidable_canon::cast;
@@ -13,14 +16,21 @@ const FIGURE_MAX: u64 = i64::MAX.unsigned_abs();
 /// The word of an account without a cap; a cap is at most [`FIGURE_MAX`].
 const UNCAPPED: u64 = u64::MAX;
 
-/// The figures of one account in four words, and every change of them.
+/// How often the words are read again before the caller is told to keep everything else out.
+const READS: u32 = 16;
+
+/// The figures of one account, and every change of them.
 ///
-/// `initial` and `spent` only rise. All that [`Balance`] says follows from the words, see [`Words::balance`]. The
-/// largest `initial` and the largest `debt` are [`FIGURE_MAX`] each, so that `used` and `spent` fit a `u64`.
+/// All that [`Balance`] says follows from the words, see [`Words::balance`]. The largest `initial` and the largest debt
+/// are [`FIGURE_MAX`] each, so `used` and `spent` fit a `u64`.
 ///
-/// INVARIANT: `spent <= used`, and `used - spent <= initial`, at every moment. It holds because a reserve needs
-/// `used + amount <= initial`, and a settlement raises `spent` by no more than it takes from the hold (`settle`), or
-/// happens while nothing else does (`overrun`).
+/// A reserve and a release change `used`, and nothing else. A commit raises `spending`, lowers `used` by its surplus and
+/// raises `spent`, in this order; while `spending` is above `spent`, a commit is in flight. `spending` and `spent` only
+/// rise. Whatever else there is (a top-up, another cap, a commit above its hold) happens *alone*: the caller sees to it
+/// that no other method of the account runs meanwhile. The methods that need that end in `_alone`.
+///
+/// INVARIANT: `spent <= used` and `used - spent <= initial` at every moment: a reserve needs `used + amount <= initial`,
+/// and a commit takes no more from `used - spent` than its hold put there.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Account {
@@ -28,13 +38,15 @@ pub(crate) struct Account {
     initial: AtomicU64,
     /// Reserved, committed and debt.
     used: AtomicU64,
+    /// What `spent` will be when the commits in flight are done.
+    spending: AtomicU64,
     /// Committed and debt.
     spent: AtomicU64,
     /// The exposure cap, or [`UNCAPPED`].
     cap: AtomicU64,
 }
 
-/// The four words of an account as they were read.
+/// The words of an account as they were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Words {
     pub(crate) initial: u64,
@@ -43,16 +55,18 @@ pub(crate) struct Words {
     pub(crate) cap: u64,
 }
 
+/// Why an amount cannot be held, and the words that say so.
+pub(crate) type Denied = (Denial, Words);
+
 impl Words {
     /// The figures that the words stand for: their only definition.
     pub(crate) fn balance(self) -> Balance {
-        let debt = self.used.saturating_sub(self.initial);
         Balance {
             initial: figure(self.initial),
-            remaining: figure(self.initial.saturating_sub(self.used)),
+            remaining: figure(self.remaining()),
             reserved: figure(self.reserved()),
-            committed: figure(self.spent.saturating_sub(debt)),
-            debt: figure(debt),
+            committed: figure(self.spent.saturating_sub(self.debt())),
+            debt: figure(self.debt()),
             cap: if self.cap == UNCAPPED {
                 None
             } else {
@@ -62,36 +76,46 @@ impl Words {
     }
 
     /// Whether the words keep the invariants and the open holds of the account add up to `held`.
-    pub(crate) fn consistent(self, held: u128) -> bool {
-        let debt = self.used.saturating_sub(self.initial);
+    pub(crate) fn agree_with(self, held: u128) -> bool {
         self.initial <= FIGURE_MAX
-            && debt <= FIGURE_MAX
-            && self.spent >= debt
+            && self.debt() <= FIGURE_MAX
+            && self.spent >= self.debt()
             && self.used.checked_sub(self.spent).map(u128::from) == Some(held)
             && held <= u128::from(self.initial)
+    }
+
+    const fn remaining(self) -> u64 {
+        self.initial.saturating_sub(self.used)
+    }
+
+    const fn debt(self) -> u64 {
+        self.used.saturating_sub(self.initial)
     }
 
     const fn reserved(self) -> u64 {
         self.used.saturating_sub(self.spent)
     }
 
-    /// Why `amount` cannot be held, in the order of the shared contract.
-    const fn denial(self, amount: u64) -> Option<Denial> {
+    /// The words with `amount` set aside, or why not, in the order of the shared contract.
+    const fn reserve(self, amount: u64) -> Result<Self, Denied> {
         let reserved = self.reserved().saturating_add(amount);
         if reserved > FIGURE_MAX {
-            Some(Denial::Overflow)
+            Err((Denial::Overflow, self))
         } else if reserved > self.cap {
-            Some(Denial::OverCap)
-        } else if amount > self.initial.saturating_sub(self.used) {
-            Some(Denial::Insufficient)
+            Err((Denial::OverCap, self))
+        } else if amount > self.remaining() {
+            Err((Denial::Insufficient, self))
         } else {
-            None
+            Ok(Self {
+                used: self.used.saturating_add(amount),
+                ..self
+            })
         }
     }
 }
 
 /// A word as a figure. The invariants keep every figure in range.
-fn figure(word: u64) -> i64 {
+pub(crate) fn figure(word: u64) -> i64 {
     cast::i64_from_u64(word).unwrap_or(i64::MAX)
 }
 
@@ -100,111 +124,127 @@ impl Account {
         Self {
             initial: AtomicU64::new(initial),
             used: AtomicU64::new(0),
+            spending: AtomicU64::new(0),
             spent: AtomicU64::new(0),
             cap: AtomicU64::new(UNCAPPED),
         }
     }
 
-    /// Reads the words, the two that only rise before `used`: they are then no larger than at the moment `used` is
-    /// read, which makes `denial` err on the side of refusing.
-    fn read(&self) -> Words {
+    /// The words. `spent` is read before `used`, so it is no larger than at the moment `used` is read: `reserved` is then
+    /// no smaller than it was at that moment, and a reserve that these words allow is allowed.
+    ///
+    /// They are exact if nothing else runs.
+    pub(crate) fn read(&self) -> Words {
         let spent = self.spent.load(Acquire);
-        let initial = self.initial.load(Acquire);
-        let used = self.used.load(Acquire);
+        self.words(self.used.load(Acquire), spent)
+    }
+
+    fn words(&self, used: u64, spent: u64) -> Words {
         Words {
-            initial,
+            initial: self.initial.load(Acquire),
             used,
             spent,
-            cap: self.cap.load(Relaxed),
+            cap: self.cap.load(Acquire),
         }
     }
 
-    /// The words while nothing is in flight. The caller keeps everything else out.
-    pub(crate) fn still(&self) -> Words {
-        self.read()
+    /// Whether `words`, just read, are of one moment: no commit was in flight while `used` was read.
+    fn is_exact(&self, words: Words) -> bool {
+        // INVARIANT: `spent <= spending`, and both only rise. If `spending` is now what `spent` was before `used` was
+        // read, neither has changed since.
+        self.spending.load(Acquire) == words.spent
     }
 
-    /// Sets `amount` aside, or says why not with the words of one moment.
-    ///
-    /// The caller keeps changes of the cap out.
-    pub(crate) fn reserve(&self, amount: u64) -> Result<Words, (Denial, Words)> {
-        let mut seen = self.read();
+    /// The words of one moment, or `None` if commits were in flight whenever it looked.
+    pub(crate) fn read_exact(&self) -> Option<Words> {
+        (0..READS).find_map(|_| {
+            let words = self.read();
+            let exact = self.is_exact(words).then_some(words);
+            if exact.is_none() {
+                hint::spin_loop();
+            }
+            exact
+        })
+    }
+
+    /// Sets `amount` aside; or says why not with the words of one moment; or `None` if commits were in flight whenever it
+    /// looked, and then [`Account::reserve_alone`] must tell.
+    pub(crate) fn reserve(&self, amount: u64) -> Option<Result<Words, Denied>> {
+        let mut doubts = 0;
         loop {
-            if let Some(denial) = seen.denial(amount) {
-                // INVARIANT: `spent` and `initial` only rise. If they are what they were before `used` was read, the
-                // words are of one moment and the refusal is exact; otherwise look again.
-                let again = self.read();
-                if again.spent == seen.spent && again.initial == seen.initial {
-                    return Err((denial, seen));
+            let words = self.read();
+            match words.reserve(amount) {
+                Ok(after) => {
+                    let swap = self.used.compare_exchange_weak(words.used, after.used, AcqRel, Relaxed);
+                    if swap.is_ok() {
+                        return Some(Ok(after));
+                    }
                 }
-                seen = again;
-                continue;
+                Err(denied) if self.is_exact(words) => return Some(Err(denied)),
+                Err(_) => {
+                    doubts += 1;
+                    if doubts == READS {
+                        return None;
+                    }
+                }
             }
-            let used = seen.used.saturating_add(amount);
-            match self.used.compare_exchange_weak(seen.used, used, AcqRel, Acquire) {
-                Ok(_) => return Ok(Words { used, ..seen }),
-                Err(_) => seen = self.read(),
-            }
+            hint::spin_loop();
         }
+    }
+
+    /// What [`Account::reserve`] means.
+    pub(crate) fn reserve_alone(&self, amount: u64) -> Result<Words, Denied> {
+        let after = self.read().reserve(amount)?;
+        self.used.store(after.used, Release);
+        Ok(after)
     }
 
     /// Settles a hold of `amount` by spending `actual`, which is at most `amount`.
-    pub(crate) fn settle(&self, amount: u64, actual: u64) -> Words {
-        // INVARIANT: `spent` rises before `used` falls, so that between the two `reserved` is lower and `remaining` is
-        // no higher than before: a reserve that comes in between is right after the settlement, one that is refused is
-        // right before it.
-        let spent = self.spent.fetch_add(actual, AcqRel).saturating_add(actual);
+    pub(crate) fn commit(&self, amount: u64, actual: u64) -> Words {
         let surplus = amount.saturating_sub(actual);
+        // INVARIANT: what is reported of `spent` is read before `used` falls, so that it is not above `used`.
+        let spent = self.spent.load(Acquire).saturating_add(actual);
+        self.spending.fetch_add(actual, AcqRel);
         let used = self.used.fetch_sub(surplus, AcqRel).saturating_sub(surplus);
-        Words {
-            initial: self.initial.load(Acquire),
-            used,
-            spent,
-            cap: self.cap.load(Relaxed),
-        }
+        self.spent.fetch_add(actual, AcqRel);
+        self.words(used, spent)
     }
 
-    /// Returns a hold of `amount`.
+    /// Settles a hold of `amount` by returning all of it.
     pub(crate) fn release(&self, amount: u64) -> Words {
         let spent = self.spent.load(Acquire);
         let used = self.used.fetch_sub(amount, AcqRel).saturating_sub(amount);
-        Words {
-            initial: self.initial.load(Acquire),
-            used,
-            spent,
-            cap: self.cap.load(Relaxed),
-        }
+        self.words(used, spent)
     }
 
-    /// Settles a hold by spending `excess` more than the `amount` it has: from `remaining` as far as that goes, the rest
-    /// becomes debt. `None`, and nothing changes, if the debt would not fit. The caller keeps everything else out.
-    pub(crate) fn overrun(&self, amount: u64, excess: u64) -> Option<(Words, Words)> {
-        let before = self.still();
+    /// Settles a hold of `amount` by spending `excess` more than that: from `remaining` as far as that goes, the rest
+    /// becomes debt. Answers with the words before and after; `None`, and nothing changes, if the debt would not fit.
+    pub(crate) fn overrun_alone(&self, amount: u64, excess: u64) -> Option<(Words, Words)> {
+        let before = self.read();
         let after = Words {
             used: before.used.checked_add(excess)?,
             spent: before.spent.checked_add(amount)?.checked_add(excess)?,
             ..before
         };
-        if after.used.saturating_sub(after.initial) > FIGURE_MAX {
+        if after.debt() > FIGURE_MAX {
             return None;
         }
+        self.spending.store(after.spent, Release);
         self.used.store(after.used, Release);
         self.spent.store(after.spent, Release);
         Some((before, after))
     }
 
     /// Gives the account `amount` more. `None`, and nothing changes, if `initial` would not fit.
-    pub(crate) fn top_up(&self, amount: u64) -> Option<Words> {
-        let raise = |initial: u64| initial.checked_add(amount).filter(|raised| *raised <= FIGURE_MAX);
-        let before = self.initial.fetch_update(AcqRel, Acquire, raise).ok()?;
-        Some(Words {
-            initial: before.saturating_add(amount),
-            ..self.read()
-        })
+    pub(crate) fn top_up_alone(&self, amount: u64) -> Option<Words> {
+        let before = self.read();
+        let initial = before.initial.checked_add(amount).filter(|sum| *sum <= FIGURE_MAX)?;
+        self.initial.store(initial, Release);
+        Some(Words { initial, ..before })
     }
 
-    /// Sets or lifts the exposure cap. The caller keeps everything else out.
-    pub(crate) fn set_cap(&self, cap: Option<u64>) {
-        self.cap.store(cap.unwrap_or(UNCAPPED), Relaxed);
+    /// Sets or lifts the exposure cap.
+    pub(crate) fn set_cap_alone(&self, cap: Option<u64>) {
+        self.cap.store(cap.unwrap_or(UNCAPPED), Release);
     }
 }

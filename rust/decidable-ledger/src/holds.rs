@@ -1,12 +1,18 @@
 use std::{
-    collections::HashMap,
+    collections::{
+        HashMap,
+        hash_map::{Entry, OccupiedEntry, VacantEntry},
+    },
     hash::{BuildHasherDefault, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use decidable_canon::cast;
 
-use crate::accounts::AccountId;
+use crate::{
+    accounts::AccountId,
+    error::{Error, ErrorKind},
+};
 
 /// The number of a hold, chosen by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,55 +37,163 @@ pub(crate) struct Held {
 /// One part of the open holds.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    pub(crate) open: HashMap<u64, Held, BuildHasherDefault<Mix>>,
+    open: HashMap<u64, Held, BuildHasherDefault<Mix>>,
     /// How many operations that changed the ledger went through this shard.
-    pub(crate) changes: u64,
+    changes: u64,
+}
+
+/// A number that no open hold has.
+pub(crate) struct Vacancy<'a> {
+    place: VacantEntry<'a, u64, Held>,
+    changes: &'a mut u64,
+}
+
+/// The place of an open hold.
+pub(crate) struct Open<'a> {
+    place: OccupiedEntry<'a, u64, Held>,
+    changes: &'a mut u64,
 }
 
 impl Shard {
-    pub(crate) fn changed(&mut self) {
-        self.changes = self.changes.saturating_add(1);
+    /// The place for a new hold.
+    pub(crate) fn vacancy(&mut self, hold: HoldId) -> Result<Vacancy<'_>, Error> {
+        let Self { open, changes } = self;
+        match open.entry(hold.0) {
+            Entry::Vacant(place) => Ok(Vacancy { place, changes }),
+            Entry::Occupied(_) => Err(in_use(hold)),
+        }
+    }
+
+    /// The place of an open hold.
+    pub(crate) fn open(&mut self, hold: HoldId) -> Result<Open<'_>, Error> {
+        let Self { open, changes } = self;
+        match open.entry(hold.0) {
+            Entry::Occupied(place) => Ok(Open { place, changes }),
+            Entry::Vacant(_) => Err(unknown(hold)),
+        }
+    }
+
+    pub(crate) fn find(&self, hold: HoldId) -> Option<&Held> {
+        self.open.get(&hold.0)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (HoldId, &Held)> {
+        self.open.iter().map(|(number, held)| (HoldId(*number), held))
     }
 }
 
-/// A shard to itself, on its own cache lines.
+impl Vacancy<'_> {
+    /// Opens the hold.
+    pub(crate) fn fill(self, held: Held) {
+        self.place.insert(held);
+        *self.changes = self.changes.saturating_add(1);
+    }
+}
+
+impl Open<'_> {
+    pub(crate) fn held(&self) -> Held {
+        *self.place.get()
+    }
+
+    /// Forgets the hold: it is settled.
+    pub(crate) fn settle(self) {
+        self.place.remove();
+        *self.changes = self.changes.saturating_add(1);
+    }
+}
+
+#[cold]
+fn in_use(hold: HoldId) -> Error {
+    Error::new(ErrorKind::HoldInUse, format_args!("hold {hold} is open already"))
+}
+
+#[cold]
+fn unknown(hold: HoldId) -> Error {
+    Error::new(ErrorKind::UnknownHold, format_args!("no hold {hold} is open"))
+}
+
+/// A shard on its own cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Cell(Mutex<Shard>);
 
 /// The open holds by number.
 ///
-/// Every operation that changes money works while it has the lock of one shard: that of its hold. So whoever has all of
-/// them ([`Holds::still`]) knows that nothing is in flight.
+/// Every operation on money works while it has the lock of a shard: that of its hold, or any one if it only looks. So
+/// whoever has all of them ([`Holds::still`]) knows that nothing is in flight.
 #[derive(Debug)]
 pub(crate) struct Holds {
-    shards: [Cell; SHARDS],
+    cells: [Cell; SHARDS],
+}
+
+/// All shards locked: nothing is in flight.
+pub(crate) struct Still<'a> {
+    shards: [MutexGuard<'a, Shard>; SHARDS],
 }
 
 impl Holds {
     pub(crate) fn new() -> Self {
         Self {
-            shards: core::array::from_fn(|_| Cell::default()),
+            cells: core::array::from_fn(|_| Cell::default()),
         }
     }
 
-    /// The shard of a number, locked.
-    pub(crate) fn shard(&self, number: u64) -> MutexGuard<'_, Shard> {
-        // The low bits of the mixed number choose the place in the map, the high ones the shard.
-        let chosen = cast::usize_from_u64(mix(number) >> (u64::BITS - SHARDS.ilog2())).unwrap_or_default();
-        let [first, ..] = &self.shards;
-        lock(self.shards.get(chosen).unwrap_or(first))
+    /// The shard of a hold, locked.
+    pub(crate) fn shard(&self, hold: HoldId) -> MutexGuard<'_, Shard> {
+        let [first, ..] = &self.cells;
+        lock(self.cells.get(shard_of(hold)).unwrap_or(first))
     }
 
-    /// All shards, locked in order: nothing is in flight until they are let go.
-    pub(crate) fn still(&self) -> [MutexGuard<'_, Shard>; SHARDS] {
-        self.shards.each_ref().map(lock)
+    /// Locks all shards, always in the same order.
+    pub(crate) fn still(&self) -> Still<'_> {
+        Still {
+            shards: self.cells.each_ref().map(lock),
+        }
+    }
+}
+
+impl Still<'_> {
+    /// The shard of a hold.
+    pub(crate) fn shard(&mut self, hold: HoldId) -> &mut Shard {
+        let [first, rest @ ..] = &mut self.shards;
+        match shard_of(hold).checked_sub(1).and_then(|at| rest.get_mut(at)) {
+            Some(shard) => shard,
+            None => first,
+        }
+    }
+
+    /// Counts a change that is not of one hold.
+    pub(crate) fn changed(&mut self) {
+        let [first, ..] = &mut self.shards;
+        first.changes = first.changes.saturating_add(1);
+    }
+
+    /// How many operations changed the ledger.
+    pub(crate) fn changes(&self) -> u64 {
+        self.shards
+            .iter()
+            .fold(0, |sum, shard| sum.saturating_add(shard.changes))
+    }
+
+    /// How many holds are open.
+    pub(crate) fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.open.len()).sum()
+    }
+
+    /// All open holds, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (HoldId, &Held)> {
+        self.shards.iter().flat_map(|shard| shard.iter())
     }
 }
 
 /// A shard's lock. No code panics while it has one, so a poisoned lock guards a sound shard.
 fn lock(cell: &Cell) -> MutexGuard<'_, Shard> {
     cell.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// In which shard a hold is. The high bits of the mixed number choose the shard, the low ones the place in its map.
+fn shard_of(hold: HoldId) -> usize {
+    cast::usize_from_u64(mix(hold.0) >> (u64::BITS - SHARDS.ilog2())).unwrap_or_default()
 }
 
 /// Spreads a number over 64 bits, one to one (the finaliser of `SplitMix64`).

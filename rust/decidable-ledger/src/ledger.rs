@@ -1,7 +1,7 @@
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -9,11 +9,11 @@ use std::{
 use decidable_canon::cast;
 
 use crate::{
-    account::Account,
+    account::{Account, Denied, Words, figure},
     accounts::{AccountId, Accounts},
     balance::{Balance, Commit, Hold, Reserve},
     error::{Error, ErrorKind},
-    holds::{Held, HoldId, Holds, Shard},
+    holds::{Held, HoldId, Holds, Vacancy},
     snapshot::{AccountSnapshot, Certificate, LedgerSnapshot},
 };
 
@@ -99,11 +99,28 @@ impl Ledger {
     pub fn set_cap(&self, account: AccountId, cap: Option<i64>) -> Result<(), Error> {
         let cap = cap.map(|cap| not_negative("cap", cap)).transpose()?;
         let found = self.find(account)?;
-        let mut shards = self.holds.still();
-        found.set_cap(cap);
-        let [first, ..] = &mut shards;
-        first.changed();
+        let mut still = self.holds.still();
+        found.set_cap_alone(cap);
+        still.changed();
         Ok(())
+    }
+
+    /// Gives an account `amount` microunits more. It repays debt first.
+    ///
+    /// # Errors
+    /// `InvalidAmount` if the amount is not positive; `UnknownAccount`; `Overflow` if `initial` would not fit an `i64`.
+    pub fn top_up(&self, account: AccountId, amount: i64) -> Result<Balance, Error> {
+        let amount = positive(amount)?;
+        let found = self.find(account)?;
+        let mut still = self.holds.still();
+        let words = found.top_up_alone(amount).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Overflow,
+                format_args!("account {account}: with {amount} microunits more, initial does not fit"),
+            )
+        })?;
+        still.changed();
+        Ok(words.balance())
     }
 
     /// The next number for a hold: 1, 2, 3 and so on, for a caller that has no numbers of its own.
@@ -118,28 +135,16 @@ impl Ledger {
     pub fn reserve(&self, account: AccountId, hold: HoldId, amount: i64) -> Result<Reserve, Error> {
         let amount = positive(amount)?;
         let found = self.find(account)?;
-        let mut shard = self.holds.shard(hold.0);
-        let Shard { open, changes } = &mut *shard;
-        let Entry::Vacant(place) = open.entry(hold.0) else {
-            return Err(Error::new(
-                ErrorKind::HoldInUse,
-                format_args!("hold {hold} is open already"),
-            ));
-        };
-        match found.reserve(amount) {
-            Ok(words) => {
-                place.insert(Held { account, amount });
-                *changes = changes.saturating_add(1);
-                Ok(Reserve::Held {
-                    hold,
-                    balance: words.balance(),
-                })
-            }
-            Err((reason, words)) => Ok(Reserve::Denied {
-                reason,
-                balance: words.balance(),
-            }),
+        let held = Held { account, amount };
+        let mut shard = self.holds.shard(hold);
+        let vacancy = shard.vacancy(hold)?;
+        if let Some(answer) = found.reserve(amount) {
+            return Ok(reserved(vacancy, hold, held, answer));
         }
+        drop(shard);
+        let mut still = self.holds.still();
+        let vacancy = still.shard(hold).vacancy(hold)?;
+        Ok(reserved(vacancy, hold, held, found.reserve_alone(amount)))
     }
 
     /// Settles a hold by spending `actual` microunits. What the hold has more is returned to the account; what it has
@@ -150,44 +155,41 @@ impl Ledger {
     /// the hold stays open.
     pub fn commit(&self, hold: HoldId, actual: i64) -> Result<Commit, Error> {
         let actual = not_negative("actual", actual)?;
-        let mut shard = self.holds.shard(hold.0);
-        let held = *shard.open.get(&hold.0).ok_or_else(|| unknown(hold))?;
-        if actual > held.amount {
+        let mut shard = self.holds.shard(hold);
+        let open = shard.open(hold)?;
+        let held = open.held();
+        let Some(surplus) = held.amount.checked_sub(actual) else {
             drop(shard);
             return self.overrun(hold, actual);
-        }
-        let found = self.find(held.account)?;
-        let words = found.settle(held.amount, actual);
-        shard.open.remove(&hold.0);
-        shard.changed();
+        };
+        let words = self.find(held.account)?.commit(held.amount, actual);
+        open.settle();
         Ok(Commit {
             account: held.account,
             charged: figure(actual),
-            returned: figure(held.amount.saturating_sub(actual)),
+            returned: figure(surplus),
             debt: 0,
             balance: words.balance(),
         })
     }
 
-    /// Settles a hold by spending more than it has, while nothing else is in flight.
+    /// Settles a hold by spending more than it has. It looks the hold up again: another thread may have settled it.
+    #[cold]
     fn overrun(&self, hold: HoldId, actual: u64) -> Result<Commit, Error> {
-        let mut shards = self.holds.still();
-        // The hold may have been settled since it was looked up.
-        let shard = shards
-            .iter_mut()
-            .find(|shard| shard.open.contains_key(&hold.0))
-            .ok_or_else(|| unknown(hold))?;
-        let held = *shard.open.get(&hold.0).ok_or_else(|| unknown(hold))?;
-        let found = self.find(held.account)?;
+        let mut still = self.holds.still();
+        let open = still.shard(hold).open(hold)?;
+        let held = open.held();
         let excess = actual.saturating_sub(held.amount);
-        let (before, after) = found.overrun(held.amount, excess).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Overflow,
-                format_args!("hold {hold}: a debt for {actual} microunits does not fit"),
-            )
-        })?;
-        shard.open.remove(&hold.0);
-        shard.changed();
+        let (before, after) = self
+            .find(held.account)?
+            .overrun_alone(held.amount, excess)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Overflow,
+                    format_args!("hold {hold}: with {actual} microunits spent, the debt does not fit"),
+                )
+            })?;
+        open.settle();
         let balance = after.balance();
         let debt = balance.debt.saturating_sub(before.balance().debt);
         Ok(Commit {
@@ -204,29 +206,11 @@ impl Ledger {
     /// # Errors
     /// `UnknownHold`: it was never reserved, or it was settled.
     pub fn release(&self, hold: HoldId) -> Result<Balance, Error> {
-        let mut shard = self.holds.shard(hold.0);
-        let held = *shard.open.get(&hold.0).ok_or_else(|| unknown(hold))?;
+        let mut shard = self.holds.shard(hold);
+        let open = shard.open(hold)?;
+        let held = open.held();
         let words = self.find(held.account)?.release(held.amount);
-        shard.open.remove(&hold.0);
-        shard.changed();
-        Ok(words.balance())
-    }
-
-    /// Gives an account `amount` microunits more. It repays debt first.
-    ///
-    /// # Errors
-    /// `InvalidAmount` if the amount is not positive; `UnknownAccount`; `Overflow` if `initial` would not fit an `i64`.
-    pub fn top_up(&self, account: AccountId, amount: i64) -> Result<Balance, Error> {
-        let amount = positive(amount)?;
-        let found = self.find(account)?;
-        let mut shard = self.holds.shard(u64::from(account.0));
-        let words = found.top_up(amount).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Overflow,
-                format_args!("account {account}: with {amount} microunits more, initial does not fit"),
-            )
-        })?;
-        shard.changed();
+        open.settle();
         Ok(words.balance())
     }
 
@@ -234,23 +218,27 @@ impl Ledger {
     #[must_use]
     pub fn balance(&self, account: AccountId) -> Option<Balance> {
         let found = self.accounts.find(account)?;
+        let any = self.holds.shard(HoldId(u64::from(account.0)));
+        if let Some(words) = found.read_exact() {
+            return Some(words.balance());
+        }
+        drop(any);
         let _still = self.holds.still();
-        Some(found.still().balance())
+        Some(found.read().balance())
     }
 
     /// The open hold with this number.
     #[must_use]
     pub fn hold(&self, hold: HoldId) -> Option<Hold> {
-        let shard = self.holds.shard(hold.0);
-        shard.open.get(&hold.0).map(|held| open_hold(hold.0, held))
+        self.holds.shard(hold).find(hold).map(|held| open_hold(hold, held))
     }
 
     /// All open holds in the order of their numbers.
     #[must_use]
     pub fn holds(&self) -> Vec<Hold> {
-        let shards = self.holds.still();
-        let mut holds: Vec<Hold> = open_holds(&shards).collect();
-        drop(shards);
+        let still = self.holds.still();
+        let mut holds: Vec<Hold> = still.iter().map(|(hold, held)| open_hold(hold, held)).collect();
+        drop(still);
         holds.sort_unstable();
         holds
     }
@@ -259,18 +247,15 @@ impl Ledger {
     #[must_use]
     pub fn snapshot(&self) -> LedgerSnapshot {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        let shards = self.holds.still();
+        let still = self.holds.still();
         let accounts = names
             .iter()
-            .filter_map(|(name, id)| Some(AccountSnapshot::new(name, self.accounts.find(*id)?.still().balance())))
+            .filter_map(|(name, id)| Some(AccountSnapshot::new(name, self.accounts.find(*id)?.read().balance())))
             .collect();
-        let opened = cast::u64_from_usize(names.len());
-        let version = shards
-            .iter()
-            .fold(opened, |version, shard| version.saturating_add(shard.changes));
-        let active = shards.iter().map(|shard| cast::u64_from_usize(shard.open.len())).sum();
-        drop((shards, names));
-        LedgerSnapshot::of(version, accounts, active)
+        let version = still.changes().saturating_add(cast::u64_from_usize(names.len()));
+        let active_holds = cast::u64_from_usize(still.count());
+        drop((still, names));
+        LedgerSnapshot::of(version, accounts, active_holds)
     }
 
     /// A certificate over a snapshot of this moment, with what was committed since the last one.
@@ -290,29 +275,29 @@ impl Ledger {
     /// `Unbalanced`, naming the account and the figures.
     pub fn verify(&self) -> Result<(), Error> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        let shards = self.holds.still();
-        let mut held: HashMap<AccountId, u128> = HashMap::new();
-        for hold in shards.iter().flat_map(|shard| shard.open.values()) {
-            let sum = held.entry(hold.account).or_default();
-            *sum = sum.saturating_add(u128::from(hold.amount));
+        let still = self.holds.still();
+        let mut sums: HashMap<AccountId, u128> = HashMap::new();
+        for (_, held) in still.iter() {
+            let sum = sums.entry(held.account).or_default();
+            *sum = sum.saturating_add(u128::from(held.amount));
         }
         for (name, id) in names.iter() {
-            let words = self.find(*id)?.still();
-            let sum = held.remove(id).unwrap_or_default();
-            if !words.consistent(sum) {
+            let words = self.find(*id)?.read();
+            let held = sums.remove(id).unwrap_or_default();
+            if !words.agree_with(held) {
                 return Err(Error::new(
                     ErrorKind::Unbalanced,
-                    format_args!("account {name:?} has {words:?} and open holds of {sum}"),
+                    format_args!("account {name:?}: {words:?} do not agree with open holds of {held}"),
                 ));
             }
         }
-        if let Some(id) = held.keys().next() {
-            return Err(Error::new(
+        match sums.keys().next() {
+            None => Ok(()),
+            Some(id) => Err(Error::new(
                 ErrorKind::Unbalanced,
                 format_args!("a hold is open on account {id}, which does not exist"),
-            ));
+            )),
         }
-        Ok(())
     }
 
     fn find(&self, account: AccountId) -> Result<&Account, Error> {
@@ -322,23 +307,30 @@ impl Ledger {
     }
 }
 
-fn open_hold(number: u64, held: &Held) -> Hold {
-    Hold {
-        id: HoldId(number),
-        account: held.account,
-        amount: figure(held.amount),
+/// Puts the hold at its place if it was granted.
+fn reserved(vacancy: Vacancy<'_>, hold: HoldId, held: Held, answer: Result<Words, Denied>) -> Reserve {
+    match answer {
+        Ok(words) => {
+            vacancy.fill(held);
+            Reserve::Held {
+                hold,
+                balance: words.balance(),
+            }
+        }
+        Err((reason, words)) => Reserve::Denied {
+            reason,
+            balance: words.balance(),
+        },
     }
 }
 
-fn open_holds(shards: &[MutexGuard<'_, Shard>]) -> impl Iterator<Item = Hold> {
-    shards
-        .iter()
-        .flat_map(|shard| shard.open.iter().map(|(number, held)| open_hold(*number, held)))
-}
-
-#[cold]
-fn unknown(hold: HoldId) -> Error {
-    Error::new(ErrorKind::UnknownHold, format_args!("no hold {hold} is open"))
+fn open_hold(id: HoldId, held: &Held) -> Hold {
+    let Held { account, amount } = *held;
+    Hold {
+        id,
+        account,
+        amount: figure(amount),
+    }
 }
 
 fn not_negative(what: &str, amount: i64) -> Result<u64, Error> {
@@ -357,9 +349,4 @@ fn positive(amount: i64) -> Result<u64, Error> {
             format_args!("an amount must be positive, and is {amount}"),
         )
     })
-}
-
-/// An amount that came from an `i64`, back as one.
-fn figure(amount: u64) -> i64 {
-    cast::i64_from_u64(amount).unwrap_or(i64::MAX)
 }

@@ -43,12 +43,10 @@
 //!
 //! # Why a legal hold is never refused
 //!
-//! An account is three numbers: what it was given (`initial`), what it owes or has spent (`used`: reserved, committed
-//! and debt together) and what was spent (`spent`: committed and debt). The first and the last only rise. A reserve
-//! raises `used` by one compare-and-swap after it has seen that funds and cap allow it, and never before, so a hold
-//! that will be denied is never visible to others. It refuses only when the three numbers are known to be of one
-//! moment. A change that these rules do not cover (a commit above its hold, another cap) waits until nothing else is
-//! in flight.
+//! A reserve raises what is used by one compare-and-swap, after it has seen that funds and cap allow it and never before:
+//! a hold that will be denied is never visible to others. It denies only with figures that are known to be of one
+//! moment. If commits are in flight whenever it looks, it waits until nothing else runs and decides then. The few
+//! operations that these rules do not cover (a top-up, another cap, a commit above its hold) run alone.
 //!
 //! # Where the reference implementation differs
 //!

@@ -22,7 +22,7 @@ fn an_account_is_found_where_it_was_put_and_nowhere_else() {
     assert!(accounts.find(AccountId(70)).is_none());
     assert_eq!(accounts.put(AccountId(70), Account::new(5)), Some(()));
     assert_eq!(accounts.put(AccountId(70), Account::new(6)), None);
-    assert_eq!(accounts.find(AccountId(70)).unwrap().still().initial, 5);
+    assert_eq!(accounts.find(AccountId(70)).unwrap().read().initial, 5);
     assert!(accounts.find(AccountId(69)).is_none());
     assert!(accounts.find(AccountId(u32::MAX)).is_none());
 }
