@@ -365,7 +365,7 @@ def variants() -> dict[str, tuple[str, str]]:
 
 
 def test_every_error_code_is_produced_by_a_test() -> None:
-    """A code that no test expects may never have been seen: by its text, or in Rust by its kind in its own crate's tests."""
+    """A code that no test expects may never have been seen: its text or, in its own crate, its kind."""
     tests = [(path, text) for path, text in written() if path.suffix in {".rs", ".py"} and is_test(path)]
     defined = variants()
     untested = []
