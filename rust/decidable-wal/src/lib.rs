@@ -1,1 +1,59 @@
-//! (to come)
+//! A tamper-evident, append-only log in one directory.
+//!
+//! Records are framed, chained by SHA-256 and written in batches: one write and one sync for everything that was queued
+//! meanwhile, and no acknowledgement before the sync has returned. After a crash a batch is there whole or not at all. A
+//! log may also be sealed under a key; the chain itself needs none, so anyone can check it. docs/spec/log.md gives the
+//! bytes.
+//!
+//! It does not know what a record means: a record is a kind and bytes. It reads no clock and draws no random numbers:
+//! times, log ids and salts are arguments. One process writes; any number may [`scan`], which never writes.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use decidable_wal::{Entry, Log, Memory, Options, ScanOptions, Storage, scan};
+//!
+//! let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+//! let options = Options { log_id: [7; 16], create: true, ..Options::default() };
+//! let (log, _) = Log::open(storage.clone(), options, |_| Ok(()))?;
+//! let at = log.append(vec![Entry { kind: 16, time_ns: 1, payload: b"hello".to_vec(), private: None }])?;
+//! log.wait(at.last, None)?;                       // durable from here on
+//! let head = log.close()?;
+//!
+//! let scanned = scan(&*storage, &ScanOptions { head: Some(head), ..ScanOptions::default() }, |record| {
+//!     assert!(record.kind < 16 || record.payload == b"hello");
+//!     Ok(())
+//! })?;
+//! assert_eq!(scanned.head, head);
+//! # Ok::<(), decidable_wal::Error>(())
+//! ```
+
+mod error;
+mod record;
+mod note;
+mod storage;
+mod files;
+mod memory;
+mod segment;
+mod frame;
+mod source;
+mod batch;
+mod walk;
+mod scan;
+mod writer;
+mod recover;
+mod log;
+pub mod exchange;
+
+pub use error::{Error, ErrorKind};
+pub use files::{Files, boot_id};
+pub use frame::{FRAME_PAYLOAD_BYTES_MAX, frame_bytes};
+pub use log::{Erased, Log, Opened, Options, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
+pub use memory::{Fault, Memory};
+pub use note::{CALLER_KIND_MIN, Note, NoteKind, RecoveryReason, Sync};
+pub use record::{
+    Entry, Head, PRIVATE_BYTES_MAX, Position, Private, PrivatePart, RECORD_BYTES_MAX, Record, commitment,
+};
+pub use recover::Recovery;
+pub use scan::{Scan, ScanOptions, Scanned, Tail, TailReason, scan, scan_bytes};
+pub use segment::SEGMENT_NAME;
+pub use storage::{Access, FileState, Lock, Locking, Storage, StoredFile};

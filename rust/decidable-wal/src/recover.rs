@@ -1,0 +1,189 @@
+use std::{collections::BTreeSet, sync::Arc};
+
+use decidable_canon::{Digest, cast};
+
+use crate::{
+    batch::PrivateState,
+    error::{Error, ErrorKind},
+    note::{RecoveryReason, Sync},
+    scan::{Found, Tail, TailReason},
+    segment::SegmentHead,
+    source::Source,
+    storage::{Access, Storage, StoredFile},
+    walk::Walk,
+    writer::{Failure, Zone, read_from, write_whole},
+};
+
+/// Bytes that recovery cut from the end of a log, and where they are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Where the cut was made.
+    pub offset: u64,
+    /// How many bytes were cut.
+    pub cut_bytes: u64,
+    /// Their SHA-256.
+    pub digest: Digest,
+    /// Why.
+    pub reason: RecoveryReason,
+    /// The file in the log's directory that has them.
+    pub quarantine: String,
+}
+
+const QUARANTINE: &str = "quarantine";
+
+impl Recovery {
+    fn new(offset: u64, cut_bytes: u64, digest: Digest, reason: RecoveryReason) -> Self {
+        Self {
+            quarantine: format!("{QUARANTINE}/{offset:020}-{digest}.{}", reason.label()),
+            offset,
+            cut_bytes,
+            digest,
+            reason,
+        }
+    }
+
+    /// Reads a quarantined file's name back.
+    fn of_file(name: &str, cut_bytes: u64) -> Option<Self> {
+        let (place, reason) = name.split_once('.')?;
+        let (offset, digest) = place.split_once('-')?;
+        let recovery = Self::new(
+            offset.parse().ok()?,
+            cut_bytes,
+            Digest::from_hex(digest)?,
+            RecoveryReason::from_label(reason)?,
+        );
+        recovery.quarantine.ends_with(name).then_some(recovery)
+    }
+}
+
+/// Keeps the unfinished end in quarantine, durably, and only then cuts it from the log. Bytes with the same place and
+/// digest have the same name, so a recovery that is interrupted does the same again.
+pub(crate) fn cut(storage: &dyn Storage, file: &dyn StoredFile, tail: &Tail) -> Result<(), Error> {
+    let failed = |action: &'static str| move |error| Error::io(action, &error);
+    let end = tail.offset.saturating_add(tail.bytes);
+    let (bytes, digest) = read_from(file, tail.offset, end).map_err(failed("cannot read the unfinished end"))?;
+    let reason = match tail.reason {
+        TailReason::Incomplete => RecoveryReason::Torn,
+        TailReason::Zeros | TailReason::Damaged => RecoveryReason::PowerLoss,
+    };
+    let kept = failed("cannot keep the unfinished end in quarantine");
+    let recovery = Recovery::new(tail.offset, tail.bytes, digest, reason);
+    let temporary = format!("{QUARANTINE}/unfinished.tmp");
+    storage.create_directory(QUARANTINE).map_err(kept)?;
+    storage.sync_directory("").map_err(kept)?;
+    let copy = storage.open(&temporary, Access::Create).map_err(kept)?;
+    write_whole(&*copy, &bytes, 0).map_err(|failure| failed_io(&failure))?;
+    copy.sync_data().map_err(kept)?;
+    storage.rename(&temporary, &recovery.quarantine).map_err(kept)?;
+    storage.sync_directory(QUARANTINE).map_err(kept)?;
+    file.set_length(tail.offset)
+        .map_err(failed("cannot cut the unfinished end"))?;
+    file.sync_data().map_err(failed("cannot make the cut durable"))
+}
+
+pub(crate) fn failed_io(failure: &Failure) -> Error {
+    failure.error(ErrorKind::Io, "the log cannot be opened")
+}
+
+/// The quarantined ends that the log does not mention yet: the one that was just cut, and one whose mention was lost in
+/// a crash.
+pub(crate) fn unmentioned(storage: &dyn Storage, mentioned: &BTreeSet<(u64, Digest)>) -> Result<Vec<Recovery>, Error> {
+    let failed = |error| Error::io("cannot look into the quarantine", &error);
+    let mut recoveries = Vec::new();
+    for name in storage.list(QUARANTINE).map_err(failed)? {
+        let Some(recovery) = Recovery::of_file(&name, 0) else {
+            continue;
+        };
+        if mentioned.contains(&(recovery.offset, recovery.digest)) {
+            continue;
+        }
+        let file = storage.open(&recovery.quarantine, Access::Read).map_err(failed)?;
+        recoveries.push(Recovery {
+            cut_bytes: file.state().map_err(failed)?.length,
+            ..recovery
+        });
+    }
+    Ok(recoveries)
+}
+
+/// A piece of the log is written again in pieces of this size.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Writes again, unchanged, the bytes that no later write proves to be durable, and syncs them. After a sync that failed
+/// they may be in the page cache and, marked clean, nowhere else; a new sync alone would succeed and mean nothing.
+pub(crate) fn write_again(file: &dyn StoredFile, found: &Found) -> Result<(), Error> {
+    // A batch is written only after the sync of the one before it has returned, so its presence proves that sync. A
+    // session that did not sync proves only what was there when it began.
+    let mut at = match found.session {
+        Some(session) if session.sync == Sync::None => session.at,
+        _ => found.last_batch_at,
+    };
+    let failed = |error| Error::io("cannot write the end of the log again", &error);
+    while at < found.scanned.bytes {
+        let end = found.scanned.bytes.min(at.saturating_add(PIECE_BYTES));
+        let (bytes, _) = read_from(file, at, end).map_err(failed)?;
+        write_whole(file, &bytes, at).map_err(|failure| failed_io(&failure))?;
+        at = end;
+    }
+    file.sync_data().map_err(failed)
+}
+
+/// A private part that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) seq: u64,
+    /// Absent if the record was written without one.
+    pub(crate) zone: Option<Zone>,
+}
+
+/// Finds the private parts of records, by number, in the first `length` bytes of a log.
+pub(crate) fn locate(
+    file: Arc<dyn StoredFile>,
+    length: u64,
+    head: &SegmentHead,
+    seqs: &BTreeSet<u64>,
+) -> Result<Vec<Located>, Error> {
+    let mut located = Vec::with_capacity(seqs.len());
+    let mut walk = Walk::new(Source::of_file(file, length), head);
+    while located.len() < seqs.len()
+        && walk.follow(|walk| {
+            for frame in &walk.frames {
+                let header = &frame.header;
+                if header.continues() || !seqs.contains(&header.seq) {
+                    continue;
+                }
+                let at = cast::u64_from_usize(frame.at.saturating_add(frame.layout.private));
+                let bytes = frame.layout.seal.saturating_sub(frame.layout.private);
+                located.push(Located {
+                    seq: header.seq,
+                    zone: header.has_private().then_some(Zone {
+                        offset: walk.at.saturating_add(at),
+                        bytes,
+                    }),
+                });
+            }
+            Ok(())
+        })?
+    {}
+    Ok(located)
+}
+
+/// Hands every record of the verified part of a log to `visit`, without hashing it again.
+pub(crate) fn replay(
+    file: Arc<dyn StoredFile>,
+    head: &SegmentHead,
+    found: &Found,
+    mut visit: impl FnMut(&crate::Record<'_>) -> Result<(), String>,
+) -> Result<(), Error> {
+    let mut walk = Walk::new(Source::of_file(file, found.scanned.bytes), head);
+    while walk.follow(|walk| {
+        walk.each_record(
+            |frame| found.is_erased(frame.header.seq),
+            |record, frame| {
+                debug_assert_eq!(frame.private, PrivateState::None);
+                visit(record).map_err(|message| Error::new(ErrorKind::Visit, message).at_seq(record.seq))
+            },
+        )
+    })? {}
+    Ok(())
+}

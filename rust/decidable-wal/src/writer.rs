@@ -1,0 +1,183 @@
+use std::{fmt, io, sync::Arc};
+
+use decidable_canon::{Digest, Key, cast};
+
+use crate::{
+    error::{Error, ErrorKind},
+    frame::{Batch, Chain},
+    note::Sync,
+    record::{Entry, Head},
+    storage::StoredFile,
+};
+
+/// Entries that are written in one batch, whole.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// The number of the first entry.
+    pub(crate) first: u64,
+    pub(crate) entries: Vec<Entry>,
+    /// Private parts to zero once the group is durable.
+    pub(crate) zones: Vec<Zone>,
+}
+
+/// The place of a private part: salt, bytes and padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Zone {
+    pub(crate) offset: u64,
+    pub(crate) bytes: usize,
+}
+
+/// The end of a segment, where batches are appended: it alone writes to the file.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) file: Arc<dyn StoredFile>,
+    /// The length that the file has as long as nobody else writes to it.
+    pub(crate) length: u64,
+    pub(crate) chain: Chain,
+    pub(crate) key: Option<Key>,
+    pub(crate) sync: Sync,
+    /// The batch being built; kept for its room.
+    pub(crate) buffer: Vec<u8>,
+}
+
+/// The first operation that failed. Nothing is written after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    what: String,
+    os_code: Option<i32>,
+}
+
+impl Failure {
+    fn io(action: &str, cause: &io::Error) -> Self {
+        Self {
+            what: format!("{action}: {cause}"),
+            os_code: cause.raw_os_error(),
+        }
+    }
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            os_code: None,
+        }
+    }
+    /// The failure as an error of `kind`, after the words `so`.
+    pub(crate) fn error(&self, kind: ErrorKind, so: &str) -> Error {
+        Error::new(kind, format!("{so}: {self}")).with_os_code(self.os_code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// A buffer that grew beyond this for one large group is given back.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+impl Writer {
+    /// Writes the groups as one batch, with one write and, unless the log does not sync, one sync. Returns the new head.
+    pub(crate) fn append(&mut self, groups: &[Group]) -> Result<Head, Failure> {
+        let count = groups.iter().map(|group| group.entries.len()).sum::<usize>();
+        let (Some(first), Some(count)) = (groups.first().map(|group| group.first), cast::u32_from_usize(count)) else {
+            return Err(Failure::new("a batch has no records or too many"));
+        };
+        let batch = Batch { first, count };
+        let mut seq = first;
+        self.buffer.clear();
+        for entry in groups.iter().flat_map(|group| &group.entries) {
+            self.chain
+                .append(seq, batch, entry, self.key.as_ref(), &mut self.buffer);
+            seq = seq.saturating_add(1);
+        }
+        self.fence()?;
+        write_whole(&*self.file, &self.buffer, self.length)?;
+        self.length = self.length.saturating_add(cast::u64_from_usize(self.buffer.len()));
+        if self.sync == Sync::Group {
+            self.sync()?;
+        }
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        Ok(self.head(seq.saturating_sub(1)))
+    }
+
+    /// The head when the last record has that number.
+    pub(crate) const fn head(&self, seq: u64) -> Head {
+        Head {
+            log_id: self.chain.log_id,
+            seq,
+            hash: self.chain.hash,
+        }
+    }
+
+    /// Makes what was written durable.
+    pub(crate) fn sync(&self) -> Result<(), Failure> {
+        self.file
+            .sync_data()
+            .map_err(|error| Failure::io("the sync of the log failed", &error))
+    }
+
+    /// Zeroes private parts, durably.
+    pub(crate) fn zero(&self, zones: &[Zone]) -> Result<(), Failure> {
+        self.fence()?;
+        let mut zeros = Vec::new();
+        for zone in zones {
+            zeros.resize(zone.bytes, 0);
+            write_whole(&*self.file, &zeros, zone.offset)?;
+        }
+        self.sync()
+    }
+
+    /// Refuses to write when somebody else has written, cut or replaced the file: a lock only stops those who ask.
+    fn fence(&self) -> Result<(), Failure> {
+        let state = self
+            .file
+            .state()
+            .map_err(|error| Failure::io("the log cannot be looked at", &error))?;
+        if !state.current {
+            return Err(Failure::new("the log was removed or replaced while it was open"));
+        }
+        if state.length != self.length {
+            return Err(Failure::new(format!(
+                "somebody else changed the log: it has {} bytes instead of {}",
+                state.length, self.length
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Writes all of `bytes` with one write. One that takes less is a failure: the disk is full or the file may not grow.
+pub(crate) fn write_whole(file: &dyn StoredFile, bytes: &[u8], offset: u64) -> Result<(), Failure> {
+    loop {
+        return match file.write_at(bytes, offset) {
+            Ok(taken) if taken == bytes.len() => Ok(()),
+            Ok(taken) => Err(Failure::new(format!(
+                "a write to the log took {taken} of {} bytes",
+                bytes.len()
+            ))),
+            // Nothing was taken, so it is the same write again and not a second attempt at a failed one.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(Failure::io("a write to the log failed", &error)),
+        };
+    }
+}
+
+/// The digest of a file's bytes from `offset` on, and how many there are.
+pub(crate) fn read_from(file: &dyn StoredFile, offset: u64, length: u64) -> io::Result<(Vec<u8>, Digest)> {
+    let bytes = cast::usize_from_u64(length.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut read = vec![0; bytes];
+    let mut filled = 0_usize;
+    while filled < bytes {
+        let at = offset.saturating_add(cast::u64_from_usize(filled));
+        match file.read_at(read.get_mut(filled..).unwrap_or_default(), at) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            Ok(more) => filled = filled.saturating_add(more),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let digest = Digest::of(&read);
+    Ok((read, digest))
+}
