@@ -51,6 +51,12 @@ pub enum Finding {
     Eligible(Terms),
 }
 
+impl Explanation {
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.names.as_deref()
+    }
+}
+
 impl Policy {
     /// Says what became of every candidate, with the gates and the arithmetic of [`decide`](Self::decide).
     #[must_use]

@@ -48,6 +48,7 @@ mod policy;
 mod decide;
 mod identity;
 mod explain;
+mod table;
 mod what_if;
 pub mod batch;
 

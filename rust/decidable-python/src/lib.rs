@@ -2,11 +2,33 @@
 //!
 //! It converts values and maps errors; it decides nothing itself.
 
+mod errors;
+mod values;
+mod decision;
+mod model;
+mod request;
+mod explain;
+mod policy;
+mod ledger;
+
 use pyo3::prelude::*;
 
 /// The native half of `decidable`; everything public is exported by the package.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::decision::{Action, Decision, Reason, identity};
+    #[pymodule_export]
+    use super::explain::{Explanation, Lever, Margin, Verdict, WhatWouldWin};
+    #[pymodule_export]
+    use super::ledger::{Balance, Hold, Ledger, LedgerSnapshot};
+    #[pymodule_export]
+    use super::model::{Model, Names};
+    #[pymodule_export]
+    use super::policy::Policy;
+    #[pymodule_export]
+    use super::request::Request;
+
     use super::{Bound, PyModule, PyModuleMethods as _, PyResult};
 
     #[pymodule_init]

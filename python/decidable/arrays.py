@@ -1,0 +1,49 @@
+"""The record types of batches: exactly the fields of docs/spec/decisions.md, in their order, packed.
+
+Absence is the layout's sentinel here: 0 for "none requested" and "no limit", all ones for "any provider",
+65,535 for "no index" (docs/spec/decisions.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["DECISION_DTYPE", "REQUEST_DTYPE"]
+
+REQUEST_DTYPE = np.dtype(
+    [
+        ("request_sequence", "<u8"),
+        ("requested_model_id", "<u4"),
+        ("input_tokens", "<u4"),
+        ("output_tokens", "<u4"),
+        ("business_value_microunits", "<i8"),
+        ("budget_limit_microunits", "<u8"),
+        ("risk_bps", "<u2"),
+        ("confidence_bps", "<u2"),
+        ("minimum_quality_bps", "<u2"),
+        ("max_p95_latency_ms", "<u4"),
+        ("required_capabilities", "<u8"),
+        ("allowed_provider_mask", "<u8"),
+        ("required_region_mask", "<u8"),
+    ]
+)
+"""One request a row, 70 bytes."""
+
+DECISION_DTYPE = np.dtype(
+    [
+        ("request_sequence", "<u8"),
+        ("action", "u1"),
+        ("reason", "<u2"),
+        ("selected_model_id", "<u4"),
+        ("selected_model_index", "<u2"),
+        ("estimated_cost_microunits", "<u8"),
+        ("expected_utility_microunits", "<i8"),
+        ("counterfactual_model_id", "<u4"),
+        ("counterfactual_utility_microunits", "<i8"),
+        ("evaluated_models", "<u2"),
+        ("eligible_models", "<u2"),
+        ("policy_epoch", "<u8"),
+        ("catalog_epoch", "<u8"),
+    ]
+)
+"""One decision a row, 65 bytes."""

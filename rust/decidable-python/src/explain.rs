@@ -1,0 +1,227 @@
+use decidable_kernel::Finding;
+use pyo3::exceptions::PyIndexError;
+use pyo3::prelude::*;
+
+use crate::decision::{Decision, Reason};
+
+/// What became of one candidate.
+#[pyclass(frozen, eq, hash, module = "decidable")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Verdict(decidable_kernel::Verdict);
+
+#[pymethods]
+impl Verdict {
+    #[getter]
+    const fn model_id(&self) -> u32 {
+        self.0.model_id
+    }
+    #[getter]
+    const fn verdict(&self) -> &'static str {
+        match self.0.finding {
+            Finding::Refused { .. } => "gate",
+            Finding::OverBudget { .. } => "over_budget",
+            Finding::NonPositiveUtility(_) => "non_positive_utility",
+            Finding::Eligible(_) => "eligible",
+        }
+    }
+    #[getter]
+    const fn gate(&self) -> Option<&'static str> {
+        match self.0.finding {
+            Finding::Refused { gate, .. } => Some(gate.name()),
+            _ => None,
+        }
+    }
+    #[getter]
+    const fn measured(&self) -> Option<u64> {
+        match self.0.finding {
+            Finding::Refused { measured, .. } => Some(measured),
+            Finding::OverBudget { cost_microunits, .. } => Some(cost_microunits),
+            _ => None,
+        }
+    }
+    #[getter]
+    const fn limit(&self) -> Option<u64> {
+        match self.0.finding {
+            Finding::Refused { limit, .. } => Some(limit),
+            Finding::OverBudget { limit_microunits, .. } => Some(limit_microunits),
+            _ => None,
+        }
+    }
+    #[getter]
+    fn quality_adjusted(&self) -> Option<u64> {
+        self.terms().map(|terms| terms.quality_adjusted)
+    }
+    #[getter]
+    fn risk_penalty(&self) -> Option<u128> {
+        self.terms().map(|terms| terms.risk_penalty)
+    }
+    #[getter]
+    fn cost_microunits(&self) -> Option<u64> {
+        match self.0.finding {
+            Finding::OverBudget { cost_microunits, .. } => Some(cost_microunits),
+            _ => self.terms().map(|terms| terms.cost_microunits),
+        }
+    }
+    #[getter]
+    fn latency_penalty(&self) -> Option<u128> {
+        self.terms().map(|terms| terms.latency_penalty)
+    }
+    #[getter]
+    fn utility(&self) -> Option<i64> {
+        self.terms().map(|terms| terms.utility)
+    }
+    fn __repr__(&self) -> String {
+        match self.0.finding {
+            Finding::Refused { gate, measured, limit } => format!(
+                "Verdict(model_id={}, verdict='gate', gate='{}', measured={measured}, limit={limit})",
+                self.0.model_id,
+                gate.name()
+            ),
+            Finding::OverBudget { cost_microunits, limit_microunits } => format!(
+                "Verdict(model_id={}, verdict='over_budget', measured={cost_microunits}, limit={limit_microunits})",
+                self.0.model_id
+            ),
+            Finding::NonPositiveUtility(terms) | Finding::Eligible(terms) => format!(
+                "Verdict(model_id={}, verdict='{}', quality_adjusted={}, risk_penalty={}, cost_microunits={}, \
+                 latency_penalty={}, utility={})",
+                self.0.model_id,
+                self.verdict(),
+                terms.quality_adjusted,
+                terms.risk_penalty,
+                terms.cost_microunits,
+                terms.latency_penalty,
+                terms.utility
+            ),
+        }
+    }
+}
+
+impl Verdict {
+    const fn terms(&self) -> Option<&decidable_kernel::Terms> {
+        match &self.0.finding {
+            Finding::NonPositiveUtility(terms) | Finding::Eligible(terms) => Some(terms),
+            _ => None,
+        }
+    }
+}
+
+/// One verdict a candidate, in catalog order; `str()` is a table.
+#[pyclass(frozen, eq, sequence, module = "decidable")]
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Explanation(pub(crate) decidable_kernel::Explanation);
+
+#[pymethods]
+impl Explanation {
+    /// The decision that is explained.
+    #[getter]
+    const fn decision(&self) -> Decision {
+        Decision(self.0.decision)
+    }
+    fn __len__(&self) -> usize {
+        self.0.verdicts.len()
+    }
+    fn __getitem__(&self, index: isize) -> PyResult<Verdict> {
+        let place = if index < 0 { self.0.verdicts.len().checked_add_signed(index) } else { usize::try_from(index).ok() };
+        place
+            .and_then(|place| self.0.verdicts.get(place))
+            .map(|verdict| Verdict(*verdict))
+            .ok_or_else(|| PyIndexError::new_err("there is no verdict of that index"))
+    }
+    fn __str__(&self) -> String {
+        self.0.to_string()
+    }
+    fn __repr__(&self) -> String {
+        format!("Explanation({} verdicts: {})", self.0.verdicts.len(), self.0.decision.reason.label())
+    }
+}
+
+/// One quantity and the value at which the answer turns.
+#[pyclass(frozen, eq, hash, module = "decidable")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Lever(pub(crate) decidable_kernel::Lever);
+
+#[pymethods]
+impl Lever {
+    #[getter]
+    const fn lever(&self) -> &'static str {
+        self.0.kind.label()
+    }
+    #[getter]
+    const fn current(&self) -> u64 {
+        self.0.current
+    }
+    #[getter]
+    const fn boundary(&self) -> u64 {
+        self.0.boundary
+    }
+    #[getter]
+    const fn cost_at_boundary_microunits(&self) -> Option<u64> {
+        self.0.cost_at_boundary_microunits
+    }
+    fn __repr__(&self) -> String {
+        let cost = self.0.cost_at_boundary_microunits.map_or_else(|| "None".to_owned(), |cost| cost.to_string());
+        format!(
+            "Lever(lever='{}', current={}, boundary={}, cost_at_boundary_microunits={cost})",
+            self.0.kind.label(),
+            self.0.current,
+            self.0.boundary
+        )
+    }
+}
+
+/// What would make a candidate win, one lever at a time.
+#[pyclass(frozen, eq, module = "decidable")]
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct WhatWouldWin(pub(crate) decidable_kernel::WhatWouldWin);
+
+#[pymethods]
+impl WhatWouldWin {
+    #[getter]
+    const fn model_id(&self) -> u32 {
+        self.0.model_id
+    }
+    #[getter]
+    fn blocked_by_request(&self) -> Option<Reason> {
+        self.0.blocked_by_request.map(Reason)
+    }
+    #[getter]
+    fn levers(&self) -> Levers {
+        Levers(self.0.levers.clone())
+    }
+    fn __repr__(&self) -> String {
+        format!("WhatWouldWin(model_id={}, levers={})", self.0.model_id, self.0.levers.len())
+    }
+}
+
+/// How far the winner is from losing, one lever at a time.
+#[pyclass(frozen, eq, module = "decidable")]
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Margin(pub(crate) decidable_kernel::Margin);
+
+#[pymethods]
+impl Margin {
+    #[getter]
+    const fn model_id(&self) -> u32 {
+        self.0.model_id
+    }
+    #[getter]
+    fn levers(&self) -> Levers {
+        Levers(self.0.levers.clone())
+    }
+    fn __repr__(&self) -> String {
+        format!("Margin(model_id={}, levers={})", self.0.model_id, self.0.levers.len())
+    }
+}
+
+/// Levers as a tuple.
+pub(crate) struct Levers(Vec<decidable_kernel::Lever>);
+
+impl<'py> IntoPyObject<'py> for Levers {
+    type Target = pyo3::types::PyTuple;
+    type Output = Bound<'py, Self::Target>;
+    type Error = PyErr;
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        let levers = self.0.into_iter().map(|lever| Bound::new(py, Lever(lever))).collect::<PyResult<Vec<_>>>()?;
+        pyo3::types::PyTuple::new(py, levers)
+    }
+}

@@ -1,0 +1,63 @@
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use zeroize::Zeroizing;
+
+use crate::errors::{Class, plain, raise};
+use crate::values::bytes;
+
+/// A secret of at least 32 bytes for sealing a log. It is never shown and cannot be pickled.
+#[pyclass(frozen, module = "decidable")]
+pub(crate) struct Key(pub(crate) decidable_canon::Key);
+
+#[pymethods]
+impl Key {
+    #[new]
+    fn new(raw: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::of(raw.py(), bytes("raw", raw)?)
+    }
+    /// Reads the raw bytes of a key from a file.
+    #[staticmethod]
+    fn from_file(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
+        let shown = path.display().to_string();
+        let raw = py.detach(|| std::fs::read(&path).map(Zeroizing::new)).map_err(|error| {
+            raise(py, Class::InvalidInput, "key.unreadable", &format!("the key file {shown} cannot be read: {error}"), |details| {
+                details.set_item("path", &shown)
+            })
+        })?;
+        Self::of(py, &raw)
+    }
+    const fn __repr__(&self) -> &'static str {
+        "Key(…)"
+    }
+}
+
+impl Key {
+    fn of(py: Python<'_>, raw: &[u8]) -> PyResult<Self> {
+        decidable_canon::Key::new(raw)
+            .map(Self)
+            .map_err(|error| plain(py, Class::InvalidInput, "key.too_short", &error.to_string()))
+    }
+}
+
+/// A clock that a caller moves, for replaying recorded traffic at its own times: nanoseconds since 1970-01-01 UTC.
+#[pyclass(frozen, module = "decidable")]
+pub(crate) struct ManualClock(pub(crate) Arc<decidable_engine::ManualClock>);
+
+#[pymethods]
+impl ManualClock {
+    #[new]
+    fn new(time_ns: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self(Arc::new(decidable_engine::ManualClock::new(crate::values::integer("time_ns", time_ns)?))))
+    }
+    /// Moves the clock forward; an earlier time changes nothing.
+    fn advance_to(&self, time_ns: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.0.advance_to(crate::values::integer("time_ns", time_ns)?);
+        Ok(())
+    }
+    #[getter]
+    fn time_ns(&self) -> i64 {
+        use decidable_engine::Clock as _;
+        self.0.now_ns()
+    }
+}

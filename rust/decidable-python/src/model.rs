@@ -1,0 +1,244 @@
+use std::collections::BTreeMap;
+
+use decidable_canon::Canonical as _;
+use decidable_kernel::{Candidate, Group};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+
+use crate::errors;
+use crate::values::{dictionary, integer, text, truth};
+
+/// One candidate of a catalog (docs/spec/decisions.md, "Candidate").
+#[pyclass(frozen, eq, hash, module = "decidable")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Model(pub(crate) Candidate);
+
+#[pymethods]
+impl Model {
+    #[new]
+    #[pyo3(signature = (*, model_id, quality_bps, input_cost_microunits_per_million_tokens,
+        output_cost_microunits_per_million_tokens, provider_id=None, risk_ceiling_bps=None, enabled=None,
+        p95_latency_ms=None, capabilities=None, region_mask=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        model_id: &Bound<'_, PyAny>,
+        quality_bps: &Bound<'_, PyAny>,
+        input_cost_microunits_per_million_tokens: &Bound<'_, PyAny>,
+        output_cost_microunits_per_million_tokens: &Bound<'_, PyAny>,
+        provider_id: Option<&Bound<'_, PyAny>>,
+        risk_ceiling_bps: Option<&Bound<'_, PyAny>>,
+        enabled: Option<&Bound<'_, PyAny>>,
+        p95_latency_ms: Option<&Bound<'_, PyAny>>,
+        capabilities: Option<&Bound<'_, PyAny>>,
+        region_mask: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let or = |field: &str, value: Option<&Bound<'_, PyAny>>, default: u64| {
+            value.map_or(Ok(default), |value| integer::<u64>(field, value))
+        };
+        let or_u16 = |field: &str, value: Option<&Bound<'_, PyAny>>, default: u16| {
+            value.map_or(Ok(default), |value| integer::<u16>(field, value))
+        };
+        let candidate = Candidate {
+            model_id: integer("model_id", model_id)?,
+            provider_id: or_u16("provider_id", provider_id, 0)?,
+            quality_bps: integer("quality_bps", quality_bps)?,
+            risk_ceiling_bps: or_u16("risk_ceiling_bps", risk_ceiling_bps, 10_000)?,
+            enabled: enabled.map_or(Ok(true), |value| truth("enabled", value))?,
+            p95_latency_ms: p95_latency_ms.map_or(Ok(0), |value| integer("p95_latency_ms", value))?,
+            capabilities: or("capabilities", capabilities, 0)?,
+            region_mask: or("region_mask", region_mask, u64::MAX)?,
+            input_cost_microunits_per_million_tokens: integer(
+                "input_cost_microunits_per_million_tokens",
+                input_cost_microunits_per_million_tokens,
+            )?,
+            output_cost_microunits_per_million_tokens: integer(
+                "output_cost_microunits_per_million_tokens",
+                output_cost_microunits_per_million_tokens,
+            )?,
+        };
+        Ok(Self(candidate))
+    }
+    #[getter]
+    const fn model_id(&self) -> u32 {
+        self.0.model_id
+    }
+    #[getter]
+    const fn provider_id(&self) -> u16 {
+        self.0.provider_id
+    }
+    #[getter]
+    const fn quality_bps(&self) -> u16 {
+        self.0.quality_bps
+    }
+    #[getter]
+    const fn risk_ceiling_bps(&self) -> u16 {
+        self.0.risk_ceiling_bps
+    }
+    #[getter]
+    const fn enabled(&self) -> bool {
+        self.0.enabled
+    }
+    #[getter]
+    const fn p95_latency_ms(&self) -> u32 {
+        self.0.p95_latency_ms
+    }
+    #[getter]
+    const fn capabilities(&self) -> u64 {
+        self.0.capabilities
+    }
+    #[getter]
+    const fn region_mask(&self) -> u64 {
+        self.0.region_mask
+    }
+    #[getter]
+    const fn input_cost_microunits_per_million_tokens(&self) -> u64 {
+        self.0.input_cost_microunits_per_million_tokens
+    }
+    #[getter]
+    const fn output_cost_microunits_per_million_tokens(&self) -> u64 {
+        self.0.output_cost_microunits_per_million_tokens
+    }
+    /// The same model with some fields changed.
+    #[pyo3(signature = (**changes))]
+    fn replace<'py>(&self, py: Python<'py>, changes: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        rebuilt(&py.get_type::<Self>(), self.keywords(py)?, changes)
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        Ok((PyTuple::empty(py), self.keywords(py)?))
+    }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        repr("Model", &self.keywords(py)?)
+    }
+}
+
+impl Model {
+    fn keywords<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let Candidate {
+            model_id,
+            provider_id,
+            quality_bps,
+            risk_ceiling_bps,
+            enabled,
+            p95_latency_ms,
+            capabilities,
+            region_mask,
+            input_cost_microunits_per_million_tokens,
+            output_cost_microunits_per_million_tokens,
+        } = self.0;
+        let keywords = PyDict::new(py);
+        keywords.set_item("model_id", model_id)?;
+        keywords.set_item("provider_id", provider_id)?;
+        keywords.set_item("quality_bps", quality_bps)?;
+        keywords.set_item("risk_ceiling_bps", risk_ceiling_bps)?;
+        keywords.set_item("enabled", enabled)?;
+        keywords.set_item("p95_latency_ms", p95_latency_ms)?;
+        keywords.set_item("capabilities", capabilities)?;
+        keywords.set_item("region_mask", region_mask)?;
+        keywords.set_item("input_cost_microunits_per_million_tokens", input_cost_microunits_per_million_tokens)?;
+        keywords.set_item("output_cost_microunits_per_million_tokens", output_cost_microunits_per_million_tokens)?;
+        Ok(keywords)
+    }
+}
+
+/// Calls `class` with keywords, some of them changed.
+pub(crate) fn rebuilt<'py>(
+    class: &Bound<'py, PyAny>,
+    keywords: Bound<'py, PyDict>,
+    changes: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(changes) = changes {
+        keywords.update(changes.as_mapping())?;
+    }
+    class.call((), Some(&keywords))
+}
+
+/// `Class(field=value, …)`, which evaluates to an equal object.
+pub(crate) fn repr(class: &str, keywords: &Bound<'_, PyDict>) -> PyResult<String> {
+    let fields = keywords
+        .iter()
+        .map(|(field, value)| Ok(format!("{}={}", field.str()?, value.repr()?)))
+        .collect::<PyResult<Vec<_>>>()?;
+    Ok(format!("{class}({})", fields.join(", ")))
+}
+
+/// The names of models, providers, regions and capabilities (docs/spec/extensions.md, "Names").
+#[pyclass(frozen, eq, hash, module = "decidable")]
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Names(pub(crate) decidable_kernel::Names);
+
+impl core::hash::Hash for Names {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.0.digest().hash(state);
+    }
+}
+
+#[pymethods]
+impl Names {
+    #[new]
+    #[pyo3(signature = (*, models=None, providers=None, regions=None, capabilities=None))]
+    fn new(
+        py: Python<'_>,
+        models: Option<&Bound<'_, PyAny>>,
+        providers: Option<&Bound<'_, PyAny>>,
+        regions: Option<&Bound<'_, PyAny>>,
+        capabilities: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        decidable_kernel::Names::new(
+            registry("models", models)?,
+            registry("providers", providers)?,
+            registry("regions", regions)?,
+            registry("capabilities", capabilities)?,
+        )
+        .map(Self)
+        .map_err(|error| errors::kernel(py, &error))
+    }
+    #[getter]
+    fn models<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.group(py, Group::Model)
+    }
+    #[getter]
+    fn providers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.group(py, Group::Provider)
+    }
+    #[getter]
+    fn regions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.group(py, Group::Region)
+    }
+    #[getter]
+    fn capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.group(py, Group::Capability)
+    }
+    /// The digest `dcdnam1`.
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.digest().bytes())
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        Ok((PyTuple::empty(py), self.keywords(py)?))
+    }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        repr("Names", &self.keywords(py)?)
+    }
+}
+
+impl Names {
+    fn group<'py>(&self, py: Python<'py>, group: Group) -> PyResult<Bound<'py, PyDict>> {
+        let names = PyDict::new(py);
+        for (id, name) in self.0.names(group) {
+            names.set_item(id, name)?;
+        }
+        Ok(names)
+    }
+    fn keywords<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("models", self.group(py, Group::Model)?)?;
+        keywords.set_item("providers", self.group(py, Group::Provider)?)?;
+        keywords.set_item("regions", self.group(py, Group::Region)?)?;
+        keywords.set_item("capabilities", self.group(py, Group::Capability)?)?;
+        Ok(keywords)
+    }
+}
+
+fn registry(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<BTreeMap<u32, String>> {
+    let Some(value) = value else { return Ok(BTreeMap::new()) };
+    dictionary(field, value)?.iter().map(|(id, name)| Ok((integer(field, &id)?, text(field, &name)?))).collect()
+}

@@ -1,0 +1,395 @@
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use decidable_canon::Reader;
+use decidable_kernel::batch::{self, DECISION_ROW_BYTES, REQUEST_ROW_BYTES};
+use decidable_kernel::{Limits, Objective};
+use numpy::{PyArray1, PyArrayMethods as _};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+
+use crate::decision::Decision;
+use crate::errors::{self, Class, raise};
+use crate::explain::{Explanation, Margin, WhatWouldWin};
+use crate::model::{Model, Names};
+use crate::request::Request;
+use crate::values::{bytes, integer, optional, text, wrong_type};
+
+/// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
+const CANDIDATES_WORTH_DETACHING: usize = 512;
+
+/// Rows that are copied, decided and written at a time: they bound the memory a batch takes besides its input and
+/// output, and give every thread enough to do.
+const BATCH_ROWS: usize = 65_536;
+
+/// Below so many rows a second thread costs more than it brings.
+const ROWS_WORTH_A_THREAD: usize = 2_048;
+
+/// A catalog under limits: it decides (docs/spec/decisions.md).
+#[pyclass(frozen, module = "decidable")]
+pub(crate) struct Policy(pub(crate) Arc<decidable_kernel::Policy>);
+
+#[pymethods]
+impl Policy {
+    #[new]
+    #[pyo3(signature = (catalog, *, policy_epoch=None, catalog_epoch=None, hard_risk_limit_bps=None,
+        minimum_confidence_bps=None, risk_penalty_multiplier_bps=None, latency_penalty_microunits_per_ms=None,
+        objective=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        catalog: &Bound<'_, PyAny>,
+        policy_epoch: Option<&Bound<'_, PyAny>>,
+        catalog_epoch: Option<&Bound<'_, PyAny>>,
+        hard_risk_limit_bps: Option<&Bound<'_, PyAny>>,
+        minimum_confidence_bps: Option<&Bound<'_, PyAny>>,
+        risk_penalty_multiplier_bps: Option<&Bound<'_, PyAny>>,
+        latency_penalty_microunits_per_ms: Option<&Bound<'_, PyAny>>,
+        objective: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let py = catalog.py();
+        let limits = Limits {
+            policy_epoch: optional("policy_epoch", policy_epoch)?.unwrap_or(1),
+            catalog_epoch: optional("catalog_epoch", catalog_epoch)?.unwrap_or(1),
+            hard_risk_limit_bps: optional("hard_risk_limit_bps", hard_risk_limit_bps)?.unwrap_or(10_000),
+            minimum_confidence_bps: optional("minimum_confidence_bps", minimum_confidence_bps)?.unwrap_or(0),
+            risk_penalty_multiplier_bps: optional("risk_penalty_multiplier_bps", risk_penalty_multiplier_bps)?
+                .unwrap_or(0),
+            latency_penalty_microunits_per_ms: optional(
+                "latency_penalty_microunits_per_ms",
+                latency_penalty_microunits_per_ms,
+            )?
+            .unwrap_or(0),
+            objective: objective.map_or(Ok(Objective::Utility), chosen)?,
+        };
+        let not_a_catalog = |_| wrong_type("catalog", "a Catalog (with .models and .names)", catalog);
+        let models = catalog.getattr("models").map_err(not_a_catalog)?;
+        let candidates = models
+            .try_iter()
+            .map_err(|_| wrong_type("catalog.models", "a sequence of Model", &models))?
+            .map(|model| {
+                let model = model?;
+                model.cast::<Model>().map(|model| model.get().0).map_err(|_| wrong_type("catalog.models", "Model", &model))
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let names = match catalog.getattr("names").map_err(not_a_catalog)? {
+            names if names.is_none() => None,
+            names => Some(
+                names.cast::<Names>().map_err(|_| wrong_type("catalog.names", "Names or None", &names))?.get().0.clone(),
+            ),
+        };
+        decidable_kernel::Policy::new(limits, candidates, names)
+            .map(|policy| Self(Arc::new(policy)))
+            .map_err(|error| errors::kernel(py, &error))
+    }
+    #[getter]
+    fn policy_epoch(&self) -> u64 {
+        self.0.limits().policy_epoch
+    }
+    #[getter]
+    fn catalog_epoch(&self) -> u64 {
+        self.0.limits().catalog_epoch
+    }
+    #[getter]
+    fn hard_risk_limit_bps(&self) -> u16 {
+        self.0.limits().hard_risk_limit_bps
+    }
+    #[getter]
+    fn minimum_confidence_bps(&self) -> u16 {
+        self.0.limits().minimum_confidence_bps
+    }
+    #[getter]
+    fn risk_penalty_multiplier_bps(&self) -> u16 {
+        self.0.limits().risk_penalty_multiplier_bps
+    }
+    #[getter]
+    fn latency_penalty_microunits_per_ms(&self) -> u64 {
+        self.0.limits().latency_penalty_microunits_per_ms
+    }
+    #[getter]
+    fn objective(&self) -> &'static str {
+        self.0.limits().objective.name()
+    }
+    /// The candidates by ascending `model_id`.
+    #[getter]
+    fn models<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let models = self
+            .0
+            .candidates()
+            .iter()
+            .map(|candidate| Bound::new(py, Model(*candidate)))
+            .collect::<PyResult<Vec<_>>>()?;
+        PyTuple::new(py, models)
+    }
+    #[getter]
+    fn names(&self) -> Option<Names> {
+        self.0.names().map(|names| Names(names.clone()))
+    }
+    /// Decides one request.
+    fn decide(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Decision> {
+        let request = requested(request)?;
+        if self.0.candidates().len() > CANDIDATES_WORTH_DETACHING {
+            let request = &request.get().0;
+            return Ok(Decision(py.detach(|| self.0.decide(request))));
+        }
+        Ok(Decision(self.0.decide(&request.get().0)))
+    }
+    /// Decides one request and counts the candidates that each gate refused.
+    fn decide_counted<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Bound<'py, PyAny>,
+    ) -> PyResult<(Decision, Bound<'py, PyDict>)> {
+        let (decision, rejections) = self.0.decide_counted(&requested(request)?.get().0);
+        let decidable_kernel::Rejections {
+            disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget,
+            utility,
+        } = rejections;
+        let counts = PyDict::new(py);
+        counts.set_item("disabled", disabled)?;
+        counts.set_item("quality", quality)?;
+        counts.set_item("risk_ceiling", risk_ceiling)?;
+        counts.set_item("latency", latency)?;
+        counts.set_item("capability", capability)?;
+        counts.set_item("provider", provider)?;
+        counts.set_item("region", region)?;
+        counts.set_item("budget", budget)?;
+        counts.set_item("utility", utility)?;
+        Ok((Decision(decision), counts))
+    }
+    /// Decides an array of `REQUEST_DTYPE` into a new array of `DECISION_DTYPE`, in order. The rows are copied before
+    /// the interpreter lock is released, so that another thread writing to them changes nothing.
+    #[pyo3(signature = (requests, *, threads=None))]
+    fn decide_batch<'py>(
+        &self,
+        py: Python<'py>,
+        requests: &Bound<'py, PyAny>,
+        threads: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let threads = match optional::<u16>("threads", threads)? {
+            None => None,
+            Some(0) => {
+                return Err(raise(py, Class::InvalidInput, "batch.no_thread", "threads must be at least 1", |details| {
+                    details.set_item("field", "threads")?;
+                    details.set_item("value", 0)
+                }));
+            }
+            Some(threads) => Some(usize::from(threads)),
+        };
+        let arrays = Arrays::of(py)?;
+        let rows = arrays.request_bytes(requests)?;
+        let count = requests.len()?;
+        let decisions = arrays.numpy.call_method1("empty", (count, &arrays.decision))?;
+        let out = as_bytes(&decisions)?;
+        let mut out = out.readwrite();
+        let out = out.as_slice_mut().map_err(|error| not_contiguous(py, &error))?;
+        let mut copy = vec![0; REQUEST_ROW_BYTES.saturating_mul(count.min(BATCH_ROWS))];
+        for (chunk, out) in out.chunks_mut(DECISION_ROW_BYTES.saturating_mul(BATCH_ROWS)).enumerate() {
+            let first = chunk.saturating_mul(BATCH_ROWS);
+            let rows_here = out.len() / DECISION_ROW_BYTES;
+            let copy = copy.get_mut(..rows_here.saturating_mul(REQUEST_ROW_BYTES)).unwrap_or_default();
+            {
+                let rows = rows.readonly();
+                let rows = rows.as_slice().map_err(|error| not_contiguous(py, &error))?;
+                let start = first.saturating_mul(REQUEST_ROW_BYTES);
+                copy.copy_from_slice(rows.get(start..start.saturating_add(copy.len())).unwrap_or_default());
+            }
+            let threads = threads.unwrap_or_else(|| {
+                let cores = available_parallelism().map_or(1, usize::from);
+                cores.min(rows_here.div_ceil(ROWS_WORTH_A_THREAD))
+            });
+            let policy = &*self.0;
+            py.detach(|| batch::decide(policy, copy, out, threads))
+                .map_err(|error| batch_error(py, &error, first))?;
+        }
+        Ok(decisions)
+    }
+    /// One verdict a candidate; prints as a table.
+    fn explain(&self, request: &Bound<'_, PyAny>) -> PyResult<Explanation> {
+        Ok(Explanation(self.0.explain(&requested(request)?.get().0)))
+    }
+    /// The utility of one candidate, or `None` where it is not eligible.
+    #[pyo3(signature = (request, *, model_id))]
+    fn utility(&self, request: &Bound<'_, PyAny>, model_id: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
+        Ok(self.0.utility(&requested(request)?.get().0, integer("model_id", model_id)?))
+    }
+    /// What a candidate costs from its rates, in microunits.
+    #[pyo3(signature = (*, model_id, input_tokens, output_tokens))]
+    fn cost(
+        &self,
+        py: Python<'_>,
+        model_id: &Bound<'_, PyAny>,
+        input_tokens: &Bound<'_, PyAny>,
+        output_tokens: &Bound<'_, PyAny>,
+    ) -> PyResult<u64> {
+        let model_id = integer("model_id", model_id)?;
+        self.0
+            .cost(model_id, integer("input_tokens", input_tokens)?, integer("output_tokens", output_tokens)?)
+            .ok_or_else(|| {
+                let message = format!("model_id {model_id} is not in the catalog");
+                raise(py, Class::UnknownName, "kernel.unknown_model", &message, |details| {
+                    details.set_item("field", "model_id")?;
+                    details.set_item("value", model_id)
+                })
+            })
+    }
+    /// What the engine would hold for the request: the selected candidate's cost at `max_output_tokens`.
+    fn hold(&self, request: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+        let request = &requested(request)?.get().0;
+        Ok(self.0.hold(request, &self.0.decide(request)))
+    }
+    /// What would make a candidate win, one lever at a time.
+    #[pyo3(signature = (request, *, model_id))]
+    fn what_would_win(
+        &self,
+        py: Python<'_>,
+        request: &Bound<'_, PyAny>,
+        model_id: &Bound<'_, PyAny>,
+    ) -> PyResult<WhatWouldWin> {
+        let request = requested(request)?;
+        let model_id = integer("model_id", model_id)?;
+        let request = &request.get().0;
+        py.detach(|| self.0.what_would_win(request, model_id))
+            .map(WhatWouldWin)
+            .map_err(|error| errors::kernel(py, &error))
+    }
+    /// How far the winner is from losing, or `None` where nothing is selected.
+    fn margin(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Option<Margin>> {
+        let request = requested(request)?;
+        let request = &request.get().0;
+        Ok(py.detach(|| self.0.margin(request)).map(Margin))
+    }
+    /// The digest: `calypol1`, or `dcdpol1` where the policy has an objective or names.
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.digest().bytes())
+    }
+    /// The digest `calypol1`, whatever extensions are used.
+    fn shared_digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.shared_digest().bytes())
+    }
+    /// The whole policy, as a log keeps it.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let mut layout = Vec::new();
+        self.0.encode(&mut layout);
+        PyBytes::new(py, &layout)
+    }
+    /// Reads what `to_bytes` wrote.
+    #[staticmethod]
+    fn from_bytes(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut reader = Reader::new(bytes("data", data)?);
+        decidable_kernel::Policy::decode(&mut reader)
+            .and_then(|policy| Ok(reader.finish().map(|()| Self(Arc::new(policy)))?))
+            .map_err(|error| errors::kernel(data.py(), &error))
+    }
+    fn __eq__(&self, other: &Self) -> bool {
+        self.0.digest() == other.0.digest()
+    }
+    fn __hash__(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *self.0.digest().bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+    fn __repr__(&self) -> String {
+        let limits = self.0.limits();
+        format!(
+            "<Policy of {} models, objective {}, policy_epoch {}, catalog_epoch {}, digest {}>",
+            self.0.candidates().len(),
+            limits.objective.name(),
+            limits.policy_epoch,
+            limits.catalog_epoch,
+            self.0.digest()
+        )
+    }
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let rebuild = py.get_type::<Self>().getattr("from_bytes")?;
+        Ok((rebuild, (self.to_bytes(py),)).into_pyobject(py)?.into_any())
+    }
+}
+
+pub(crate) fn requested<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Request>> {
+    value.cast::<Request>().map_err(|_| wrong_type("request", "a Request", value))
+}
+
+fn chosen(value: &Bound<'_, PyAny>) -> PyResult<Objective> {
+    let name = text("objective", value)?;
+    Objective::ALL.into_iter().find(|objective| objective.name() == name).ok_or_else(|| {
+        let known = Objective::ALL.map(Objective::name).join(", ");
+        let message = format!("objective is {name:?}, which is none of {known}");
+        raise(value.py(), Class::InvalidInput, "kernel.unknown_objective", &message, |details| {
+            details.set_item("field", "objective")?;
+            details.set_item("value", &name)
+        })
+    })
+}
+
+fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {
+    let row = error.row().map(|row| row.saturating_add(first));
+    let message = match (row, error.field(), error.value()) {
+        (Some(row), Some(field), Some(value)) => format!("row {row}: {field} is {value}, above 10,000"),
+        _ => error.to_string(),
+    };
+    raise(py, Class::InvalidInput, error.code(), &message, |details| {
+        details.set_item("row", row)?;
+        details.set_item("field", error.field())?;
+        details.set_item("value", error.value())
+    })
+}
+
+fn not_contiguous(py: Python<'_>, error: &dyn core::fmt::Display) -> PyErr {
+    errors::plain(py, Class::InvalidInput, "batch.not_contiguous", &format!("the array cannot be read in place: {error}"))
+}
+
+/// An array's bytes, in place.
+fn as_bytes<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    Ok(array.call_method1("view", ("u1",))?.cast_into::<PyArray1<u8>>()?)
+}
+
+/// NumPy and the two record types, looked up once.
+struct Arrays<'py> {
+    numpy: Bound<'py, PyAny>,
+    request: Bound<'py, PyAny>,
+    decision: Bound<'py, PyAny>,
+}
+
+static ARRAYS: PyOnceLock<(Py<PyAny>, Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+
+impl<'py> Arrays<'py> {
+    fn of(py: Python<'py>) -> PyResult<Self> {
+        let (numpy, request, decision) = ARRAYS.get_or_try_init(py, || -> PyResult<_> {
+            let arrays = PyModule::import(py, "decidable.arrays")?;
+            Ok((
+                PyModule::import(py, "numpy")?.into_any().unbind(),
+                arrays.getattr("REQUEST_DTYPE")?.unbind(),
+                arrays.getattr("DECISION_DTYPE")?.unbind(),
+            ))
+        })?;
+        Ok(Self {
+            numpy: numpy.bind(py).clone(),
+            request: request.bind(py).clone(),
+            decision: decision.bind(py).clone(),
+        })
+    }
+
+    /// The bytes of an array of requests: in place if it is contiguous, else of a contiguous copy.
+    fn request_bytes(&self, requests: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        let py = requests.py();
+        if !requests.is_instance(&self.numpy.getattr("ndarray")?)? {
+            return Err(wrong_type("requests", "a NumPy array of REQUEST_DTYPE", requests));
+        }
+        let dtype = requests.getattr("dtype")?;
+        let shape = requests.getattr("ndim")?.extract::<usize>()?;
+        if !dtype.eq(&self.request)? || shape != 1 {
+            let message = format!("requests must be one row of REQUEST_DTYPE, not {shape}-dimensional of {dtype}");
+            return Err(raise(py, Class::InvalidInput, "batch.wrong_dtype", &message, |details| {
+                details.set_item("field", "requests")
+            }));
+        }
+        as_bytes(&self.numpy.call_method1("ascontiguousarray", (requests,))?)
+    }
+}

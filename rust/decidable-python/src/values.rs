@@ -1,0 +1,104 @@
+//! Values from Python: exact integers, texts, paths. A float, a bool or a NumPy scalar is not an integer here.
+
+use decidable_canon::hex;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString};
+
+use crate::errors::{Class, raise};
+
+/// An integer type with a range that an error can name.
+pub(crate) trait Integer: for<'a, 'py> FromPyObject<'a, 'py> {
+    const RANGE: &'static str;
+}
+
+impl Integer for u16 {
+    const RANGE: &'static str = "0 to 65,535";
+}
+impl Integer for u32 {
+    const RANGE: &'static str = "0 to 2^32 - 1";
+}
+impl Integer for u64 {
+    const RANGE: &'static str = "0 to 2^64 - 1";
+}
+impl Integer for i64 {
+    const RANGE: &'static str = "-2^63 to 2^63 - 1";
+}
+
+/// An exact `int` within the range of `T`.
+pub(crate) fn integer<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    let py = value.py();
+    if !value.is_exact_instance_of::<PyInt>() {
+        let message = format!("{field} must be an int, not {}", kind(value));
+        return Err(raise(py, Class::InvalidInput, "input.not_an_integer", &message, |details| {
+            details.set_item("field", field)?;
+            details.set_item("value", value)
+        }));
+    }
+    value.extract::<T>().map_err(|_| {
+        let message = format!("{field} is {}, outside {}", shown(value), T::RANGE);
+        raise(py, Class::InvalidInput, "input.out_of_range", &message, |details| {
+            details.set_item("field", field)?;
+            details.set_item("value", value)
+        })
+    })
+}
+
+/// An exact `int`, or `None`.
+pub(crate) fn optional<T: Integer>(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<T>> {
+    value.map(|value| integer(field, value)).transpose()
+}
+
+/// A `bool`; nothing else is one.
+pub(crate) fn truth(field: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.cast::<PyBool>().map(|value| value.is_true()).map_err(|_| wrong_type(field, "a bool", value))
+}
+
+/// A `str` that is UTF-8.
+pub(crate) fn text(field: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    match value.cast::<PyString>().map(|value| value.to_str().map(str::to_owned)) {
+        Ok(Ok(text)) => Ok(text),
+        _ => Err(wrong_type(field, "a str of valid Unicode", value)),
+    }
+}
+
+/// A `str`, or `None`.
+pub(crate) fn optional_text(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
+    value.map(|value| text(field, value)).transpose()
+}
+
+/// `bytes`.
+pub(crate) fn bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    value.cast::<PyBytes>().map(|value| value.as_bytes()).map_err(|_| wrong_type(field, "bytes", value))
+}
+
+/// A dictionary from integers.
+pub(crate) fn dictionary<'a, 'py>(field: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyDict>> {
+    value.cast::<PyDict>().map_err(|_| wrong_type(field, "a dict", value))
+}
+
+/// Exactly `N` bytes in lowercase hex.
+pub(crate) fn hex_bytes<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<[u8; N]> {
+    hex::decode(&text(field, value)?)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| wrong_type(field, &format!("{} lowercase hex digits", N.saturating_mul(2)), value))
+}
+
+pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let message = format!("{field} must be {wanted}, not {}", kind(value));
+    raise(value.py(), Class::InvalidInput, "input.wrong_type", &message, |details| {
+        details.set_item("field", field)?;
+        details.set_item("value", value)
+    })
+}
+
+/// The value, or its size where it would not fit one line.
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    match value.repr().map(|text| text.to_string()) {
+        Ok(text) if text.len() <= 60 => text,
+        _ => "an integer of many digits".to_owned(),
+    }
+}
+
+fn kind(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
+}
