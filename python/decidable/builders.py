@@ -104,7 +104,7 @@ def microunits(value: Friendly, *, field: str, rounding: Rounding, least: int = 
     """
     example = '"0.02" (currency units) or "20000 microunits"'
     number, unit = _quantity(value, field, example)
-    scale = {"": 10**6, "microunits": 1}.get(unit)
+    scale = {"": 10**6, "microunits": 1, "microunit": 1}.get(unit)
     if scale is None:
         raise _unreadable(field, value, f"an amount of money such as {example}")
     return _ranged(_rounded(number * scale, rounding), field, value, least, most, "microunits")
