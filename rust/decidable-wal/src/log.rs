@@ -339,6 +339,24 @@ impl Log {
         self.shared.enqueue(entries, Vec::new(), false)
     }
 
+    /// Whether a record of `bytes` bytes, its private part included, would be taken now. A caller that must not append in
+    /// vain asks before it changes anything of its own; while nobody else appends the answer stands.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn ready(&self, bytes: usize) -> Result<(), Error> {
+        self.shared.refuse_abandoned()?;
+        let queue = self.shared.queue();
+        queue.intake()?;
+        queue.make_room(1, bytes)
+    }
+
+    /// The number that the next record gets.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.shared.queue().next_seq
+    }
+
     /// Waits until the record of that number is durable (without syncing: written).
     ///
     /// # Errors
@@ -543,13 +561,7 @@ impl Shared {
         let records = entries.len();
         let bytes = entries.iter().map(weight).sum::<usize>();
         let mut queue = self.queue();
-        match &queue.intake {
-            Intake::Open => {}
-            Intake::Closed => return Err(Error::new(ErrorKind::Closed, "the log is closed")),
-            Intake::Poisoned(failure) => {
-                return Err(failure.error(ErrorKind::Poisoned, "the log takes nothing more, because"));
-            }
-        }
+        queue.intake()?;
         if !closes {
             queue.make_room(records, bytes)?;
         }
@@ -671,6 +683,14 @@ impl Shared {
 }
 
 impl Queue {
+    fn intake(&self) -> Result<(), Error> {
+        match &self.intake {
+            Intake::Open => Ok(()),
+            Intake::Closed => Err(Error::new(ErrorKind::Closed, "the log is closed")),
+            Intake::Poisoned(failure) => Err(failure.error(ErrorKind::Poisoned, "the log takes nothing more, because")),
+        }
+    }
+
     fn make_room(&self, records: usize, bytes: usize) -> Result<(), Error> {
         if records > self.records_max || bytes > self.bytes_max {
             return Err(Error::new(
