@@ -146,6 +146,17 @@ impl Ticket {
             Self::Decided { record, .. } => record.account,
         }
     }
+    /// What was held for it, in microunits.
+    #[must_use]
+    pub fn held(&self) -> Option<i64> {
+        match self {
+            Self::Decided { record, .. } => match record.holding {
+                Holding::Held { amount, .. } => Some(amount),
+                _ => None,
+            },
+            Self::Refused { .. } => None,
+        }
+    }
     fn caller_key(&self) -> Option<Digest> {
         match self {
             Self::Refused { record, .. } => record.caller_key,

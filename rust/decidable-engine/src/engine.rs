@@ -1,0 +1,632 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use decidable_canon::{Digest, Hasher, Key, Sink as _};
+use decidable_kernel::{Decision, Policy, Request};
+use decidable_ledger::Balance;
+use decidable_replay::{
+    Command, Disposition, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
+};
+use decidable_wal::{Entry, Head, Log, Private, Storage, Sync};
+
+use crate::book::LONGEST_NAME_BYTES;
+use crate::{Book, Clock, Error, ErrorKind};
+
+/// How a decision is made. The kernel is the definition; whatever else is used here is replayed by the kernel before
+/// its decision is written, and a decision that does not replay is refused.
+pub trait Decide: Send + std::marker::Sync {
+    /// The decision of `policy` on `request`.
+    fn decide(&self, policy: &Policy, request: &Request) -> Decision;
+}
+
+/// The kernel itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kernel;
+
+impl Decide for Kernel {
+    fn decide(&self, policy: &Policy, request: &Request) -> Decision {
+        policy.decide(request)
+    }
+}
+
+/// How an engine is opened.
+pub struct Options {
+    /// The policy that decides. It is installed if it is not the one installed last.
+    pub policy: Arc<Policy>,
+    /// Where catalog and prices came from; kept in the policy's record.
+    pub provenance: String,
+    /// The key that seals the log, if it is sealed.
+    pub key: Option<Key>,
+    /// Whether an answer waits until its record is durable.
+    pub sync: Sync,
+    /// A head that was kept elsewhere: the log must contain it.
+    pub head: Option<Head>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How decisions are made, where it is not the kernel itself.
+    pub decide: Option<Box<dyn Decide>>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("sync", &self.sync).field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// What has become of an open ticket in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has acted on it yet; it can be cancelled.
+    Held,
+    /// Someone is acting on it; it can be settled.
+    Dispatched,
+    /// Nobody knows whether someone acted on it: it was left without a settlement, or the process that held it ended.
+    /// The money stays held until it is reconciled.
+    InDoubt,
+}
+
+/// A ticket as it stands.
+#[derive(Clone, Debug)]
+pub struct TicketView {
+    /// Its number.
+    pub number: u64,
+    /// What was answered, and what has become of it.
+    pub ticket: Ticket,
+    /// Where it stands, if it is open.
+    pub standing: Option<Standing>,
+}
+
+/// A step that was written: the number of its last record, to wait for.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The number of the record.
+    pub seq: u64,
+    /// When it was handed to the log.
+    pub started: Instant,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The ticket.
+    pub view: TicketView,
+    /// Its record.
+    pub step: Step,
+    /// Whether the caller's key had been used for the same request before: then this is the earlier ticket.
+    pub replayed: bool,
+}
+
+/// A settlement.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    /// The settlement.
+    pub record: SettlementRecord,
+    /// Its record.
+    pub step: Step,
+    /// Whether the same settlement was there before.
+    pub replayed: bool,
+}
+
+/// What is observed of a ticket.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// What became of the action.
+    pub disposition: Disposition,
+    /// What it cost, in microunits.
+    pub realized_cost_microunits: Option<u64>,
+    /// How long it took, in milliseconds.
+    pub realized_latency_ms: Option<u32>,
+    /// Whether it did what it was for.
+    pub succeeded: Option<bool>,
+}
+
+struct Core {
+    book: Book,
+    policy: u32,
+    standings: BTreeMap<u64, Standing>,
+    settled_at: BTreeMap<u64, u64>,
+    salts: Salts,
+    log_id: [u8; 16],
+}
+
+/// The live path over one log. Every method may be called from any thread.
+pub struct Engine {
+    log: Log,
+    core: Mutex<Core>,
+    clock: Arc<dyn Clock>,
+    decide: Box<dyn Decide>,
+    process: u32,
+    stopped: AtomicBool,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the log in `storage`, or creates it, rebuilds the state from its records, and installs the policy if it is
+    /// not the one installed last. Tickets that an earlier process left open are in doubt.
+    ///
+    /// # Errors
+    /// If the log is locked, damaged, sealed under another key, or does not follow from its own records.
+    pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Self, Error> {
+        let Options { policy, provenance, key, sync, head, clock, decide } = options;
+        let mut book = Book::new();
+        let mut fault = None;
+        let opened = Log::open(
+            storage,
+            decidable_wal::Options {
+                key,
+                sync,
+                head,
+                log_id: random()?,
+                boot_id: decidable_wal::boot_id(),
+                time_ns: clock.now_ns(),
+                create: true,
+                ..decidable_wal::Options::default()
+            },
+            |framed| {
+                book.read(framed).map(drop).map_err(|error| {
+                    let message = error.to_string();
+                    fault = Some(error);
+                    message
+                })
+            },
+        );
+        let (log, _opened) = match (opened, fault) {
+            (_, Some(fault)) => return Err(fault),
+            (Err(error), None) => return Err(error.into()),
+            (Ok(opened), None) => opened,
+        };
+        let standings = book.state().open_tickets().map(|(number, _)| (number, Standing::InDoubt)).collect();
+        let installed = book.state().policies().last().map(|installed| installed.digest());
+        let engine = Self {
+            core: Mutex::new(Core {
+                policy: 0,
+                standings,
+                settled_at: BTreeMap::new(),
+                salts: Salts::new()?,
+                log_id: log.log_id(),
+                book,
+            }),
+            log,
+            clock,
+            decide: decide.unwrap_or_else(|| Box::new(Kernel)),
+            process: std::process::id(),
+            stopped: AtomicBool::new(false),
+        };
+        if installed != Some(policy.digest()) {
+            let step = {
+                let mut core = engine.core()?;
+                engine.perform(&mut core, Command::InstallPolicy { policy, provenance }, None)?.1
+            };
+            engine.wait(step.seq, None)?;
+        }
+        {
+            let mut core = engine.core()?;
+            let count = core.book.state().policies().len();
+            core.policy = decidable_canon::cast::u32_from_usize(count.saturating_sub(1)).unwrap_or(u32::MAX);
+        }
+        Ok(engine)
+    }
+
+    fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
+        if self.process != std::process::id() {
+            return Err(Error::new(ErrorKind::Forked));
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Stopped));
+        }
+        Ok(self.core.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Performs a command and hands its record to the log, both or neither.
+    fn perform(&self, core: &mut Core, command: Command, private: Option<&str>) -> Result<(Record, Step), Error> {
+        self.log.ready(room(&command, private))?;
+        let seq = self.log.next_seq();
+        let record = core.book.state_mut().perform(seq, command)?;
+        let mut payload = Vec::with_capacity(PAYLOAD_BYTES);
+        record.encode(&mut payload);
+        let entry = Entry {
+            kind: record.kind().code(),
+            time_ns: self.clock.now_ns(),
+            payload,
+            private: private.map(|text| Private { salt: core.salts.next(), bytes: text.as_bytes().to_vec() }),
+        };
+        match self.log.append(vec![entry]) {
+            Ok(position) => Ok((record, Step { seq: position.last, started: Instant::now() })),
+            Err(error) => {
+                // The state has moved and the log has not: nothing that follows would replay.
+                self.stopped.store(true, Ordering::Release);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Waits until the record `seq` is durable.
+    ///
+    /// # Errors
+    /// If the log could not write it, or `timeout` passed.
+    pub fn wait(&self, seq: u64, timeout: Option<Duration>) -> Result<(), Error> {
+        if self.process != std::process::id() {
+            return Err(Error::new(ErrorKind::Forked));
+        }
+        Ok(self.log.wait(seq, timeout)?)
+    }
+
+    /// Waits until the durable part of the log ends after the record `seen`, and returns where it ends.
+    ///
+    /// # Errors
+    /// If the log can take no more, or `timeout` passed.
+    pub fn wait_change(&self, seen: u64, timeout: Option<Duration>) -> Result<u64, Error> {
+        if self.process != std::process::id() {
+            return Err(Error::new(ErrorKind::Forked));
+        }
+        Ok(self.log.wait_change(seen, timeout)?)
+    }
+
+    /// Decides a request, holds its largest cost on `account`, and hands the record to the log. The answer must not be
+    /// acted on before [`Engine::wait`] has returned for its step.
+    ///
+    /// With a `key` that was used before for the same request and account the earlier ticket is returned.
+    ///
+    /// # Errors
+    /// If the account is unknown, the key was used for another request, the decision does not replay, or the log cannot
+    /// take the record. A refusal is not an error.
+    pub fn decide(
+        &self,
+        request: &Request,
+        account: Option<&str>,
+        key: Option<&str>,
+        metadata: Option<&str>,
+    ) -> Result<Answer, Error> {
+        let mut core = self.core()?;
+        let payer = account
+            .map(|name| {
+                core.book.number(name).ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
+            })
+            .transpose()?;
+        let caller_key = key.map(|key| named(key).map(|key| caller_key(&core.log_id, key))).transpose()?;
+        if let (Some(digest), Some(key)) = (&caller_key, key)
+            && let Some(ticket) = core.book.state().ticket_of_key(digest)
+        {
+            let number = ticket.request().fields().request_sequence;
+            if ticket.account() != payer || *ticket.request() != request.numbered(number) {
+                return Err(Error::new(ErrorKind::KeyConflict(key.to_owned())));
+            }
+            let step = Step { seq: ticket.seq(), started: Instant::now() };
+            return Ok(Answer { view: core.view(number)?, step, replayed: true });
+        }
+        let number = core.book.state().next_request();
+        let numbered = request.numbered(number);
+        let policy = core.policy;
+        let proposed =
+            core.book.state().policies().get(decidable_canon::cast::usize_from_u32(policy)).map(|policy| self.decide.decide(policy, &numbered));
+        let command = Command::Decide { policy, account: payer, request: numbered, caller_key, proposed };
+        let (record, step) = self.perform(&mut core, command, metadata).map_err(|error| match error.kind() {
+            ErrorKind::Replay(inner) if inner.kind() == decidable_replay::ErrorKind::Disagrees => {
+                Error::new(ErrorKind::DoesNotReplay(inner.to_string()))
+            }
+            _ => error,
+        })?;
+        if matches!(&record, Record::Decision(_)) && core.is_open(number) {
+            core.standings.insert(number, Standing::Held);
+        }
+        Ok(Answer { view: core.view(number)?, step, replayed: false })
+    }
+
+    /// Says that someone acts on the ticket from now on. Saying it twice changes nothing.
+    ///
+    /// # Errors
+    /// If the ticket is not open.
+    pub fn dispatch(&self, ticket: u64) -> Result<(), Error> {
+        let mut core = self.core()?;
+        core.open(ticket)?;
+        if let Some(standing) = core.standings.get_mut(&ticket)
+            && *standing == Standing::Held
+        {
+            *standing = Standing::Dispatched;
+        }
+        Ok(())
+    }
+
+    /// Says that the ticket was left without a settlement: it is in doubt from now on.
+    ///
+    /// # Errors
+    /// If the engine was forked or stopped.
+    pub fn leave(&self, ticket: u64) -> Result<(), Error> {
+        let mut core = self.core()?;
+        if let Some(standing) = core.standings.get_mut(&ticket) {
+            *standing = Standing::InDoubt;
+        }
+        Ok(())
+    }
+
+    /// Settles a ticket. The same settlement again gives the same answer.
+    ///
+    /// # Errors
+    /// If the ticket is unknown, cancelled, settled with other values, or the log cannot take the record.
+    pub fn settle(&self, ticket: u64, used: Use) -> Result<Settled, Error> {
+        let mut core = self.core()?;
+        if let Some(Ticket::Decided { status: Status::Settled(record), .. }) = core.book.state().ticket(ticket) {
+            let told = Use { durable_ns: record.used.durable_ns, ..used };
+            if record.used != told {
+                return Err(Error::new(ErrorKind::SettledOtherwise(ticket)));
+            }
+            let seq = core.settled_at.get(&ticket).copied().unwrap_or(0);
+            return Ok(Settled { record: *record, step: Step { seq, started: Instant::now() }, replayed: true });
+        }
+        let (record, step) = self.perform(&mut core, Command::Settle { ticket, used }, None)?;
+        core.standings.remove(&ticket);
+        let Record::Settlement(record) = record else { return Err(Error::new(ErrorKind::Stopped)) };
+        core.settled_at.insert(ticket, step.seq);
+        if core.settled_at.len() > decidable_replay::RETAINED_TICKETS {
+            core.settled_at.pop_first();
+        }
+        Ok(Settled { record, step, replayed: false })
+    }
+
+    /// Cancels a ticket that nobody acts on, and releases its hold. Cancelling it again changes nothing.
+    ///
+    /// # Errors
+    /// If the ticket is unknown, settled, dispatched or in doubt, or the log cannot take the record.
+    pub fn cancel(&self, ticket: u64) -> Result<Option<Step>, Error> {
+        let mut core = self.core()?;
+        if let Some(Ticket::Decided { status: Status::Cancelled, .. }) = core.book.state().ticket(ticket) {
+            return Ok(None);
+        }
+        if matches!(core.standings.get(&ticket), Some(Standing::Dispatched | Standing::InDoubt)) {
+            return Err(Error::new(ErrorKind::Dispatched(ticket)));
+        }
+        let (_, step) = self.perform(&mut core, Command::Cancel { ticket }, None)?;
+        core.standings.remove(&ticket);
+        Ok(Some(step))
+    }
+
+    /// Ends the doubt about a ticket: settles it at what it cost, or releases it where it is certain that nothing was
+    /// spent (`used` is `None`).
+    ///
+    /// # Errors
+    /// As [`Engine::settle`].
+    pub fn reconcile(&self, ticket: u64, used: Option<Use>) -> Result<Step, Error> {
+        match used {
+            Some(used) => self.settle(ticket, used).map(|settled| settled.step),
+            None => {
+                let mut core = self.core()?;
+                let (_, step) = self.perform(&mut core, Command::Cancel { ticket }, None)?;
+                core.standings.remove(&ticket);
+                Ok(step)
+            }
+        }
+    }
+
+    /// Notes what was observed of a ticket.
+    ///
+    /// # Errors
+    /// If the ticket is unknown or forgotten, selected nothing, or the observation contradicts itself.
+    pub fn observe(&self, ticket: u64, seen: Observation) -> Result<(OutcomeRecord, Step), Error> {
+        let mut core = self.core()?;
+        let micros = u64::try_from(self.clock.now_ns() / 1_000).unwrap_or(0);
+        let Observation { disposition, realized_cost_microunits, realized_latency_ms, succeeded } = seen;
+        let command = Command::Observe {
+            ticket,
+            observed_at_micros: micros,
+            disposition,
+            realized_cost_microunits,
+            realized_latency_ms,
+            succeeded,
+        };
+        match self.perform(&mut core, command, None)? {
+            (Record::Outcome(record), step) => Ok((record, step)),
+            _ => Err(Error::new(ErrorKind::Stopped)),
+        }
+    }
+
+    /// Opens an account. Its name is kept as a private part of its record.
+    ///
+    /// # Errors
+    /// If the name is not valid or taken, the amount negative, or the log cannot take the record.
+    pub fn open_account(&self, name: &str, initial: i64) -> Result<(Balance, Step), Error> {
+        let name = named(name)?;
+        let mut core = self.core()?;
+        if core.book.number(name).is_some() {
+            return Err(Error::new(ErrorKind::AccountExists(name.to_owned())));
+        }
+        match self.perform(&mut core, Command::OpenAccount { initial }, Some(name))? {
+            (Record::Account { account, balance }, step) => {
+                core.book.name(account, Some(name.to_owned()));
+                Ok((balance, step))
+            }
+            _ => Err(Error::new(ErrorKind::Stopped)),
+        }
+    }
+
+    /// Adds funds to an account; debt is repaid first.
+    ///
+    /// # Errors
+    /// If the account is unknown, the amount not positive or too large, or the log cannot take the record.
+    pub fn top_up(&self, name: &str, amount: i64) -> Result<(Balance, Step), Error> {
+        let mut core = self.core()?;
+        let account = core.account(name)?;
+        match self.perform(&mut core, Command::TopUp { account, amount }, None)? {
+            (Record::TopUp { balance, .. }, step) => Ok((balance, step)),
+            _ => Err(Error::new(ErrorKind::Stopped)),
+        }
+    }
+
+    /// Sets or lifts the exposure cap of an account.
+    ///
+    /// # Errors
+    /// If the account is unknown, the cap negative, or the log cannot take the record.
+    pub fn set_cap(&self, name: &str, cap: Option<i64>) -> Result<(Balance, Step), Error> {
+        let mut core = self.core()?;
+        let account = core.account(name)?;
+        match self.perform(&mut core, Command::SetCap { account, cap }, None)? {
+            (Record::Cap { balance, .. }, step) => Ok((balance, step)),
+            _ => Err(Error::new(ErrorKind::Stopped)),
+        }
+    }
+
+    /// The balance of an account.
+    ///
+    /// # Errors
+    /// If the account is unknown.
+    pub fn balance(&self, name: &str) -> Result<Balance, Error> {
+        let core = self.core()?;
+        let account = core.account(name)?;
+        core.book.state().balance(account).ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
+    }
+
+    /// Names and balances of all accounts, in the order of opening.
+    ///
+    /// # Errors
+    /// If the engine was forked or stopped.
+    pub fn balances(&self) -> Result<Vec<(String, Balance)>, Error> {
+        let core = self.core()?;
+        Ok((0..core.book.state().accounts())
+            .filter_map(|account| Some((core.book.account_name(account), core.book.state().balance(account)?)))
+            .collect())
+    }
+
+    /// The name of an account by its number.
+    ///
+    /// # Errors
+    /// If the engine was forked or stopped.
+    pub fn account_name(&self, account: u32) -> Result<String, Error> {
+        Ok(self.core()?.book.account_name(account))
+    }
+
+    /// A ticket by its number.
+    ///
+    /// # Errors
+    /// If it is unknown, or was closed so long ago that it is forgotten.
+    pub fn ticket(&self, number: u64) -> Result<TicketView, Error> {
+        self.core()?.view(number)
+    }
+
+    /// The tickets that are neither settled nor cancelled, in order.
+    ///
+    /// # Errors
+    /// If the engine was forked or stopped.
+    pub fn open_tickets(&self) -> Result<Vec<TicketView>, Error> {
+        let core = self.core()?;
+        core.standings.keys().map(|number| core.view(*number)).collect()
+    }
+
+    /// The policy that decides.
+    ///
+    /// # Errors
+    /// If the engine was forked or stopped.
+    pub fn policy(&self) -> Result<Arc<Policy>, Error> {
+        let core = self.core()?;
+        core.book.state().policies().last().cloned().ok_or_else(|| Error::new(ErrorKind::Stopped))
+    }
+
+    /// The head of the durable part of the log.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.log.head()
+    }
+
+    /// Erases the private parts of records, for good. Every proof still holds.
+    ///
+    /// # Errors
+    /// If the log cannot write.
+    pub fn erase(&self, seqs: &[u64]) -> Result<decidable_wal::Erased, Error> {
+        let _core = self.core()?;
+        Ok(self.log.erase(seqs, self.clock.now_ns())?)
+    }
+
+    /// Writes what is left and closes the log.
+    ///
+    /// # Errors
+    /// If the log cannot write.
+    pub fn close(&self) -> Result<Head, Error> {
+        let _core = self.core()?;
+        Ok(self.log.close()?)
+    }
+
+    /// In a forked child: lets go of the log without writing, waiting or unlocking.
+    pub fn abandon(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.log.abandon();
+    }
+}
+
+impl Core {
+    fn account(&self, name: &str) -> Result<u32, Error> {
+        self.book.number(name).ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
+    }
+    fn is_open(&self, number: u64) -> bool {
+        matches!(self.book.state().ticket(number), Some(Ticket::Decided { status: Status::Open(_), .. }))
+    }
+    fn open(&self, number: u64) -> Result<(), Error> {
+        self.book.state().expect_open(number).map_err(Into::into)
+    }
+    fn view(&self, number: u64) -> Result<TicketView, Error> {
+        let ticket = self.book.state().known_ticket(number)?.clone();
+        Ok(TicketView { number, ticket, standing: self.standings.get(&number).copied() })
+    }
+}
+
+/// The usual size of a payload; larger ones grow.
+const PAYLOAD_BYTES: usize = 384;
+
+/// What a record may take besides the parts that have no bound of their own.
+const RECORD_BYTES: usize = 1_024;
+
+/// What one quote takes at most.
+const QUOTE_BYTES: usize = 16;
+
+/// At most so many bytes does the record of a command take: what must be free in the queue before the state may move.
+fn room(command: &Command, private: Option<&str>) -> usize {
+    let parts = match command {
+        Command::InstallPolicy { policy, provenance } => {
+            let mut layout = Vec::new();
+            policy.encode(&mut layout);
+            layout.len().saturating_add(provenance.len())
+        }
+        Command::Decide { request, .. } => request.quotes().len().saturating_mul(QUOTE_BYTES),
+        _ => 0,
+    };
+    RECORD_BYTES.saturating_add(parts).saturating_add(private.map_or(0, str::len))
+}
+
+/// A name that a person can read on one line: 1 to 256 bytes, no control characters.
+fn named(name: &str) -> Result<&str, Error> {
+    if name.is_empty() || name.len() > LONGEST_NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(Error::new(ErrorKind::BadName(name.chars().take(64).collect())));
+    }
+    Ok(name)
+}
+
+/// Salts for private parts: each the hash of a secret of this process and a counter.
+struct Salts {
+    secret: [u8; 32],
+    drawn: u64,
+}
+
+impl Salts {
+    fn new() -> Result<Self, Error> {
+        Ok(Self { secret: random()?, drawn: 0 })
+    }
+    fn next(&mut self) -> [u8; 32] {
+        self.drawn = self.drawn.wrapping_add(1);
+        let mut hasher = Hasher::new();
+        hasher.put(&self.secret);
+        hasher.u64(self.drawn);
+        let salt: Digest = hasher.finish();
+        *salt.bytes()
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::NoRandomness(error.to_string())))?;
+    Ok(bytes)
+}

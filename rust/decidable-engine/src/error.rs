@@ -1,0 +1,141 @@
+use core::fmt;
+
+/// Why the engine, or a verification, cannot go on.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    seq: Option<u64>,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The log cannot be opened, written or read.
+    Log(decidable_wal::Error),
+    /// A command cannot be performed, or a record does not follow.
+    Replay(decidable_replay::Error),
+    /// A request or policy is not valid.
+    Kernel(decidable_kernel::Error),
+    /// No account of that name is open.
+    UnknownAccount(String),
+    /// An account of that name is open already.
+    AccountExists(String),
+    /// A name is empty, too long, or has control characters.
+    BadName(String),
+    /// The caller's key was used before for another request.
+    KeyConflict(String),
+    /// A ticket was dispatched, so its money cannot be released without a settlement.
+    Dispatched(u64),
+    /// A ticket was settled before with another cost or other use.
+    SettledOtherwise(u64),
+    /// The decision that was proposed does not follow from policy and request. Nothing was written.
+    DoesNotReplay(String),
+    /// A record is of a kind that this version does not know.
+    UnknownKind(u16),
+    /// The log installed a policy that is not among those given to verify it with.
+    PolicyNotGiven(String),
+    /// The decision has no place in the exchange format.
+    NotExportable(String),
+    /// A private part is not text.
+    NotText(String),
+    /// The engine was used in a process that was forked from the one that opened it.
+    Forked,
+    /// Randomness for salts is not to be had.
+    NoRandomness(String),
+    /// An earlier fault left the engine unable to go on; reopen the log.
+    Stopped,
+}
+
+impl Error {
+    pub(crate) const fn new(kind: ErrorKind) -> Self {
+        Self { kind, seq: None }
+    }
+    pub(crate) const fn at(kind: ErrorKind, seq: u64) -> Self {
+        Self { kind, seq: Some(seq) }
+    }
+    /// What went wrong.
+    #[must_use]
+    pub const fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+    /// The number of the record at which it went wrong, if it is about a record.
+    #[must_use]
+    pub const fn seq(&self) -> Option<u64> {
+        self.seq
+    }
+    /// The stable code of the fault.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match &self.kind {
+            ErrorKind::Log(error) => error.code(),
+            ErrorKind::Replay(error) => error.code(),
+            ErrorKind::Kernel(error) => error.code(),
+            ErrorKind::UnknownAccount(_) => "engine.unknown_account",
+            ErrorKind::AccountExists(_) => "engine.account_exists",
+            ErrorKind::BadName(_) => "engine.bad_name",
+            ErrorKind::KeyConflict(_) => "engine.key_conflict",
+            ErrorKind::Dispatched(_) => "engine.dispatched",
+            ErrorKind::SettledOtherwise(_) => "engine.settled_otherwise",
+            ErrorKind::DoesNotReplay(_) => "engine.does_not_replay",
+            ErrorKind::UnknownKind(_) => "engine.unknown_kind",
+            ErrorKind::PolicyNotGiven(_) => "engine.policy_not_given",
+            ErrorKind::NotExportable(_) => "engine.not_exportable",
+            ErrorKind::NotText(_) => "engine.not_text",
+            ErrorKind::Forked => "engine.forked",
+            ErrorKind::NoRandomness(_) => "engine.no_randomness",
+            ErrorKind::Stopped => "engine.stopped",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(seq) = self.seq {
+            write!(f, "record {seq}: ")?;
+        }
+        match &self.kind {
+            ErrorKind::Log(error) => error.fmt(f),
+            ErrorKind::Replay(error) => error.fmt(f),
+            ErrorKind::Kernel(error) => error.fmt(f),
+            ErrorKind::UnknownAccount(name) => write!(f, "no account {name:?} is open"),
+            ErrorKind::AccountExists(name) => write!(f, "an account {name:?} is open already"),
+            ErrorKind::BadName(name) => {
+                write!(f, "a name needs 1 to 256 bytes without control characters, not {name:?}")
+            }
+            ErrorKind::KeyConflict(key) => write!(f, "the key {key:?} was used before for another request"),
+            ErrorKind::Dispatched(ticket) => {
+                write!(f, "ticket {ticket} was dispatched, so it can be settled but not cancelled")
+            }
+            ErrorKind::SettledOtherwise(ticket) => write!(f, "ticket {ticket} was settled before with other values"),
+            ErrorKind::DoesNotReplay(what) => write!(f, "a decision does not replay and was not written: {what}"),
+            ErrorKind::UnknownKind(kind) => write!(f, "kind {kind} is not known to this version"),
+            ErrorKind::PolicyNotGiven(digest) => {
+                write!(f, "the log installed the policy {digest}, which is not among those given")
+            }
+            ErrorKind::NotExportable(what) => f.write_str(what),
+            ErrorKind::NotText(what) => write!(f, "a private part is not text: {what}"),
+            ErrorKind::Forked => f.write_str("this engine belongs to the process that opened it; open another in the child"),
+            ErrorKind::NoRandomness(what) => write!(f, "the system gives no randomness: {what}"),
+            ErrorKind::Stopped => f.write_str("an earlier fault stopped this engine; close it and open the log again"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<decidable_wal::Error> for Error {
+    fn from(error: decidable_wal::Error) -> Self {
+        Self::new(ErrorKind::Log(error))
+    }
+}
+impl From<decidable_replay::Error> for Error {
+    fn from(error: decidable_replay::Error) -> Self {
+        Self::new(ErrorKind::Replay(error))
+    }
+}
+impl From<decidable_kernel::Error> for Error {
+    fn from(error: decidable_kernel::Error) -> Self {
+        Self::new(ErrorKind::Kernel(error))
+    }
+}
