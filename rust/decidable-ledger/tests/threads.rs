@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Barrier,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     thread,
 };
@@ -44,6 +44,15 @@ fn held(ledger: &Ledger, account: AccountId, hold: HoldId, amount: i64) {
     }
 }
 
+/// A thread at work: it is counted until it ends, also by a failed assertion, so that nobody waits for it for ever.
+struct AtWork<'a>(&'a AtomicU64);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 /// How a thread settles what it holds.
 #[derive(Clone, Copy, Debug)]
 enum Settle {
@@ -72,6 +81,7 @@ fn no_legal_hold_is_refused(settle: Settle, cap: Option<i64>, seed: u64) {
         for number in 0..THREADS {
             let (ledger, start, working, spent, given) = (&ledger, &start, &working, &spent, &given);
             scope.spawn(move || {
+                let _at_work = AtWork(working);
                 let mut numbers = Numbers(seed * 1_000 + number);
                 start.wait();
                 for round in 0..ROUNDS {
@@ -114,7 +124,6 @@ fn no_legal_hold_is_refused(settle: Settle, cap: Option<i64>, seed: u64) {
                         given.fetch_add(actual, SeqCst);
                     }
                 }
-                working.fetch_sub(1, SeqCst);
             });
         }
         scope.spawn(|| {
@@ -305,45 +314,40 @@ fn what_is_spent_beyond_the_funds_is_debt_and_nothing_is_lost() {
         .collect();
     let spent: Vec<AtomicI64> = (0..3).map(|_| AtomicI64::new(0)).collect();
     let given: Vec<AtomicI64> = (0..3).map(|_| AtomicI64::new(5_000)).collect();
-    let done = AtomicBool::new(false);
+    let working = AtomicU64::new(8);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..8_u64)
-            .map(|number| {
-                let (ledger, accounts, spent, given) = (&ledger, &accounts, &spent, &given);
-                scope.spawn(move || {
-                    let mut numbers = Numbers(number);
-                    for round in 0..4_000 {
-                        let hold = HoldId(number * 4_000 + round);
-                        let at = usize::try_from(numbers.below(3)).unwrap();
-                        let amount = 1 + numbers.below(300);
-                        if let Reserve::Denied { balance, .. } = ledger.reserve(accounts[at], hold, amount).unwrap() {
-                            assert!(balance.remaining < amount);
-                            let more = 1 + numbers.below(900);
-                            let balance = ledger.top_up(accounts[at], more).unwrap();
-                            assert!(balance.debt == 0 || balance.remaining == 0);
-                            given[at].fetch_add(more, SeqCst);
-                            continue;
-                        }
-                        let actual = numbers.below(amount * 2);
-                        let commit = ledger.commit(hold, actual).unwrap();
-                        assert_eq!(commit.charged + commit.debt, actual);
-                        assert!(commit.balance.debt == 0 || commit.balance.remaining == 0);
-                        spent[at].fetch_add(actual, SeqCst);
+        for number in 0..8_u64 {
+            let (ledger, accounts, spent, given, working) = (&ledger, &accounts, &spent, &given, &working);
+            scope.spawn(move || {
+                let _at_work = AtWork(working);
+                let mut numbers = Numbers(number);
+                for round in 0..4_000 {
+                    let hold = HoldId(number * 4_000 + round);
+                    let at = usize::try_from(numbers.below(3)).unwrap();
+                    let amount = 1 + numbers.below(300);
+                    if let Reserve::Denied { balance, .. } = ledger.reserve(accounts[at], hold, amount).unwrap() {
+                        assert!(balance.remaining < amount);
+                        let more = 1 + numbers.below(900);
+                        let balance = ledger.top_up(accounts[at], more).unwrap();
+                        assert!(balance.debt == 0 || balance.remaining == 0);
+                        given[at].fetch_add(more, SeqCst);
+                        continue;
                     }
-                })
-            })
-            .collect();
+                    let actual = numbers.below(amount * 2);
+                    let commit = ledger.commit(hold, actual).unwrap();
+                    assert_eq!(commit.charged + commit.debt, actual);
+                    assert!(commit.balance.debt == 0 || commit.balance.remaining == 0);
+                    spent[at].fetch_add(actual, SeqCst);
+                }
+            });
+        }
         scope.spawn(|| {
-            while !done.load(SeqCst) {
+            while working.load(SeqCst) > 0 {
                 ledger.verify().unwrap();
                 ledger.snapshot().verify().unwrap();
                 thread::yield_now();
             }
         });
-        for worker in workers {
-            worker.join().unwrap();
-        }
-        done.store(true, SeqCst);
     });
     ledger.verify().unwrap();
     for ((account, spent), given) in accounts.iter().zip(&spent).zip(&given) {
@@ -358,13 +362,13 @@ fn what_is_spent_beyond_the_funds_is_debt_and_nothing_is_lost() {
 fn a_cap_that_was_lowered_is_never_exceeded_afterwards() {
     let ledger = Ledger::new();
     let account = ledger.open_account("capped", i64::MAX).unwrap();
-    let done = AtomicBool::new(false);
+    let capping = AtomicU64::new(1);
     thread::scope(|scope| {
         for number in 0..4_u64 {
-            let (ledger, done) = (&ledger, &done);
+            let (ledger, capping) = (&ledger, &capping);
             scope.spawn(move || {
                 let mut round = 0;
-                while !done.load(SeqCst) {
+                while capping.load(SeqCst) > 0 {
                     let hold = HoldId(number << 32 | round);
                     round += 1;
                     if let Reserve::Held { .. } = ledger.reserve(account, hold, 50).unwrap() {
@@ -373,6 +377,7 @@ fn a_cap_that_was_lowered_is_never_exceeded_afterwards() {
                 }
             });
         }
+        let _at_work = AtWork(&capping);
         for _ in 0..2_000 {
             ledger.set_cap(account, Some(0)).unwrap();
             let first = ledger.balance(account).unwrap().reserved;
@@ -383,7 +388,6 @@ fn a_cap_that_was_lowered_is_never_exceeded_afterwards() {
             );
             ledger.set_cap(account, None).unwrap();
         }
-        done.store(true, SeqCst);
     });
     ledger.verify().unwrap();
 }
