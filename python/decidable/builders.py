@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Friendly",
+    "currency_units",
     "describe",
     "limits",
     "microunits",
@@ -108,6 +109,15 @@ def microunits(value: Friendly, *, field: str, rounding: Rounding, least: int = 
     if scale is None:
         raise _unreadable(field, value, f"an amount of money such as {example}")
     return _ranged(_rounded(number * scale, rounding), field, value, least, most, "microunits")
+
+
+def currency_units(microunits: int) -> Decimal:
+    """Microunits as currency units, exactly: the way back, for showing them.
+
+    >>> str(currency_units(18_300))
+    '0.018300'
+    """
+    return Decimal(microunits).scaleb(-6, Context(prec=40))
 
 
 def milliseconds(value: str, *, field: str) -> int:

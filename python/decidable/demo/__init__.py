@@ -85,10 +85,10 @@ def load_trace(limit: int | None = None) -> Iterator[TraceRow]:
     raw = gzip.decompress((files(__name__) / "azure_llm_2023_conv.csv.gz").read_bytes())
     digest = hashlib.sha256(raw).hexdigest()
     if digest != TRACE_SHA256:
-        raise InvalidInput("demo.digest_mismatch", f"the trace has the digest {digest}", value=digest)
+        raise InvalidInput("catalog.digest_mismatch", f"the trace has the digest {digest}", value=digest)
     header, *rows = raw.decode("ascii").splitlines()
     if header != _HEADER:
-        raise InvalidInput("demo.malformed", f"the trace begins with {header!r}", value=header)
+        raise InvalidInput("catalog.malformed", f"the trace begins with {header!r}", value=header)
     return map(_row, rows if limit is None else rows[:limit])
 
 

@@ -26,17 +26,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from decidable import _catalog_reader, _documents, builders
-from decidable._catalog_reader import MODEL_FIELDS, NAME_GROUPS, UNKNOWN_LATENCY_MS
+from decidable import builders
 from decidable._native import Model, Names
-from decidable._price_map import PriceMap
 from decidable.builders import describe, suggestion
+from decidable.catalog import documents, reader
+from decidable.catalog.price_map import PriceMap
+from decidable.catalog.reader import MODEL_FIELDS, NAME_GROUPS, UNKNOWN_LATENCY_MS
 from decidable.errors import InvalidInput, UnknownName
 
 if TYPE_CHECKING:
-    from decidable._documents import Source
     from decidable._native import Policy
-    from decidable._price_map import Tier
+    from decidable.catalog.documents import Source
+    from decidable.catalog.price_map import Tier
 
 __all__ = ["MODEL_FIELDS", "UNKNOWN_LATENCY_MS", "Catalog"]
 
@@ -115,9 +116,9 @@ class Catalog:
             UnknownName: A price is taken from a key that the price map does not have.
         """
         file = Path(path)
-        raw = _documents.read(file)
-        document, place = _documents.parse(raw, file)
-        contents = _catalog_reader.contents(document, place, file.parent)
+        raw = documents.read(file)
+        document, place = documents.parse(raw, file)
+        contents = reader.contents(document, place, file.parent)
         return cls._of(contents, {"file": file.name, "sha256": hashlib.sha256(raw).hexdigest()})
 
     @classmethod
@@ -171,7 +172,7 @@ class Catalog:
         return cls._of(_rows_read(rows, type(table).__name__, limits), {})
 
     @classmethod
-    def _of(cls, contents: _catalog_reader.Contents, provenance: Mapping[str, Any]) -> Catalog:
+    def _of(cls, contents: reader.Contents, provenance: Mapping[str, Any]) -> Catalog:
         return cls(
             contents.models,
             names=contents.names,
@@ -310,7 +311,7 @@ def _lookup(numbers: Mapping[str, int], kind: str, name: str) -> int:
     number = numbers.get(name)
     if number is None:
         raise UnknownName(
-            f"catalog.unknown_{kind}",
+            "catalog.unknown_name",
             f"no {kind} is named {describe(name)}{suggestion(name, numbers)}",
             kind=kind,
             name=name,
@@ -320,9 +321,9 @@ def _lookup(numbers: Mapping[str, int], kind: str, name: str) -> int:
 
 def _rows_read(
     rows: list[dict[str, Any]], origin: str, limits: Mapping[str, Any] | None, prices: PriceMap | None = None
-) -> _catalog_reader.Contents:
+) -> reader.Contents:
     document = {"policy": dict(limits or {}), "models": rows}
-    return _catalog_reader.contents(document, _documents.Place(origin), Path(), prices)
+    return reader.contents(document, documents.Place(origin), Path(), prices)
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:

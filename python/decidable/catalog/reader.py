@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from decidable import builders
-from decidable._documents import Place
 from decidable._native import Model, Names
-from decidable._price_map import PriceMap
 from decidable.builders import describe, suggestion
+from decidable.catalog.documents import Place
+from decidable.catalog.price_map import PriceMap
 from decidable.errors import DecidableError, InvalidInput, UnknownName
 
 MODEL_FIELDS: Final = (

@@ -9,12 +9,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from decidable import _documents, builders
+from decidable import builders
 from decidable.builders import describe, suggestion
+from decidable.catalog import documents
 from decidable.errors import InvalidInput, UnknownName
 
 if TYPE_CHECKING:
-    from decidable._documents import Source
+    from decidable.catalog.documents import Source
 
 Tier: TypeAlias = Literal["base", "highest"]
 
@@ -44,8 +45,8 @@ class PriceMap:
         if isinstance(source, Mapping):
             return cls("price map", source, None)
         path = Path(source)
-        raw = _documents.read(path)
-        entries, _ = _documents.parse(raw, path)
+        raw = documents.read(path)
+        entries, _ = documents.parse(raw, path)
         return cls(path.name, entries, hashlib.sha256(raw).hexdigest())
 
     def __contains__(self, key: object) -> bool:
