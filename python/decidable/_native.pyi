@@ -163,6 +163,8 @@ def request_digests(requests: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]: ..
 
 @final
 class Balance:
+    def __new__(cls, *, account: str, initial: int, remaining: int, reserved: int, committed: int, debt: int,
+                cap: int | None) -> Self: ...
     account: str
     initial: int
     remaining: int

@@ -121,7 +121,16 @@ pub(crate) struct Decision(pub(crate) decidable_kernel::Decision);
 impl Decision {
     #[classattr]
     fn __match_args__(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-        PyTuple::new(py, ["action", "reason", "selected_model_id", "estimated_cost_microunits", "expected_utility_microunits"])
+        PyTuple::new(
+            py,
+            [
+                "action",
+                "reason",
+                "selected_model_id",
+                "estimated_cost_microunits",
+                "expected_utility_microunits",
+            ],
+        )
     }
     /// Reads the layout that `to_bytes` wrote.
     #[staticmethod]
@@ -194,7 +203,7 @@ impl Decision {
     const fn catalog_epoch(&self) -> u64 {
         self.0.catalog_epoch
     }
-    fn __repr__(&self) -> String {
+    pub(crate) fn __repr__(&self) -> String {
         let decidable_kernel::Decision {
             request_sequence,
             action,
@@ -217,8 +226,8 @@ impl Decision {
              expected_utility_microunits={expected_utility_microunits}, counterfactual_model_id={}, \
              counterfactual_utility_microunits={counterfactual_utility_microunits}, evaluated_models={evaluated_models}, \
              eligible_models={eligible_models}, policy_epoch={policy_epoch}, catalog_epoch={catalog_epoch})",
-            action.label(),
-            reason.label(),
+            Action(action).__repr__(),
+            Reason(reason).__repr__(),
             or_none(selected_model_id),
             or_none(selected_model_index.map(u32::from)),
             or_none(counterfactual_model_id),

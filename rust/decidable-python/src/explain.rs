@@ -1,3 +1,5 @@
+use core::hash::{Hash, Hasher};
+
 use decidable_kernel::Finding;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -11,6 +13,12 @@ pub(crate) struct Verdict(decidable_kernel::Verdict);
 
 #[pymethods]
 impl Verdict {
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[getter]
     const fn model_id(&self) -> u32 {
         self.0.model_id
@@ -77,8 +85,12 @@ impl Verdict {
                 self.0.model_id,
                 gate.name()
             ),
-            Finding::OverBudget { cost_microunits, limit_microunits } => format!(
-                "Verdict(model_id={}, verdict='over_budget', measured={cost_microunits}, limit={limit_microunits})",
+            Finding::OverBudget {
+                cost_microunits,
+                limit_microunits,
+            } => format!(
+                "Verdict(model_id={}, verdict='over_budget', measured={cost_microunits}, limit={limit_microunits}, \
+                 cost_microunits={cost_microunits})",
                 self.0.model_id
             ),
             Finding::NonPositiveUtility(terms) | Finding::Eligible(terms) => format!(
@@ -106,12 +118,25 @@ impl Verdict {
 }
 
 /// One verdict a candidate, in catalog order; `str()` is a table.
-#[pyclass(frozen, eq, sequence, module = "decidable")]
+#[pyclass(frozen, eq, hash, sequence, module = "decidable")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Explanation(pub(crate) decidable_kernel::Explanation);
 
+impl Hash for Explanation {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.decision.hash(state);
+        self.0.verdicts.hash(state);
+    }
+}
+
 #[pymethods]
 impl Explanation {
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     /// The decision that is explained.
     #[getter]
     const fn decision(&self) -> Decision {
@@ -121,7 +146,11 @@ impl Explanation {
         self.0.verdicts.len()
     }
     fn __getitem__(&self, index: isize) -> PyResult<Verdict> {
-        let place = if index < 0 { self.0.verdicts.len().checked_add_signed(index) } else { usize::try_from(index).ok() };
+        let place = if index < 0 {
+            self.0.verdicts.len().checked_add_signed(index)
+        } else {
+            usize::try_from(index).ok()
+        };
         place
             .and_then(|place| self.0.verdicts.get(place))
             .map(|verdict| Verdict(*verdict))
@@ -131,7 +160,11 @@ impl Explanation {
         self.0.to_string()
     }
     fn __repr__(&self) -> String {
-        format!("Explanation({} verdicts: {})", self.0.verdicts.len(), self.0.decision.reason.label())
+        format!(
+            "Explanation(decision={}, verdicts={})",
+            self.decision().__repr__(),
+            self.0.verdicts.len()
+        )
     }
 }
 
@@ -142,6 +175,12 @@ pub(crate) struct Lever(pub(crate) decidable_kernel::Lever);
 
 #[pymethods]
 impl Lever {
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[getter]
     const fn lever(&self) -> &'static str {
         self.0.kind.label()
@@ -159,7 +198,10 @@ impl Lever {
         self.0.cost_at_boundary_microunits
     }
     fn __repr__(&self) -> String {
-        let cost = self.0.cost_at_boundary_microunits.map_or_else(|| "None".to_owned(), |cost| cost.to_string());
+        let cost = self
+            .0
+            .cost_at_boundary_microunits
+            .map_or_else(|| "None".to_owned(), |cost| cost.to_string());
         format!(
             "Lever(lever='{}', current={}, boundary={}, cost_at_boundary_microunits={cost})",
             self.0.kind.label(),
@@ -170,12 +212,29 @@ impl Lever {
 }
 
 /// What would make a candidate win, one lever at a time.
-#[pyclass(frozen, eq, module = "decidable")]
+#[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct WhatWouldWin(pub(crate) decidable_kernel::WhatWouldWin);
 
+impl Hash for WhatWouldWin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let decidable_kernel::WhatWouldWin {
+            model_id,
+            blocked_by_request,
+            levers,
+        } = &self.0;
+        (model_id, blocked_by_request, levers).hash(state);
+    }
+}
+
 #[pymethods]
 impl WhatWouldWin {
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[getter]
     const fn model_id(&self) -> u32 {
         self.0.model_id
@@ -189,17 +248,38 @@ impl WhatWouldWin {
         Levers(self.0.levers.clone())
     }
     fn __repr__(&self) -> String {
-        format!("WhatWouldWin(model_id={}, levers={})", self.0.model_id, self.0.levers.len())
+        let blocked = self.0.blocked_by_request.map_or_else(
+            || "None".to_owned(),
+            |reason| format!("Reason.{}", reason.label().to_uppercase()),
+        );
+        format!(
+            "WhatWouldWin(model_id={}, blocked_by_request={blocked}, levers={})",
+            self.0.model_id,
+            shown(&self.0.levers)
+        )
     }
 }
 
 /// How far the winner is from losing, one lever at a time.
-#[pyclass(frozen, eq, module = "decidable")]
+#[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Margin(pub(crate) decidable_kernel::Margin);
 
+impl Hash for Margin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let decidable_kernel::Margin { model_id, levers } = &self.0;
+        (model_id, levers).hash(state);
+    }
+}
+
 #[pymethods]
 impl Margin {
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[getter]
     const fn model_id(&self) -> u32 {
         self.0.model_id
@@ -209,8 +289,17 @@ impl Margin {
         Levers(self.0.levers.clone())
     }
     fn __repr__(&self) -> String {
-        format!("Margin(model_id={}, levers={})", self.0.model_id, self.0.levers.len())
+        format!("Margin(model_id={}, levers={})", self.0.model_id, shown(&self.0.levers))
     }
+}
+
+/// Levers as a tuple is printed.
+fn shown(levers: &[decidable_kernel::Lever]) -> String {
+    let each = levers
+        .iter()
+        .map(|lever| Lever(*lever).__repr__() + ", ")
+        .collect::<String>();
+    format!("({})", each.trim_end())
 }
 
 /// Levers as a tuple.
@@ -221,7 +310,11 @@ impl<'py> IntoPyObject<'py> for Levers {
     type Output = Bound<'py, Self::Target>;
     type Error = PyErr;
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        let levers = self.0.into_iter().map(|lever| Bound::new(py, Lever(lever))).collect::<PyResult<Vec<_>>>()?;
+        let levers = self
+            .0
+            .into_iter()
+            .map(|lever| Bound::new(py, Lever(lever)))
+            .collect::<PyResult<Vec<_>>>()?;
         pyo3::types::PyTuple::new(py, levers)
     }
 }

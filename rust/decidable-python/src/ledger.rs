@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
+use decidable_canon::Canonical as _;
 use decidable_ledger::{AccountId, Commit, Denial, HoldId, Reserve};
 use pyo3::prelude::*;
-use decidable_canon::Canonical as _;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors::{self, Class, raise};
+use crate::model::repr;
 use crate::values::{integer, optional, text};
 
 /// The figures of an account at one moment, in microunits: remaining + reserved + committed = initial.
@@ -30,20 +31,71 @@ pub(crate) struct Balance {
 
 impl Balance {
     pub(crate) fn new(account: String, balance: decidable_ledger::Balance) -> Self {
-        let decidable_ledger::Balance { initial, remaining, reserved, committed, debt, cap } = balance;
-        Self { account, initial, remaining, reserved, committed, debt, cap }
+        let decidable_ledger::Balance {
+            initial,
+            remaining,
+            reserved,
+            committed,
+            debt,
+            cap,
+        } = balance;
+        Self {
+            account,
+            initial,
+            remaining,
+            reserved,
+            committed,
+            debt,
+            cap,
+        }
     }
 }
 
 #[pymethods]
 impl Balance {
-    fn __repr__(&self) -> String {
-        let Self { account, initial, remaining, reserved, committed, debt, cap } = self;
-        let cap = cap.map_or_else(|| "None".to_owned(), |cap| cap.to_string());
-        format!(
-            "Balance(account={account:?}, initial={initial}, remaining={remaining}, reserved={reserved}, \
-             committed={committed}, debt={debt}, cap={cap})"
-        )
+    #[new]
+    #[pyo3(signature = (*, account, initial, remaining, reserved, committed, debt, cap))]
+    fn __new__(
+        account: &Bound<'_, PyAny>,
+        initial: &Bound<'_, PyAny>,
+        remaining: &Bound<'_, PyAny>,
+        reserved: &Bound<'_, PyAny>,
+        committed: &Bound<'_, PyAny>,
+        debt: &Bound<'_, PyAny>,
+        cap: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            account: text("account", account)?,
+            initial: integer("initial", initial)?,
+            remaining: integer("remaining", remaining)?,
+            reserved: integer("reserved", reserved)?,
+            committed: integer("committed", committed)?,
+            debt: integer("debt", debt)?,
+            cap: optional("cap", cap)?,
+        })
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let Self {
+            account,
+            initial,
+            remaining,
+            reserved,
+            committed,
+            debt,
+            cap,
+        } = self;
+        let keywords = PyDict::new(py);
+        keywords.set_item("account", account)?;
+        keywords.set_item("initial", initial)?;
+        keywords.set_item("remaining", remaining)?;
+        keywords.set_item("reserved", reserved)?;
+        keywords.set_item("committed", committed)?;
+        keywords.set_item("debt", debt)?;
+        keywords.set_item("cap", cap)?;
+        Ok((PyTuple::empty(py), keywords))
+    }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        repr("Balance", &self.__getnewargs_ex__(py)?.1)
     }
 }
 
@@ -89,15 +141,19 @@ impl Ledger {
     /// Adds `amount` microunits; debt is repaid first.
     fn top_up(&self, account: &Bound<'_, PyAny>, amount: &Bound<'_, PyAny>) -> PyResult<Balance> {
         let (name, id) = self.find(account)?;
-        let balance =
-            self.0.top_up(id, integer("amount", amount)?).map_err(|error| errors::ledger(account.py(), &error))?;
+        let balance = self
+            .0
+            .top_up(id, integer("amount", amount)?)
+            .map_err(|error| errors::ledger(account.py(), &error))?;
         Ok(Balance::new(name, balance))
     }
     /// Sets the most that may be held at a time, or lifts it with `None`.
     #[pyo3(signature = (account, cap))]
     fn set_cap(&self, account: &Bound<'_, PyAny>, cap: Option<&Bound<'_, PyAny>>) -> PyResult<Balance> {
         let (name, id) = self.find(account)?;
-        self.0.set_cap(id, optional("cap", cap)?).map_err(|error| errors::ledger(account.py(), &error))?;
+        self.0
+            .set_cap(id, optional("cap", cap)?)
+            .map_err(|error| errors::ledger(account.py(), &error))?;
         self.figures(account.py(), name, id)
     }
     /// Sets `amount` microunits aside, or says why not.
@@ -105,12 +161,21 @@ impl Ledger {
         let (name, id) = self.find(account)?;
         let amount = integer("amount", amount)?;
         let hold = self.0.next_hold();
-        let answer = self.0.reserve(id, hold, amount).map_err(|error| errors::ledger(account.py(), &error))?;
+        let answer = self
+            .0
+            .reserve(id, hold, amount)
+            .map_err(|error| errors::ledger(account.py(), &error))?;
         let denial = match answer {
             Reserve::Held { .. } => None,
             Reserve::Denied { reason, .. } => Some(reason),
         };
-        Ok(Hold { ledger: Arc::clone(&self.0), id: hold, account: name, amount, denial })
+        Ok(Hold {
+            ledger: Arc::clone(&self.0),
+            id: hold,
+            account: name,
+            amount,
+            denial,
+        })
     }
     /// The figures of one account.
     fn balance(&self, account: &Bound<'_, PyAny>) -> PyResult<Balance> {
@@ -128,14 +193,18 @@ impl Ledger {
     }
     /// Checks every account against its open holds, one by one; raises if anything disagrees.
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.0.verify()).map_err(|error| errors::ledger(py, &error))
+        py.detach(|| self.0.verify())
+            .map_err(|error| errors::ledger(py, &error))
     }
 }
 
 impl Ledger {
     fn find(&self, account: &Bound<'_, PyAny>) -> PyResult<(String, AccountId)> {
         let name = text("account", account)?;
-        let id = self.0.account(&name).ok_or_else(|| unknown_account(account.py(), &name))?;
+        let id = self
+            .0
+            .account(&name)
+            .ok_or_else(|| unknown_account(account.py(), &name))?;
         Ok((name, id))
     }
     fn figures(&self, py: Python<'_>, name: String, id: AccountId) -> PyResult<Balance> {
@@ -145,9 +214,13 @@ impl Ledger {
 }
 
 pub(crate) fn unknown_account(py: Python<'_>, name: &str) -> PyErr {
-    raise(py, Class::UnknownName, "ledger.unknown_account", &format!("no account {name:?} is open"), |details| {
-        details.set_item("account", name)
-    })
+    raise(
+        py,
+        Class::UnknownName,
+        "ledger.unknown_account",
+        &format!("no account {name:?} is open"),
+        |details| details.set_item("account", name),
+    )
 }
 
 #[pymethods]
@@ -162,18 +235,28 @@ impl Hold {
     }
     /// Spends `actual` microunits of the hold; what is above goes to the account as far as it has funds, then to debt.
     fn commit(&self, py: Python<'_>, actual: &Bound<'_, PyAny>) -> PyResult<Balance> {
-        let Commit { balance, .. } =
-            self.ledger.commit(self.id, integer("actual", actual)?).map_err(|error| errors::ledger(py, &error))?;
+        let Commit { balance, .. } = self
+            .ledger
+            .commit(self.id, integer("actual", actual)?)
+            .map_err(|error| errors::ledger(py, &error))?;
         Ok(Balance::new(self.account.clone(), balance))
     }
     /// Gives all of the hold back.
     fn release(&self, py: Python<'_>) -> PyResult<Balance> {
-        let balance = self.ledger.release(self.id).map_err(|error| errors::ledger(py, &error))?;
+        let balance = self
+            .ledger
+            .release(self.id)
+            .map_err(|error| errors::ledger(py, &error))?;
         Ok(Balance::new(self.account.clone(), balance))
     }
     fn __repr__(&self) -> String {
-        let denied = self.denial.map_or_else(|| "None".to_owned(), |denial| format!("'{}'", denial_label(denial)));
-        format!("Hold(account={:?}, amount={}, denied={denied})", self.account, self.amount)
+        let denied = self
+            .denial
+            .map_or_else(|| "None".to_owned(), |denial| format!("'{}'", denial_label(denial)));
+        format!(
+            "Hold(account={:?}, amount={}, denied={denied})",
+            self.account, self.amount
+        )
     }
 }
 
@@ -184,6 +267,10 @@ pub(crate) struct LedgerSnapshot(decidable_ledger::LedgerSnapshot);
 
 #[pymethods]
 impl LedgerSnapshot {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let rebuild = py.get_type::<Self>().getattr("from_json")?;
+        Ok((rebuild, (self.to_json(),)).into_pyobject(py)?.into_any())
+    }
     /// Reads the JSON of `to_json`, or of the reference.
     #[staticmethod]
     fn from_json(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -215,4 +302,3 @@ impl LedgerSnapshot {
 pub(crate) fn loaded<'py>(py: Python<'py>, json: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import("json")?.call_method1("loads", (json,))
 }
-

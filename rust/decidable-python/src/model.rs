@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
-use crate::values::{dictionary, integer, text, truth};
+use crate::values::{Given, dictionary, integer, text, truth};
 
 /// One candidate of a catalog (docs/spec/decisions.md, "Candidate").
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -17,36 +17,30 @@ pub(crate) struct Model(pub(crate) Candidate);
 impl Model {
     #[new]
     #[pyo3(signature = (*, model_id, quality_bps, input_cost_microunits_per_million_tokens,
-        output_cost_microunits_per_million_tokens, provider_id=None, risk_ceiling_bps=None, enabled=None,
-        p95_latency_ms=None, capabilities=None, region_mask=None))]
+        output_cost_microunits_per_million_tokens, provider_id=Given::NOT, risk_ceiling_bps=Given::NOT,
+        enabled=Given::NOT, p95_latency_ms=Given::NOT, capabilities=Given::NOT, region_mask=Given::NOT))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         model_id: &Bound<'_, PyAny>,
         quality_bps: &Bound<'_, PyAny>,
         input_cost_microunits_per_million_tokens: &Bound<'_, PyAny>,
         output_cost_microunits_per_million_tokens: &Bound<'_, PyAny>,
-        provider_id: Option<&Bound<'_, PyAny>>,
-        risk_ceiling_bps: Option<&Bound<'_, PyAny>>,
-        enabled: Option<&Bound<'_, PyAny>>,
-        p95_latency_ms: Option<&Bound<'_, PyAny>>,
-        capabilities: Option<&Bound<'_, PyAny>>,
-        region_mask: Option<&Bound<'_, PyAny>>,
+        provider_id: Given<'_, '_>,
+        risk_ceiling_bps: Given<'_, '_>,
+        enabled: Given<'_, '_>,
+        p95_latency_ms: Given<'_, '_>,
+        capabilities: Given<'_, '_>,
+        region_mask: Given<'_, '_>,
     ) -> PyResult<Self> {
-        let or = |field: &str, value: Option<&Bound<'_, PyAny>>, default: u64| {
-            value.map_or(Ok(default), |value| integer::<u64>(field, value))
-        };
-        let or_u16 = |field: &str, value: Option<&Bound<'_, PyAny>>, default: u16| {
-            value.map_or(Ok(default), |value| integer::<u16>(field, value))
-        };
         let candidate = Candidate {
             model_id: integer("model_id", model_id)?,
-            provider_id: or_u16("provider_id", provider_id, 0)?,
+            provider_id: provider_id.integer_or("provider_id", 0)?,
             quality_bps: integer("quality_bps", quality_bps)?,
-            risk_ceiling_bps: or_u16("risk_ceiling_bps", risk_ceiling_bps, 10_000)?,
-            enabled: enabled.map_or(Ok(true), |value| truth("enabled", value))?,
-            p95_latency_ms: p95_latency_ms.map_or(Ok(0), |value| integer("p95_latency_ms", value))?,
-            capabilities: or("capabilities", capabilities, 0)?,
-            region_mask: or("region_mask", region_mask, u64::MAX)?,
+            risk_ceiling_bps: risk_ceiling_bps.integer_or("risk_ceiling_bps", 10_000)?,
+            enabled: enabled.or(true, |value| truth("enabled", value))?,
+            p95_latency_ms: p95_latency_ms.integer_or("p95_latency_ms", 0)?,
+            capabilities: capabilities.integer_or("capabilities", 0)?,
+            region_mask: region_mask.integer_or("region_mask", u64::MAX)?,
             input_cost_microunits_per_million_tokens: integer(
                 "input_cost_microunits_per_million_tokens",
                 input_cost_microunits_per_million_tokens,
@@ -134,8 +128,14 @@ impl Model {
         keywords.set_item("p95_latency_ms", p95_latency_ms)?;
         keywords.set_item("capabilities", capabilities)?;
         keywords.set_item("region_mask", region_mask)?;
-        keywords.set_item("input_cost_microunits_per_million_tokens", input_cost_microunits_per_million_tokens)?;
-        keywords.set_item("output_cost_microunits_per_million_tokens", output_cost_microunits_per_million_tokens)?;
+        keywords.set_item(
+            "input_cost_microunits_per_million_tokens",
+            input_cost_microunits_per_million_tokens,
+        )?;
+        keywords.set_item(
+            "output_cost_microunits_per_million_tokens",
+            output_cost_microunits_per_million_tokens,
+        )?;
         Ok(keywords)
     }
 }
@@ -175,13 +175,13 @@ impl core::hash::Hash for Names {
 #[pymethods]
 impl Names {
     #[new]
-    #[pyo3(signature = (*, models=None, providers=None, regions=None, capabilities=None))]
+    #[pyo3(signature = (*, models=Given::NOT, providers=Given::NOT, regions=Given::NOT, capabilities=Given::NOT))]
     fn new(
         py: Python<'_>,
-        models: Option<&Bound<'_, PyAny>>,
-        providers: Option<&Bound<'_, PyAny>>,
-        regions: Option<&Bound<'_, PyAny>>,
-        capabilities: Option<&Bound<'_, PyAny>>,
+        models: Given<'_, '_>,
+        providers: Given<'_, '_>,
+        regions: Given<'_, '_>,
+        capabilities: Given<'_, '_>,
     ) -> PyResult<Self> {
         decidable_kernel::Names::new(
             registry("models", models)?,
@@ -238,7 +238,11 @@ impl Names {
     }
 }
 
-fn registry(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<BTreeMap<u32, String>> {
-    let Some(value) = value else { return Ok(BTreeMap::new()) };
-    dictionary(field, value)?.iter().map(|(id, name)| Ok((integer(field, &id)?, text(field, &name)?))).collect()
+fn registry(field: &str, value: Given<'_, '_>) -> PyResult<BTreeMap<u32, String>> {
+    value.or(BTreeMap::new(), |value| {
+        dictionary(field, value)?
+            .iter()
+            .map(|(id, name)| Ok((integer(field, &id)?, text(field, &name)?)))
+            .collect()
+    })
 }

@@ -14,7 +14,7 @@ use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
 use crate::request::Request;
-use crate::values::{bytes, integer, optional, text, wrong_type};
+use crate::values::{Given, bytes, integer, optional, text, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
@@ -33,34 +33,30 @@ pub(crate) struct Policy(pub(crate) Arc<decidable_kernel::Policy>);
 #[pymethods]
 impl Policy {
     #[new]
-    #[pyo3(signature = (catalog, *, policy_epoch=None, catalog_epoch=None, hard_risk_limit_bps=None,
-        minimum_confidence_bps=None, risk_penalty_multiplier_bps=None, latency_penalty_microunits_per_ms=None,
-        objective=None))]
+    #[pyo3(signature = (catalog, *, policy_epoch=Given::NOT, catalog_epoch=Given::NOT, hard_risk_limit_bps=Given::NOT,
+        minimum_confidence_bps=Given::NOT, risk_penalty_multiplier_bps=Given::NOT, latency_penalty_microunits_per_ms=Given::NOT,
+        objective=Given::NOT))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         catalog: &Bound<'_, PyAny>,
-        policy_epoch: Option<&Bound<'_, PyAny>>,
-        catalog_epoch: Option<&Bound<'_, PyAny>>,
-        hard_risk_limit_bps: Option<&Bound<'_, PyAny>>,
-        minimum_confidence_bps: Option<&Bound<'_, PyAny>>,
-        risk_penalty_multiplier_bps: Option<&Bound<'_, PyAny>>,
-        latency_penalty_microunits_per_ms: Option<&Bound<'_, PyAny>>,
-        objective: Option<&Bound<'_, PyAny>>,
+        policy_epoch: Given<'_, '_>,
+        catalog_epoch: Given<'_, '_>,
+        hard_risk_limit_bps: Given<'_, '_>,
+        minimum_confidence_bps: Given<'_, '_>,
+        risk_penalty_multiplier_bps: Given<'_, '_>,
+        latency_penalty_microunits_per_ms: Given<'_, '_>,
+        objective: Given<'_, '_>,
     ) -> PyResult<Self> {
         let py = catalog.py();
         let limits = Limits {
-            policy_epoch: optional("policy_epoch", policy_epoch)?.unwrap_or(1),
-            catalog_epoch: optional("catalog_epoch", catalog_epoch)?.unwrap_or(1),
-            hard_risk_limit_bps: optional("hard_risk_limit_bps", hard_risk_limit_bps)?.unwrap_or(10_000),
-            minimum_confidence_bps: optional("minimum_confidence_bps", minimum_confidence_bps)?.unwrap_or(0),
-            risk_penalty_multiplier_bps: optional("risk_penalty_multiplier_bps", risk_penalty_multiplier_bps)?
-                .unwrap_or(0),
-            latency_penalty_microunits_per_ms: optional(
-                "latency_penalty_microunits_per_ms",
-                latency_penalty_microunits_per_ms,
-            )?
-            .unwrap_or(0),
-            objective: objective.map_or(Ok(Objective::Utility), chosen)?,
+            policy_epoch: policy_epoch.integer_or("policy_epoch", 1)?,
+            catalog_epoch: catalog_epoch.integer_or("catalog_epoch", 1)?,
+            hard_risk_limit_bps: hard_risk_limit_bps.integer_or("hard_risk_limit_bps", 10_000)?,
+            minimum_confidence_bps: minimum_confidence_bps.integer_or("minimum_confidence_bps", 0)?,
+            risk_penalty_multiplier_bps: risk_penalty_multiplier_bps.integer_or("risk_penalty_multiplier_bps", 0)?,
+            latency_penalty_microunits_per_ms: latency_penalty_microunits_per_ms
+                .integer_or("latency_penalty_microunits_per_ms", 0)?,
+            objective: objective.or(Objective::Utility, chosen)?,
         };
         let not_a_catalog = |_| wrong_type("catalog", "a Catalog (with .models and .names)", catalog);
         let models = catalog.getattr("models").map_err(not_a_catalog)?;
@@ -69,13 +65,21 @@ impl Policy {
             .map_err(|_| wrong_type("catalog.models", "a sequence of Model", &models))?
             .map(|model| {
                 let model = model?;
-                model.cast::<Model>().map(|model| model.get().0).map_err(|_| wrong_type("catalog.models", "Model", &model))
+                model
+                    .cast::<Model>()
+                    .map(|model| model.get().0)
+                    .map_err(|_| wrong_type("catalog.models", "Model", &model))
             })
             .collect::<PyResult<Vec<_>>>()?;
         let names = match catalog.getattr("names").map_err(not_a_catalog)? {
             names if names.is_none() => None,
             names => Some(
-                names.cast::<Names>().map_err(|_| wrong_type("catalog.names", "Names or None", &names))?.get().0.clone(),
+                names
+                    .cast::<Names>()
+                    .map_err(|_| wrong_type("catalog.names", "Names or None", &names))?
+                    .get()
+                    .0
+                    .clone(),
             ),
         };
         decidable_kernel::Policy::new(limits, candidates, names)
@@ -176,10 +180,16 @@ impl Policy {
         let threads = match optional::<u16>("threads", threads)? {
             None => None,
             Some(0) => {
-                return Err(raise(py, Class::InvalidInput, "batch.no_thread", "threads must be at least 1", |details| {
-                    details.set_item("field", "threads")?;
-                    details.set_item("value", 0)
-                }));
+                return Err(raise(
+                    py,
+                    Class::InvalidInput,
+                    "batch.no_thread",
+                    "threads must be at least 1",
+                    |details| {
+                        details.set_item("field", "threads")?;
+                        details.set_item("value", 0)
+                    },
+                ));
             }
             Some(threads) => Some(usize::from(threads)),
         };
@@ -191,10 +201,15 @@ impl Policy {
         let mut out = out.readwrite();
         let out = out.as_slice_mut().map_err(|error| not_contiguous(py, &error))?;
         let mut copy = vec![0; REQUEST_ROW_BYTES.saturating_mul(count.min(BATCH_ROWS))];
-        for (chunk, out) in out.chunks_mut(DECISION_ROW_BYTES.saturating_mul(BATCH_ROWS)).enumerate() {
+        for (chunk, out) in out
+            .chunks_mut(DECISION_ROW_BYTES.saturating_mul(BATCH_ROWS))
+            .enumerate()
+        {
             let first = chunk.saturating_mul(BATCH_ROWS);
             let rows_here = out.len() / DECISION_ROW_BYTES;
-            let copy = copy.get_mut(..rows_here.saturating_mul(REQUEST_ROW_BYTES)).unwrap_or_default();
+            let copy = copy
+                .get_mut(..rows_here.saturating_mul(REQUEST_ROW_BYTES))
+                .unwrap_or_default();
             {
                 let rows = rows.readonly();
                 let rows = rows.as_slice().map_err(|error| not_contiguous(py, &error))?;
@@ -218,7 +233,9 @@ impl Policy {
     /// The utility of one candidate, or `None` where it is not eligible.
     #[pyo3(signature = (request, *, model_id))]
     fn utility(&self, request: &Bound<'_, PyAny>, model_id: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
-        Ok(self.0.utility(&requested(request)?.get().0, integer("model_id", model_id)?))
+        Ok(self
+            .0
+            .utility(&requested(request)?.get().0, integer("model_id", model_id)?))
     }
     /// What a candidate costs from its rates, in microunits.
     #[pyo3(signature = (*, model_id, input_tokens, output_tokens))]
@@ -231,7 +248,11 @@ impl Policy {
     ) -> PyResult<u64> {
         let model_id = integer("model_id", model_id)?;
         self.0
-            .cost(model_id, integer("input_tokens", input_tokens)?, integer("output_tokens", output_tokens)?)
+            .cost(
+                model_id,
+                integer("input_tokens", input_tokens)?,
+                integer("output_tokens", output_tokens)?,
+            )
             .ok_or_else(|| {
                 let message = format!("model_id {model_id} is not in the catalog");
                 raise(py, Class::UnknownName, "kernel.unknown_model", &message, |details| {
@@ -313,19 +334,30 @@ impl Policy {
 }
 
 pub(crate) fn requested<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Request>> {
-    value.cast::<Request>().map_err(|_| wrong_type("request", "a Request", value))
+    value
+        .cast::<Request>()
+        .map_err(|_| wrong_type("request", "a Request", value))
 }
 
 fn chosen(value: &Bound<'_, PyAny>) -> PyResult<Objective> {
     let name = text("objective", value)?;
-    Objective::ALL.into_iter().find(|objective| objective.name() == name).ok_or_else(|| {
-        let known = Objective::ALL.map(Objective::name).join(", ");
-        let message = format!("objective is {name:?}, which is none of {known}");
-        raise(value.py(), Class::InvalidInput, "kernel.unknown_objective", &message, |details| {
-            details.set_item("field", "objective")?;
-            details.set_item("value", &name)
+    Objective::ALL
+        .into_iter()
+        .find(|objective| objective.name() == name)
+        .ok_or_else(|| {
+            let known = Objective::ALL.map(Objective::name).join(", ");
+            let message = format!("objective is {name:?}, which is none of {known}");
+            raise(
+                value.py(),
+                Class::InvalidInput,
+                "kernel.unknown_objective",
+                &message,
+                |details| {
+                    details.set_item("field", "objective")?;
+                    details.set_item("value", &name)
+                },
+            )
         })
-    })
 }
 
 fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {
@@ -342,7 +374,12 @@ fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) ->
 }
 
 fn not_contiguous(py: Python<'_>, error: &dyn core::fmt::Display) -> PyErr {
-    errors::plain(py, Class::InvalidInput, "batch.not_contiguous", &format!("the array cannot be read in place: {error}"))
+    errors::plain(
+        py,
+        Class::InvalidInput,
+        "batch.not_contiguous",
+        &format!("the array cannot be read in place: {error}"),
+    )
 }
 
 /// An array's bytes, in place.
@@ -385,10 +422,19 @@ impl<'py> Arrays<'py> {
         let dtype = requests.getattr("dtype")?;
         let shape = requests.getattr("ndim")?.extract::<usize>()?;
         if !dtype.eq(&self.request)? || shape != 1 {
-            let message = format!("requests must be one row of REQUEST_DTYPE, not {shape}-dimensional of {dtype}");
-            return Err(raise(py, Class::InvalidInput, "batch.wrong_dtype", &message, |details| {
-                details.set_item("field", "requests")
-            }));
+            let dtype = dtype.to_string();
+            let shown = dtype
+                .get(..60)
+                .map_or_else(|| dtype.clone(), |start| format!("{start}…"));
+            let message =
+                format!("requests must be a 1-dimensional array of REQUEST_DTYPE, not {shape}-dimensional of {shown}");
+            return Err(raise(
+                py,
+                Class::InvalidInput,
+                "batch.wrong_dtype",
+                &message,
+                |details| details.set_item("field", "requests"),
+            ));
         }
         as_bytes(&self.numpy.call_method1("ascontiguousarray", (requests,))?)
     }

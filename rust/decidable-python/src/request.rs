@@ -4,7 +4,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
 use crate::model::{rebuilt, repr};
-use crate::values::{dictionary, integer, optional};
+use crate::values::{Given, dictionary, integer, optional};
 
 /// One request (docs/spec/decisions.md, "request"; docs/spec/extensions.md for quotes and the largest use).
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -14,23 +14,23 @@ pub(crate) struct Request(pub(crate) decidable_kernel::Request);
 #[pymethods]
 impl Request {
     #[new]
-    #[pyo3(signature = (*, input_tokens, output_tokens, request_sequence=None, requested_model_id=None,
-        business_value_microunits=None, budget_limit_microunits=None, risk_bps=None, confidence_bps=None,
-        minimum_quality_bps=None, max_p95_latency_ms=None, required_capabilities=None, allowed_provider_mask=None,
+    #[pyo3(signature = (*, input_tokens, output_tokens, request_sequence=Given::NOT, requested_model_id=None,
+        business_value_microunits=Given::NOT, budget_limit_microunits=None, risk_bps=Given::NOT, confidence_bps=Given::NOT,
+        minimum_quality_bps=Given::NOT, max_p95_latency_ms=None, required_capabilities=Given::NOT, allowed_provider_mask=None,
         required_region_mask=None, max_output_tokens=None, quotes=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         input_tokens: &Bound<'_, PyAny>,
         output_tokens: &Bound<'_, PyAny>,
-        request_sequence: Option<&Bound<'_, PyAny>>,
+        request_sequence: Given<'_, '_>,
         requested_model_id: Option<&Bound<'_, PyAny>>,
-        business_value_microunits: Option<&Bound<'_, PyAny>>,
+        business_value_microunits: Given<'_, '_>,
         budget_limit_microunits: Option<&Bound<'_, PyAny>>,
-        risk_bps: Option<&Bound<'_, PyAny>>,
-        confidence_bps: Option<&Bound<'_, PyAny>>,
-        minimum_quality_bps: Option<&Bound<'_, PyAny>>,
+        risk_bps: Given<'_, '_>,
+        confidence_bps: Given<'_, '_>,
+        minimum_quality_bps: Given<'_, '_>,
         max_p95_latency_ms: Option<&Bound<'_, PyAny>>,
-        required_capabilities: Option<&Bound<'_, PyAny>>,
+        required_capabilities: Given<'_, '_>,
         allowed_provider_mask: Option<&Bound<'_, PyAny>>,
         required_region_mask: Option<&Bound<'_, PyAny>>,
         max_output_tokens: Option<&Bound<'_, PyAny>>,
@@ -38,21 +38,20 @@ impl Request {
     ) -> PyResult<Self> {
         let none = RequestFields::default();
         let fields = RequestFields {
-            request_sequence: optional("request_sequence", request_sequence)?.unwrap_or(none.request_sequence),
+            request_sequence: request_sequence.integer_or("request_sequence", none.request_sequence)?,
             requested_model_id: optional("requested_model_id", requested_model_id)?.unwrap_or(none.requested_model_id),
             input_tokens: integer("input_tokens", input_tokens)?,
             output_tokens: integer("output_tokens", output_tokens)?,
-            business_value_microunits: optional("business_value_microunits", business_value_microunits)?
-                .unwrap_or(none.business_value_microunits),
+            business_value_microunits: business_value_microunits
+                .integer_or("business_value_microunits", none.business_value_microunits)?,
             budget_limit_microunits: optional("budget_limit_microunits", budget_limit_microunits)?
                 .unwrap_or(none.budget_limit_microunits),
-            risk_bps: optional("risk_bps", risk_bps)?.unwrap_or(none.risk_bps),
-            confidence_bps: optional("confidence_bps", confidence_bps)?.unwrap_or(none.confidence_bps),
-            minimum_quality_bps: optional("minimum_quality_bps", minimum_quality_bps)?
-                .unwrap_or(none.minimum_quality_bps),
+            risk_bps: risk_bps.integer_or("risk_bps", none.risk_bps)?,
+            confidence_bps: confidence_bps.integer_or("confidence_bps", none.confidence_bps)?,
+            minimum_quality_bps: minimum_quality_bps.integer_or("minimum_quality_bps", none.minimum_quality_bps)?,
             max_p95_latency_ms: optional("max_p95_latency_ms", max_p95_latency_ms)?.unwrap_or(none.max_p95_latency_ms),
-            required_capabilities: optional("required_capabilities", required_capabilities)?
-                .unwrap_or(none.required_capabilities),
+            required_capabilities: required_capabilities
+                .integer_or("required_capabilities", none.required_capabilities)?,
             allowed_provider_mask: optional("allowed_provider_mask", allowed_provider_mask)?
                 .unwrap_or(none.allowed_provider_mask),
             required_region_mask: optional("required_region_mask", required_region_mask)?

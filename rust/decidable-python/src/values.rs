@@ -29,10 +29,16 @@ pub(crate) fn integer<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyRe
     let py = value.py();
     if !value.is_exact_instance_of::<PyInt>() {
         let message = format!("{field} must be an int, not {}", kind(value));
-        return Err(raise(py, Class::InvalidInput, "input.not_an_integer", &message, |details| {
-            details.set_item("field", field)?;
-            details.set_item("value", value)
-        }));
+        return Err(raise(
+            py,
+            Class::InvalidInput,
+            "input.not_an_integer",
+            &message,
+            |details| {
+                details.set_item("field", field)?;
+                details.set_item("value", value)
+            },
+        ));
     }
     value.extract::<T>().map_err(|_| {
         let message = format!("{field} is {}, outside {}", shown(value), T::RANGE);
@@ -43,6 +49,32 @@ pub(crate) fn integer<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyRe
     })
 }
 
+/// An argument that may be left out, which is not the same as giving `None`.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a, 'py>(Option<Borrowed<'a, 'py, PyAny>>);
+
+impl<'a, 'py> Given<'a, 'py> {
+    pub(crate) const NOT: Self = Self(None);
+
+    /// An exact `int` within the range of `T`, or the default where the argument was left out.
+    pub(crate) fn integer_or<T: Integer>(self, field: &str, default: T) -> PyResult<T> {
+        self.or(default, |value| integer(field, value))
+    }
+
+    /// What `read` makes of the argument, or the default where it was left out.
+    pub(crate) fn or<T>(self, default: T, read: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>) -> PyResult<T> {
+        self.0.map_or(Ok(default), |value| read(&value))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given<'a, 'py> {
+    type Error = core::convert::Infallible;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> Result<Self, Self::Error> {
+        Ok(Self(Some(value)))
+    }
+}
+
 /// An exact `int`, or `None`.
 pub(crate) fn optional<T: Integer>(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<T>> {
     value.map(|value| integer(field, value)).transpose()
@@ -50,7 +82,10 @@ pub(crate) fn optional<T: Integer>(field: &str, value: Option<&Bound<'_, PyAny>>
 
 /// A `bool`; nothing else is one.
 pub(crate) fn truth(field: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    value.cast::<PyBool>().map(|value| value.is_true()).map_err(|_| wrong_type(field, "a bool", value))
+    value
+        .cast::<PyBool>()
+        .map(|value| value.is_true())
+        .map_err(|_| wrong_type(field, "a bool", value))
 }
 
 /// A `str` that is UTF-8.
@@ -68,7 +103,10 @@ pub(crate) fn optional_text(field: &str, value: Option<&Bound<'_, PyAny>>) -> Py
 
 /// `bytes`.
 pub(crate) fn bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
-    value.cast::<PyBytes>().map(|value| value.as_bytes()).map_err(|_| wrong_type(field, "bytes", value))
+    value
+        .cast::<PyBytes>()
+        .map(|value| value.as_bytes())
+        .map_err(|_| wrong_type(field, "bytes", value))
 }
 
 /// A dictionary from integers.
@@ -85,10 +123,16 @@ pub(crate) fn hex_bytes<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -
 
 pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let message = format!("{field} must be {wanted}, not {}", kind(value));
-    raise(value.py(), Class::InvalidInput, "input.wrong_type", &message, |details| {
-        details.set_item("field", field)?;
-        details.set_item("value", value)
-    })
+    raise(
+        value.py(),
+        Class::InvalidInput,
+        "input.wrong_type",
+        &message,
+        |details| {
+            details.set_item("field", field)?;
+            details.set_item("value", value)
+        },
+    )
 }
 
 /// The value, or its size where it would not fit one line.
@@ -100,5 +144,8 @@ fn shown(value: &Bound<'_, PyAny>) -> String {
 }
 
 fn kind(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
+    value
+        .get_type()
+        .name()
+        .map_or_else(|_| "something else".to_owned(), |name| name.to_string())
 }
