@@ -384,7 +384,13 @@ def _verdict(policy: Policy, request: Request, candidate: Candidate) -> Verdict:
         return Verdict(candidate.model_id, "gate", failed.gate, failed.measured, failed.limit)
     price = cost(request, candidate)
     if price > request.budget_limit_microunits:
-        return Verdict(candidate.model_id, "over_budget", limit=request.budget_limit_microunits, cost_microunits=price)
+        return Verdict(
+            candidate.model_id,
+            "over_budget",
+            measured=price,
+            limit=request.budget_limit_microunits,
+            cost_microunits=price,
+        )
     found = terms(policy, request, candidate, price)
     eligible = policy.objective != "utility" or found.utility > 0
     return Verdict(candidate.model_id, "eligible" if eligible else "non_positive_utility", **found._asdict())
@@ -407,25 +413,49 @@ class Lever(NamedTuple):
     cost_at_boundary_microunits: int | None = None
 
 
-def scaled(candidate: Candidate, ppm: int) -> Candidate:
-    """The candidate with both rates at so many parts per million."""
-    return replace(
+def scaled(price: int, ppm: int) -> int:
+    return min(price * ppm // MILLION, U64_MAX)
+
+
+def quality_at(candidate: Candidate, request: Request, value: int) -> tuple[Candidate, Request]:
+    return replace(candidate, quality_bps=value), request
+
+
+def latency_at(candidate: Candidate, request: Request, value: int) -> tuple[Candidate, Request]:
+    return replace(candidate, p95_latency_ms=value), request
+
+
+def price_at(candidate: Candidate, request: Request, ppm: int) -> tuple[Candidate, Request]:
+    """Both rates at so many parts per million, and the quote, where there is one in their place."""
+    dearer = replace(
         candidate,
-        input_cost_microunits_per_million_tokens=min(
-            candidate.input_cost_microunits_per_million_tokens * ppm // MILLION, U64_MAX
-        ),
-        output_cost_microunits_per_million_tokens=min(
-            candidate.output_cost_microunits_per_million_tokens * ppm // MILLION, U64_MAX
-        ),
+        input_cost_microunits_per_million_tokens=scaled(candidate.input_cost_microunits_per_million_tokens, ppm),
+        output_cost_microunits_per_million_tokens=scaled(candidate.output_cost_microunits_per_million_tokens, ppm),
     )
+    quotes = {
+        model_id: scaled(quote, ppm) if model_id == candidate.model_id else quote
+        for model_id, quote in request.quotes.items()
+    }
+    return dearer, replace(request, quotes=quotes)
 
 
-# Lever, today's value, the candidate with another value, the best value and the worst.
-LEVERS: tuple[tuple[str, Callable[[Candidate], int], Callable[[Candidate, int], Candidate], int, int], ...] = (
-    ("quality_bps", lambda c: c.quality_bps, lambda c, value: replace(c, quality_bps=value), 10_000, 0),
-    ("latency_ms", lambda c: c.p95_latency_ms, lambda c, value: replace(c, p95_latency_ms=value), 0, 2**32 - 1),
-    ("price_ppm", lambda _: MILLION, scaled, 0, 1_000 * MILLION),
-    ("risk_ceiling_bps", lambda c: c.risk_ceiling_bps, lambda c, v: replace(c, risk_ceiling_bps=v), 10_000, 0),
+def risk_ceiling_at(candidate: Candidate, request: Request, value: int) -> tuple[Candidate, Request]:
+    return replace(candidate, risk_ceiling_bps=value), request
+
+
+class LeverKind(NamedTuple):
+    name: str
+    today: Callable[[Candidate], int]
+    change: Callable[[Candidate, Request, int], tuple[Candidate, Request]]
+    best: int
+    worst: int
+
+
+LEVERS = (
+    LeverKind("quality_bps", lambda candidate: candidate.quality_bps, quality_at, best=10_000, worst=0),
+    LeverKind("latency_ms", lambda candidate: candidate.p95_latency_ms, latency_at, best=0, worst=2**32 - 1),
+    LeverKind("price_ppm", lambda _: MILLION, price_at, best=0, worst=1_000 * MILLION),
+    LeverKind("risk_ceiling_bps", lambda candidate: candidate.risk_ceiling_bps, risk_ceiling_at, best=10_000, worst=0),
 )
 
 
@@ -434,7 +464,7 @@ def with_candidate(policy: Policy, candidate: Candidate) -> Policy:
     return replace(policy, models=models)
 
 
-def selects(policy: Policy, request: Request, candidate: Candidate) -> bool:
+def selects(policy: Policy, candidate: Candidate, request: Request) -> bool:
     """Whether the candidate would be selected if it were like this."""
     return decide(with_candidate(policy, candidate), request)[0].selected_model_id == candidate.model_id
 
@@ -464,17 +494,20 @@ def what_would_win(policy: Policy, request: Request, model_id: int) -> tuple[int
     candidate = next(c for c in policy.models if c.model_id == model_id)
     if blocked is not None:
         return blocked, []
-    if selects(policy, request, candidate):
+    if selects(policy, candidate, request):
         return None, []
     if candidate.enabled == 0:
-        wins = selects(policy, request, replace(candidate, enabled=1))
+        wins = selects(policy, replace(candidate, enabled=1), request)
         return None, [Lever("enabled", 0, 1)] if wins else []
     levers = []
-    for name, today, changed, best, _ in LEVERS:
-        boundary = first(today(candidate), best, lambda v, f=changed: selects(policy, request, f(candidate, v)))
+    for kind in LEVERS:
+
+        def wins_at(value: int, kind: LeverKind = kind) -> bool:
+            return selects(policy, *kind.change(candidate, request, value))
+
+        boundary = first(kind.today(candidate), kind.best, wins_at)
         if boundary is not None:
-            price = cost(request, scaled(candidate, boundary)) if name == "price_ppm" else None
-            levers.append(Lever(name, today(candidate), boundary, price))
+            levers.append(_lever(kind, candidate, request, boundary))
     return None, levers
 
 
@@ -485,10 +518,21 @@ def margin(policy: Policy, request: Request) -> tuple[int, list[Lever]] | None:
         return None
     winner = next(c for c in policy.models if c.model_id == chosen)
     levers = []
-    for name, today, changed, _, worst in LEVERS:
-        loses = first(today(winner), worst, lambda v, f=changed: not selects(policy, request, f(winner, v)))
-        if loses is not None:
-            boundary = loses - 1 if worst > today(winner) else loses + 1
-            price = cost(request, scaled(winner, boundary)) if name == "price_ppm" else None
-            levers.append(Lever(name, today(winner), boundary, price))
+    for kind in LEVERS:
+
+        def loses_at(value: int, kind: LeverKind = kind) -> bool:
+            return not selects(policy, *kind.change(winner, request, value))
+
+        beyond = first(kind.today(winner), kind.worst, loses_at)
+        if beyond is not None:
+            boundary = beyond - 1 if kind.worst > kind.today(winner) else beyond + 1
+            levers.append(_lever(kind, winner, request, boundary))
     return chosen, levers
+
+
+def _lever(kind: LeverKind, candidate: Candidate, request: Request, boundary: int) -> Lever:
+    price = None
+    if kind.name == "price_ppm":
+        dearer, requoted = price_at(candidate, request, boundary)
+        price = cost(requoted, dearer)
+    return Lever(kind.name, kind.today(candidate), boundary, price)

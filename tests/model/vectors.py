@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from model.decisions import Candidate, Policy, Request
+from model.decisions import Candidate, Lever, Policy, Request, Verdict
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 
@@ -49,3 +49,25 @@ def policies() -> tuple[Policy, ...]:
 
 def request(row: dict[str, Any]) -> Request:
     return Request(**row["input"])
+
+
+def verdict(row: dict[str, Any]) -> Verdict:
+    """A verdict of the vectors, where 128-bit numbers are text and a budget's numbers have names of their own."""
+    values = dict(row)
+    if values["verdict"] == "rejected":
+        values["verdict"] = "gate"
+    if "limit_microunits" in values:
+        values["limit"] = values.pop("limit_microunits")
+        values["measured"] = values["cost_microunits"]
+    for name in ("quality_adjusted", "risk_penalty", "latency_penalty"):
+        if name in values:
+            values[name] = int(values[name])
+    return Verdict(**values)
+
+
+def levers(rows: list[dict[str, Any]]) -> list[Lever]:
+    return [Lever(**{**row, "lever": LEVERS[row["lever"]]}) for row in rows]
+
+
+def margin(row: dict[str, Any] | None) -> tuple[int, list[Lever]] | None:
+    return None if row is None else (row["model_id"], levers(row["levers"]))

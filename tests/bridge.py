@@ -1,0 +1,144 @@
+"""The model's policies, requests and answers in the types of ``decidable``, of NumPy and of the reference, and back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from calybris import _core as peer
+
+import decidable as dc
+from model import decisions
+from model.decisions import NO_INDEX, Candidate, Decision, Lever, Names, Policy, Request, Verdict
+
+CANDIDATE_FIELDS = tuple(field.name for field in fields(Candidate))
+REQUEST_FIELDS = tuple(field.name for field in fields(Request))[:13]
+
+# --- to decidable -----------------------------------------------------------------------------------------------------
+
+
+def native_model(candidate: Candidate) -> dc.Model:
+    values = {name: getattr(candidate, name) for name in CANDIDATE_FIELDS}
+    return dc.Model(**values | {"enabled": bool(candidate.enabled)})
+
+
+def native_names(names: Names | None) -> dc.Names | None:
+    if names is None:
+        return None
+    return dc.Names(
+        models=names.models, providers=names.providers, regions=names.regions, capabilities=names.capabilities
+    )
+
+
+def catalog(models: Iterable[dc.Model], names: dc.Names | None = None) -> Any:
+    """The least that a policy takes as a catalog."""
+    return SimpleNamespace(models=list(models), names=names)
+
+
+def native_policy(policy: Policy) -> dc.Policy:
+    return dc.Policy(
+        catalog(map(native_model, policy.models), native_names(policy.names)),
+        policy_epoch=policy.policy_epoch,
+        catalog_epoch=policy.catalog_epoch,
+        hard_risk_limit_bps=policy.hard_risk_limit_bps,
+        minimum_confidence_bps=policy.minimum_confidence_bps,
+        risk_penalty_multiplier_bps=policy.risk_penalty_multiplier_bps,
+        latency_penalty_microunits_per_ms=policy.latency_penalty_microunits_per_ms,
+        objective=policy.objective,
+    )
+
+
+def request_values(request: Request) -> tuple[int, ...]:
+    return tuple(getattr(request, name) for name in REQUEST_FIELDS)
+
+
+def native_request(request: Request) -> dc.Request:
+    return dc.Request(
+        **dict(zip(REQUEST_FIELDS, request_values(request), strict=True)),
+        max_output_tokens=request.max_output_tokens,
+        quotes=request.quotes or None,
+    )
+
+
+def request_rows(requests: Sequence[Request]) -> np.ndarray:
+    return np.array([request_values(request) for request in requests], dtype=dc.REQUEST_DTYPE)
+
+
+# --- from decidable ---------------------------------------------------------------------------------------------------
+
+
+def as_decision(decision: dc.Decision) -> Decision:
+    """A decision with the layout's numbers."""
+    index = decision.selected_model_index
+    return Decision(
+        request_sequence=decision.request_sequence,
+        action=decision.action.code,
+        reason=decision.reason.code,
+        selected_model_id=decision.selected_model_id or 0,
+        selected_model_index=NO_INDEX if index is None else index,
+        estimated_cost_microunits=decision.estimated_cost_microunits,
+        expected_utility_microunits=decision.expected_utility_microunits,
+        counterfactual_model_id=decision.counterfactual_model_id or 0,
+        counterfactual_utility_microunits=decision.counterfactual_utility_microunits,
+        evaluated_models=decision.evaluated_models,
+        eligible_models=decision.eligible_models,
+        policy_epoch=decision.policy_epoch,
+        catalog_epoch=decision.catalog_epoch,
+    )
+
+
+def as_verdict(verdict: dc.Verdict) -> Verdict:
+    return Verdict(*(getattr(verdict, name) for name in Verdict._fields))
+
+
+def as_levers(levers: Iterable[dc.Lever]) -> list[Lever]:
+    return [Lever(*(getattr(lever, name) for name in Lever._fields)) for lever in levers]
+
+
+def as_what_would_win(found: dc.WhatWouldWin) -> tuple[int | None, list[Lever]]:
+    blocked = found.blocked_by_request
+    return None if blocked is None else blocked.code, as_levers(found.levers)
+
+
+def as_margin(found: dc.Margin | None) -> tuple[int, list[Lever]] | None:
+    return None if found is None else (found.model_id, as_levers(found.levers))
+
+
+# --- to and from the reference implementation -------------------------------------------------------------------------
+
+
+def peer_policy(policy: Policy) -> Any:
+    models = [peer.KernelModel(*(getattr(model, name) for name in CANDIDATE_FIELDS)) for model in policy.models]
+    return peer.PolicySnapshot(
+        policy.policy_epoch,
+        policy.catalog_epoch,
+        policy.hard_risk_limit_bps,
+        policy.minimum_confidence_bps,
+        policy.risk_penalty_multiplier_bps,
+        policy.latency_penalty_microunits_per_ms,
+        models,
+    )
+
+
+def peer_request(request: Request) -> Any:
+    return peer.KernelInput(*request_values(request))
+
+
+def from_peer(decision: Any) -> Decision:
+    codes = {"action": decision.action_code, "reason": decision.reason_code}
+    others = {name: getattr(decision, name) for name in Decision._fields if name not in codes}
+    return Decision(**codes, **others)
+
+
+PEER_LEVERS = {
+    "quality_bps": "quality_bps",
+    "p95_latency_ms": "latency_ms",
+    "price_scale_ppm": "price_ppm",
+    "risk_ceiling_bps": "risk_ceiling_bps",
+    "enabled": "enabled",
+}
+
+
+def from_peer_levers(levers: Iterable[dict[str, Any]]) -> list[Lever]:
+    return [decisions.Lever(**{**lever, "lever": PEER_LEVERS[lever["lever"]]}) for lever in levers]

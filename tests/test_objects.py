@@ -1,0 +1,451 @@
+"""The objects of the public surface are values: frozen, comparable, hashable, picklable, printed with all fields."""
+
+import copy
+import operator
+import pickle
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bridge
+import decidable as dc
+from model import decisions
+from model.random_cases import Cases
+
+MODEL = {
+    "model_id": 7,
+    "provider_id": 3,
+    "quality_bps": 8_100,
+    "risk_ceiling_bps": 9_000,
+    "enabled": True,
+    "p95_latency_ms": 900,
+    "capabilities": 5,
+    "region_mask": 6,
+    "input_cost_microunits_per_million_tokens": 1_500_000,
+    "output_cost_microunits_per_million_tokens": 6_000_000,
+}
+LIMITS = {
+    "policy_epoch": 11,
+    "catalog_epoch": 12,
+    "hard_risk_limit_bps": 9_600,
+    "minimum_confidence_bps": 5_500,
+    "risk_penalty_multiplier_bps": 3_500,
+    "latency_penalty_microunits_per_ms": 2,
+    "objective": "utility",
+}
+REQUEST = {
+    "request_sequence": 21,
+    "requested_model_id": 7,
+    "input_tokens": 1_200,
+    "output_tokens": 300,
+    "business_value_microunits": 50_000,
+    "budget_limit_microunits": 20_000,
+    "risk_bps": 800,
+    "confidence_bps": 9_000,
+    "minimum_quality_bps": 5_000,
+    "max_p95_latency_ms": 2_000,
+    "required_capabilities": 1,
+    "allowed_provider_mask": 8,
+    "required_region_mask": 2,
+    "max_output_tokens": 600,
+    "quotes": {9: 4_000},
+}
+NAMES = {
+    "models": {7: "small"},
+    "providers": {3: "acme"},
+    "regions": {1: "eu"},
+    "capabilities": {0: "text", 2: "image"},
+}
+
+
+def policy(**changes: Any) -> dc.Policy:
+    other = {**MODEL, "model_id": 9, "quality_bps": 9_000, "input_cost_microunits_per_million_tokens": 9_000_000}
+    catalog = bridge.catalog([dc.Model(**MODEL), dc.Model(**other)], dc.Names(**NAMES))
+    return dc.Policy(catalog, **LIMITS | changes)
+
+
+def decision() -> dc.Decision:
+    return policy().decide(dc.Request(**REQUEST))
+
+
+def account() -> dc.Ledger:
+    ledger = dc.Ledger()
+    ledger.open_account("acme", 1_000)
+    ledger.set_cap("acme", 900)
+    ledger.reserve("acme", 40)
+    return ledger
+
+
+# What is computed about a decision is computed again from the policy and the request, which can be pickled.
+NOT_PICKLED = {"Explanation", "Verdict", "WhatWouldWin", "Margin", "Lever"}
+
+# Each kind of value with a way to make it, a different one of its kind, and its fields.
+VALUES = {
+    "Model": (lambda: dc.Model(**MODEL), lambda: dc.Model(**MODEL | {"quality_bps": 1}), tuple(MODEL)),
+    "Names": (lambda: dc.Names(**NAMES), lambda: dc.Names(), tuple(NAMES)),
+    "Policy": (policy, lambda: policy(policy_epoch=1), (*LIMITS, "models", "names")),
+    "Request": (lambda: dc.Request(**REQUEST), lambda: dc.Request(**REQUEST | {"quotes": None}), tuple(REQUEST)),
+    "Decision": (
+        decision,
+        lambda: policy().decide(dc.Request(**REQUEST | {"risk_bps": 9_999})),
+        decisions.Decision._fields,
+    ),
+    "Explanation": (
+        lambda: policy().explain(dc.Request(**REQUEST)),
+        lambda: policy().explain(dc.Request(**REQUEST | {"risk_bps": 801})),
+        ("decision",),
+    ),
+    "Verdict": (
+        lambda: policy().explain(dc.Request(**REQUEST))[0],
+        lambda: policy().explain(dc.Request(**REQUEST))[1],
+        decisions.Verdict._fields,
+    ),
+    "WhatWouldWin": (
+        lambda: policy().what_would_win(dc.Request(**REQUEST), model_id=9),
+        lambda: policy().what_would_win(dc.Request(**REQUEST), model_id=7),
+        ("model_id", "blocked_by_request", "levers"),
+    ),
+    "Margin": (
+        lambda: policy().margin(dc.Request(**REQUEST)),
+        lambda: policy().margin(dc.Request(**REQUEST | {"business_value_microunits": 49_000})),
+        ("model_id", "levers"),
+    ),
+    "Lever": (
+        lambda: policy().margin(dc.Request(**REQUEST)).levers[0],
+        lambda: policy().margin(dc.Request(**REQUEST)).levers[1],
+        decisions.Lever._fields,
+    ),
+    "Balance": (
+        lambda: account().balance("acme"),
+        lambda: account().top_up("acme", 1),
+        ("account", "initial", "remaining", "reserved", "committed", "debt", "cap"),
+    ),
+    "Action": (lambda: dc.Action.REJECT, lambda: dc.Action.SUBSTITUTE, ("code", "name", "label")),
+    "Reason": (lambda: dc.Reason.RISK_HARD_LIMIT, lambda: dc.Reason.NO_ENABLED_MODEL, ("code", "name", "label")),
+}
+KINDS = pytest.mark.parametrize("kind", VALUES)
+
+
+@KINDS
+def test_a_value_equals_what_has_the_same_fields(kind: str) -> None:
+    """Equal and hashed alike when made twice, different from another and from things of other types."""
+    make, other, _ = VALUES[kind]
+    assert make() == make()
+    assert hash(make()) == hash(make())
+    assert len({make(), make(), other()}) == 2
+    assert make() != other()
+    assert not make() == other()  # noqa: SIM201 - both operators are meant
+    assert make() != "something else"
+    assert make() != None  # noqa: E711 - the operator is meant
+    with pytest.raises(TypeError):
+        operator.lt(make(), make())
+
+
+@KINDS
+def test_a_value_is_frozen(kind: str) -> None:
+    """No attribute can be changed, added or removed."""
+    make, _, names = VALUES[kind]
+    value = make()
+    for name in (*names, "something_new"):
+        with pytest.raises(AttributeError):
+            setattr(value, name, 1)
+    for name in names:
+        with pytest.raises(AttributeError):
+            delattr(value, name)
+
+
+@pytest.mark.parametrize("kind", VALUES.keys() - NOT_PICKLED)
+def test_a_value_can_be_pickled(kind: str) -> None:
+    """A round trip through every pickle protocol from 2 on is equal to it."""
+    value = VALUES[kind][0]()
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(value, protocol)) == value
+
+
+@KINDS
+def test_a_value_can_be_copied(kind: str) -> None:
+    """A copy and a deep copy are equal to it."""
+    value = VALUES[kind][0]()
+    assert copy.copy(value) == value
+    assert copy.deepcopy([value]) == [value]
+
+
+@pytest.mark.parametrize("kind", VALUES.keys() - {"Policy"})
+def test_the_repr_names_the_type_and_every_field(kind: str) -> None:
+    """What is printed in a failing assertion says all there is."""
+    make, other, names = VALUES[kind]
+    shown = repr(make())
+    assert shown.startswith((f"{kind}(", f"{kind}."))
+    if kind not in {"Action", "Reason"}:
+        missing = [name for name in names if f"{name}=" not in shown and getattr(make(), name) is not None]
+        assert not missing, shown
+    assert shown == repr(make())
+    assert shown != repr(other())
+
+
+def test_the_repr_of_a_policy_is_short_and_has_its_digest() -> None:
+    """A catalog may have thousands of models; the digest says which policy it is."""
+    shown = repr(policy())
+    assert policy().digest().hex() in shown
+    assert len(shown) < 300
+
+
+@pytest.mark.parametrize("kind", ["Model", "Names", "Request", "Balance", "Action", "Reason"])
+def test_the_repr_of_what_can_be_built_evaluates(kind: str) -> None:
+    """Pasted back, it makes an equal value."""
+    value = VALUES[kind][0]()
+    assert eval(repr(value), vars(dc)) == value
+
+
+@pytest.mark.parametrize(("build", "values"), [(dc.Model, MODEL), (dc.Request, REQUEST), (dc.Names, NAMES)])
+def test_arguments_are_attributes(build: Any, values: dict[str, Any]) -> None:
+    """What went in can be read under the same name."""
+    made = build(**values)
+    assert {name: getattr(made, name) for name in values} == values
+
+
+def test_policy_arguments_are_attributes() -> None:
+    """The limits read as they were given, the models in ascending order, the names as an equal value."""
+    made = policy()
+    assert {name: getattr(made, name) for name in LIMITS} == LIMITS
+    assert [model.model_id for model in made.models] == [7, 9]
+    assert made.names == dc.Names(**NAMES)
+    assert dc.Policy.from_bytes(made.to_bytes()) == made
+
+
+def test_defaults() -> None:
+    """What is not said is not limited."""
+    model = dc.Model(
+        model_id=1,
+        quality_bps=1,
+        input_cost_microunits_per_million_tokens=1,
+        output_cost_microunits_per_million_tokens=1,
+    )
+    assert (model.provider_id, model.risk_ceiling_bps, model.enabled) == (0, 10_000, True)
+    assert (model.p95_latency_ms, model.capabilities, model.region_mask) == (0, 0, 2**64 - 1)
+    made = dc.Policy(bridge.catalog([model]))
+    assert (made.policy_epoch, made.catalog_epoch, made.objective, made.names) == (1, 1, "utility", None)
+    assert (made.hard_risk_limit_bps, made.minimum_confidence_bps) == (10_000, 0)
+    assert (made.risk_penalty_multiplier_bps, made.latency_penalty_microunits_per_ms) == (0, 0)
+    request = dc.Request(input_tokens=1, output_tokens=2)
+    assert (request.request_sequence, request.business_value_microunits, request.risk_bps) == (0, 0, 0)
+    assert (request.confidence_bps, request.minimum_quality_bps, request.required_capabilities) == (10_000, 0, 0)
+    for name in ("budget_limit_microunits", "max_p95_latency_ms", "allowed_provider_mask", "required_region_mask"):
+        assert getattr(request, name) is None
+
+
+def test_sentinels_and_none_mean_the_same() -> None:
+    """0, all ones and the largest budget are the layout's words for no limit, and read as None."""
+    sentinels = {
+        "budget_limit_microunits": 2**64 - 1,
+        "max_p95_latency_ms": 0,
+        "allowed_provider_mask": 2**64 - 1,
+        "required_region_mask": 0,
+        "quotes": {},
+    }
+    absent = dc.Request(**REQUEST | dict.fromkeys(sentinels))
+    given = dc.Request(**REQUEST | sentinels)
+    assert given == absent
+    assert given.digest() == absent.digest()
+    for name in ("budget_limit_microunits", "max_p95_latency_ms", "allowed_provider_mask", "required_region_mask"):
+        assert getattr(given, name) is None
+
+
+def test_replace_changes_what_is_named_and_checks_it() -> None:
+    """A changed copy; the original stays; a wrong change is refused as in the constructor."""
+    model, request = dc.Model(**MODEL), dc.Request(**REQUEST)
+    assert model.replace(quality_bps=1, enabled=False) == dc.Model(**MODEL | {"quality_bps": 1, "enabled": False})
+    assert model.replace() == model == dc.Model(**MODEL)
+    for name, value in (
+        ("risk_bps", 1),
+        ("quotes", None),
+        ("budget_limit_microunits", None),
+        ("max_output_tokens", 300),
+    ):
+        assert request.replace(**{name: value}) == dc.Request(**REQUEST | {name: value})
+    assert request == dc.Request(**REQUEST)
+    for value in (model, request):
+        with pytest.raises(TypeError):
+            value.replace(no_such_field=1)
+    with pytest.raises(dc.InvalidInput):
+        model.replace(quality_bps=-1)
+    with pytest.raises(dc.InvalidInput):
+        request.replace(risk_bps=10_001)
+
+
+def test_replace_moves_the_largest_use_only_where_it_was_said() -> None:
+    """A request that never named a largest use follows its expected one."""
+    request = dc.Request(input_tokens=1, output_tokens=10)
+    assert request.replace(output_tokens=20) == dc.Request(input_tokens=1, output_tokens=20)
+
+
+def test_dicts_handed_out_are_copies() -> None:
+    """Changing what an attribute gave changes nothing inside."""
+    request, names = dc.Request(**REQUEST), dc.Names(**NAMES)
+    request.quotes.clear()
+    names.models[7] = "other"
+    assert request == dc.Request(**REQUEST)
+    assert names == dc.Names(**NAMES)
+
+
+def test_a_decision_can_be_matched() -> None:
+    """By position what is looked at most: action, reason, model, cost, utility; the rest by name."""
+    match decision():
+        case dc.Decision(dc.Action.SUBSTITUTE, _, 9, cost, utility, request_sequence=21):
+            assert (cost, utility) == (decision().estimated_cost_microunits, decision().expected_utility_microunits)
+        case other:
+            pytest.fail(repr(other))
+    match policy().decide(dc.Request(**REQUEST | {"risk_bps": 9_999})):
+        case dc.Decision(dc.Action.REJECT, dc.Reason.RISK_HARD_LIMIT, None, counterfactual_model_id=None):
+            pass
+        case other:
+            pytest.fail(repr(other))
+
+
+def test_actions_and_reasons() -> None:
+    """Three actions and thirteen reasons with the spec's codes and both kinds of names."""
+    actions = [dc.Action.EXECUTE_REQUESTED, dc.Action.SUBSTITUTE, dc.Action.REJECT]
+    assert [int(action) for action in actions] == [action.code for action in actions] == [1, 2, 3]
+    reasons = [getattr(dc.Reason, name) for name in dir(dc.Reason) if name.isupper()]
+    assert sorted(int(reason) for reason in reasons) == [1, 2, *range(100, 111)]
+    for value in (*actions, *reasons):
+        words = "".join(word.capitalize() for word in value.label.split("_"))
+        assert value.name == words
+        assert getattr(type(value), value.label.upper()) is value or getattr(type(value), value.label.upper()) == value
+    assert dc.Reason.RISK_HARD_LIMIT.name == "RiskHardLimit"
+
+
+def test_an_explanation_is_a_sequence_and_prints_as_a_table() -> None:
+    """Verdicts by index, iteration and search; one line a candidate, with the names."""
+    explanation = policy().explain(dc.Request(**REQUEST))
+    assert len(explanation) == 2
+    assert list(explanation) == [explanation[0], explanation[1]] == [explanation[-2], explanation[-1]]
+    assert list(reversed(explanation)) == [explanation[1], explanation[0]]
+    assert explanation[0] in explanation
+    match explanation:
+        case [first, second]:
+            assert (first, second) == tuple(explanation)
+        case other:
+            pytest.fail(repr(other))
+    with pytest.raises(IndexError):
+        explanation[2]
+    table = str(explanation)
+    assert "small" in table
+    assert len(table.splitlines()) >= 3
+    assert len(policy().explain(dc.Request(**REQUEST | {"risk_bps": 9_999}))) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["Model", "Names", "Policy", "Request", "Decision", "Ledger", "Balance", "Explanation"]
+)
+def test_native_classes_are_final_and_say_where_they_are_from(name: str) -> None:
+    """They cannot be subclassed, and their module is the package, so that they pickle by their public name."""
+    kind = getattr(dc, name)
+    assert kind.__module__.split(".")[0] == "decidable"
+    assert kind.__doc__
+    with pytest.raises(TypeError):
+        type("Sub", (kind,), {})
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_threads_share_a_policy() -> None:
+    """Eight threads on one policy, by single calls and batches, get the answers that one thread gets."""
+    cases = Cases(5)
+    plain = cases.policy(largest=33)
+    shared = bridge.native_policy(plain)
+    requests = [cases.request(plain) for _ in range(2_000)]
+    asked, rows = [bridge.native_request(request) for request in requests], bridge.request_rows(requests)
+    expected = [decisions.decide(plain, request)[0] for request in requests]
+
+    def work(number: int) -> bool:
+        if number % 2:
+            return all(bridge.as_decision(shared.decide(a)) == e for a, e in zip(asked, expected, strict=True))
+        return all(shared.decide_batch(rows, threads=2).tolist() == expected for _ in range(10))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_a_batch_sees_each_row_whole_while_another_thread_writes_it() -> None:
+    """A row that changes during a batch is decided as it was or as it is, never as a mixture, and never unchecked."""
+    cases = Cases(9)
+    plain = cases.policy(largest=9)
+    shared = bridge.native_policy(plain)
+    first, second = cases.request(plain), cases.request(plain)
+    while decisions.decide(plain, second)[0] == decisions.decide(plain, first)[0]:
+        second = cases.request(plain)
+    before, after = bridge.request_rows([first]), bridge.request_rows([second])
+    possible = {decisions.decide(plain, request)[0] for request in (first, second)}
+    rows = np.repeat(before, 5_000)
+    with written_meanwhile(rows, (before[0], after[0])):
+        for _ in range(60):
+            assert set(shared.decide_batch(rows, threads=2).tolist()) <= possible
+    refused = after.copy()
+    refused["risk_bps"] = 65_535
+    answered = 0
+    with written_meanwhile(rows[:2], (before[0], refused[0])):
+        for _ in range(5_000):
+            try:
+                found = set(shared.decide_batch(rows[:2], threads=2).tolist())
+            except dc.InvalidInput:
+                pass
+            else:
+                answered += 1
+                assert found <= possible
+    assert 0 < answered < 5_000
+
+
+@contextmanager
+def written_meanwhile(rows: np.ndarray, values: Sequence[np.void]) -> Iterator[None]:
+    """Another thread writes the values into the rows, over and over."""
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            for value in values:
+                for position in range(len(rows)):
+                    rows[position] = value
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            yield
+        finally:
+            stop.set()
+        writing.result()
+
+
+def test_a_batch_lets_other_threads_run() -> None:
+    """While a long batch is decided, this thread keeps running: its longest pause is a part of the batch's time."""
+    models = [decisions.Candidate(number, 0, 9_000, 10_000, 1, 1, 0, 0, 1, number) for number in range(1, 301)]
+    shared = bridge.native_policy(decisions.Policy(1, 1, 10_000, 0, 0, 0, tuple(models)))
+    request = decisions.Request(1, 1, 1_000, 1_000, 10**9, 2**64 - 1, 0, 10_000, 0, 0, 0, 2**64 - 1, 0)
+    rows = np.repeat(bridge.request_rows([request]), 40_000)
+    started, done = threading.Event(), threading.Event()
+    took = 0.0
+
+    def work() -> None:
+        nonlocal took
+        started.set()
+        begin = time.perf_counter()
+        shared.decide_batch(rows, threads=1)
+        took = time.perf_counter() - begin
+        done.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    started.wait()
+    longest, last = 0.0, time.perf_counter()
+    while not done.is_set():
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    worker.join()
+    assert longest < took / 2, f"no progress for {longest:.3f} s of {took:.3f} s"
