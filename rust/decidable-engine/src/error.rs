@@ -37,6 +37,8 @@ pub enum ErrorKind {
     PolicyNotGiven(String),
     /// The decision has no place in the exchange format.
     NotExportable(String),
+    /// An export could not be written.
+    NotWritten(String),
     /// A private part is not text.
     NotText(String),
     /// The engine was used in a process that was forked from the one that opened it.
@@ -81,6 +83,7 @@ impl Error {
             ErrorKind::UnknownKind(_) => "engine.unknown_kind",
             ErrorKind::PolicyNotGiven(_) => "engine.policy_not_given",
             ErrorKind::NotExportable(_) => "engine.not_exportable",
+            ErrorKind::NotWritten(_) => "engine.not_written",
             ErrorKind::NotText(_) => "engine.not_text",
             ErrorKind::Forked => "engine.forked",
             ErrorKind::NoRandomness(_) => "engine.no_randomness",
@@ -114,6 +117,7 @@ impl fmt::Display for Error {
                 write!(f, "the log installed the policy {digest}, which is not among those given")
             }
             ErrorKind::NotExportable(what) => f.write_str(what),
+            ErrorKind::NotWritten(what) => write!(f, "the export cannot be written: {what}"),
             ErrorKind::NotText(what) => write!(f, "a private part is not text: {what}"),
             ErrorKind::Forked => f.write_str("this engine belongs to the process that opened it; open another in the child"),
             ErrorKind::NoRandomness(what) => write!(f, "the system gives no randomness: {what}"),

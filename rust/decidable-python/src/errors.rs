@@ -11,7 +11,6 @@ static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 pub(crate) enum Class {
     InvalidInput,
     UnknownName,
-    Refused,
     Conflict,
     LogUnavailable,
     VerificationError,
@@ -22,7 +21,6 @@ impl Class {
         match self {
             Self::InvalidInput => "InvalidInput",
             Self::UnknownName => "UnknownName",
-            Self::Refused => "Refused",
             Self::Conflict => "Conflict",
             Self::LogUnavailable => "LogUnavailable",
             Self::VerificationError => "VerificationError",
@@ -77,3 +75,52 @@ pub(crate) fn ledger(py: Python<'_>, error: &decidable_ledger::Error) -> PyErr {
     plain(py, class, error.code(), &error.to_string())
 }
 
+fn wal_class(kind: decidable_wal::ErrorKind) -> Class {
+    use decidable_wal::ErrorKind as Kind;
+    if kind.is_corruption() {
+        return Class::VerificationError;
+    }
+    match kind {
+        Kind::NotFound | Kind::UnknownSequence => Class::UnknownName,
+        Kind::Invalid | Kind::TooLarge => Class::InvalidInput,
+        _ => Class::LogUnavailable,
+    }
+}
+
+pub(crate) fn wal(py: Python<'_>, error: &decidable_wal::Error) -> PyErr {
+    log(py, error, error.seq())
+}
+
+fn log(py: Python<'_>, error: &decidable_wal::Error, seq: Option<u64>) -> PyErr {
+    raise(py, wal_class(error.kind()), error.code(), &error.to_string(), |details| {
+        details.set_item("sequence", seq)?;
+        details.set_item("offset", error.offset())?;
+        details.set_item("line", error.line())?;
+        details.set_item("os_code", error.os_code())?;
+        details.set_item("what", error.code())
+    })
+}
+
+pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
+    use decidable_engine::ErrorKind as Kind;
+    use decidable_replay::ErrorKind as Replay;
+    let class = match error.kind() {
+        Kind::Log(inner) => return log(py, inner, error.seq().or(inner.seq())),
+        Kind::Kernel(inner) => return kernel(py, inner),
+        Kind::Replay(inner) if error.seq().is_none() => match inner.kind() {
+            Replay::UnknownPolicy | Replay::UnknownAccount | Replay::UnknownTicket => Class::UnknownName,
+            Replay::NothingSelected | Replay::AlreadyClosed | Replay::KeyConflict => Class::Conflict,
+            Replay::Disagrees => Class::VerificationError,
+            _ => Class::InvalidInput,
+        },
+        Kind::Replay(_) | Kind::NotText(_) | Kind::DoesNotReplay(_) => Class::VerificationError,
+        Kind::UnknownAccount(_) => Class::UnknownName,
+        Kind::AccountExists(_) | Kind::KeyConflict(_) | Kind::Dispatched(_) | Kind::SettledOtherwise(_) => Class::Conflict,
+        Kind::BadName(_) => Class::InvalidInput,
+        _ => Class::LogUnavailable,
+    };
+    raise(py, class, error.code(), &error.to_string(), |details| {
+        details.set_item("sequence", error.seq())?;
+        details.set_item("what", error.code())
+    })
+}

@@ -10,6 +10,9 @@ mod request;
 mod explain;
 mod policy;
 mod ledger;
+mod key;
+mod engine;
+mod log;
 
 use pyo3::prelude::*;
 
@@ -19,9 +22,15 @@ mod _native {
     #[pymodule_export]
     use super::decision::{Action, Decision, Reason, identity};
     #[pymodule_export]
+    use super::engine::{Answer, Engine, Settlement};
+    #[pymodule_export]
     use super::explain::{Explanation, Lever, Margin, Verdict, WhatWouldWin};
     #[pymodule_export]
+    use super::key::{Key, ManualClock};
+    #[pymodule_export]
     use super::ledger::{Balance, Hold, Ledger, LedgerSnapshot};
+    #[pymodule_export]
+    use super::log::{Reader, Record, export_log, verify_exchange, verify_log};
     #[pymodule_export]
     use super::model::{Model, Names};
     #[pymodule_export]
@@ -29,10 +38,14 @@ mod _native {
     #[pymodule_export]
     use super::request::Request;
 
-    use super::{Bound, PyModule, PyModuleMethods as _, PyResult};
+    use super::{Bound, PyAnyMethods as _, PyModule, PyModuleMethods as _, PyResult};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        let sequence = module.py().import("collections.abc")?.getattr("Sequence")?;
+        sequence.call_method1("register", (module.getattr("Explanation")?,))?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("SAFETY_CEILING_BPS", decidable_replay::SAFETY_CEILING_BPS)?;
+        module.add("RETAINED_TICKETS", decidable_replay::RETAINED_TICKETS)
     }
 }

@@ -156,6 +156,15 @@ pub fn write(policy: &Policy, record: &DecisionRecord, metadata: &str) -> Result
     serde_json::to_string(&data).map_err(|error| refused(format!("decision {number} cannot be written: {error}")))
 }
 
+/// `text` as a JSON value on one line: as it is where it is one, else as a JSON string.
+#[must_use]
+pub fn json(text: &str) -> String {
+    if !text.contains(['\n', '\r']) && serde_json::from_str::<&RawValue>(text).is_ok() {
+        return text.trim().to_owned();
+    }
+    serde_json::to_string(text).unwrap_or_else(|_| "null".to_owned())
+}
+
 fn expect<T: PartialEq + core::fmt::Display>(what: &str, written: T, derived: T) -> Result<(), Error> {
     if written == derived { Ok(()) } else { Err(Error::disagrees(what, written, derived)) }
 }

@@ -1,0 +1,543 @@
+"""The live path over one log: decide, hold, log, settle.
+
+:class:`Engine` decides a request, holds the largest cost of the selected candidate on an account, and writes both to
+the log before it answers with a :class:`Ticket`. The ticket is then settled with what was really spent. Every call has
+an ``async`` twin (``adecide``, ``asettle``, ``acancel``) that never blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from decidable import _native
+from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
+from decidable.errors import Conflict, LogUnavailable, Refused
+
+if TYPE_CHECKING:
+    from decidable._native import Answer
+
+__all__ = ["SAFETY_CEILING_BPS", "Engine", "EngineLedger", "Ticket"]
+
+TicketState = Literal["refused", "held", "dispatched", "settled", "cancelled", "in_doubt"]
+
+_WAKER_PATIENCE_MS = 1_000
+"""How long the thread that wakes coroutines waits before it looks whether anyone still waits."""
+
+
+class Ticket:
+    """A decision that is in the log, and the money held for it.
+
+    ``refusal`` is ``None`` when a candidate was selected (and its cost held, if an account was named); otherwise it is
+    the label of the reason: a gate such as ``"budget_constraint"``, ``"safety_ceiling"``, or what the account said:
+    ``"insufficient"``, ``"over_cap"``, ``"overflow"``.
+
+    Entering the ticket (``with ticket:``) says that someone acts on it from now on. Leaving it without a settlement
+    leaves it in doubt: the hold stays until someone reconciles it (:meth:`Engine.reconcile`).
+    """
+
+    __slots__ = ("__weakref__", "_answer", "_engine", "_state")
+
+    def __init__(self, engine: Engine, answer: Answer) -> None:
+        self._engine = engine
+        self._answer = answer
+        self._state: TicketState = answer.state
+
+    @property
+    def id(self) -> int:
+        """The number that the engine gave the request."""
+        return self._answer.number
+
+    @property
+    def seq(self) -> int:
+        """The number of its record in the log."""
+        return self._answer.seq
+
+    @property
+    def request(self) -> Request:
+        """The request under the number it was given."""
+        return self._answer.request
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision; ``None`` where the safety ceiling refused before any policy was read."""
+        return self._answer.decision
+
+    @property
+    def account(self) -> str | None:
+        """The account that pays."""
+        return self._answer.account
+
+    @property
+    def hold_microunits(self) -> int | None:
+        """What is held on the account, in microunits."""
+        return self._answer.hold_microunits
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing may be acted on, or ``None``."""
+        return self._answer.refusal
+
+    @property
+    def replayed(self) -> bool:
+        """Whether this is an earlier ticket, found by the caller's key."""
+        return self._answer.replayed
+
+    @property
+    def durable_ns(self) -> int | None:
+        """How long the record took to become durable, in nanoseconds; ``None`` for an earlier ticket."""
+        return self._answer.durable_ns
+
+    @property
+    def state(self) -> TicketState:
+        """``refused``, ``held``, ``dispatched``, ``settled``, ``cancelled`` or ``in_doubt``."""
+        return self._state
+
+    @property
+    def selected_model_id(self) -> int | None:
+        """The number of the selected candidate."""
+        return self._answer.selected_model_id if self.refusal is None else None
+
+    @property
+    def model(self) -> str:
+        """The name of the selected candidate.
+
+        Raises:
+            Refused: if there is none to act on; ``reason`` says why.
+        """
+        if self.refusal is not None:
+            message = f"request {self.id} was refused: {self.refusal}"
+            raise Refused("engine.refused", message, reason=self.refusal, ticket=self.id)
+        return self._answer.selected_name or ""
+
+    def dispatch(self) -> None:
+        """Say that someone acts on it from now on. ``with ticket:`` does it."""
+        if self._state == "held":
+            self._engine._native.dispatch(self.id)
+            self._state = "dispatched"
+
+    def settle(
+        self,
+        *,
+        cost_microunits: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        latency_ms: int | None = None,
+    ) -> Settlement:
+        """Charge what was spent: a cost, or tokens that the policy prices. Durable when it returns.
+
+        The same settlement again gives the same answer. What is above the hold is debited as far as the account goes;
+        the rest becomes debt.
+
+        Raises:
+            Conflict: if the ticket was refused, cancelled, or settled with other values.
+            InvalidInput: if neither a cost nor both token counts are given.
+        """
+        settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
+        self._engine._native.wait(settlement.seq)
+        return settlement
+
+    async def asettle(
+        self,
+        *,
+        cost_microunits: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        latency_ms: int | None = None,
+    ) -> Settlement:
+        """As :meth:`settle`, without blocking the event loop."""
+        settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
+        await self._engine._durable(settlement.seq)
+        return settlement
+
+    def _submit_settle(
+        self, cost: int | None, input_tokens: int | None, output_tokens: int | None, latency_ms: int | None
+    ) -> Settlement:
+        settlement = self._engine._native.submit_settle(
+            self.id,
+            cost_microunits=cost,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            latency_ms=latency_ms,
+            durable_ns=self.durable_ns,
+        )
+        self._state = "settled"
+        return settlement
+
+    def cancel(self) -> None:
+        """Release the hold, if nobody has acted on the ticket. Cancelling twice changes nothing.
+
+        Raises:
+            Conflict: if it was dispatched, settled or refused: what was dispatched may have been spent.
+        """
+        seq = self._engine._native.submit_cancel(self.id)
+        self._state = "cancelled"
+        if seq is not None:
+            self._engine._native.wait(seq)
+
+    async def acancel(self) -> None:
+        """As :meth:`cancel`, without blocking the event loop."""
+        seq = self._engine._native.submit_cancel(self.id)
+        self._state = "cancelled"
+        if seq is not None:
+            await self._engine._durable(seq)
+
+    def _leave(self) -> None:
+        if self._state == "dispatched":
+            self._state = "in_doubt"
+            # A log that cannot be asked any more has the ticket open in its records, which is in doubt as well.
+            with contextlib.suppress(LogUnavailable):
+                self._engine._native.leave(self.id)
+
+    def __enter__(self) -> Self:
+        self.dispatch()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    async def __aenter__(self) -> Self:
+        self.dispatch()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def __repr__(self) -> str:
+        if self.refusal is not None:
+            return f"<Ticket {self.id}: refused, {self.refusal}>"
+        return f"<Ticket {self.id}: {self.model!r}, {self.state}>"
+
+
+class EngineLedger:
+    """The accounts of an engine. Every change is a record, durable when the call returns."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: _native.Engine) -> None:
+        self._native = native
+
+    def open_account(self, account: str, initial: int) -> Balance:
+        """Open an account with ``initial`` microunits.
+
+        Raises:
+            Conflict: if an account of that name is open.
+        """
+        return self._durable(self._native.submit_account(account, initial))
+
+    def top_up(self, account: str, amount: int) -> Balance:
+        """Add ``amount`` microunits; debt is repaid first."""
+        return self._durable(self._native.submit_top_up(account, amount))
+
+    def set_cap(self, account: str, cap: int | None) -> Balance:
+        """Set the most that may be held at a time, or lift it with ``None``."""
+        return self._durable(self._native.submit_cap(account, cap))
+
+    def balance(self, account: str) -> Balance:
+        """The figures of one account, in microunits."""
+        return self._native.balance(account)
+
+    def accounts(self) -> list[Balance]:
+        """The figures of all accounts, in the order of opening."""
+        return self._native.balances()
+
+    def __contains__(self, account: object) -> bool:
+        return any(balance.account == account for balance in self._native.balances())
+
+    def _durable(self, answer: tuple[Balance, int]) -> Balance:
+        balance, seq = answer
+        self._native.wait(seq)
+        return balance
+
+
+class Engine:
+    """The live path over the log in one directory. Open it with :meth:`open`; one process holds a log at a time.
+
+    >>> import decidable as dc, tempfile
+    >>> model = dc.Model(model_id=1, quality_bps=9_000, input_cost_microunits_per_million_tokens=150_000,
+    ...                  output_cost_microunits_per_million_tokens=600_000)
+    >>> policy = dc.Policy(dc.Catalog([model]), objective="cheapest")
+    >>> with dc.Engine.open(tempfile.mkdtemp(), policy=policy) as engine:
+    ...     _ = engine.ledger.open_account("acme", 1_000_000)
+    ...     with engine.decide(dc.Request(input_tokens=1_000, output_tokens=200), account="acme") as ticket:
+    ...         charged = ticket.settle(input_tokens=1_000, output_tokens=180).charged_microunits
+    ...     charged, engine.ledger.balance("acme").remaining
+    (258, 999742)
+    """
+
+    def __init__(self, native: _native.Engine) -> None:
+        self._native = native
+        self._waker = _Waker(native)
+        self.ledger = EngineLedger(native)
+        _open_engines.add(self)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        policy: Policy,
+        key: Key | None = None,
+        sync: Literal["group", "none"] = "group",
+        clock: ManualClock | None = None,
+        provenance: str = "",
+        head: dict[str, Any] | None = None,
+    ) -> Engine:
+        """Open the log in the directory ``path``, or create it, and rebuild ledger and tickets from its records.
+
+        Args:
+            policy: What decides. It is installed if it is not the one installed last.
+            key: Seals the log beside its public chain. A log is sealed from its creation on, or never.
+            sync: ``"group"`` answers when the record is durable; ``"none"`` when it is written, so that a power loss
+                can lose the last answers (but not their order).
+            clock: Whose times the records carry; the system's clock by default.
+            provenance: Where catalog and prices came from; kept in the policy's record.
+            head: A head that was kept elsewhere. A log that does not contain it is refused.
+
+        Raises:
+            LogUnavailable: if the log is open elsewhere, or sealed under another key.
+            VerificationError: if the log is damaged or does not follow from its own records.
+        """
+        return cls(
+            _native.Engine.open(
+                os.fspath(path), policy=policy, key=key, sync=sync, clock=clock, provenance=provenance, head=head
+            )
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that decides."""
+        return self._native.policy()
+
+    def decide(
+        self, request: Request, *, account: str | None = None, key: str | None = None, metadata: str | None = None
+    ) -> Ticket:
+        """Decide a request, hold its largest cost, and answer when both are in the log.
+
+        Args:
+            request: Its number is replaced by the engine's own.
+            account: Who pays. Without one nothing is held.
+            key: The caller's idempotency key. The same key with the same request and account gives the same ticket.
+            metadata: Text kept with the record as its private part: it can be erased.
+
+        Raises:
+            UnknownName: if the account is not open.
+            Conflict: if the key was used for another request.
+            LogUnavailable: if the log cannot take the record. Then nothing was decided.
+        """
+        ticket = Ticket(self, self._native.submit(request, account=account, key=key, metadata=metadata))
+        try:
+            self._native.wait(ticket.seq)
+        except BaseException:
+            self._disown(ticket)
+            raise
+        ticket._answer.mark_durable()
+        return ticket
+
+    async def adecide(
+        self, request: Request, *, account: str | None = None, key: str | None = None, metadata: str | None = None
+    ) -> Ticket:
+        """As :meth:`decide`, without blocking the event loop."""
+        ticket = Ticket(self, self._native.submit(request, account=account, key=key, metadata=metadata))
+        try:
+            await self._durable(ticket.seq, ticket._answer.mark_durable)
+        except BaseException:
+            self._disown(ticket)
+            raise
+        return ticket
+
+    def _disown(self, ticket: Ticket) -> None:
+        """Release what was held for an answer that nobody received."""
+        if ticket.state == "held" and not ticket.replayed:
+            with contextlib.suppress(LogUnavailable, Conflict):
+                self._native.submit_cancel(ticket.id)
+
+    async def _durable(self, seq: int, when_durable: Callable[[], None] | None = None) -> None:
+        await self._waker.wait(seq, when_durable)
+
+    def outcome(
+        self,
+        ticket: int,
+        *,
+        succeeded: bool | None = None,
+        cost_microunits: int | None = None,
+        latency_ms: int | None = None,
+        abandoned: bool = False,
+    ) -> None:
+        """Note what was observed of a ticket, now or much later. A later observation supersedes an earlier one."""
+        seq = self._native.submit_outcome(
+            ticket, abandoned=abandoned, cost_microunits=cost_microunits, latency_ms=latency_ms, succeeded=succeeded
+        )
+        self._native.wait(seq)
+
+    def ticket(self, number: int) -> Ticket:
+        """The ticket of that number, as it stands.
+
+        Raises:
+            UnknownName: if there is none, or it was closed so long ago that it is forgotten (docs/limits.md).
+        """
+        return Ticket(self, self._native.ticket(number))
+
+    def open_tickets(self) -> list[Ticket]:
+        """The tickets that are neither settled nor cancelled, in order. Those in doubt wait for :meth:`reconcile`."""
+        return [Ticket(self, answer) for answer in self._native.open_tickets()]
+
+    def reconcile(
+        self,
+        ticket: int,
+        *,
+        cost_microunits: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        nothing_spent: bool = False,
+    ) -> None:
+        """End the doubt about a ticket: charge what it cost, or release it where it is certain that nothing was spent."""
+        if nothing_spent:
+            if cost_microunits is not None or input_tokens is not None or output_tokens is not None:
+                message = "reconcile takes either nothing_spent or what was spent"
+                raise Conflict("engine.contradiction", message, ticket=ticket)
+            self._native.wait(self._native.submit_release(ticket))
+            return
+        self.ticket(ticket).settle(
+            cost_microunits=cost_microunits, input_tokens=input_tokens, output_tokens=output_tokens
+        )
+
+    def erase(self, sequences: Sequence[int]) -> list[int]:
+        """Erase the private parts of records for good; returns the numbers of those that had one.
+
+        Every proof still holds: the chain covers only a salted commitment.
+        """
+        erased, _, _ = self._native.erase(list(sequences))
+        return erased
+
+    def head(self) -> dict[str, Any]:
+        """The head of the durable part of the log. Kept elsewhere, it shows later whether the end was cut off."""
+        return self._native.head()
+
+    def close(self) -> dict[str, Any]:
+        """Write what is left, close the log and return its head."""
+        _open_engines.discard(self)
+        head = self._native.close()
+        self._waker.stop()
+        return head
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an Engine holds a log and cannot be pickled")
+
+
+class _Waker:
+    """Wakes coroutines when their records are durable: one thread for all of them, started when the first one waits.
+
+    The log's own thread never touches Python; this one sleeps in the log and hands the results to the event loops.
+    """
+
+    def __init__(self, native: _native.Engine) -> None:
+        self._native = native
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.AbstractEventLoop, list[_Waiter]] = defaultdict(list)
+        self._arrived = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._durable = 0
+        self._stopped = False
+
+    async def wait(self, seq: int, when_durable: Callable[[], None] | None) -> None:
+        if seq <= self._durable:
+            if when_durable is not None:
+                when_durable()
+            return
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            self._waiting[loop].append(_Waiter(seq, future, when_durable))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="decidable-waker", daemon=True)
+                self._thread.start()
+        self._arrived.set()
+        await future
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._arrived.set()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._arrived.wait()
+            try:
+                self._durable = self._native.wait_change(self._durable, _WAKER_PATIENCE_MS)
+            except Exception as error:
+                # The records that are durable are so whatever happened to the log after them.
+                self._wake(self._native.head()["sequence"], None)
+                self._wake(None, error)
+                return
+            self._wake(self._durable, None)
+
+    def _wake(self, durable: int | None, error: Exception | None) -> None:
+        with self._lock:
+            for loop, waiters in list(self._waiting.items()):
+                ready = [waiter for waiter in waiters if durable is None or waiter.seq <= durable]
+                if not ready:
+                    continue
+                self._waiting[loop] = [waiter for waiter in waiters if durable is not None and waiter.seq > durable]
+                if not self._waiting[loop]:
+                    del self._waiting[loop]
+                for waiter in ready:
+                    if error is None and waiter.when_durable is not None:
+                        waiter.when_durable()
+                # A loop that was closed has nobody left to wake.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_resolve, ready, error)
+            if not self._waiting and not self._stopped:
+                self._arrived.clear()
+
+
+class _Waiter:
+    __slots__ = ("future", "seq", "when_durable")
+
+    def __init__(self, seq: int, future: asyncio.Future[None], when_durable: Callable[[], None] | None) -> None:
+        self.seq = seq
+        self.future = future
+        self.when_durable = when_durable
+
+
+def _resolve(waiters: list[_Waiter], error: Exception | None) -> None:
+    for waiter in waiters:
+        if waiter.future.done():
+            continue
+        if error is None:
+            waiter.future.set_result(None)
+        else:
+            waiter.future.set_exception(error)
+
+
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _abandon_after_fork() -> None:
+    """A forked child must not write to its parent's logs, nor hold their locks."""
+    for engine in list(_open_engines):
+        engine._native.abandon()
+        engine._waker.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_after_fork)
+

@@ -1,0 +1,95 @@
+"""Log files: keys and heads kept beside a log, reading records, exporting.
+
+A log is a directory (docs/spec/log.md). A head is the place where it ended at some time; kept elsewhere, it shows
+later whether the end was cut off or the past rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from decidable import _native
+from decidable._native import Key, Record
+from decidable.errors import InvalidInput
+
+__all__ = ["export", "read", "read_head", "write_head"]
+
+
+def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | None = None) -> Iterator[Record]:
+    """The records of a log in order, each verified, and derived again from those before it, as it is read.
+
+    Args:
+        path: The log's directory.
+        kind: Only records of this kind (docs/spec/log.md lists them); all by default.
+        key: Checks the seals of a sealed log as well.
+
+    Raises:
+        VerificationError: at the first record that does not hold, with ``sequence`` and ``offset``.
+    """
+    return iter(_native.Reader(os.fspath(path), kind=kind, key=key))
+
+
+def export(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    key: Key | None = None,
+    out_key: Key | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Write the decisions of a log as a JSON-lines log of the exchange format; ``out`` appears whole or not at all.
+
+    Args:
+        key: The key of the log, if it is sealed.
+        out_key: Makes the written log a keyed one.
+
+    Returns:
+        ``decisions`` (how many were written), ``refusals_left_out`` (requests that the safety ceiling refused, for which
+        the format has no place) and ``anchor``, the head of the written log.
+
+    Raises:
+        InvalidInput: if ``out`` exists or cannot be written, or decisions used extensions that the format cannot hold;
+            the message says which.
+    """
+    target = Path(out)
+    if target.exists():
+        raise InvalidInput("export.exists", f"{target} exists already", path=str(target))
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        summary = _native.export_log(os.fspath(path), part, key=key, out_key=out_key, progress=progress)
+        os.link(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return summary
+
+
+def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:
+    """Write a head file: durable, and whole or not at all."""
+    target = Path(path)
+    part = target.with_name(f".{target.name}.part")
+    with open(part, "w", encoding="utf-8") as file:
+        json.dump(head, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, target)
+
+
+def read_head(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a head file, ours or an anchor of the exchange format.
+
+    Raises:
+        InvalidInput: if there is none or it is not JSON.
+    """
+    try:
+        head = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput("head.unreadable", f"the head file {path} cannot be read: {error}", path=str(path)) from None
+    if not isinstance(head, dict):
+        raise InvalidInput("head.unreadable", f"the head file {path} is not a JSON object", path=str(path))
+    return head

@@ -1,0 +1,480 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use decidable_canon::{Digest, hex};
+use decidable_engine::{Clock, Observation, Options, Standing, Step, SystemClock};
+use decidable_replay::{Disposition, Holding, Status, Ticket, Use};
+use decidable_wal::{Files, Head, Sync};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::decision::Decision;
+use crate::errors::{self, Class, raise};
+use crate::key::{Key, ManualClock};
+use crate::ledger::{Balance, denial_label};
+use crate::policy::{Policy, requested};
+use crate::request::Request;
+use crate::values::{hex_bytes, integer, optional, optional_text, text, truth, wrong_type};
+
+/// How often a wait looks whether the interpreter was interrupted.
+const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+
+/// A number that no duration has: not measured yet.
+const NOT_MEASURED: u64 = u64::MAX;
+
+/// The schema of a head file.
+pub(crate) const HEAD_SCHEMA: &str = "decidable.head.v0";
+
+/// The live path over one log directory. Private: `decidable.Engine` is the public class.
+#[pyclass(frozen, module = "decidable._native")]
+pub(crate) struct Engine(Arc<decidable_engine::Engine>);
+
+/// The answer to a request. Private: `decidable.Ticket` is the public class.
+#[pyclass(frozen, module = "decidable._native")]
+pub(crate) struct Answer {
+    view: decidable_engine::TicketView,
+    account: Option<String>,
+    policy: Arc<decidable_kernel::Policy>,
+    step: Step,
+    #[pyo3(get)]
+    replayed: bool,
+    durable_ns: AtomicU64,
+}
+
+/// What a settlement charged.
+#[pyclass(frozen, eq, module = "decidable")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settlement {
+    #[pyo3(get)]
+    ticket: u64,
+    #[pyo3(get)]
+    charged_microunits: i64,
+    #[pyo3(get)]
+    returned_microunits: i64,
+    #[pyo3(get)]
+    debt_microunits: i64,
+    #[pyo3(get)]
+    seq: u64,
+}
+
+#[pymethods]
+impl Settlement {
+    fn __repr__(&self) -> String {
+        let Self { ticket, charged_microunits, returned_microunits, debt_microunits, seq } = self;
+        format!(
+            "Settlement(ticket={ticket}, charged_microunits={charged_microunits}, \
+             returned_microunits={returned_microunits}, debt_microunits={debt_microunits}, seq={seq})"
+        )
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[staticmethod]
+    #[pyo3(signature = (path, *, policy, key=None, sync="group", clock=None, provenance="", head=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn open(
+        py: Python<'_>,
+        path: PathBuf,
+        policy: &Bound<'_, PyAny>,
+        key: Option<&Bound<'_, PyAny>>,
+        sync: &str,
+        clock: Option<&Bound<'_, PyAny>>,
+        provenance: &str,
+        head: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let policy = policy.cast::<Policy>().map_err(|_| wrong_type("policy", "a Policy", policy))?;
+        let sync = match sync {
+            "group" => Sync::Group,
+            "none" => Sync::None,
+            other => {
+                let message = format!("sync is {other:?}, which is neither \"group\" nor \"none\"");
+                return Err(raise(py, Class::InvalidInput, "engine.unknown_sync", &message, |details| {
+                    details.set_item("field", "sync")?;
+                    details.set_item("value", other)
+                }));
+            }
+        };
+        let clock: Arc<dyn Clock> = match clock {
+            None => Arc::new(SystemClock),
+            Some(clock) => {
+                let manual = clock.cast::<ManualClock>().map_err(|_| wrong_type("clock", "a ManualClock", clock))?;
+                let manual: Arc<decidable_engine::ManualClock> = Arc::clone(&manual.get().0);
+                manual
+            }
+        };
+        let options = Options {
+            policy: Arc::clone(&policy.get().0),
+            provenance: provenance.to_owned(),
+            key: keyed(key)?,
+            sync,
+            head: head.map(head_of).transpose()?,
+            clock,
+            decide: None,
+        };
+        py.detach(|| decidable_engine::Engine::open(Arc::new(Files::new(path)), options))
+            .map(|engine| Self(Arc::new(engine)))
+            .map_err(|error| errors::engine(py, &error))
+    }
+
+    /// Decides, holds and hands the record to the log, without waiting for it.
+    #[pyo3(signature = (request, *, account=None, key=None, metadata=None))]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        request: &Bound<'_, PyAny>,
+        account: Option<&Bound<'_, PyAny>>,
+        key: Option<&Bound<'_, PyAny>>,
+        metadata: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Answer> {
+        let request = requested(request)?;
+        let account = optional_text("account", account)?;
+        let key = optional_text("key", key)?;
+        let metadata = optional_text("metadata", metadata)?;
+        let request = &request.get().0;
+        let engine = &*self.0;
+        let answer = py
+            .detach(|| engine.decide(request, account.as_deref(), key.as_deref(), metadata.as_deref()))
+            .map_err(|error| errors::engine(py, &error))?;
+        Ok(Answer {
+            view: answer.view,
+            account,
+            policy: self.0.policy().map_err(|error| errors::engine(py, &error))?,
+            step: answer.step,
+            replayed: answer.replayed,
+            durable_ns: AtomicU64::new(NOT_MEASURED),
+        })
+    }
+
+    /// Waits until the record of that number is durable. An interrupt ends the wait.
+    fn wait(&self, py: Python<'_>, seq: u64) -> PyResult<()> {
+        loop {
+            let engine = &*self.0;
+            match py.detach(|| engine.wait(seq, Some(SIGNAL_CHECK))) {
+                Ok(()) => return Ok(()),
+                Err(error) if timed_out(&error) => py.check_signals()?,
+                Err(error) => return Err(errors::engine(py, &error)),
+            }
+        }
+    }
+
+    /// Waits until the durable part of the log ends after `seen`, at most `timeout_ms`, and returns where it ends.
+    fn wait_change(&self, py: Python<'_>, seen: u64, timeout_ms: u64) -> PyResult<u64> {
+        let engine = &*self.0;
+        match py.detach(|| engine.wait_change(seen, Some(Duration::from_millis(timeout_ms)))) {
+            Ok(durable) => Ok(durable),
+            Err(error) if timed_out(&error) => Ok(seen),
+            Err(error) => Err(errors::engine(py, &error)),
+        }
+    }
+
+    fn dispatch(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
+        let engine = &*self.0;
+        py.detach(|| engine.dispatch(ticket)).map_err(|error| errors::engine(py, &error))
+    }
+
+    fn leave(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
+        let engine = &*self.0;
+        py.detach(|| engine.leave(ticket)).map_err(|error| errors::engine(py, &error))
+    }
+
+    #[pyo3(signature = (ticket, *, cost_microunits=None, input_tokens=None, output_tokens=None, latency_ms=None, durable_ns=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn submit_settle(
+        &self,
+        py: Python<'_>,
+        ticket: &Bound<'_, PyAny>,
+        cost_microunits: Option<&Bound<'_, PyAny>>,
+        input_tokens: Option<&Bound<'_, PyAny>>,
+        output_tokens: Option<&Bound<'_, PyAny>>,
+        latency_ms: Option<&Bound<'_, PyAny>>,
+        durable_ns: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Settlement> {
+        let number = integer("ticket", ticket)?;
+        let used = Use {
+            cost_microunits: optional("cost_microunits", cost_microunits)?,
+            input_tokens: optional("input_tokens", input_tokens)?,
+            output_tokens: optional("output_tokens", output_tokens)?,
+            latency_ms: optional("latency_ms", latency_ms)?,
+            durable_ns: optional("durable_ns", durable_ns)?,
+        };
+        let engine = &*self.0;
+        let settled = py.detach(|| engine.settle(number, used)).map_err(|error| errors::engine(py, &error))?;
+        Ok(Settlement {
+            ticket: number,
+            charged_microunits: settled.record.charged,
+            returned_microunits: settled.record.returned,
+            debt_microunits: settled.record.debt,
+            seq: settled.step.seq,
+        })
+    }
+
+    /// Releases the hold of a ticket that nobody acts on; the number of the record, or `None` if it was cancelled before.
+    fn submit_cancel(&self, py: Python<'_>, ticket: u64) -> PyResult<Option<u64>> {
+        let engine = &*self.0;
+        py.detach(|| engine.cancel(ticket))
+            .map(|step| step.map(|step| step.seq))
+            .map_err(|error| errors::engine(py, &error))
+    }
+
+    /// Releases the hold of a ticket in doubt, where it is certain that nothing was spent.
+    fn submit_release(&self, py: Python<'_>, ticket: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let number = integer("ticket", ticket)?;
+        let engine = &*self.0;
+        py.detach(|| engine.reconcile(number, None)).map(|step| step.seq).map_err(|error| errors::engine(py, &error))
+    }
+
+    #[pyo3(signature = (ticket, *, abandoned, cost_microunits=None, latency_ms=None, succeeded=None))]
+    fn submit_outcome(
+        &self,
+        py: Python<'_>,
+        ticket: &Bound<'_, PyAny>,
+        abandoned: &Bound<'_, PyAny>,
+        cost_microunits: Option<&Bound<'_, PyAny>>,
+        latency_ms: Option<&Bound<'_, PyAny>>,
+        succeeded: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u64> {
+        let number = integer("ticket", ticket)?;
+        let seen = Observation {
+            disposition: if truth("abandoned", abandoned)? { Disposition::Abandoned } else { Disposition::Applied },
+            realized_cost_microunits: optional("cost_microunits", cost_microunits)?,
+            realized_latency_ms: optional("latency_ms", latency_ms)?,
+            succeeded: succeeded.map(|value| truth("succeeded", value)).transpose()?,
+        };
+        let engine = &*self.0;
+        py.detach(|| engine.observe(number, seen)).map(|(_, step)| step.seq).map_err(|error| errors::engine(py, &error))
+    }
+
+    fn submit_account(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        initial: &Bound<'_, PyAny>,
+    ) -> PyResult<(Balance, u64)> {
+        let (name, initial) = (text("account", name)?, integer("initial", initial)?);
+        let engine = &*self.0;
+        let (balance, step) =
+            py.detach(|| engine.open_account(&name, initial)).map_err(|error| errors::engine(py, &error))?;
+        Ok((Balance::new(name, balance), step.seq))
+    }
+
+    fn submit_top_up(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        amount: &Bound<'_, PyAny>,
+    ) -> PyResult<(Balance, u64)> {
+        let (name, amount) = (text("account", name)?, integer("amount", amount)?);
+        let engine = &*self.0;
+        let (balance, step) = py.detach(|| engine.top_up(&name, amount)).map_err(|error| errors::engine(py, &error))?;
+        Ok((Balance::new(name, balance), step.seq))
+    }
+
+    #[pyo3(signature = (name, cap))]
+    fn submit_cap(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        cap: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(Balance, u64)> {
+        let (name, cap) = (text("account", name)?, optional("cap", cap)?);
+        let engine = &*self.0;
+        let (balance, step) = py.detach(|| engine.set_cap(&name, cap)).map_err(|error| errors::engine(py, &error))?;
+        Ok((Balance::new(name, balance), step.seq))
+    }
+
+    fn balance(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<Balance> {
+        let name = text("account", name)?;
+        let engine = &*self.0;
+        let balance = py.detach(|| engine.balance(&name)).map_err(|error| errors::engine(py, &error))?;
+        Ok(Balance::new(name, balance))
+    }
+
+    fn balances(&self, py: Python<'_>) -> PyResult<Vec<Balance>> {
+        let engine = &*self.0;
+        let balances = py.detach(|| engine.balances()).map_err(|error| errors::engine(py, &error))?;
+        Ok(balances.into_iter().map(|(name, balance)| Balance::new(name, balance)).collect())
+    }
+
+    /// The ticket of that number, as it stands.
+    fn ticket(&self, py: Python<'_>, number: &Bound<'_, PyAny>) -> PyResult<Answer> {
+        let number = integer("ticket", number)?;
+        let engine = &*self.0;
+        let view = py.detach(|| engine.ticket(number)).map_err(|error| errors::engine(py, &error))?;
+        self.answer(py, view)
+    }
+
+    /// The tickets that are neither settled nor cancelled.
+    fn open_tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let engine = &*self.0;
+        let views = py.detach(|| engine.open_tickets()).map_err(|error| errors::engine(py, &error))?;
+        let answers =
+            views.into_iter().map(|view| Bound::new(py, self.answer(py, view)?)).collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, answers)
+    }
+
+    /// The policy that decides.
+    fn policy(&self, py: Python<'_>) -> PyResult<Policy> {
+        self.0.policy().map(Policy).map_err(|error| errors::engine(py, &error))
+    }
+
+    fn head<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        head_dict(py, &self.0.head())
+    }
+
+    /// Erases the private parts of records: what was erased, what was gone before, what had none.
+    fn erase(&self, py: Python<'_>, sequences: Vec<u64>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
+        let engine = &*self.0;
+        let erased = py.detach(|| engine.erase(&sequences)).map_err(|error| errors::engine(py, &error))?;
+        Ok((erased.seqs, erased.already, erased.without))
+    }
+
+    fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let engine = &*self.0;
+        let head = py.detach(|| engine.close()).map_err(|error| errors::engine(py, &error))?;
+        head_dict(py, &head)
+    }
+
+    fn abandon(&self) {
+        self.0.abandon();
+    }
+}
+
+impl Engine {
+    fn answer(&self, py: Python<'_>, view: decidable_engine::TicketView) -> PyResult<Answer> {
+        let map = |error: decidable_engine::Error| errors::engine(py, &error);
+        let account = view.ticket.account().map(|account| self.0.account_name(account)).transpose().map_err(map)?;
+        let step = Step { seq: view.ticket.seq(), started: std::time::Instant::now() };
+        Ok(Answer {
+            view,
+            account,
+            policy: self.0.policy().map_err(map)?,
+            step,
+            replayed: true,
+            durable_ns: AtomicU64::new(NOT_MEASURED),
+        })
+    }
+}
+
+#[pymethods]
+impl Answer {
+    #[getter]
+    const fn number(&self) -> u64 {
+        self.view.number
+    }
+    #[getter]
+    const fn seq(&self) -> u64 {
+        self.step.seq
+    }
+    #[getter]
+    fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+    #[getter]
+    fn request(&self) -> Request {
+        Request(self.view.ticket.request().clone())
+    }
+    /// The decision; `None` where the safety ceiling refused before any policy was read.
+    #[getter]
+    fn decision(&self) -> Option<Decision> {
+        match &self.view.ticket {
+            Ticket::Refused { .. } => None,
+            Ticket::Decided { record, .. } => Some(Decision(record.decision)),
+        }
+    }
+    #[getter]
+    fn hold_microunits(&self) -> Option<i64> {
+        self.view.ticket.held()
+    }
+    #[getter]
+    fn refusal(&self) -> Option<&'static str> {
+        match &self.view.ticket {
+            Ticket::Refused { .. } => Some("safety_ceiling"),
+            Ticket::Decided { record, .. } => match record.holding {
+                Holding::Rejected => Some(record.decision.reason.label()),
+                Holding::Denied { denial, .. } => Some(denial_label(denial)),
+                Holding::Unheld | Holding::Held { .. } => None,
+            },
+        }
+    }
+    #[getter]
+    fn state(&self) -> &'static str {
+        match (&self.view.ticket, self.view.standing) {
+            (Ticket::Refused { .. } | Ticket::Decided { status: Status::Closed, .. }, _) => "refused",
+            (Ticket::Decided { status: Status::Settled(_), .. }, _) => "settled",
+            (Ticket::Decided { status: Status::Cancelled, .. }, _) => "cancelled",
+            (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Held)) => "held",
+            (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Dispatched)) => "dispatched",
+            (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::InDoubt) | None) => "in_doubt",
+        }
+    }
+    #[getter]
+    fn selected_model_id(&self) -> Option<u32> {
+        match &self.view.ticket {
+            Ticket::Refused { .. } => None,
+            Ticket::Decided { record, .. } => record.decision.selected_model_id,
+        }
+    }
+    /// The name of the selected candidate, or its number as text where the policy has no name for it.
+    #[getter]
+    fn selected_name(&self) -> Option<String> {
+        let model_id = self.selected_model_id()?;
+        let name = self.policy.names().and_then(|names| names.name(decidable_kernel::Group::Model, model_id));
+        Some(name.map_or_else(|| model_id.to_string(), str::to_owned))
+    }
+    /// How long the record took to become durable, in nanoseconds.
+    #[getter]
+    fn durable_ns(&self) -> Option<u64> {
+        match self.durable_ns.load(Ordering::Acquire) {
+            NOT_MEASURED => None,
+            measured => Some(measured),
+        }
+    }
+    /// Says that the record is durable now. The first time counts.
+    fn mark_durable(&self) {
+        let elapsed = u64::try_from(self.step.started.elapsed().as_nanos()).unwrap_or(NOT_MEASURED);
+        let _ = self.durable_ns.compare_exchange(NOT_MEASURED, elapsed, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+fn timed_out(error: &decidable_engine::Error) -> bool {
+    matches!(error.kind(), decidable_engine::ErrorKind::Log(inner) if inner.kind() == decidable_wal::ErrorKind::Timeout)
+}
+
+pub(crate) fn keyed(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<decidable_canon::Key>> {
+    key.map(|key| key.cast::<Key>().map(|key| key.get().0.clone()).map_err(|_| wrong_type("key", "a Key", key))).transpose()
+}
+
+pub(crate) fn head_dict<'py>(py: Python<'py>, head: &Head) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("schema_version", HEAD_SCHEMA)?;
+    dict.set_item("log_id", hex::encode(&head.log_id))?;
+    dict.set_item("sequence", head.seq)?;
+    dict.set_item("hash", head.hash.to_string())?;
+    Ok(dict)
+}
+
+pub(crate) fn head_of(value: &Bound<'_, PyAny>) -> PyResult<Head> {
+    let dict = value.cast::<PyDict>().map_err(|_| wrong_type("head", "a dict", value))?;
+    let item = |name: &str| -> PyResult<Bound<'_, PyAny>> {
+        dict.get_item(name)?.ok_or_else(|| {
+            let message = format!("a head needs {name:?}");
+            raise(value.py(), Class::InvalidInput, "head.incomplete", &message, |details| details.set_item("field", name))
+        })
+    };
+    let schema = text("schema_version", &item("schema_version")?)?;
+    if schema != HEAD_SCHEMA {
+        let message = format!("the head's schema is {schema:?}, not {HEAD_SCHEMA:?}");
+        return Err(raise(value.py(), Class::InvalidInput, "head.unknown_schema", &message, |details| {
+            details.set_item("field", "schema_version")?;
+            details.set_item("value", &schema)
+        }));
+    }
+    Ok(Head {
+        log_id: hex_bytes("log_id", &item("log_id")?)?,
+        seq: integer("sequence", &item("sequence")?)?,
+        hash: Digest::from_bytes(hex_bytes("hash", &item("hash")?)?),
+    })
+}
