@@ -126,7 +126,9 @@ class Cases(random.Random):
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def request(self, policy: Policy, *, extended: bool = False) -> Request:
-        made = self.choice((self._ordinary, self._ordinary, self._extreme, self._edge, self._edge))(policy)
+        made = self.choice(
+            (self.ordinary_request, self.ordinary_request, self.extreme_request, self.edge_request, self.edge_request)
+        )(policy)
         if not extended:
             return made
         if self.random() < 0.6:
@@ -144,7 +146,7 @@ class Cases(random.Random):
         """One request in five has a limit of a kind, so that most meet one or two and many are served."""
         return value if self.random() < 0.2 else else_
 
-    def _ordinary(self, policy: Policy) -> Request:
+    def ordinary_request(self, policy: Policy) -> Request:
         return Request(
             request_sequence=self.getrandbits(40),
             requested_model_id=self.choice(policy.models).model_id,
@@ -161,7 +163,7 @@ class Cases(random.Random):
             required_region_mask=self.sometimes(self.choice((1, 4, 12)), 0),
         )
 
-    def _extreme(self, policy: Policy) -> Request:
+    def extreme_request(self, policy: Policy) -> Request:
         value = self.choice((I64_MIN, -1, 0, 1, I64_MAX, I64_MAX, self.unsigned(63), self.unsigned(63)))
         return Request(
             request_sequence=self.unsigned(64),
@@ -179,7 +181,7 @@ class Cases(random.Random):
             required_region_mask=self.sometimes(self.choice((1 << self.randint(0, 63), self.unsigned(64))), 0),
         )
 
-    def _edge(self, policy: Policy) -> Request:
+    def edge_request(self, policy: Policy) -> Request:
         """Limits that one candidate just meets, just misses, or meets with one to spare."""
         model = self.choice(policy.models)
 
@@ -196,7 +198,7 @@ class Cases(random.Random):
             "required_region_mask": self.choice((1 << self.randint(0, 63), model.region_mask, ALL_ONES)),
         }
         chosen = self.sample(sorted(limits), self.choice((0, 1, 1, 2, 3)))
-        request = replace(self._ordinary(policy), **{name: limits[name] for name in chosen})
+        request = replace(self.ordinary_request(policy), **{name: limits[name] for name in chosen})
         price = cost(request, model)
         request = replace(request, budget_limit_microunits=self.choice((U64_MAX, near(price, U64_MAX))))
         # The value at which this candidate's utility is about nothing.
