@@ -39,19 +39,23 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            rounds: 15,
-            round_ms: 10,
+            rounds: 31,
+            round_ms: 4,
         }
     }
 }
 
 /// Measures the contestants and prints one line: medians in nanoseconds per repetition and per item, and how many
-/// times faster the last is than the first. `items` is how many things one repetition does. Returns the medians.
+/// times faster the last is than the first, by the medians and by the best rounds. `items` is how many things one repetition does. Returns the medians, or
+/// nothing if the command line names labels and this is none of them: `cargo bench --bench kernel -- decide/22`.
 ///
 /// ```text
-/// decide/22/syn            peer     113.1 ns   ours      64.0 ns   ratio  1.77
+/// decide/22/syn            peer     113.1 ns   ours      64.0 ns   ratio  1.77  best  1.80
 /// ```
 pub fn measure(label: &str, plan: Plan, items: u64, mut contestants: Vec<Contestant<'_>>) -> Vec<f64> {
+    if !wanted(label) {
+        return Vec::new();
+    }
     let budget = plan.round_ms as f64 * 1e6;
     let mut repetitions = Vec::new();
     for contestant in &mut contestants {
@@ -74,25 +78,36 @@ pub fn measure(label: &str, plan: Plan, items: u64, mut contestants: Vec<Contest
             samples[who].push(taken / repetitions[who] as f64 / items as f64);
         }
     }
-    let medians: Vec<f64> = samples.into_iter().map(median).collect();
+    for samples in &mut samples {
+        samples.sort_by(f64::total_cmp);
+    }
+    let medians: Vec<f64> = samples.iter().map(|samples| samples[samples.len() / 2]).collect();
+    let best: Vec<f64> = samples.iter().map(|samples| samples[0]).collect();
     let mut line = format!("{label:<32}");
     for (contestant, nanoseconds) in contestants.iter().zip(&medians) {
         line += &format!(" {:>8} {nanoseconds:>10.1} ns  ", contestant.name);
     }
-    if let [first, .., last] = medians.as_slice() {
-        line += &format!(" ratio {:>5.2}", first / last);
+    for (what, values) in [("ratio", &medians), ("best", &best)] {
+        if let [first, .., last] = values.as_slice() {
+            line += &format!(" {what} {:>5.2} ", first / last);
+        }
     }
     println!("{line}");
     medians
+}
+
+/// Whether the command line asks for a label: it names no part of any, or a part of this one.
+#[must_use]
+pub fn wanted(label: &str) -> bool {
+    let mut parts = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .peekable();
+    parts.peek().is_none() || parts.any(|part| label.contains(&part))
 }
 
 fn timed(contestant: &mut Contestant<'_>, repetitions: u64) -> f64 {
     let start = Instant::now();
     (contestant.work)(repetitions);
     start.elapsed().as_nanos() as f64
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }

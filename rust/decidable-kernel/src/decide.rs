@@ -1,11 +1,14 @@
+use core::slice;
+
 use decidable_canon::cast;
 
 use crate::{
-    Action, Decision, Policy, Reason, Rejections, Request, RequestFields,
-    gate::refusal,
+    Action, Candidate, Decision, Policy, Reason, Rejections, Request, RequestFields,
+    gate::{Gates, refusal},
     price::{self, Exact, Narrow, Price, Quoted},
     rank::{Contender, Podium},
-    trial::Trial,
+    screen::Row,
+    trial::{Trial, Verdicts},
 };
 
 impl Policy {
@@ -16,75 +19,59 @@ impl Policy {
     }
 
     /// Decides a request and counts, for every gate, the candidates that failed it first.
+    ///
+    /// It always prices in 128 bits, which is the definition of what [`decide`](Self::decide) finds faster.
     #[must_use]
     pub fn decide_counted(&self, request: &Request) -> (Decision, Rejections) {
-        let (fields, quotes) = (request.fields(), request.quotes());
-        let rejections = match refusal(self.limits(), fields) {
-            Some(_) => Rejections::default(),
-            None => self.priced(fields, quotes, Count),
-        };
-        (self.decide_fields(fields, quotes), rejections)
+        let fields = request.fields();
+        if let Some(reason) = refusal(self.limits(), fields) {
+            return (self.rejection(fields, reason, 0), Rejections::default());
+        }
+        let price = Exact::new(self.limits(), fields, request.quotes());
+        let verdicts = Trial::new(self.limits(), fields, &price).run(self.candidates(), self.rows());
+        (self.conclusion(fields, &verdicts), self.rejections(fields, &verdicts))
     }
 
-    /// Decides fields that were checked, with quotes in ascending order.
+    /// Decides fields that were checked, with quotes in ascending order: in 64 bits where the numbers provably fit.
+    #[inline]
     pub(crate) fn decide_fields(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
-        match refusal(self.limits(), request) {
-            Some(reason) => self.rejection(request, reason, 0),
-            None => self.priced(request, quotes, Decide),
+        if let Some(reason) = refusal(self.limits(), request) {
+            return self.rejection(request, reason, 0);
+        }
+        match Narrow::new(self.ceilings(), self.limits(), request) {
+            Some(narrow) if quotes.is_empty() => self.decided(request, &narrow),
+            narrow => match narrow.and_then(|narrow| Quoted::new(narrow, quotes)) {
+                Some(quoted) => self.decided(request, &quoted),
+                None => self.decided(request, &Exact::new(self.limits(), request, quotes)),
+            },
         }
     }
 
-    /// Runs `work` with the price list that fits: 64 bits wide where the numbers provably fit, else exact.
-    #[inline]
-    fn priced<W: Work>(&self, request: &RequestFields, quotes: &[(u32, u64)], work: W) -> W::Output {
-        let narrow = if self.rates_are_narrow() {
-            Narrow::new(self.limits(), request)
-        } else {
-            None
-        };
-        match narrow {
-            Some(narrow) if quotes.is_empty() => work.run(self, request, &narrow),
-            Some(rest) if quotes.iter().all(|(_, cost)| *cost <= Narrow::LARGEST_QUOTE) => {
-                work.run(self, request, &Quoted { rest, quotes })
-            }
-            _ => work.run(self, request, &Exact::new(self.limits(), request, quotes)),
-        }
+    #[inline(never)]
+    fn decided<P: Price>(&self, request: &RequestFields, price: &P) -> Decision {
+        let verdicts = Trial::new(self.limits(), request, price).run(self.candidates(), self.rows());
+        self.conclusion(request, &verdicts)
     }
 
-    /// The first two among the candidates that pass every gate.
-    #[inline]
-    fn contest<P: Price>(&self, request: &RequestFields, price: &P) -> Podium {
-        let trial = Trial::new(self.limits(), request, price);
-        let objective = self.limits().objective;
-        let mut podium = Podium::default();
-        for (index, (candidate, rates)) in self.candidates().iter().zip(self.rates()).enumerate() {
-            if let Some(contender) = trial.contender(index, candidate, rates) {
-                podium.admit(objective, contender);
+    #[inline(always)]
+    fn conclusion(&self, request: &RequestFields, verdicts: &Verdicts) -> Decision {
+        let podium = &verdicts.podium;
+        let selected = podium
+            .first()
+            .and_then(|first| Some((first, self.candidates().get(first.index)?)));
+        match selected {
+            Some((first, candidate)) => self.selection(request, first, candidate, podium),
+            None => {
+                let reason = self.rejections(request, verdicts).dominant();
+                self.rejection(request, reason, self.evaluated())
             }
         }
-        podium
     }
 
     /// How many candidates failed each gate first.
-    fn count<P: Price>(&self, request: &RequestFields, price: &P) -> Rejections {
-        let trial = Trial::new(self.limits(), request, price);
-        let mut rejections = Rejections::default();
-        for (candidate, rates) in self.candidates().iter().zip(self.rates()) {
-            let counter = if let Some(gate) = trial.gates.first_refusal(candidate) {
-                rejections.counter(gate)
-            } else {
-                let cost = price.cost(candidate, rates);
-                if !trial.affords(cost) {
-                    &mut rejections.budget
-                } else if !trial.accepts(price.utility(candidate, rates, cost)) {
-                    &mut rejections.utility
-                } else {
-                    continue;
-                }
-            };
-            *counter += 1;
-        }
-        rejections
+    #[inline(never)]
+    fn rejections(&self, request: &RequestFields, verdicts: &Verdicts) -> Rejections {
+        Gates::new(request).count(self.candidates(), verdicts.over_budget, verdicts.worthless)
     }
 
     /// How many candidates there are, as the layouts count them.
@@ -94,8 +81,10 @@ impl Policy {
     }
 
     #[inline]
-    fn selection(&self, request: &RequestFields, first: &Contender, podium: &Podium) -> Decision {
-        let (action, reason) = if first.model_id == request.requested_model_id {
+    fn selection(&self, request: &RequestFields, first: Contender, candidate: &Candidate, podium: &Podium) -> Decision {
+        let selected_model_id = candidate.model_id;
+        let second = podium.second();
+        let (action, reason) = if selected_model_id == request.requested_model_id {
             (Action::ExecuteRequested, Reason::RequestedModelMaximizesUtility)
         } else {
             (Action::Substitute, Reason::AlternativeMaximizesUtility)
@@ -104,14 +93,14 @@ impl Policy {
             request_sequence: request.request_sequence,
             action,
             reason,
-            selected_model_id: Some(first.model_id),
+            selected_model_id: Some(selected_model_id),
             selected_model_index: cast::u16_from_usize(first.index),
             estimated_cost_microunits: first.cost,
             expected_utility_microunits: first.utility,
-            counterfactual_model_id: podium.second.map(|second| second.model_id),
-            counterfactual_utility_microunits: podium.second.map_or(0, |second| second.utility),
+            counterfactual_model_id: second.and_then(|second| Some(self.candidates().get(second.index)?.model_id)),
+            counterfactual_utility_microunits: second.map_or(0, |second| second.utility),
             evaluated_models: self.evaluated(),
-            eligible_models: cast::u16_from_usize(podium.count).unwrap_or(u16::MAX),
+            eligible_models: cast::u16_from_usize(podium.passed()).unwrap_or(u16::MAX),
             policy_epoch: self.limits().policy_epoch,
             catalog_epoch: self.limits().catalog_epoch,
         }
@@ -145,11 +134,10 @@ impl Policy {
         if refusal(self.limits(), fields).is_some() {
             return None;
         }
-        let (index, candidate) = self.find(model_id)?;
+        let candidate = self.candidate(model_id)?;
         let price = Exact::new(self.limits(), fields, request.quotes());
-        Trial::new(self.limits(), fields, &price)
-            .contender(index, candidate, self.rates().get(index)?)
-            .map(|contender| contender.utility)
+        let trial = Trial::new(self.limits(), fields, &price).run(slice::from_ref(candidate), &[Row::new(candidate)]);
+        trial.podium.first().map(|first| first.utility)
     }
 
     /// The largest cost of the candidate that a decision selected, in microunits: what to hold for it.
@@ -158,7 +146,7 @@ impl Policy {
     /// largest `u64`. `None` if nothing was selected, or not from this catalog.
     #[must_use]
     pub fn hold(&self, request: &Request, decision: &Decision) -> Option<u64> {
-        let (_, candidate) = self.find(decision.selected_model_id?)?;
+        let candidate = self.candidate(decision.selected_model_id?)?;
         let fields = request.fields();
         let at = |output_tokens| price::cost_from_rates(candidate, fields.input_tokens, output_tokens);
         let largest = at(request.max_output_tokens());
@@ -172,39 +160,7 @@ impl Policy {
     /// real usage. `None` for a candidate that is not in the catalog.
     #[must_use]
     pub fn cost(&self, model_id: u32, input_tokens: u32, output_tokens: u32) -> Option<u64> {
-        let (_, candidate) = self.find(model_id)?;
+        let candidate = self.candidate(model_id)?;
         Some(price::cost_from_rates(candidate, input_tokens, output_tokens))
-    }
-}
-
-/// Something to do with a price list, whichever it is.
-trait Work {
-    type Output;
-    fn run<P: Price>(self, policy: &Policy, request: &RequestFields, price: &P) -> Self::Output;
-}
-
-struct Decide;
-
-impl Work for Decide {
-    type Output = Decision;
-    #[inline]
-    fn run<P: Price>(self, policy: &Policy, request: &RequestFields, price: &P) -> Decision {
-        let podium = policy.contest(request, price);
-        match &podium.first {
-            Some(first) => policy.selection(request, first, &podium),
-            None => {
-                let reason = policy.count(request, price).dominant();
-                policy.rejection(request, reason, policy.evaluated())
-            }
-        }
-    }
-}
-
-struct Count;
-
-impl Work for Count {
-    type Output = Rejections;
-    fn run<P: Price>(self, policy: &Policy, request: &RequestFields, price: &P) -> Rejections {
-        policy.count(request, price)
     }
 }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use crate::{
     Candidate, Decision, Gate, Names, Policy, Request, Terms,
-    gate::refusal,
-    price::{Exact, Price as _, Rates},
+    gate::{Gates, refusal},
+    price::{Exact, Price as _},
     trial::Trial,
 };
 
@@ -67,12 +67,12 @@ impl Policy {
         } else {
             let price = Exact::new(self.limits(), fields, request.quotes());
             let trial = Trial::new(self.limits(), fields, &price);
+            let gates = Gates::new(fields);
             self.candidates()
                 .iter()
-                .zip(self.rates())
-                .map(|(candidate, rates)| Verdict {
+                .map(|candidate| Verdict {
                     model_id: candidate.model_id,
-                    finding: trial.finding(candidate, rates),
+                    finding: trial.finding(&gates, candidate),
                 })
                 .collect()
         };
@@ -85,12 +85,12 @@ impl Policy {
 }
 
 impl Trial<'_, Exact<'_>> {
-    fn finding(&self, candidate: &Candidate, rates: &Rates) -> Finding {
-        if let Some(gate) = self.gates.first_refusal(candidate) {
-            let (measured, limit) = self.gates.numbers(gate, candidate);
+    fn finding(&self, gates: &Gates, candidate: &Candidate) -> Finding {
+        if let Some(gate) = gates.first_refusal(candidate) {
+            let (measured, limit) = gates.numbers(gate, candidate);
             return Finding::Refused { gate, measured, limit };
         }
-        let cost_microunits = self.price.cost(candidate, rates);
+        let cost_microunits = self.price.cost(candidate);
         if !self.affords(cost_microunits) {
             return Finding::OverBudget {
                 cost_microunits,

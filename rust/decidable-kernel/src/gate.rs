@@ -1,3 +1,5 @@
+use decidable_canon::cast;
+
 use crate::{Candidate, Limits, Reason, RequestFields};
 
 /// What a candidate must pass before it is priced, in this order. Exhaustive on purpose: these are gates 1 to 7 of
@@ -71,18 +73,6 @@ pub struct Rejections {
 }
 
 impl Rejections {
-    pub(crate) const fn counter(&mut self, gate: Gate) -> &mut u32 {
-        match gate {
-            Gate::Disabled => &mut self.disabled,
-            Gate::Quality => &mut self.quality,
-            Gate::Latency => &mut self.latency,
-            Gate::Capability => &mut self.capability,
-            Gate::Provider => &mut self.provider,
-            Gate::Region => &mut self.region,
-            Gate::RiskCeiling => &mut self.risk_ceiling,
-        }
-    }
-
     /// The reason of the largest counter; among equal ones the later of this list, which is the shared contract's.
     #[must_use]
     pub fn dominant(&self) -> Reason {
@@ -171,19 +161,54 @@ impl Gates {
         }
     }
 
-    /// Whether a candidate passes all gates. All are evaluated: seven comparisons cost less than one branch that is
-    /// guessed wrong.
-    #[inline(always)]
-    pub(crate) fn admit(&self, candidate: &Candidate) -> bool {
-        !Gate::ALL
-            .into_iter()
-            .fold(false, |refused, gate| refused | self.refuses(gate, candidate))
+    /// The first gate that a candidate fails.
+    pub(crate) fn first_refusal(&self, candidate: &Candidate) -> Option<Gate> {
+        Gate::ALL.get(self.place_of_first_refusal(candidate)).copied()
     }
 
-    /// The first gate that a candidate fails.
-    #[inline]
-    pub(crate) fn first_refusal(&self, candidate: &Candidate) -> Option<Gate> {
-        Gate::ALL.into_iter().find(|gate| self.refuses(*gate, candidate))
+    /// Its place among the gates, or their number if the candidate passes all. Every gate is evaluated, which costs
+    /// less than one branch that is guessed wrong.
+    #[inline(always)]
+    fn place_of_first_refusal(&self, candidate: &Candidate) -> usize {
+        let mut first = Gate::ALL.len();
+        for (place, gate) in Gate::ALL.into_iter().enumerate().rev() {
+            if self.refuses(gate, candidate) {
+                first = place;
+            }
+        }
+        first
+    }
+
+    /// Counts the candidates under the first gate that each fails; those that failed the budget or the utility were
+    /// counted on the way.
+    pub(crate) fn count(&self, candidates: &[Candidate], over_budget: usize, worthless: usize) -> Rejections {
+        let mut counts = [0_u32; Gate::ALL.len() + 1];
+        for candidate in candidates {
+            if let Some(count) = counts.get_mut(self.place_of_first_refusal(candidate)) {
+                *count = count.wrapping_add(1);
+            }
+        }
+        let [
+            disabled,
+            quality,
+            latency,
+            capability,
+            provider,
+            region,
+            risk_ceiling,
+            _passed,
+        ] = counts;
+        Rejections {
+            disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget: cast::u32_from_usize(over_budget).unwrap_or(u32::MAX),
+            utility: cast::u32_from_usize(worthless).unwrap_or(u32::MAX),
+        }
     }
 
     /// The two numbers that a gate compares: measured, then limit.

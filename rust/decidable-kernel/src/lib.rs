@@ -41,6 +41,7 @@ mod limits;
 mod request;
 mod decision;
 mod gate;
+mod screen;
 mod price;
 mod rank;
 mod trial;

@@ -5,7 +5,7 @@ use decidable_canon::{
     tag::{self, Tag},
 };
 
-use crate::{Candidate, Error, Limits, Names, Objective, price::Rates};
+use crate::{Candidate, Error, Limits, Names, Objective, price::Ceilings, screen::Row};
 
 /// A catalog has at most this many candidates, so that every index fits 16 bits beside the value for "none".
 pub const MOST_CANDIDATES: usize = 65_535;
@@ -16,8 +16,8 @@ pub struct Policy {
     limits: Limits,
     candidates: Vec<Candidate>,
     names: Option<Arc<Names>>,
-    rates: Vec<Rates>,
-    rates_are_narrow: bool,
+    rows: Vec<Row>,
+    ceilings: Ceilings,
     shared_digest: Digest,
     digest: Digest,
 }
@@ -53,10 +53,6 @@ impl Policy {
             return Err(Error::no_enabled_candidate(count));
         }
         let names = names.map(Arc::new);
-        let rates: Vec<_> = candidates
-            .iter()
-            .map(|candidate| Rates::new(&limits, candidate))
-            .collect();
         let shared_digest = Shared {
             limits: &limits,
             candidates: &candidates,
@@ -74,10 +70,10 @@ impl Policy {
         };
         Ok(Self {
             limits,
-            rates_are_narrow: rates.iter().all(Rates::are_narrow),
+            rows: candidates.iter().map(Row::new).collect(),
+            ceilings: Ceilings::new(&limits, &candidates),
             candidates,
             names,
-            rates,
             shared_digest,
             digest,
         })
@@ -103,23 +99,24 @@ impl Policy {
     pub(crate) const fn shared_names(&self) -> Option<&Arc<Names>> {
         self.names.as_ref()
     }
-    /// The candidate of this number and its place in the catalog.
-    pub(crate) fn find(&self, model_id: u32) -> Option<(usize, &Candidate)> {
+    /// The candidate of this number.
+    #[must_use]
+    pub fn candidate(&self, model_id: u32) -> Option<&Candidate> {
         let place = self
             .candidates
             .binary_search_by_key(&model_id, |candidate| candidate.model_id)
             .ok()?;
-        self.candidates.get(place).map(|candidate| (place, candidate))
+        self.candidates.get(place)
     }
-    /// What the 64-bit price list reads of each candidate, in catalog order.
+    /// The candidates' sides of the gates, in catalog order.
     #[inline]
-    pub(crate) fn rates(&self) -> &[Rates] {
-        &self.rates
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
     }
-    /// Whether the 64-bit price list may be used.
+    /// The largest rates and latency of the catalog.
     #[inline]
-    pub(crate) const fn rates_are_narrow(&self) -> bool {
-        self.rates_are_narrow
+    pub(crate) const fn ceilings(&self) -> &Ceilings {
+        &self.ceilings
     }
 
     /// The digest: `dcdpol1` with names or an objective other than utility, the shared one without. Computed once.

@@ -26,9 +26,9 @@ pub struct Terms {
 /// Prices candidates for one request.
 pub(crate) trait Price {
     /// The cost at the expected use.
-    fn cost(&self, candidate: &Candidate, rates: &Rates) -> u64;
+    fn cost(&self, candidate: &Candidate) -> u64;
     /// The utility, given that cost.
-    fn utility(&self, candidate: &Candidate, rates: &Rates, cost: u64) -> i64;
+    fn utility(&self, candidate: &Candidate, cost: u64) -> i64;
 }
 
 /// `ceil(tokens × rate / 10^6)`.
@@ -97,120 +97,96 @@ impl<'a> Exact<'a> {
 }
 
 impl Price for Exact<'_> {
-    fn cost(&self, candidate: &Candidate, _: &Rates) -> u64 {
+    fn cost(&self, candidate: &Candidate) -> u64 {
         quote(self.quotes, candidate.model_id)
             .unwrap_or_else(|| cost_from_rates(candidate, self.request.input_tokens, self.request.output_tokens))
     }
-    fn utility(&self, candidate: &Candidate, _: &Rates, cost: u64) -> i64 {
+    fn utility(&self, candidate: &Candidate, cost: u64) -> i64 {
         self.terms(candidate, cost).utility
     }
 }
 
-/// What [`Narrow`] reads of a candidate, computed once per policy.
+/// The largest rates and latency of a catalog, from which a request sees whether its numbers fit 64 bits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rates {
-    input: Rate,
-    output: Rate,
-    latency_penalty: u64,
+pub(crate) struct Ceilings {
+    input_rate: u64,
+    output_rate: u64,
+    latency_penalty: Option<u64>,
 }
 
-/// A rate, split as `whole × 10^6 + part`, so that `tokens × rate / 10^6 = tokens × whole + tokens × part / 10^6`.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    whole: u64,
-    part: u64,
-}
-
-impl Rate {
-    const fn new(rate: u64) -> Self {
+impl Ceilings {
+    pub(crate) fn new(limits: &Limits, candidates: &[Candidate]) -> Self {
+        let rates = |of: fn(&Candidate) -> u64| candidates.iter().map(of).max().unwrap_or(0);
         Self {
-            whole: rate / TOKENS_PER_RATE,
-            part: rate % TOKENS_PER_RATE,
+            input_rate: rates(|candidate| candidate.input_cost_microunits_per_million_tokens),
+            output_rate: rates(|candidate| candidate.output_cost_microunits_per_million_tokens),
+            latency_penalty: rates(|candidate| candidate.p95_latency_ms.into())
+                .checked_mul(limits.latency_penalty_microunits_per_ms),
         }
     }
-
-    /// [`side`], for a whole below [`Narrow::WHOLE_BOUND`]: at most 2^61.
-    #[inline(always)]
-    const fn side(self, tokens: u64) -> u64 {
-        // tokens < 2^32 and whole < 2^29: the first product is below 2^61. part < 10^6: the second is below 2^52.
-        // The side is at most tokens × (whole + 1) ≤ 2^61.
-        let parts = tokens.wrapping_mul(self.part).wrapping_add(TOKENS_PER_RATE - 1) / TOKENS_PER_RATE;
-        tokens.wrapping_mul(self.whole).wrapping_add(parts)
-    }
 }
 
-impl Rates {
-    pub(crate) fn new(limits: &Limits, candidate: &Candidate) -> Self {
-        Self {
-            input: Rate::new(candidate.input_cost_microunits_per_million_tokens),
-            output: Rate::new(candidate.output_cost_microunits_per_million_tokens),
-            latency_penalty: limits
-                .latency_penalty_microunits_per_ms
-                .saturating_mul(candidate.p95_latency_ms.into()),
-        }
-    }
-
-    /// Whether [`Narrow`] may price this candidate.
-    pub(crate) const fn are_narrow(&self) -> bool {
-        self.input.whole < Narrow::WHOLE_BOUND
-            && self.output.whole < Narrow::WHOLE_BOUND
-            && self.latency_penalty <= Narrow::LARGEST_LATENCY_PENALTY
-    }
-}
-
-/// The same cost and utility in 64 bits, for values, rates, quotes and penalties within its bounds.
+/// The same cost and utility in 64 bits, for a request whose numbers stay within bounds for the whole catalog.
 ///
-/// Within them no product, no sum and no cost reaches 2^63 and no utility needs a clamp, so the wrapping operations
-/// never wrap. A property test holds it to [`Exact`].
+/// Within them no product, no sum and no difference leaves 64 bits and no utility needs a clamp, so the wrapping
+/// operations never wrap. A property test holds it to [`Exact`].
 pub(crate) struct Narrow {
     input_tokens: u64,
     output_tokens: u64,
-    /// `value × confidence`, split as `whole × 10^8 + part`.
+    /// `value × confidence`.
     sure: Split,
     risk_penalty: u64,
+    latency_penalty_microunits_per_ms: u64,
 }
 
 impl Narrow {
-    /// A rate's whole part stays below this: 5.4 × 10^14 microunits per million tokens.
-    const WHOLE_BOUND: u64 = 1 << 29;
-    const LARGEST_LATENCY_PENALTY: u64 = 1 << 61;
-    /// 1.1 × 10^15 microunits.
+    /// 1.1 × 10^15 microunits: times a whole of 10^4 < 2^14 it is within 64 bits.
     const LARGEST_VALUE: u64 = 1 << 50;
-    /// A quote is at most what two sides can be.
-    pub(crate) const LARGEST_QUOTE: u64 = 1 << 62;
+    const LARGEST_LATENCY_PENALTY: u64 = 1 << 61;
+    const LARGEST_QUOTE: u64 = 1 << 61;
 
-    /// `None` if the request's value is out of bounds; the policy must have found its rates within them.
+    /// `None` if a number may be out of bounds.
     #[inline]
-    pub(crate) fn new(limits: &Limits, request: &RequestFields) -> Option<Self> {
+    pub(crate) fn new(ceilings: &Ceilings, limits: &Limits, request: &RequestFields) -> Option<Self> {
         let value = cast::u64_from_i64(request.business_value_microunits).unwrap_or(0);
-        if value > Self::LARGEST_VALUE {
+        let input_tokens = u64::from(request.input_tokens);
+        let output_tokens = u64::from(request.output_tokens);
+        let fits = |tokens: u64, rate| tokens.checked_mul(rate)?.checked_add(TOKENS_PER_RATE - 1);
+        if value > Self::LARGEST_VALUE || ceilings.latency_penalty? > Self::LARGEST_LATENCY_PENALTY {
             return None;
         }
+        fits(input_tokens, ceilings.input_rate)?;
+        fits(output_tokens, ceilings.output_rate)?;
         Some(Self {
-            input_tokens: request.input_tokens.into(),
-            output_tokens: request.output_tokens.into(),
+            input_tokens,
+            output_tokens,
             sure: Split::new(value, request.confidence_bps),
             risk_penalty: Split::new(value, request.risk_bps).times(limits.risk_penalty_multiplier_bps),
+            latency_penalty_microunits_per_ms: limits.latency_penalty_microunits_per_ms,
         })
     }
 }
 
 impl Price for Narrow {
     #[inline(always)]
-    fn cost(&self, _: &Candidate, rates: &Rates) -> u64 {
-        // Two sides of at most 2^61 each.
-        let input = rates.input.side(self.input_tokens);
-        input.wrapping_add(rates.output.side(self.output_tokens))
+    fn cost(&self, candidate: &Candidate) -> u64 {
+        // The constructor saw the largest product and the addend fit; two sides are below 2^46.
+        let side = |tokens: u64, rate| tokens.wrapping_mul(rate).wrapping_add(TOKENS_PER_RATE - 1) / TOKENS_PER_RATE;
+        side(self.input_tokens, candidate.input_cost_microunits_per_million_tokens).wrapping_add(side(
+            self.output_tokens,
+            candidate.output_cost_microunits_per_million_tokens,
+        ))
     }
     #[inline(always)]
-    fn utility(&self, candidate: &Candidate, rates: &Rates, cost: u64) -> i64 {
-        // The first term is at most 2^50; the others together are at most 5 × 2^50 + 2^62 + 2^61 < 2^63. So the
-        // difference is within an i64, and its two's complement is what the wrapping subtractions leave.
+    fn utility(&self, candidate: &Candidate, cost: u64) -> i64 {
+        // The first term is at most 2^50; the others are at most 5 × 2^50, 2^61 and 2^61. So the difference is within
+        // an i64, and its two's complement is what the wrapping subtractions leave.
+        let latency_penalty = u64::from(candidate.p95_latency_ms).wrapping_mul(self.latency_penalty_microunits_per_ms);
         self.sure
             .times(candidate.quality_bps)
             .wrapping_sub(self.risk_penalty)
             .wrapping_sub(cost)
-            .wrapping_sub(rates.latency_penalty)
+            .wrapping_sub(latency_penalty)
             .cast_signed()
     }
 }
@@ -244,20 +220,28 @@ impl Split {
     }
 }
 
-/// The 64-bit price list with quotes.
+/// [`Narrow`] with quotes.
 pub(crate) struct Quoted<'a> {
-    pub(crate) rest: Narrow,
-    pub(crate) quotes: &'a [(u32, u64)],
+    narrow: Narrow,
+    quotes: &'a [(u32, u64)],
+}
+
+impl<'a> Quoted<'a> {
+    /// `None` if a quote is out of bounds.
+    pub(crate) fn new(narrow: Narrow, quotes: &'a [(u32, u64)]) -> Option<Self> {
+        let fits = quotes.iter().all(|(_, cost)| *cost <= Narrow::LARGEST_QUOTE);
+        fits.then_some(Self { narrow, quotes })
+    }
 }
 
 impl Price for Quoted<'_> {
     #[inline]
-    fn cost(&self, candidate: &Candidate, rates: &Rates) -> u64 {
-        quote(self.quotes, candidate.model_id).unwrap_or_else(|| self.rest.cost(candidate, rates))
+    fn cost(&self, candidate: &Candidate) -> u64 {
+        quote(self.quotes, candidate.model_id).unwrap_or_else(|| self.narrow.cost(candidate))
     }
     #[inline]
-    fn utility(&self, candidate: &Candidate, rates: &Rates, cost: u64) -> i64 {
-        self.rest.utility(candidate, rates, cost)
+    fn utility(&self, candidate: &Candidate, cost: u64) -> i64 {
+        self.narrow.utility(candidate, cost)
     }
 }
 

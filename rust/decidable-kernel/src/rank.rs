@@ -1,53 +1,49 @@
-use core::cmp::Reverse;
+use core::cmp::Ordering;
 
 use crate::{Candidate, Objective};
 
-/// A candidate that passed every gate, with what the order looks at.
-#[derive(Clone, Copy)]
+/// A candidate that passed every gate: its place in the catalog, its cost and its utility.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Contender {
     pub(crate) index: usize,
-    pub(crate) model_id: u32,
-    pub(crate) quality_bps: u16,
-    pub(crate) p95_latency_ms: u32,
     pub(crate) cost: u64,
     pub(crate) utility: i64,
 }
 
-impl Contender {
-    #[inline(always)]
-    pub(crate) const fn new(index: usize, candidate: &Candidate, cost: u64, utility: i64) -> Self {
-        Self {
-            index,
-            model_id: candidate.model_id,
-            quality_bps: candidate.quality_bps,
-            p95_latency_ms: candidate.p95_latency_ms,
-            cost,
-            utility,
-        }
-    }
+/// The order of an objective over a catalog.
+#[derive(Clone, Copy)]
+pub(crate) struct Order<'a> {
+    pub(crate) objective: Objective,
+    pub(crate) candidates: &'a [Candidate],
 }
 
-impl Objective {
-    /// Whether `a` comes before `b`: a total order, because no two candidates have one `model_id`.
+impl Order<'_> {
+    /// Whether `a` comes before `b`. Utilities that differ decide at once; everything else is compared in full.
     #[inline(always)]
-    pub(crate) fn prefers(self, a: &Contender, b: &Contender) -> bool {
-        match self {
-            Self::Utility => {
-                let key = |c: &Contender| (Reverse(c.utility), c.cost, Reverse(c.quality_bps), c.model_id);
-                key(a) < key(b)
-            }
-            Self::Cheapest => {
-                let key = |c: &Contender| (c.cost, Reverse(c.quality_bps), c.p95_latency_ms, c.model_id);
-                key(a) < key(b)
-            }
-            Self::Quality => {
-                let key = |c: &Contender| (Reverse(c.quality_bps), c.cost, c.p95_latency_ms, c.model_id);
-                key(a) < key(b)
-            }
-            Self::Fastest => {
-                let key = |c: &Contender| (c.p95_latency_ms, c.cost, Reverse(c.quality_bps), c.model_id);
-                key(a) < key(b)
-            }
+    fn prefers(self, a: &Contender, b: &Contender) -> bool {
+        match self.objective {
+            Objective::Utility if a.utility != b.utility => a.utility > b.utility,
+            _ => self.compare(a, b) == Ordering::Less,
+        }
+    }
+
+    /// A total order, because no two candidates have one `model_id`. The catalog is in ascending order of `model_id`,
+    /// so places compare as those do.
+    #[inline(never)]
+    fn compare(self, a: &Contender, b: &Contender) -> Ordering {
+        let (Some(of_a), Some(of_b)) = (self.candidates.get(a.index), self.candidates.get(b.index)) else {
+            return a.index.cmp(&b.index);
+        };
+        let utility = || b.utility.cmp(&a.utility);
+        let cost = || a.cost.cmp(&b.cost);
+        let quality = || of_b.quality_bps.cmp(&of_a.quality_bps);
+        let latency = || of_a.p95_latency_ms.cmp(&of_b.p95_latency_ms);
+        let place = || a.index.cmp(&b.index);
+        match self.objective {
+            Objective::Utility => utility().then_with(cost).then_with(quality).then_with(place),
+            Objective::Cheapest => cost().then_with(quality).then_with(latency).then_with(place),
+            Objective::Quality => quality().then_with(cost).then_with(latency).then_with(place),
+            Objective::Fastest => latency().then_with(cost).then_with(quality).then_with(place),
         }
     }
 }
@@ -55,20 +51,36 @@ impl Objective {
 /// The first two of those that passed, and how many did.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Podium {
-    pub(crate) first: Option<Contender>,
-    pub(crate) second: Option<Contender>,
-    pub(crate) count: usize,
+    passed: usize,
+    first: Contender,
+    second: Contender,
 }
 
 impl Podium {
+    /// How many passed.
+    pub(crate) const fn passed(&self) -> usize {
+        self.passed
+    }
+    /// The first, if one passed.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<Contender> {
+        (self.passed >= 1).then_some(self.first)
+    }
+    /// The second, if two passed.
+    #[inline]
+    pub(crate) fn second(&self) -> Option<Contender> {
+        (self.passed >= 2).then_some(self.second)
+    }
+
     #[inline(always)]
-    pub(crate) fn admit(&mut self, objective: Objective, contender: Contender) {
-        self.count = self.count.wrapping_add(1);
-        if self.first.is_none_or(|first| objective.prefers(&contender, &first)) {
+    pub(crate) fn admit(&mut self, order: Order<'_>, contender: Contender) {
+        if self.passed == 0 || order.prefers(&contender, &self.first) {
             self.second = self.first;
-            self.first = Some(contender);
-        } else if self.second.is_none_or(|second| objective.prefers(&contender, &second)) {
-            self.second = Some(contender);
+            self.first = contender;
+        } else if self.passed == 1 || order.prefers(&contender, &self.second) {
+            self.second = contender;
         }
+        // At most 65,535 candidates.
+        self.passed = self.passed.wrapping_add(1);
     }
 }

@@ -2,8 +2,9 @@ use core::fmt;
 
 use crate::{Explanation, Finding, Group, Verdict};
 
-const HEADINGS: [&str; 8] =
-    ["model", "verdict", "measured", "limit", "quality", "risk", "latency", "utility"];
+const HEADINGS: [&str; 8] = [
+    "model", "verdict", "measured", "limit", "quality", "risk", "latency", "utility",
+];
 
 impl Explanation {
     /// The name of a candidate, its control characters escaped, and its number.
@@ -25,10 +26,20 @@ impl Explanation {
         };
         let none = String::new;
         match verdict.finding {
-            Finding::Refused { gate, measured, limit } => {
-                [model, gate.name().to_owned(), measured.to_string(), limit.to_string(), none(), none(), none(), none()]
-            }
-            Finding::OverBudget { cost_microunits, limit_microunits } => [
+            Finding::Refused { gate, measured, limit } => [
+                model,
+                gate.name().to_owned(),
+                measured.to_string(),
+                limit.to_string(),
+                none(),
+                none(),
+                none(),
+                none(),
+            ],
+            Finding::OverBudget {
+                cost_microunits,
+                limit_microunits,
+            } => [
                 model,
                 "OverBudget".to_owned(),
                 cost_microunits.to_string(),
@@ -40,7 +51,12 @@ impl Explanation {
             ],
             Finding::NonPositiveUtility(terms) | Finding::Eligible(terms) => [
                 model,
-                if matches!(verdict.finding, Finding::Eligible(_)) { marked } else { "NonPositiveUtility" }.to_owned(),
+                if matches!(verdict.finding, Finding::Eligible(_)) {
+                    marked
+                } else {
+                    "NonPositiveUtility"
+                }
+                .to_owned(),
                 terms.cost_microunits.to_string(),
                 none(),
                 terms.quality_adjusted.to_string(),
@@ -78,7 +94,11 @@ impl fmt::Display for Explanation {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
                 let gap = if column == 0 { "" } else { "  " };
-                line.push_str(&if column < 2 { format!("{gap}{cell:<width$}") } else { format!("{gap}{cell:>width$}") });
+                line.push_str(&if column < 2 {
+                    format!("{gap}{cell:<width$}")
+                } else {
+                    format!("{gap}{cell:>width$}")
+                });
             }
             if place > 0 {
                 writeln!(f)?;

@@ -10,8 +10,8 @@ use decidable_canon::{cast, units::BPS_WHOLE};
 use crate::{
     Candidate, Error, Policy, Reason, Request,
     gate::refusal,
-    price::{Exact, Price as _, Rates},
-    rank::{Contender, Podium},
+    price::{Exact, Price as _},
+    screen::Row,
     trial::Trial,
 };
 
@@ -140,9 +140,9 @@ impl Policy {
     /// # Errors
     /// `UnknownModel` for a candidate that is not in the catalog.
     pub fn what_would_win(&self, request: &Request, model_id: u32) -> Result<WhatWouldWin, Error> {
-        let (index, candidate) = self.find(model_id).ok_or_else(|| Error::unknown_model(model_id))?;
+        let candidate = self.candidate(model_id).ok_or_else(|| Error::unknown_model(model_id))?;
         let blocked_by_request = refusal(self.limits(), request.fields());
-        let challenge = Challenge::new(self, request, index, candidate);
+        let challenge = Challenge::new(self, request, candidate);
         let levers = if blocked_by_request.is_some() || challenge.wins(LeverKind::Enabled, candidate.enabled.into()) {
             Vec::new()
         } else {
@@ -164,8 +164,8 @@ impl Policy {
     #[must_use]
     pub fn margin(&self, request: &Request) -> Option<Margin> {
         let model_id = self.decide(request).selected_model_id?;
-        let (index, candidate) = self.find(model_id)?;
-        let challenge = Challenge::new(self, request, index, candidate);
+        let candidate = self.candidate(model_id)?;
+        let challenge = Challenge::new(self, request, candidate);
         let kinds = LeverKind::ALL.into_iter();
         Some(Margin {
             model_id,
@@ -181,29 +181,26 @@ impl Policy {
 struct Challenge<'a> {
     policy: &'a Policy,
     request: &'a Request,
-    index: usize,
     candidate: &'a Candidate,
-    rival: Option<Contender>,
+    rival: Option<&'a Candidate>,
 }
 
 impl<'a> Challenge<'a> {
-    fn new(policy: &'a Policy, request: &'a Request, index: usize, candidate: &'a Candidate) -> Self {
+    fn new(policy: &'a Policy, request: &'a Request, candidate: &'a Candidate) -> Self {
         let price = Exact::new(policy.limits(), request.fields(), request.quotes());
         let trial = Trial::new(policy.limits(), request.fields(), &price);
-        let mut rivals = Podium::default();
-        for (place, (other, rates)) in policy.candidates().iter().zip(policy.rates()).enumerate() {
-            if place != index
-                && let Some(contender) = trial.contender(place, other, rates)
-            {
-                rivals.admit(policy.limits().objective, contender);
-            }
-        }
+        let podium = trial.run(policy.candidates(), policy.rows()).podium;
+        // The first of the others is the second of all if the candidate is the first.
+        let rival = [podium.first(), podium.second()]
+            .into_iter()
+            .flatten()
+            .filter_map(|contender| policy.candidates().get(contender.index))
+            .find(|other| other.model_id != candidate.model_id);
         Self {
             policy,
             request,
-            index,
             candidate,
-            rival: rivals.first,
+            rival,
         }
     }
 
@@ -234,17 +231,22 @@ impl<'a> Challenge<'a> {
         (candidate, quotes)
     }
 
-    /// Whether the kernel selects the candidate with one lever at `value`.
+    /// Whether the kernel selects the candidate with one lever at `value`: from the two of them, as a catalog.
     fn wins(&self, kind: LeverKind, value: u64) -> bool {
         let (candidate, quotes) = self.moved(kind, value);
+        let mut catalog = vec![candidate];
+        catalog.extend(self.rival);
+        catalog.sort_by_key(|candidate| candidate.model_id);
         let limits = self.policy.limits();
         let price = Exact::new(limits, self.request.fields(), &quotes);
-        Trial::new(limits, self.request.fields(), &price)
-            .contender(self.index, &candidate, &Rates::new(limits, &candidate))
-            .is_some_and(|contender| {
-                self.rival
-                    .is_none_or(|rival| limits.objective.prefers(&contender, &rival))
-            })
+        let rows: Vec<_> = catalog.iter().map(Row::new).collect();
+        let podium = Trial::new(limits, self.request.fields(), &price)
+            .run(&catalog, &rows)
+            .podium;
+        podium
+            .first()
+            .and_then(|first| catalog.get(first.index))
+            .is_some_and(|first| first.model_id == candidate.model_id)
     }
 
     /// For a candidate that loses today: the value nearest to today's at which it wins.
@@ -277,7 +279,7 @@ impl<'a> Challenge<'a> {
         let cost_at_boundary_microunits = (kind == LeverKind::PricePpm).then(|| {
             let (candidate, quotes) = self.moved(kind, boundary);
             let limits = self.policy.limits();
-            Exact::new(limits, self.request.fields(), &quotes).cost(&candidate, &Rates::new(limits, &candidate))
+            Exact::new(limits, self.request.fields(), &quotes).cost(&candidate)
         });
         Lever {
             kind,

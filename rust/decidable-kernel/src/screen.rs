@@ -1,0 +1,94 @@
+//! The seven gates of a whole catalog at once, in few instructions and without a branch. [`Gates`](crate::gate::Gates)
+//! is the definition; a property test holds this to it.
+
+use crate::{Candidate, RequestFields};
+
+/// A candidate's side of the gates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Slack of latency, quality, risk ceiling and whether it is enabled, each below a guard bit.
+    standing: u64,
+    capabilities: u64,
+    /// The bit of its provider.
+    provider: u64,
+    region_mask: u64,
+}
+
+/// A request's side of the gates.
+#[derive(Clone, Copy)]
+pub(crate) struct Screen {
+    /// The least standing that will do, in the same places.
+    demanded: u64,
+    required_capabilities: u64,
+    refused_providers: u64,
+    required_region_mask: u64,
+    /// All ones if any region will do.
+    any_region: u64,
+}
+
+// Where the parts of a standing begin, and the guard bit above each. A subtraction of what is demanded clears a part's
+// guard exactly if the part is smaller, and because the guard pays for the borrow, it reaches no other part.
+const LATENCY: u32 = 0;
+const QUALITY: u32 = 33;
+const RISK: u32 = 48;
+const GUARDS: u64 = 1 << 32 | 1 << 47 | 1 << 62 | ENABLED;
+const ENABLED: u64 = 1 << 63;
+
+impl Row {
+    pub(crate) fn new(candidate: &Candidate) -> Self {
+        let enabled = if candidate.enabled { GUARDS } else { GUARDS & !ENABLED };
+        let standing = parts(
+            candidate.p95_latency_ms,
+            candidate.quality_bps,
+            candidate.risk_ceiling_bps,
+        );
+        Self {
+            standing: standing | enabled,
+            capabilities: candidate.capabilities,
+            // A provider_id is at most 63, as the policy checked.
+            provider: 1_u64.wrapping_shl(candidate.provider_id.into()),
+            region_mask: candidate.region_mask,
+        }
+    }
+}
+
+/// Latency (the less the better, so its complement), quality and risk side by side: 32, 14 and 14 bits, for proportions
+/// of at most 10,000 < 2^14.
+fn parts(latency_ms: u32, quality_bps: u16, risk_bps: u16) -> u64 {
+    u64::from(!latency_ms) << LATENCY | u64::from(quality_bps) << QUALITY | u64::from(risk_bps) << RISK
+}
+
+impl Screen {
+    pub(crate) fn new(request: &RequestFields) -> Self {
+        let longest_latency_ms = match request.max_p95_latency_ms {
+            0 => u32::MAX,
+            limit => limit,
+        };
+        Self {
+            demanded: parts(longest_latency_ms, request.minimum_quality_bps, request.risk_bps),
+            required_capabilities: request.required_capabilities,
+            refused_providers: !request.allowed_provider_mask,
+            required_region_mask: request.required_region_mask,
+            any_region: if request.required_region_mask == 0 { u64::MAX } else { 0 },
+        }
+    }
+
+    #[inline(always)]
+    const fn admits(&self, row: &Row) -> bool {
+        let below = !row.standing.wrapping_sub(self.demanded) & GUARDS;
+        let missing = self.required_capabilities & !row.capabilities;
+        let refused = self.refused_providers & row.provider;
+        let within = self.required_region_mask & row.region_mask | self.any_region;
+        (below | missing | refused == 0) & (within != 0)
+    }
+
+    /// Those of at most 64 candidates that pass all gates, one bit each from the lowest.
+    #[inline(never)]
+    pub(crate) fn admitted(&self, rows: &[Row]) -> u64 {
+        let mut admitted = 0;
+        for row in rows.iter().rev() {
+            admitted = admitted << 1 | u64::from(self.admits(row));
+        }
+        admitted
+    }
+}
