@@ -9,14 +9,20 @@ The page is the same, byte for byte, for the same log verified against the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from decidable._native import Key, Policy
 from decidable.errors import VerificationError
+from decidable.replay import VerificationReport, verify
+from decidable.report.exchange import entries
 from decidable.report.facts import Facts, gather
 from decidable.report.page import failure_page, page
 from decidable.report.verdict import Verdict, conclude, refute
+from decidable.wal import read
 
 __all__ = ["Rendered", "Verdict", "render"]
 
@@ -27,26 +33,33 @@ class Rendered:
 
     html: str
     verdict: Verdict
-    verification: Any | None = None
+    verification: VerificationReport | None = None
     facts: Facts | None = None
     error: VerificationError | None = None
 
 
-def render(path: Any, *, policies: Sequence[Any] = (), key: Any | None = None, head: Any | None = None) -> Rendered:
+def render(
+    path: str | os.PathLike[str],
+    *,
+    policies: Sequence[Policy] = (),
+    key: Key | None = None,
+    head: dict[str, Any] | str | os.PathLike[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Rendered:
     """Verify the log at ``path``, then gather and draw. A log that does not hold gets a page that says so.
 
     Raises:
-        InvalidInput, LogUnavailable: The log, key or head cannot be read at all.
+        DecidableError: The log, key or head cannot be read at all.
     """
-    from decidable import read, verify
-
+    place = Path(path)
     try:
-        verification = verify(path, policies=policies, key=key, head=head)
-        facts = gather(_until(read(path, key=key), verification.head["sequence"]))
+        verification = verify(place, policies=policies, key=key, head=head, progress=progress)
+        records = read(place, key=key) if verification.kind == "log" else entries(place)
+        facts = gather(_until(records, verification.head["sequence"]))
     except VerificationError as error:
         verdict = refute(error)
         return Rendered(failure_page(verdict, error), verdict, error=error)
-    verdict = conclude(verification, head=head is not None, key=key is not None)
+    verdict = conclude(verification, decisions=facts.decisions, head=head is not None, key=key is not None)
     return Rendered(page(verdict, verification, facts), verdict, verification, facts)
 
 

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ACCOUNT_HIDDEN", "Account", "Facts", "ModelUse", "gather"]
-
-ACCOUNT_HIDDEN = "(name erased)"
+__all__ = ["Account", "Facts", "ModelUse", "gather"]
 
 
 @dataclass(slots=True)
@@ -63,11 +61,14 @@ class Facts:
     cancellations: int = 0
     sessions: int = 0
     recoveries: int = 0
-    policies: list[tuple[int, bytes, str, str]] = field(default_factory=list)
+    policies: list[tuple[int, str, str, str]] = field(default_factory=list)
 
     def models_by_spend(self) -> list[ModelUse]:
-        """Dearest first; ties by how often chosen, then by name, so that the order never depends on anything else."""
-        return sorted(self.models.values(), key=lambda use: (-use.spent_microunits, -use.chosen, use.name))
+        """Dearest first, by the estimates where nothing was settled; ties by how often chosen, then by name."""
+        return sorted(
+            self.models.values(),
+            key=lambda use: (-use.spent_microunits, -use.estimated_microunits, -use.chosen, use.name),
+        )
 
 
 def gather(records: Iterable[Any]) -> Facts:
@@ -91,15 +92,16 @@ def gather(records: Iterable[Any]) -> Facts:
         elif kind == "refusal":
             facts.decisions += 1
             facts.refusals["safety_ceiling"] += 1
+            _asked(facts, fields, refused=True, denied=False)
         elif kind == "policy":
             policy = fields["policy"]
             policies[fields["policy_number"]] = policy
             facts.policies.append(
-                (fields["policy_number"], bytes(fields["digest"]), policy.objective, fields.get("provenance") or "")
+                (fields["policy_number"], fields["digest"], policy.objective, fields.get("provenance") or "")
             )
         elif kind == "account":
             number = fields["account_number"]
-            facts.accounts[number] = Account(number, ACCOUNT_HIDDEN if record.private is None else record.private)
+            facts.accounts[number] = Account(number, fields["account"])
         elif kind == "opened":
             facts.sessions += 1
         elif kind == "recovered":
@@ -111,18 +113,11 @@ def gather(records: Iterable[Any]) -> Facts:
 def _decision(facts: Facts, fields: dict[str, Any], policies: dict[int, Any], open_models: dict[int, ModelUse]) -> None:
     facts.decisions += 1
     decision = fields["decision"]
-    account = facts.accounts.get(fields.get("account_number"))  # type: ignore[arg-type]
-    if account is not None:
-        account.decisions += 1
     outcome = fields.get("outcome") or ("unheld" if decision.selected_model_id is not None else "rejected")
-    if outcome == "rejected":
-        facts.refusals[decision.reason.label] += 1
-    elif outcome == "denied":
-        facts.refusals[fields["denial"]] += 1
-    if outcome in ("rejected", "denied"):
-        if account is not None:
-            account.refused += 1
-            account.denied += outcome == "denied"
+    refused, denied = outcome in ("rejected", "denied"), outcome == "denied"
+    _asked(facts, fields, refused=refused, denied=denied)
+    if refused:
+        facts.refusals[fields["denial"] if denied else decision.reason.label] += 1
         return
     facts.selected += 1
     facts.estimated_microunits += decision.estimated_cost_microunits
@@ -133,13 +128,20 @@ def _decision(facts: Facts, fields: dict[str, Any], policies: dict[int, Any], op
     open_models[decision.request_sequence] = use
 
 
+def _asked(facts: Facts, fields: dict[str, Any], *, refused: bool, denied: bool) -> None:
+    account = facts.accounts.get(fields.get("account_number", -1))
+    if account is not None:
+        account.decisions += 1
+        account.refused += refused
+        account.denied += denied
+
+
 def _settlement(facts: Facts, fields: dict[str, Any], time_ns: int, open_models: dict[int, ModelUse]) -> None:
     facts.settlements += 1
-    debt = fields.get("debt_microunits") or 0
-    # What an account could not pay was spent all the same.
-    cost = fields["charged_microunits"] + debt
+    # The charge includes what an account could not pay: that was spent all the same.
+    cost = fields["charged_microunits"]
     facts.spent_microunits += cost
-    facts.debt_microunits += debt
+    facts.debt_microunits += fields.get("debt_microunits") or 0
     if fields.get("durable_ns") is not None:
         facts.durable_ns.append(fields["durable_ns"])
     use = open_models.pop(fields["request_sequence"], None)

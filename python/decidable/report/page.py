@@ -14,9 +14,10 @@ from importlib import resources
 from typing import Any
 
 from decidable.errors import DecidableError
+from decidable.replay import VerificationReport
 from decidable.report import charts
 from decidable.report.escape import html_text
-from decidable.report.facts import Facts
+from decidable.report.facts import Facts, ModelUse
 from decidable.report.quantity import count, duration, money, nearest_rank, share, stamp
 from decidable.report.series import Buckets, buckets, histogram
 from decidable.report.verdict import Verdict
@@ -35,7 +36,7 @@ _GLYPHS = {
 }
 
 
-def page(verdict: Verdict, verification: Any, facts: Facts) -> str:
+def page(verdict: Verdict, verification: VerificationReport, facts: Facts) -> str:
     """The report of a log that verified, whatever may still be open about it."""
     sections = [
         _evidence(verification, facts),
@@ -174,7 +175,7 @@ def _period(facts: Facts) -> str:
     return f'<p class="quiet">{stamp(facts.first_ns)} to {stamp(facts.last_ns)}</p>'
 
 
-def _figures(verification: Any, facts: Facts) -> str:
+def _figures(verification: VerificationReport, facts: Facts) -> str:
     refused = facts.decisions - facts.selected
     figures = [
         ("Decisions", count(facts.decisions), f"{count(verification.records)} records"),
@@ -201,7 +202,7 @@ def _figures(verification: Any, facts: Facts) -> str:
 # --- sections ----------------------------------------------------------------------------------------------------
 
 
-def _evidence(verification: Any, facts: Facts) -> str:
+def _evidence(verification: VerificationReport, facts: Facts) -> str:
     established = "".join(f"<li>{html_text(each)}</li>" for each in verification.established)
     missing = "".join(f"<li>{html_text(each)}</li>" for each in verification.not_established)
     head = verification.head
@@ -215,8 +216,10 @@ def _evidence(verification: Any, facts: Facts) -> str:
     kinds = ", ".join(f"{count(number)} {kind_words(kind, number)}" for kind, number in sorted(facts.kinds.items()))
     rows.append(("Records", html_text(f"{count(verification.records)}: {kinds}")))
     for number, digest, objective, provenance in facts.policies:
-        label = f'{html_text(objective)} <span class="hash">{digest.hex()}</span>'
-        rows.append((f"Policy {number}", label + (f"<br>{html_text(provenance)}" if provenance else "")))
+        label = f'{html_text(objective)} <span class="hash">{html_text(digest)}</span>'
+        if provenance:
+            label += f"<details><summary>where it came from</summary><pre>{html_text(provenance)}</pre></details>"
+        rows.append((f"Policy {number}", label))
     if facts.recoveries:
         rows.append(("Recoveries", f"{count(facts.recoveries)}: unfinished ends that were cut off and recorded"))
     if verification.erased:
@@ -284,43 +287,34 @@ def _models(facts: Facts) -> str:
         return _section("models", "Models", lead, _empty("No model was selected in this log."))
     settled = facts.settlements > 0
     most = max(use.chosen for use in uses)
+    columns = ["Model", "|Share of choices", "#Chosen", "#Share", "#In place of another"]
+    columns += ["#Input tokens", "#Output tokens", "#Spend"] if settled else ["#Estimated cost"]
     rows = []
-    for use in uses:
+    for use in [*uses, _sum(uses)]:
         name = html_text(use.name) + (f"<small>{html_text(use.provider)}</small>" if use.provider else "")
-        amount = use.spent_microunits if settled else use.estimated_microunits
-        rows.append(
-            [
-                name,
-                charts.bar(use.chosen, most),
-                count(use.chosen),
-                share(use.chosen, facts.selected),
-                count(use.substituted),
-                count(use.input_tokens),
-                count(use.output_tokens),
-                money(amount),
-            ]
-        )
-    total = [
-        "All",
-        "",
-        count(facts.selected),
-        share(facts.selected, facts.selected),
-        count(sum(use.substituted for use in uses)),
-        count(sum(use.input_tokens for use in uses)),
-        count(sum(use.output_tokens for use in uses)),
-        money(sum(use.spent_microunits if settled else use.estimated_microunits for use in uses)),
-    ]
-    columns = [
-        "Model",
-        "|Share of choices",
-        "#Chosen",
-        "#Share",
-        "#In place of another",
-        "#Input tokens",
-        "#Output tokens",
-        "#Spend" if settled else "#Estimated cost",
-    ]
-    return _section("models", "Models", lead, _table("Models by spend, in currency units", columns, rows, total))
+        chosen = [count(use.chosen), share(use.chosen, facts.selected), count(use.substituted)]
+        used = [count(use.input_tokens), count(use.output_tokens), money(use.spent_microunits)]
+        cost = used if settled else [money(use.estimated_microunits)]
+        rows.append([name, charts.bar(use.chosen, most), *chosen, *cost])
+    *rows, total = rows
+    total[1] = ""
+    caption = "Models by spend, in currency units" if settled else "Models by estimated cost, in currency units"
+    return _section("models", "Models", lead, _table(caption, columns, rows, total))
+
+
+def _sum(uses: Sequence[ModelUse]) -> ModelUse:
+    total = ModelUse("All", "")
+    for use in uses:
+        for name in (
+            "chosen",
+            "substituted",
+            "input_tokens",
+            "output_tokens",
+            "spent_microunits",
+            "estimated_microunits",
+        ):
+            setattr(total, name, getattr(total, name) + getattr(use, name))
+    return total
 
 
 def _refusals(facts: Facts) -> str:
@@ -376,7 +370,7 @@ def _durable(facts: Facts) -> str:
     return _section("durable", "Time to durable", lead, f"<figure>{body}</figure>")
 
 
-def _balances(verification: Any, facts: Facts) -> str:
+def _balances(verification: VerificationReport, facts: Facts) -> str:
     lead = "At the head of the log: remaining + reserved + committed = initial, for every account."
     balances = sorted(verification.balances, key=lambda each: each.account)
     if not balances:
@@ -414,7 +408,7 @@ def _balances(verification: Any, facts: Facts) -> str:
     return _section("accounts", "Accounts", lead, body)
 
 
-def _open_tickets(verification: Any) -> str:
+def _open_tickets(verification: VerificationReport) -> str:
     lead = (
         "Decisions whose money is held or in doubt: the estimate stays charged until someone settles or cancels them."
     )
@@ -423,22 +417,16 @@ def _open_tickets(verification: Any) -> str:
         return _section(
             "tickets", "Open tickets", lead, _empty("None: every selected decision was settled or cancelled.")
         )
-    rows = [_ticket(each) for each in tickets[:_TICKETS_SHOWN]]
+    rows = [
+        [
+            count(each["request_sequence"]),
+            html_text("-" if each["account"] is None else each["account"]),
+            count(each["seq"]),
+            "-" if each["hold_microunits"] is None else money(each["hold_microunits"]),
+        ]
+        for each in tickets[:_TICKETS_SHOWN]
+    ]
     left = len(tickets) - len(rows)
     note = f'<p class="quiet">{count(left)} more are not listed here.</p>' if left else ""
-    return _section(
-        "tickets",
-        "Open tickets",
-        lead,
-        _table("Open tickets by number", ["Ticket", "State", "Account", "#Held"], rows) + note,
-    )
-
-
-def _ticket(ticket: dict[str, Any]) -> list[str]:
-    held = ticket.get("hold_microunits")
-    return [
-        count(ticket["request_sequence"]),
-        html_text(str(ticket.get("state") or "open").replace("_", " ")),
-        html_text(str(ticket["account"])) if ticket.get("account") is not None else "-",
-        "-" if held is None else money(held),
-    ]
+    columns = ["Ticket", "Account", "#Record", "#Held"]
+    return _section("tickets", "Open tickets", lead, _table("Open tickets by number", columns, rows) + note)

@@ -118,8 +118,8 @@ def nice_step(span: int, ticks: int) -> int:
 
 
 def bins_for(values: int) -> int:
-    """How many bars a histogram of so many values deserves: their square root, between 8 and 40."""
-    return min(40, max(8, isqrt(values)))
+    """How many bars a histogram of so many values deserves: their square root, between 8 and 60."""
+    return min(60, max(8, isqrt(values)))
 
 
 def _moment(time_ns: int) -> datetime:

@@ -7,9 +7,10 @@ that was kept elsewhere, a head or a key, to say more.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from decidable.errors import DecidableError
+from decidable.replay import VerificationReport
 
 __all__ = ["State", "Verdict", "conclude", "refute"]
 
@@ -26,8 +27,8 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def conclude(verification: Any, *, head: bool, key: bool) -> Verdict:
-    """For a log that verified; ``head`` and ``key`` say what it was held against."""
+def conclude(verification: VerificationReport, *, decisions: int, head: bool, key: bool) -> Verdict:
+    """For a log that verified and holds so many ``decisions``; ``head`` and ``key`` say what it was held against."""
     reasons = []
     if verification.tail is not None:
         reasons.append(
@@ -36,6 +37,8 @@ def conclude(verification: Any, *, head: bool, key: bool) -> Verdict:
         )
     if verification.records == 0:
         reasons.append("The log holds no records.")
+    if verification.kind == "json-lines" and verification.decisions < decisions:
+        reasons.append("Not every decision could be derived again: this kind of log does not carry its policies.")
     if not head and not key:
         reasons.append(
             "There was nothing to verify against: without a head kept elsewhere or the log's key, a log that was "

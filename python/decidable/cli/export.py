@@ -1,0 +1,120 @@
+"""``export``: a log as JSON lines of the exchange format, or as comma-separated values for a spreadsheet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from decidable._native import Key, Policy
+from decidable.cli.answer import model_name
+from decidable.cli.exits import FINE, Usage
+from decidable.cli.inputs import add_json, key_of, present
+from decidable.cli.screen import Screen, reached
+from decidable.cli.verify import octets
+from decidable.report.escape import csv_cell
+from decidable.report.quantity import count, size, stamp
+from decidable.wal import export, read
+
+__all__ = ["add"]
+
+_COLUMNS: Final = (
+    "record",
+    "time",
+    "event",
+    "request",
+    "account",
+    "outcome",
+    "reason",
+    "model",
+    "input_tokens",
+    "output_tokens",
+    "estimated_cost_microunits",
+    "hold_microunits",
+    "charged_microunits",
+    "debt_microunits",
+)
+
+
+def add(commands: Any) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "export",
+        help="a log as JSON lines (the exchange format) or CSV",
+        description="Write a log's decisions as JSON lines that the reference implementation verifies and replays, "
+        "or every decision and settlement as CSV. JSON lines refuse decisions that used extensions, and say which.",
+    )
+    parser.add_argument("log", type=Path, metavar="LOG")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="must not exist yet")
+    parser.add_argument("--format", choices=("json-lines", "csv"), default="json-lines")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="the log's key: raw bytes, at least 32")
+    add_json(parser)
+    parser.set_defaults(run=_export, command="export")
+
+
+def _export(parsed: argparse.Namespace, screen: Screen) -> int:
+    present(parsed.log)
+    if parsed.output.exists():
+        raise Usage("cli.exists", f"{parsed.output} exists already", path=str(parsed.output))
+    key = key_of(parsed)
+    with screen.progress(f"exporting {parsed.log} ({size(octets(parsed.log))})") as advance:
+        if parsed.format == "csv":
+            summary = _csv(parsed.log, parsed.output, key)
+        else:
+            summary = export(parsed.log, parsed.output, key=key, progress=reached(advance))
+    if screen.as_json:
+        screen.emit({"output": str(parsed.output), "format": parsed.format, **summary})
+    else:
+        written = f"{count(summary['rows'])} rows" if "rows" in summary else f"{count(summary['decisions'])} decisions"
+        screen.line(f"{parsed.output}: {written} ({size(octets(parsed.output))})", style="bold")
+        if summary.get("refusals_left_out"):
+            left = count(summary["refusals_left_out"])
+            screen.line(f"  {left} requests that the safety ceiling refused have no place in the format")
+    return FINE
+
+
+def _csv(log: Path, output: Path, key: Key | None) -> dict[str, Any]:
+    """Written beside its place and moved there when it is whole."""
+    part = output.with_name(f".{output.name}.part")
+    rows = 0
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            file.write(",".join(_COLUMNS) + "\r\n")
+            for row in _rows(log, key):
+                file.write(",".join(csv_cell(cell) for cell in row) + "\r\n")
+                rows += 1
+        os.link(part, output)
+    finally:
+        part.unlink(missing_ok=True)
+    return {"rows": rows}
+
+
+def _rows(log: Path, key: Key | None) -> Iterator[list[str]]:
+    policies: dict[int, Policy] = {}
+    for record in read(log, key=key):
+        fields = record.fields
+        if record.kind == "policy":
+            policies[fields["policy_number"]] = fields["policy"]
+        elif record.kind in ("decision", "refusal", "settlement", "cancellation"):
+            cells = {name: fields.get(name) for name in _COLUMNS}
+            cells |= {"record": record.seq, "time": stamp(record.time_ns), "event": record.kind}
+            cells["request"] = fields["request_sequence"]
+            if record.kind == "decision":
+                cells |= _decision(fields, policies[fields["policy_number"]])
+            elif record.kind == "refusal":
+                cells |= {"outcome": "rejected", "reason": "safety_ceiling"}
+            yield ["" if cells[name] is None else str(cells[name]) for name in _COLUMNS]
+
+
+def _decision(fields: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    decision, request = fields["decision"], fields["request"]
+    chosen = decision.selected_model_id
+    return {
+        "reason": fields["denial"] or decision.reason.label,
+        "model": model_name(policy, chosen),
+        "input_tokens": request.input_tokens,
+        "output_tokens": request.output_tokens,
+        "estimated_cost_microunits": None if chosen is None else decision.estimated_cost_microunits,
+    }

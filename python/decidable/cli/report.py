@@ -1,0 +1,69 @@
+"""``report``: a log as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from decidable.cli.exits import FAILED, FINE, UNFINISHED
+from decidable.cli.inputs import add_evidence, add_json, key_of, policies_of, present
+from decidable.cli.screen import Screen, reached
+from decidable.cli.verify import octets
+from decidable.report import render
+from decidable.report.quantity import size
+
+__all__ = ["add", "write_whole"]
+
+
+def add(commands: Any) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "report",
+        help="one self-contained HTML page about a log",
+        description="Verify a log and write a page about it: the same bytes for the same log. A log that does not hold "
+        "gets a page that says so.",
+    )
+    parser.add_argument("log", type=Path, metavar="LOG")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
+    )
+    add_evidence(parser)
+    add_json(parser)
+    parser.set_defaults(run=_report, command="report")
+
+
+def _report(parsed: argparse.Namespace, screen: Screen) -> int:
+    present(parsed.log)
+    if parsed.head is not None:
+        present(parsed.head)
+    policies, key = policies_of(parsed), key_of(parsed)
+    with screen.progress(f"verifying and reading {parsed.log} ({size(octets(parsed.log))})") as advance:
+        rendered = render(parsed.log, policies=policies, key=key, head=parsed.head, progress=reached(advance))
+    written = write_whole(parsed.output, rendered.html.encode())
+    verdict = rendered.verdict
+    if screen.as_json:
+        screen.emit(
+            {"output": str(parsed.output), "bytes": written, "verdict": verdict.state, "reasons": list(verdict.reasons)}
+        )
+    else:
+        screen.line(f"{parsed.output}: {verdict.title.lower()} ({size(written)})", style="bold")
+        for each in verdict.reasons:
+            screen.line(f"  - {each}")
+    if rendered.error is not None:
+        screen.error("decidable report", rendered.error.message)
+        return FAILED
+    return FINE if rendered.verification is None or rendered.verification.tail is None else UNFINISHED
+
+
+def write_whole(path: Path, octets: bytes) -> int:
+    """Writes a file so that a reader sees the old one or the new one, never half of it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        beside.write_bytes(octets)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return len(octets)

@@ -1,0 +1,218 @@
+"""What a command shows: lines, tables and progress for a person, one JSON document for a program.
+
+Everything that reaches a terminal passes through `visible` here, so a name from outside can neither move the cursor nor
+reorder what is read. rich, where it is installed (the extra ``cli``), adds colour, ruled tables and a progress bar; the
+words are the same without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from decidable.report.escape import visible
+from decidable.report.quantity import count
+
+__all__ = ["Screen", "reached", "to_json"]
+
+# How often a progress line is written again, in seconds.
+_TICK = 0.1
+
+
+class Screen:
+    """Standard output for results, standard error for progress and errors."""
+
+    def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.as_json = as_json
+        self._out = sys.stdout if out is None else out
+        self._err = sys.stderr if err is None else err
+        self._console = None if as_json else _console(self._out)
+
+    # --- results -------------------------------------------------------------------------------------------------
+
+    def emit(self, document: Any) -> None:
+        """The whole answer as one JSON document."""
+        self._write(to_json(document))
+
+    def emit_line(self, document: Any) -> None:
+        """One of many answers, as one line of JSON."""
+        self._write(json.dumps(document, sort_keys=True, default=_plain))
+
+    def line(self, text: str = "", *, style: str | None = None) -> None:
+        """One line. ``style`` is a rich style and may be ignored."""
+        if self._console is not None and style is not None:
+            from rich.text import Text
+
+            self._console.print(Text(visible(text), style=style), soft_wrap=True)
+        else:
+            self._write(visible(text))
+
+    def heading(self, text: str) -> None:
+        """A line that starts a part, set apart from what came before."""
+        self.line()
+        self.line(text, style="bold")
+
+    def pairs(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Names and values, the values aligned."""
+        width = max((_width(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            self.line(f"  {name}{' ' * (width - _width(name))}  {value}")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows under headings; a column named with a leading ``#`` is numeric and stands to the right."""
+        names = [name.removeprefix("#") for name in columns]
+        right = [name.startswith("#") for name in columns]
+        shown = [[visible(cell) for cell in row] for row in rows]
+        if self._console is not None:
+            self._ruled(names, right, shown)
+            return
+        widths = [max(_width(row[place]) for row in [names, *shown]) for place in range(len(names))]
+        for row in [names, ["-" * width for width in widths], *shown]:
+            cells = [_padded(cell, width, end) for cell, width, end in zip(row, widths, right, strict=True)]
+            self._write(("  " + "  ".join(cells)).rstrip())
+
+    def _ruled(self, names: list[str], right: list[bool], rows: list[list[str]]) -> None:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        for name, end in zip(names, right, strict=True):
+            table.add_column(Text(name), justify="right" if end else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        assert self._console is not None
+        self._console.print(table)
+
+    # --- progress and errors -------------------------------------------------------------------------------------
+
+    def error(self, command: str, message: str) -> None:
+        """One readable line."""
+        print(visible(f"{command}: {message}"), file=self._err, flush=True)
+
+    def note(self, text: str) -> None:
+        """A remark beside the result, for a person only."""
+        if not self.as_json:
+            print(visible(text), file=self._err, flush=True)
+
+    @contextmanager
+    def progress(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A line that moves while something long runs; the caller says how much more is done.
+
+        It is shown on a terminal only, and never beside JSON.
+        """
+        if self.as_json or not _moves(self._err):
+            yield lambda _: None
+        elif _console(self._err) is not None:
+            with _bar(self._err, label, total) as advance:
+                yield advance
+        else:
+            with _counter(self._err, label, total) as advance:
+                yield advance
+
+    def _write(self, text: str) -> None:
+        print(text, file=self._out)
+
+
+def reached(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """From "so much more" to "as far as this", which is how a log tells its progress."""
+    last = 0
+
+    def callback(sequence: int) -> None:
+        nonlocal last
+        advance(sequence - last)
+        last = sequence
+
+    return callback
+
+
+def to_json(document: Any) -> str:
+    """JSON with sorted names and every character beyond ASCII as its number: the same text for the same answer."""
+    return json.dumps(document, indent=2, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)
+
+
+def _moves(stream: TextIO) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM", "") != "dumb"
+
+
+def _console(stream: TextIO) -> Any:
+    """rich's console, where there is a terminal, rich, and no wish for plain text (https://no-color.org)."""
+    if not _moves(stream) or os.environ.get("NO_COLOR"):
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(file=stream, markup=False, highlight=False, emoji=False)
+
+
+@contextmanager
+def _bar(stream: TextIO, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
+    if total is not None:
+        columns.insert(3, MofNCompleteColumn())
+    with Progress(*columns, console=_console(stream), transient=True) as progress:
+        task = progress.add_task(visible(label), total=total)
+        yield lambda more: progress.advance(task, more)
+
+
+@contextmanager
+def _counter(stream: TextIO, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A line rewritten in place, by a thread of its own where there is nothing to count."""
+    done, begun, stop = 0, time.monotonic(), threading.Event()
+
+    def show() -> None:
+        waited = f"{time.monotonic() - begun:.0f} s"
+        far = (
+            f"{count(done)} of {count(total)}" if total is not None else f"{count(done)}, {waited}" if done else waited
+        )
+        print(f"\r{visible(label)}  {far}", end="", file=stream, flush=True)
+
+    def tick() -> None:
+        while not stop.wait(_TICK):
+            show()
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+
+    ticking = threading.Thread(target=tick, name="progress", daemon=True)
+    ticking.start()
+    try:
+        yield advance
+    finally:
+        stop.set()
+        ticking.join()
+        blank = " " * (_width(label) + 40)
+        print(f"\r{blank}\r", end="", file=stream, flush=True)
+
+
+def _padded(cell: str, width: int, end: bool) -> str:
+    blank = " " * (width - _width(cell))
+    return blank + cell if end else cell + blank
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+    )

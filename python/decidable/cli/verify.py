@@ -1,0 +1,128 @@
+"""``verify``: re-derive everything a log says, from the log alone, and say what that establishes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from decidable._native import Balance
+from decidable.cli.exits import FINE, UNFINISHED
+from decidable.cli.inputs import add_evidence, add_json, key_of, policies_of, present
+from decidable.cli.screen import Screen, reached
+from decidable.replay import VerificationReport, verify
+from decidable.report.quantity import count, money, size
+from decidable.wal import write_head
+
+__all__ = ["add", "octets", "show_verification", "verification_document"]
+
+
+def add(commands: Any) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "verify",
+        help="re-derive every decision, digest, balance and hash of a log",
+        description="Verify a log of ours (a directory) or a JSON-lines log (a file). Exit codes: 0 it holds, "
+        "1 it does not, 2 it cannot be read (missing file, wrong key), 3 it holds and ends in an unfinished tail.",
+    )
+    parser.add_argument("log", type=Path, metavar="LOG")
+    add_evidence(parser)
+    parser.add_argument(
+        "--save-head", type=Path, metavar="FILE", help="write the head that was found, to keep elsewhere"
+    )
+    add_json(parser)
+    parser.set_defaults(run=_verify, command="verify")
+
+
+def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
+    present(parsed.log)
+    if parsed.head is not None:
+        present(parsed.head)
+    policies, key = policies_of(parsed), key_of(parsed)
+    with screen.progress(f"verifying {parsed.log} ({size(octets(parsed.log))})") as advance:
+        verification = verify(parsed.log, policies=policies, key=key, head=parsed.head, progress=reached(advance))
+    if parsed.save_head is not None:
+        write_head(parsed.save_head, verification.head)
+    if screen.as_json:
+        screen.emit(verification_document(verification))
+    else:
+        screen.line(
+            f"{parsed.log}: {'every complete record holds' if verification.tail else 'every record holds'}",
+            style="bold",
+        )
+        show_verification(screen, verification)
+    return FINE if verification.tail is None else UNFINISHED
+
+
+def show_verification(screen: Screen, verification: VerificationReport, *, accounts: bool = True) -> None:
+    """What was counted, what that establishes and what it does not."""
+    head = verification.head
+    rows = [
+        ("records", count(verification.records)),
+        ("decisions", count(verification.decisions)),
+        ("settlements", count(verification.settlements)),
+        ("head", f"record {count(head['sequence'])}, {head.get('hash') or head.get('last_hash')}"),
+    ]
+    if verification.erased:
+        rows.append(("erased", f"{count(len(verification.erased))} private parts"))
+    if verification.open_tickets:
+        rows.append(("open tickets", count(len(verification.open_tickets))))
+    if verification.tail is not None:
+        tail = verification.tail
+        rows.append(
+            ("unfinished tail", f"{count(tail['bytes'])} bytes from byte {count(tail['offset'])}: {tail['reason']}")
+        )
+    screen.pairs(rows)
+    screen.heading("established")
+    for each in verification.established:
+        screen.line(f"  + {each}", style="green")
+    screen.heading("not established")
+    for each in verification.not_established:
+        screen.line(f"  - {each}", style="yellow")
+    if accounts and verification.balances:
+        screen.heading("accounts")
+        screen.table(
+            ["account", "#committed", "#reserved", "#remaining", "#initial", "#debt"],
+            [
+                [
+                    each.account,
+                    *(
+                        money(value)
+                        for value in (each.committed, each.reserved, each.remaining, each.initial, each.debt)
+                    ),
+                ]
+                for each in sorted(verification.balances, key=lambda balance: balance.account)
+            ],
+        )
+
+
+def verification_document(verification: VerificationReport) -> dict[str, Any]:
+    """Everything that a verification says."""
+    return {
+        "kind": verification.kind,
+        "records": verification.records,
+        "decisions": verification.decisions,
+        "settlements": verification.settlements,
+        "head": verification.head,
+        "established": list(verification.established),
+        "not_established": list(verification.not_established),
+        "erased": list(verification.erased),
+        "tail": verification.tail,
+        "balances": [
+            balance_document(each) for each in sorted(verification.balances, key=lambda balance: balance.account)
+        ],
+        "open_tickets": list(verification.open_tickets),
+    }
+
+
+def balance_document(balance: Balance) -> dict[str, Any]:
+    """One account's money."""
+    names = ("account", "initial", "remaining", "reserved", "committed", "debt", "cap")
+    return {name: getattr(balance, name) for name in names}
+
+
+def octets(log: Path) -> int:
+    """The size of a log on disk."""
+    if log.is_dir():
+        return sum(each.stat().st_size for each in log.rglob("*") if each.is_file())
+    return log.stat().st_size
