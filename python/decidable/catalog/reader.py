@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from decidable import builders
-from decidable._native import Model, Names
+from decidable._native import Model, Names, Policy
 from decidable.builders import describe, suggestion
 from decidable.catalog.documents import Place
 from decidable.catalog.price_map import PriceMap
@@ -98,7 +98,13 @@ def contents(document: Mapping[str, Any], place: Place, folder: Path, prices: Pr
     }
 
     read = _ModelReader(numbers, prices if prices is not None else opened)
-    models = [read.model(entry) for entry in entries]
+    models: list[Model] = []
+    for entry in entries:
+        model = read.model(entry)
+        if any(model.model_id == other.model_id for other in models):
+            key = "id" if "id" in entry.values else "model_id"
+            raise entry.error("catalog.duplicate_id", f"another model has the number {model.model_id}", key)
+        models.append(model)
     groups = {group: numbers[group].by_number() for group in NAME_GROUPS}
     try:
         names = Names(**groups) if any(groups.values()) else None
@@ -334,7 +340,9 @@ class _ModelReader:
             raise entry.located(error, None) from error
 
         entry.origin["prices"] = "written" if key is None else {"price_map": key, **self._choices(entry)}
-        if "quality_bps" in fields and isinstance(values.get("why"), str):
+        if not isinstance(values.get("why", ""), str):
+            raise entry.error("catalog.wrong_type", "must be text in quotes", "why")
+        if "quality_bps" in fields and "why" in values:
             entry.origin["quality"] = values["why"]
         absent = {"quality": ("quality_bps", 0), "p95": ("p95_latency_ms", UNKNOWN_LATENCY_MS)}
         unknown = [name for name, (field, _) in absent.items() if field not in fields]
@@ -347,7 +355,10 @@ class _ModelReader:
         elif "id" in values:
             fields["model_id"] = values["id"]
         try:
-            return Model(**fields)
+            model = Model(**fields)
+            # The kernel's own ranges, found out here, where the line is known.
+            Policy(Contents([model.replace(enabled=True)], None, {}, {}))
+            return model
         except InvalidInput as error:
             field = error.details.get("field")
             written = next((key for key, name in _SPELLINGS.items() if name == field and key in values), field)

@@ -1,0 +1,357 @@
+"""Routing by name: a useful decision from a model's name, a budget and a prompt's size."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import decidable as dc
+from decidable import demo, llm
+from decidable.catalog import Catalog
+
+MODELS = """
+[[models]]
+name = "mini"
+input = "0.25"
+output = "2.00"
+quality = "71%"
+p95 = "2.1s"
+provider = "openai"
+capabilities = ["vision"]
+regions = ["us", "eu"]
+
+[[models]]
+name = "large"
+input = "1.25"
+output = "10.00"
+quality = "91%"
+p95 = "6s"
+provider = "anthropic"
+capabilities = ["vision", "reasoning"]
+regions = ["us"]
+"""
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A catalog of two models in a file."""
+    path = tmp_path / "models.toml"
+    path.write_text(MODELS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, models: Path) -> Iterator[llm.Gateway]:
+    """A gateway with one account of one currency unit."""
+    with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:
+        gateway.open_account("acme", "1.00")
+        yield gateway
+
+
+def test_a_name_a_budget_and_a_size_are_enough(gateway: llm.Gateway) -> None:
+    """The cheapest model answers, its money is held, and the defaults are the documented ones."""
+    call = gateway.route("mini", input_tokens=1_200, max_cost="0.02", account="acme")
+    assert call.model == "mini"
+    assert call.refusal is None
+    assert call.request.output_tokens == llm.EXPECTED_OUTPUT_TOKENS == 256
+    assert call.max_output_tokens == llm.MAX_TO_EXPECTED * 256 == 1_024
+    # 1,200 tokens at 0.25 and 1,024 at 2.00 per million.
+    assert gateway.balance("acme").reserved == 300 + 2_048
+    assert call.decision is not None
+    assert call.decision.action == dc.Action.EXECUTE_REQUESTED
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [
+        ({}, (256, 1_024)),
+        ({"expected_output_tokens": 100}, (100, 400)),
+        ({"max_output_tokens": 100}, (100, 100)),
+        ({"max_output_tokens": "2k"}, (256, 2_000)),
+        ({"expected_output_tokens": 100, "max_output_tokens": 150}, (100, 150)),
+        ({"expected_output_tokens": 0}, (0, 0)),
+        ({"expected_output_tokens": 2**32 - 1}, (2**32 - 1, 2**32 - 1)),
+    ],
+)
+def test_sizes_of_the_answer(gateway: llm.Gateway, given: dict[str, Any], sizes: tuple[int, int]) -> None:
+    """What is left out follows from what is given."""
+    request = gateway.route("mini", input_tokens=1, **given).request
+    assert (request.output_tokens, request.max_output_tokens) == sizes
+
+
+def test_a_call_is_settled_at_its_usage(gateway: llm.Gateway) -> None:
+    """The catalog prices what the provider counted, and the rest of the hold comes back."""
+    with gateway.route("mini", input_tokens=1_200, account="acme") as call:
+        settlement = call.settle(usage={"prompt_tokens": 1_204, "completion_tokens": 180}, latency="412ms")
+    assert settlement.charged_microunits == 301 + 360
+    assert settlement.returned_microunits == 2_348 - 661
+    balance = gateway.balance("acme")
+    assert (balance.remaining, balance.reserved, balance.committed) == (1_000_000 - 661, 0, 661)
+
+
+USAGES: dict[str, tuple[Any, tuple[int, int]]] = {
+    "chat completions": ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, (10, 5)),
+    "an object": (SimpleNamespace(prompt_tokens=10, completion_tokens=5), (10, 5)),
+    "responses": ({"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4}}, (10, 5)),
+    "messages with a cache": (
+        {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 100, "cache_creation_input_tokens": None},
+        (110, 5),
+    ),
+    "both, of which the first counts the cache already": (
+        {"prompt_tokens": 110, "completion_tokens": 5, "input_tokens": 10, "output_tokens": 5,
+         "cache_read_input_tokens": 100},
+        (110, 5),
+    ),
+    "thoughts beside the answer": (
+        SimpleNamespace(prompt_token_count=10, candidates_token_count=5, thoughts_token_count=7),
+        (10, 12),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", USAGES)
+def test_usage_is_read_as_each_provider_writes_it(case: str, gateway: llm.Gateway) -> None:
+    """Every token that was used is counted once."""
+    usage, (inputs, outputs) = USAGES[case]
+    with gateway.route("mini", input_tokens=1_200, account="acme") as call:
+        charged = call.settle(usage=usage).charged_microunits
+    assert charged == gateway.policy.cost(model_id=1, input_tokens=inputs, output_tokens=outputs)
+
+
+def test_a_call_is_settled_at_its_bill(gateway: llm.Gateway) -> None:
+    """A fraction of a microunit is rounded up, because it was spent."""
+    with gateway.route("mini", input_tokens=1_200, account="acme") as call:
+        assert call.settle(cost="0.0012345").charged_microunits == 1_235
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({}, "llm.missing_usage"),
+        ({"usage": {"tokens": 5}}, "llm.unknown_usage"),
+        ({"usage": {"prompt_tokens": 5}}, "llm.unknown_usage"),
+        ({"usage": 5}, "llm.unknown_usage"),
+        ({"usage": {"prompt_tokens": 5.0, "completion_tokens": 1}}, "builders.wrong_type"),
+        ({"usage": {"prompt_tokens": -5, "completion_tokens": 1}}, "builders.out_of_range"),
+        ({"cost": 0.01}, "builders.wrong_type"),
+        ({"cost": "-1"}, "builders.out_of_range"),
+        ({"cost": "1", "latency": 412}, "builders.wrong_type"),
+    ],
+)
+def test_a_settlement_that_cannot_be_read_settles_nothing(
+    gateway: llm.Gateway, arguments: dict[str, Any], code: str
+) -> None:
+    """The call stays as it was, and can be settled after."""
+    with gateway.route("mini", input_tokens=1_200, account="acme") as call:
+        with pytest.raises(dc.InvalidInput) as caught:
+            call.settle(**arguments)
+        assert caught.value.code == code
+        assert gateway.balance("acme").committed == 0
+        call.settle(cost="0")
+
+
+def test_a_refused_call_has_no_model(gateway: llm.Gateway) -> None:
+    """The refusal is an answer; only asking for the model anyway is an error."""
+    with gateway.route("mini", input_tokens=1_000_000, max_cost="0.0001", account="acme") as call:
+        assert call.refusal == "budget_constraint"
+        with pytest.raises(dc.Refused, match="budget_constraint") as caught:
+            call.model  # noqa: B018
+        assert caught.value.reason == "budget_constraint"
+    assert repr(call) == "<Call 1: refused: budget_constraint>"
+    assert gateway.balance("acme").reserved == 0
+
+
+def test_an_account_without_money_refuses(gateway: llm.Gateway) -> None:
+    """Until it is topped up."""
+    gateway.open_account("poor", "0.0001")
+    assert gateway.route("mini", input_tokens=1_200, account="poor").refusal == "insufficient"
+    gateway.top_up("poor", "1")
+    assert gateway.route("mini", input_tokens=1_200, account="poor").model == "mini"
+
+
+def test_the_highest_risk_is_refused_before_any_policy(gateway: llm.Gateway) -> None:
+    """No limit of a file can allow it."""
+    call = gateway.route("mini", input_tokens=1, risk="97%")
+    assert call.refusal == "safety_ceiling"
+    assert call.decision is None
+
+
+FLOORS: dict[str, tuple[dict[str, Any], str]] = {
+    "quality": ({"min_quality": "80%"}, "large"),
+    "capability": ({"capabilities": ["reasoning"]}, "large"),
+    "provider": ({"providers": ["anthropic"]}, "large"),
+    "region": ({"regions": ["eu"]}, "mini"),
+    "latency": ({"max_latency": "3s"}, "mini"),
+}
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_requirement_chooses_the_model(floor: str, gateway: llm.Gateway) -> None:
+    """By name or quantity, whatever model was asked for."""
+    wishes, model = FLOORS[floor]
+    other = {"mini": "large", "large": "mini"}[model]
+    call = gateway.route(other, input_tokens=1_200, **wishes)
+    assert call.model == model
+    assert call.decision is not None
+    assert call.decision.action == dc.Action.SUBSTITUTE
+
+
+def test_a_requirement_that_nobody_meets_is_refused(gateway: llm.Gateway) -> None:
+    """Reasoning is not to be had in Europe here."""
+    refusal = gateway.route("mini", input_tokens=1, capabilities=["reasoning"], regions=["eu"]).refusal
+    assert refusal in {"capability_constraint", "region_constraint"}
+
+
+def test_the_floor_of_the_gateway_holds_for_calls_without_their_own(tmp_path: Path, models: Path) -> None:
+    """A call may ask for more or less."""
+    with llm.Gateway.open(tmp_path / "state", catalog=models, min_quality="80%") as gateway:
+        assert gateway.route("mini", input_tokens=1).model == "large"
+        assert gateway.route("mini", input_tokens=1, min_quality=None).model == "large"
+        assert gateway.route("mini", input_tokens=1, min_quality="50%").model == "mini"
+
+
+def test_the_same_key_is_the_same_call(gateway: llm.Gateway) -> None:
+    """A retry holds no second sum; another call under that key is a conflict."""
+    first = gateway.route("mini", input_tokens=1_200, account="acme", key="req-1")
+    again = gateway.route("mini", input_tokens=1_200, account="acme", key="req-1")
+    assert again.id == first.id
+    assert again.ticket.replayed
+    assert gateway.balance("acme").reserved == 2_348
+    with pytest.raises(dc.Conflict):
+        gateway.route("mini", input_tokens=1_300, account="acme", key="req-1")
+
+
+def test_a_call_that_is_not_made_gives_its_money_back(gateway: llm.Gateway) -> None:
+    """Before it is made; after that nobody knows."""
+    call = gateway.route("mini", input_tokens=1_200, account="acme")
+    call.cancel()
+    assert gateway.balance("acme").remaining == 1_000_000
+    with gateway.route("mini", input_tokens=1_200, account="acme") as call, pytest.raises(dc.Conflict):
+        call.cancel()
+
+
+def test_a_call_left_without_settlement_is_in_doubt(gateway: llm.Gateway) -> None:
+    """Its money stays held until someone says what it cost."""
+    with pytest.raises(TimeoutError), gateway.route("mini", input_tokens=1_200, account="acme"):
+        raise TimeoutError
+    (doubtful,) = gateway.open_calls()
+    assert doubtful.ticket.state == "in_doubt"
+    assert gateway.balance("acme").reserved == 2_348
+    gateway.reconcile(doubtful.id, cost="0.0005")
+    assert gateway.open_calls() == []
+    assert gateway.balance("acme").committed == 500
+
+
+def test_unknown_names_come_with_suggestions(gateway: llm.Gateway) -> None:
+    """A misspelt model is an error, not a request that matches nothing."""
+    with pytest.raises(dc.UnknownName, match="did you mean mini"):
+        gateway.route("minni", input_tokens=1)
+    with pytest.raises(dc.UnknownName):
+        gateway.route("mini", input_tokens=1, account="nobody")
+    assert gateway.route(None, input_tokens=1).model == "mini"
+
+
+def test_a_wish_that_nobody_knows_is_an_error(gateway: llm.Gateway) -> None:
+    """As with any Python call, and nothing is logged."""
+    with pytest.raises(TypeError, match="max_costs"):
+        gateway.route("mini", input_tokens=1, max_costs="1")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="input_tokens"):
+        gateway.route("mini")  # type: ignore[call-arg]
+    assert gateway.verify().decisions == 0
+
+
+def test_utility_needs_a_value(tmp_path: Path) -> None:
+    """An answer worth nothing is worth no model; the error says what to do."""
+    with llm.Gateway.open(tmp_path / "state", catalog=demo.catalog()) as gateway:
+        assert gateway.policy.objective == "utility"
+        with pytest.raises(dc.InvalidInput, match="objective") as caught:
+            gateway.route("gpt-5-mini", input_tokens=1_200)
+        assert caught.value.code == "llm.missing_value"
+        cheap = gateway.route("gpt-5-mini", input_tokens=1_200, value="0.003").model
+        dear = gateway.route("gpt-5-mini", input_tokens=1_200, value="1.00").model
+        assert gateway.catalog.model(cheap).quality_bps < gateway.catalog.model(dear).quality_bps
+
+
+@pytest.mark.parametrize(("objective", "model"), [("cheapest", "mini"), ("quality", "large"), ("fastest", "mini")])
+def test_the_objective_chooses(objective: str, model: str, tmp_path: Path, models: Path) -> None:
+    """Among the models that pass every limit."""
+    with llm.Gateway.open(tmp_path / "state", catalog=Catalog.load(models), objective=objective) as gateway:
+        assert gateway.route(None, input_tokens=100).model == model
+
+
+def test_limits_can_be_given_at_opening(tmp_path: Path, models: Path) -> None:
+    """In a person's words, over those of the file; a floor that cannot be read opens nothing."""
+    with llm.Gateway.open(tmp_path / "state", catalog=models, hard_risk_limit="50%") as gateway:
+        assert gateway.route("mini", input_tokens=1, risk="50%").refusal == "risk_hard_limit"
+    with pytest.raises(dc.InvalidInput):
+        llm.Gateway.open(tmp_path / "other", catalog=models, min_quality="70")
+    assert not (tmp_path / "other").exists()
+
+
+def test_metadata_is_kept_beside_the_record(gateway: llm.Gateway, tmp_path: Path) -> None:
+    """As JSON, or as the text that it is."""
+    gateway.route("mini", input_tokens=1, metadata={"user": "ü", "n": 1})
+    gateway.route("mini", input_tokens=1, metadata="as is")
+    kept = [record.private for record in dc.read(tmp_path / "state", kind="decision")]
+    assert kept == ['{"n": 1, "user": "ü"}', "as is"]
+    for unusable in ({"x": {1}}, {"x": float("nan")}):
+        with pytest.raises(dc.InvalidInput) as caught:
+            gateway.route("mini", input_tokens=1, metadata=unusable)
+        assert caught.value.code == "llm.metadata"
+
+
+def test_the_explanation_names_every_model(gateway: llm.Gateway) -> None:
+    """With the verdict on each."""
+    call = gateway.route("mini", input_tokens=1_200, min_quality="80%")
+    table = str(call.explain())
+    assert "mini" in table
+    assert "large" in table
+    assert [verdict.gate for verdict in call.explain()] == ["Quality", None]
+
+
+def test_reopening_continues_and_installs_what_changed(tmp_path: Path, models: Path) -> None:
+    """Accounts and open calls are there, and the new prices hold from then on."""
+    with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:
+        gateway.open_account("acme", "1.00")
+        gateway.route("mini", input_tokens=1_200, account="acme")
+    models.write_text(MODELS.replace('input = "0.25"', 'input = "0.50"'), encoding="utf-8")
+    with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:
+        assert gateway.balance("acme").reserved == 2_348
+        (call,) = gateway.open_calls()
+        gateway.reconcile(call.id, cost="0")
+        with gateway.route("mini", input_tokens=1_000_000, account="acme") as call:
+            assert call.settle(usage={"prompt_tokens": 10**6, "completion_tokens": 0}).charged_microunits == 500_000
+        assert gateway.verify().decisions == 2
+    policies = list(dc.read(tmp_path / "state", kind="policy"))
+    assert [json.loads(record.provenance)["file"] for record in policies] == ["models.toml"] * 2
+    digests = [json.loads(record.provenance)["sha256"] for record in policies]
+    assert digests[0] != digests[1]
+
+
+def test_an_outcome_is_recorded(gateway: llm.Gateway, tmp_path: Path) -> None:
+    """What is known only later belongs to the call by its number."""
+    with gateway.route("mini", input_tokens=1_200, account="acme") as call:
+        call.settle(cost="0.001")
+    gateway.outcome(call.id, succeeded=True, cost="0.001", latency="412ms")
+    (outcome,) = dc.read(tmp_path / "state", kind="outcome")
+    assert (outcome.request_sequence, outcome.succeeded, outcome.realized_latency_ms) == (call.id, True, 412)
+
+
+def test_asynchronous_calls(gateway: llm.Gateway) -> None:
+    """A hundred at once, each decided, held and settled."""
+
+    async def one(number: int) -> int:
+        async with await gateway.aroute("mini", input_tokens=100, account="acme", key=f"req-{number}") as call:
+            settlement = await call.asettle(usage={"input_tokens": 100, "output_tokens": 10})
+        return settlement.charged_microunits
+
+    async def all_of_them() -> list[int]:
+        return await asyncio.gather(*(one(number) for number in range(100)))
+
+    assert asyncio.run(all_of_them()) == [25 + 20] * 100
+    assert gateway.balance("acme").committed == 4_500
+    assert gateway.verify().settlements == 100
