@@ -402,7 +402,7 @@ class Engine:
         output_tokens: int | None = None,
         nothing_spent: bool = False,
     ) -> None:
-        """End the doubt about a ticket: charge what it cost, or release it where it is certain that nothing was spent."""
+        """End the doubt about a ticket: charge what it cost, or release it where nothing was spent for certain."""
         if nothing_spent:
             if cost_microunits is not None or input_tokens is not None or output_tokens is not None:
                 message = "reconcile takes either nothing_spent or what was spent"
@@ -540,4 +540,3 @@ def _abandon_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_after_fork)
-

@@ -97,8 +97,10 @@ def _verify_log(
     established = [
         f"{found['records']} records form one unbroken chain.",
         f"{found['decisions']} decisions follow from their policies and requests, with their digests.",
-        f"Every balance follows: {len(found['balances'])} accounts, {found['settlements']} settlements, "
-        "remaining + reserved + committed = initial after each.",
+        (
+            f"Every balance follows: {len(found['balances'])} accounts, {found['settlements']} settlements, "
+            "remaining + reserved + committed = initial after each."
+        ),
     ]
     missing = []
     if policies:
@@ -162,7 +164,8 @@ def _verify_exchange(
         established.append(f"{found['rederived']} decisions follow from the policies that were given.")
     if found["missing_policies"]:
         digests = ", ".join(digest[:16] for digest in found["missing_policies"])
-        missing.append(f"Whether the decisions of {len(found['missing_policies'])} policies follow, not given: {digests}.")
+        count = len(found["missing_policies"])
+        missing.append(f"Whether the decisions of {count} policies follow, which were not given: {digests}.")
     if anchor is not None:
         established.append(f"The log contains the anchor that was kept at entry {anchor['sequence']}.")
     else:

@@ -48,8 +48,8 @@ def export(
         out_key: Makes the written log a keyed one.
 
     Returns:
-        ``decisions`` (how many were written), ``refusals_left_out`` (requests that the safety ceiling refused, for which
-        the format has no place) and ``anchor``, the head of the written log.
+        ``decisions`` (how many were written), ``refusals_left_out`` (requests that the safety ceiling refused, for
+        which the format has no place) and ``anchor``, the head of the written log.
 
     Raises:
         InvalidInput: if ``out`` exists or cannot be written, or decisions used extensions that the format cannot hold;
@@ -72,12 +72,12 @@ def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:
     """Write a head file: durable, and whole or not at all."""
     target = Path(path)
     part = target.with_name(f".{target.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
+    with part.open("w", encoding="utf-8") as file:
         json.dump(head, file, indent=2)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, target)
+    part.replace(target)
 
 
 def read_head(path: str | os.PathLike[str]) -> dict[str, Any]:

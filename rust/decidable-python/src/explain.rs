@@ -3,6 +3,7 @@ use core::hash::{Hash, Hasher};
 use decidable_kernel::Finding;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyTuple};
 
 use crate::decision::{Decision, Reason};
 
@@ -144,6 +145,11 @@ impl Explanation {
     }
     fn __len__(&self) -> usize {
         self.0.verdicts.len()
+    }
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let verdicts =
+            self.0.verdicts.iter().map(|verdict| Bound::new(py, Verdict(*verdict))).collect::<PyResult<Vec<_>>>()?;
+        PyTuple::new(py, verdicts)?.try_iter()
     }
     fn __getitem__(&self, index: isize) -> PyResult<Verdict> {
         let place = if index < 0 {
@@ -306,7 +312,7 @@ fn shown(levers: &[decidable_kernel::Lever]) -> String {
 pub(crate) struct Levers(Vec<decidable_kernel::Lever>);
 
 impl<'py> IntoPyObject<'py> for Levers {
-    type Target = pyo3::types::PyTuple;
+    type Target = PyTuple;
     type Output = Bound<'py, Self::Target>;
     type Error = PyErr;
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
@@ -315,6 +321,6 @@ impl<'py> IntoPyObject<'py> for Levers {
             .into_iter()
             .map(|lever| Bound::new(py, Lever(lever)))
             .collect::<PyResult<Vec<_>>>()?;
-        pyo3::types::PyTuple::new(py, levers)
+        PyTuple::new(py, levers)
     }
 }

@@ -1,0 +1,148 @@
+//! The exchange format: verifying logs of the reference implementation, and writing ours so that it verifies them.
+
+use std::io::{BufRead, Write};
+
+use decidable_canon::{Digest, Key, hex};
+use decidable_kernel::Policy;
+use decidable_replay::Record;
+use decidable_wal::exchange::{Anchor, Read, ReadOptions, Writer, read as read_lines};
+use decidable_wal::{PrivatePart, ScanOptions, Storage};
+
+use crate::{Entry, Error, ErrorKind, read};
+
+/// What a verification of an exchange log established.
+#[derive(Debug)]
+pub struct ExchangeVerified {
+    /// What the chain says.
+    pub read: Read,
+    /// How many decisions were derived again under a given policy.
+    pub rederived: u64,
+    /// The digests of policies that decided and were not given, each once.
+    pub missing_policies: Vec<Digest>,
+}
+
+/// Verifies an exchange log: chain, digests, and every decision whose policy is among `policies`.
+///
+/// # Errors
+/// The first thing that disagrees, with its line.
+pub fn verify_exchange(
+    source: impl BufRead,
+    key: Option<Key>,
+    anchor: Option<Anchor>,
+    policies: &[&Policy],
+    mut progress: impl FnMut(u64) -> Result<(), String>,
+) -> Result<ExchangeVerified, Error> {
+    let mut fault = None;
+    let mut rederived = 0u64;
+    let mut missing_policies: Vec<Digest> = Vec::new();
+    let outcome = read_lines(source, &ReadOptions { key, anchor }, |entry| {
+        let audited = decidable_replay::exchange::verify(entry.data, policies).map_err(|error| {
+            let message = error.to_string();
+            fault = Some(Error::at(ErrorKind::Replay(error), entry.sequence));
+            message
+        })?;
+        if audited.rederived {
+            rederived = rederived.saturating_add(1);
+        } else if !missing_policies.contains(&audited.policy_digest) {
+            missing_policies.push(audited.policy_digest);
+        }
+        progress(entry.sequence)
+    });
+    match (outcome, fault) {
+        (_, Some(fault)) => Err(fault),
+        (Err(error), None) => Err(error.into()),
+        (Ok(read), None) => Ok(ExchangeVerified { read, rederived, missing_policies }),
+    }
+}
+
+/// What an export wrote.
+#[derive(Debug)]
+pub struct Exported {
+    /// How many decisions were written.
+    pub decisions: u64,
+    /// Where the written log ends; keep it elsewhere. `None` if there was no decision.
+    pub anchor: Option<Anchor>,
+    /// How many requests the safety ceiling had refused; the format has no place for them.
+    pub refusals: u64,
+}
+
+/// How many decisions that cannot be exported a message names.
+const NAMED: usize = 8;
+
+/// Writes the decisions of a log in the exchange format. The metadata of each line name the record it came from, and
+/// carry the caller's own unless they were erased.
+///
+/// # Errors
+/// If the log does not verify; `NotExportable`, naming them, if decisions used extensions that the format cannot hold.
+pub fn export(
+    storage: &dyn Storage,
+    key: Option<Key>,
+    out: impl Write,
+    out_key: Option<Key>,
+    mut progress: impl FnMut(u64) -> Result<(), String>,
+) -> Result<Exported, Error> {
+    let mut writer = Writer::new(out, out_key);
+    let mut fault = None;
+    let mut refused: Vec<(u64, String)> = Vec::new();
+    let (mut decisions, mut refusals) = (0u64, 0u64);
+    let mut log_id = None;
+    let options = ScanOptions { key, ..ScanOptions::default() };
+    let head_id = decidable_wal::Scan::open(storage, &options)?.log_id();
+    let outcome = read(storage, &options, |framed, entry, book| {
+        let Entry::Step(Record::Decision(record)) = entry else {
+            if matches!(entry, Entry::Step(Record::Refusal(_))) {
+                refusals = refusals.saturating_add(1);
+            }
+            return Ok(());
+        };
+        let id = log_id.get_or_insert_with(|| hex::encode(&head_id));
+        let Some(policy) = book.state().policies().get(decidable_canon::cast::usize_from_u32(record.policy)) else {
+            return Err("a decision names a policy that is not installed".to_owned());
+        };
+        let metadata = metadata(framed, id);
+        match decidable_replay::exchange::write(policy, record, &metadata) {
+            Err(error) => refused.push((record.request.fields().request_sequence, error.to_string())),
+            Ok(data) => {
+                if refused.is_empty() {
+                    writer.append(data.as_bytes()).map_err(|error| {
+                        let message = error.to_string();
+                        fault = Some(Error::from(error));
+                        message
+                    })?;
+                    decisions = decisions.saturating_add(1);
+                }
+            }
+        }
+        progress(framed.seq)
+    });
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    outcome?;
+    if let Some((_, first)) = refused.first() {
+        let numbers: Vec<String> = refused.iter().take(NAMED).map(|(number, _)| number.to_string()).collect();
+        let more = refused.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let message = format!("decisions {}{more} cannot be exported; {first}", numbers.join(", "));
+        return Err(Error::new(ErrorKind::NotExportable(message)));
+    }
+    let anchor = writer.anchor();
+    writer.into_inner().flush().map_err(|error| Error::new(ErrorKind::NotWritten(error.to_string())))?;
+    Ok(Exported { decisions, anchor, refusals })
+}
+
+/// `{"decidable":{"log_id":…,"sequence":…,"hash":…},"metadata":…}`: where the decision stands in our log, and the
+/// caller's metadata as JSON, or as a JSON string where they are not JSON.
+fn metadata(framed: &decidable_wal::Record<'_>, log_id: &str) -> String {
+    let own = match framed.private {
+        PrivatePart::Present(bytes) => match core::str::from_utf8(bytes) {
+            Ok(text) => decidable_replay::exchange::json(text),
+            Err(_) => "null".to_owned(),
+        },
+        PrivatePart::None | PrivatePart::Erased => "null".to_owned(),
+    };
+    format!(
+        "{{\"decidable\":{{\"log_id\":\"{log_id}\",\"sequence\":{},\"hash\":\"{}\"}},\"metadata\":{own}}}",
+        framed.seq, framed.hash
+    )
+}
