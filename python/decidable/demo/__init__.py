@@ -24,7 +24,7 @@ from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Final
 
 from decidable.catalog import Catalog
-from decidable.demo.baselines import Baseline, baselines
+from decidable.demo.comparison import Baseline, baselines
 from decidable.demo.rule import ACCOUNTS, SEED, Arrival, TraceRow, arrivals
 from decidable.errors import InvalidInput
 

@@ -10,8 +10,9 @@ a decision needs is made here, by one rule, so that the demonstration is the sam
   asks for, what its answers are worth and what it demands. ``acme/research`` asks for more than it can pay for.
 * **The estimate of the answer's size** is what someone could know: the mean of earlier answers to prompts of similar
   size (a bucket for each power of two), counting an answer from one minute after its request arrived, and 200 tokens
-  before there is any. The largest size that is held for is half as much again and 32 more. Neither looks at the answer
-  itself, so some answers are longer than was held for; then the settlement exceeds the hold.
+  before there is any. The largest size, which sizes the hold, is half as much again and 32 more; ``acme/research`` does
+  not state one, so its holds cover the estimate alone. Neither looks at the answer itself, so some answers are longer
+  than was held for; then the settlement exceeds the hold.
 * **How long the answer took** is drawn as 200 to 455 ms and 6 to 21 ms a token, whichever model answered.
 
 All of this is made up, and so is every account's name. Nothing here describes the users of the service that was traced.
@@ -83,6 +84,8 @@ class Account:
     regions: tuple[tuple[str, ...], ...]
     providers: tuple[tuple[str, ...], ...]
     """Who may answer; nobody named means everybody."""
+    states_largest: bool
+    """Whether it says how long an answer may become."""
 
 
 ACCOUNTS: Final[dict[str, Account]] = {
@@ -104,6 +107,7 @@ ACCOUNTS: Final[dict[str, Account]] = {
         capabilities=((), (), (), ("function_calling",), ("function_calling", "response_schema")),
         regions=((), ("us",), ("us",), ("eu",), ("eu",), ("asia",)),
         providers=((),),
+        states_largest=True,
     ),
     # Summaries of what a search found: long prompts, structured answers.
     "acme/search": Account(
@@ -124,12 +128,13 @@ ACCOUNTS: Final[dict[str, Account]] = {
             ("openai", "anthropic"),
             ("deepseek", "mistral", "meta-via-deepinfra", "meta-via-fireworks"),
         ),
+        states_largest=True,
     ),
-    # Questions that need thought, worth much, and more of them than the budget covers: it runs dry after 48 minutes,
-    # when an answer longer than was held for leaves a debt.
+    # Questions that need thought, worth much, and more of them than the budget covers: it runs dry in the last ten
+    # minutes, and answers longer than was held for leave it in debt.
     "acme/research": Account(
         share=10_536,
-        budget_microunits=11_820_000,
+        budget_microunits=12_500_000,
         requested=("claude-opus-4-5", "gpt-5.2", "gemini-2.5-pro", "claude-sonnet-4-5", "o4-mini"),
         value_microunits=90_000,
         minimum_quality_bps=(8_000, 8_500, 8_500, 9_000),
@@ -138,6 +143,7 @@ ACCOUNTS: Final[dict[str, Account]] = {
         capabilities=((), ("reasoning",), ("reasoning",), ("vision",)),
         regions=((), (), ("us", "eu")),
         providers=((), (), ("anthropic", "openai")),
+        states_largest=False,
     ),
 }
 """The three accounts, in the order in which they are opened."""
@@ -242,7 +248,7 @@ def arrivals(trace: Iterable[TraceRow], catalog: Catalog, seed: int = SEED) -> I
                 requested_model_id=catalog.model_id(requested),
                 input_tokens=row.input_tokens,
                 output_tokens=expected,
-                max_output_tokens=expected + expected // 2 + 32,
+                max_output_tokens=expected + expected // 2 + 32 if account.states_largest else None,
                 business_value_microunits=value,
                 budget_limit_microunits=limit,
                 risk_bps=risk,
