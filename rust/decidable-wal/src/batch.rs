@@ -65,20 +65,41 @@ pub(crate) enum Outline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanting(pub(crate) usize);
 
-/// Follows the headers of the batch that begins `bytes`, without hashing. `is_all` says that nothing can be loaded beyond.
+/// How far into a batch its headers were followed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    at: usize,
+    seq: u64,
+    before: Option<Header>,
+    /// The payload so far of a record that goes on in the next frame.
+    record_bytes: usize,
+}
+
+impl Reached {
+    /// The beginning of the next batch.
+    #[inline]
+    pub(crate) const fn nothing(expected: &Expected) -> Self {
+        Self {
+            at: 0,
+            seq: expected.next_seq,
+            before: None,
+            record_bytes: 0,
+        }
+    }
+}
+
+/// Follows the headers of the batch that begins `bytes` on from where they were followed before, without hashing, and
+/// adds its frames. `is_all` says that nothing can be loaded beyond.
 #[inline]
 pub(crate) fn outline(
     bytes: &[u8],
     is_all: bool,
     expected: &Expected,
+    reached: &mut Reached,
     frames: &mut Vec<Frame>,
 ) -> Result<Outline, Wanting> {
-    frames.clear();
-    let mut at = 0_usize;
-    let mut seq = expected.next_seq;
-    let mut before: Option<Header> = None;
-    let mut record_bytes = 0_usize;
     loop {
+        let Reached { at, seq, before, .. } = *reached;
         let damage = |what| Damage {
             kind: ErrorKind::FrameDamaged,
             what,
@@ -103,9 +124,9 @@ pub(crate) fn outline(
         if !follows(&header, seq, expected, before.as_ref()) {
             return Ok(Outline::Broken(damage("a frame is not the one that belongs here")));
         }
-        let continued = before.is_some_and(|before| before.continues());
-        record_bytes =
-            cast::usize_from_u32(header.payload_bytes).saturating_add(if continued { record_bytes } else { 0 });
+        let record_bytes = reached
+            .record_bytes
+            .saturating_add(cast::usize_from_u32(header.payload_bytes));
         if record_bytes > RECORD_BYTES_MAX {
             return Ok(Outline::Broken(damage("a record is larger than any that is written")));
         }
@@ -126,14 +147,16 @@ pub(crate) fn outline(
                 .map_or(expected.chain.hash, |hash| Digest::from_bytes(*hash)),
             private: PrivateState::None,
         });
-        at = at.saturating_add(layout.end);
+        let end = at.saturating_add(layout.end);
         if header.ends_batch() {
-            return Ok(Outline::Whole(at));
+            return Ok(Outline::Whole(end));
         }
-        if !header.continues() {
-            seq = seq.saturating_add(1);
-        }
-        before = Some(header);
+        *reached = Reached {
+            at: end,
+            seq: if header.continues() { seq } else { seq.saturating_add(1) },
+            before: Some(header),
+            record_bytes: if header.continues() { record_bytes } else { 0 },
+        };
     }
 }
 

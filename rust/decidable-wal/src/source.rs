@@ -70,7 +70,7 @@ impl<'a> Source<'a> {
                 if piece.covers(at, wanted) {
                     return Ok(());
                 }
-                piece.read(at, wanted.max(PIECE_BYTES).min(left))
+                piece.read(at, wanted.saturating_add(PIECE_BYTES).min(left))
             }
         }
     }

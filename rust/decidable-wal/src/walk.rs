@@ -1,7 +1,7 @@
 use decidable_canon::cast;
 
 use crate::{
-    batch::{self, Expected, Frame, Outline, Wanting},
+    batch::{self, Expected, Frame, Outline, Reached, Wanting},
     error::{Error, ErrorKind},
     frame::{Chain, DIGEST_BYTES, HEADER_BYTES},
     record::{PrivatePart, Record},
@@ -52,12 +52,14 @@ impl<'a> Walk<'a> {
     #[inline]
     pub(crate) fn outline(&mut self) -> Result<Outline, Error> {
         let mut wanted = HEADER_BYTES;
+        let mut reached = Reached::nothing(&self.expected);
+        self.frames.clear();
         loop {
             self.source.load(self.at, wanted)?;
             let bytes = self.source.from(self.at);
             let end = self.at.saturating_add(cast::u64_from_usize(bytes.len()));
             let is_all = end >= self.source.length();
-            match batch::outline(bytes, is_all, &self.expected, &mut self.frames) {
+            match batch::outline(bytes, is_all, &self.expected, &mut reached, &mut self.frames) {
                 Ok(outline) => return Ok(outline),
                 Err(Wanting(more)) => wanted = more,
             }
