@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -341,7 +342,7 @@ def _rows(table: Any) -> list[dict[str, Any]]:
             value=table,
         )
     try:
-        import pyarrow
+        pyarrow = import_module("pyarrow")
     except ImportError as error:
         raise InvalidInput(
             "catalog.no_arrow",

@@ -99,11 +99,13 @@ def contents(document: Mapping[str, Any], place: Place, folder: Path, prices: Pr
 
     read = _ModelReader(numbers, prices if prices is not None else opened)
     models: list[Model] = []
+    taken: set[int] = set()
     for entry in entries:
         model = read.model(entry)
-        if any(model.model_id == other.model_id for other in models):
+        if model.model_id in taken:
             key = "id" if "id" in entry.values else "model_id"
             raise entry.error("catalog.duplicate_id", f"another model has the number {model.model_id}", key)
+        taken.add(model.model_id)
         models.append(model)
     groups = {group: numbers[group].by_number() for group in NAME_GROUPS}
     try:
@@ -304,14 +306,17 @@ def _entries(document: Mapping[str, Any], place: Place, defaults: Mapping[str, A
         raise place.error("catalog.wrong_type", "must be a list: write [[models]] and name = ...", key="models")
     if not isinstance(models, list) or not models:
         raise place.error("catalog.empty", "a catalog needs at least one model", key="models", value=models)
-    entries = []
+    entries: list[_Entry] = []
+    names: set[str] = set()
     for index, written in enumerate(models):
         if not isinstance(written, Mapping):
             raise place.error("catalog.wrong_type", "must be a table", table="models", index=index, value=written)
         entry = _Entry(written, defaults, place, index)
         _known_keys(written, _MODEL_KEYS, place, table="models", index=index, name=entry.name)
-        if any(entry.name is not None and entry.name == other.name for other in entries):
+        if entry.name in names:
             raise entry.error("catalog.duplicate_name", "another model has this name", "name")
+        if entry.name is not None:
+            names.add(entry.name)
         entries.append(entry)
     return entries
 
@@ -328,9 +333,9 @@ class _ModelReader:
         fields = {field: values[field] for field in MODEL_FIELDS if field in values}
         if "enabled" in fields and type(fields["enabled"]) is int and fields["enabled"] in (0, 1):
             fields["enabled"] = fields["enabled"] == 1
-        for key, field, how in _QUANTITIES:
-            if key in values:
-                fields[field] = entry.read(key, how)
+        for friendly, field, how in _QUANTITIES:
+            if friendly in values:
+                fields[field] = entry.read(friendly, how)
         try:
             key = self._price(entry, fields)
             self._named(entry, fields, key)
@@ -360,8 +365,8 @@ class _ModelReader:
             Policy(Contents([model.replace(enabled=True)], None, {}, {}))
             return model
         except InvalidInput as error:
-            field = error.details.get("field")
-            written = next((key for key, name in _SPELLINGS.items() if name == field and key in values), field)
+            named = error.details.get("field")
+            written = next((key for key, name in _SPELLINGS.items() if name == named and key in values), named)
             raise entry.located(error, written) from error
 
     def _price(self, entry: _Entry, fields: dict[str, Any]) -> str | None:

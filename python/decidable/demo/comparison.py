@@ -66,10 +66,11 @@ def best_single(policy: Policy, admitted: Sequence[Admitted]) -> Baseline:
     """
     met = {model.model_id: _meets_floors(policy, model, admitted) for model in policy.models if model.enabled}
     most = max(met.values())
-    best = min(
-        (model for model in policy.models if met.get(model.model_id) == most),
-        key=lambda model: sum(_costs(policy, admitted, lambda request, model=model: model)),
-    )
+
+    def total(model: Model) -> int:
+        return sum(_costs(policy, admitted, lambda request: model))
+
+    best = min((model for model in policy.models if met.get(model.model_id) == most), key=total)
     return _priced("the best single model", _name(policy, best), policy, admitted, lambda request: best)
 
 
