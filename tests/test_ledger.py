@@ -82,9 +82,17 @@ def apply(ledger: dc.Ledger, holds: dict[int, dc.Hold], operation: dict[str, Any
             assert ledger.open_account(name, operation["amount"]).remaining == operation["amount"]
         case "set_exposure_cap":
             assert ledger.set_cap(name, operation["amount"]).cap == operation["amount"]
-        case "reserve" if operation["amount"] <= 0:
+        case "reserve" if operation["amount"] < 0:
             # The reference calls it insufficient; it is not an amount.
             fails(FAULTS["InvalidAmount"], lambda: ledger.reserve(name, operation["amount"]))
+        case "reserve" if operation["amount"] == 0:
+            # The reference calls it insufficient; here it is a hold of nothing, which changes no figure.
+            assert result == "Insufficient"
+            before = ledger.balance(name)
+            hold = ledger.reserve(name, 0)
+            assert ledger.balance(name) == before
+            if hold:
+                hold.release()
         case "reserve":
             hold = ledger.reserve(name, operation["amount"])
             assert bool(hold) == (result == "Reserved")
@@ -168,6 +176,7 @@ def one_operation(
     kind = cases.choice(("reserve", "reserve", "reserve", "commit", "commit", "release", "top_up", "cap"))
     amount = cases.choice((1, limit, cases.randint(1, limit), cases.randint(1, max(limit // 10, 1))))
     if kind == "reserve":
+        amount = cases.choice((0, amount, amount, amount))
         hold, held = ledger.reserve(name, amount), expected.reserve(name, amount)
         assert hold.denied == (held if isinstance(held, str) else None)
         if hold:

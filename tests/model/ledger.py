@@ -41,14 +41,14 @@ class Ledger:
 
     def reserve(self, name: str, amount: int) -> int | str:
         """The number of the hold, or why it was denied."""
-        if amount <= 0:
+        if amount < 0:
             raise LedgerError("amount")
         account = self._account(name)
         if account.reserved + amount > I64_MAX:
             return "overflow"
         if account.cap is not None and account.reserved + amount > account.cap:
             return "over_cap"
-        if amount > account.remaining:
+        if amount > account.remaining or account.debt:
             return "insufficient"
         account.remaining -= amount
         account.reserved += amount

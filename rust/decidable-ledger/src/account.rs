@@ -103,7 +103,8 @@ impl Words {
             Err((Denial::Overflow, self))
         } else if reserved > self.cap {
             Err((Denial::OverCap, self))
-        } else if amount > self.remaining() {
+        } else if amount > self.remaining() || self.debt() > 0 {
+            // With debt nothing remains, so the second condition only concerns an amount of 0.
             Err((Denial::Insufficient, self))
         } else {
             Ok(Self {

@@ -69,7 +69,7 @@ pub enum Denial {
     Overflow,
     /// `reserved` would rise above the exposure cap.
     OverCap,
-    /// `remaining` is less than the amount.
+    /// `remaining` is less than the amount, or there is debt.
     Insufficient,
 }
 

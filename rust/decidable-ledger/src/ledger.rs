@@ -128,12 +128,14 @@ impl Ledger {
         HoldId(self.drawn.fetch_add(1, Relaxed).wrapping_add(1))
     }
 
-    /// Sets `amount` microunits of an account aside under the number `hold`, or denies it.
+    /// Sets `amount` microunits of an account aside under the number `hold`, or denies it. An amount of 0 is a hold like
+    /// any other: what is expected to be free may cost something in the end, and is committed then. An account in debt
+    /// is denied even that.
     ///
     /// # Errors
-    /// `InvalidAmount` if the amount is not positive; `UnknownAccount`; `HoldInUse` if a hold with this number is open.
+    /// `InvalidAmount` if the amount is negative; `UnknownAccount`; `HoldInUse` if a hold with this number is open.
     pub fn reserve(&self, account: AccountId, hold: HoldId, amount: i64) -> Result<Reserve, Error> {
-        let amount = positive(amount)?;
+        let amount = not_negative("an amount to hold", amount)?;
         let found = self.find(account)?;
         let held = Held { account, amount };
         let mut shard = self.holds.shard(hold);

@@ -37,8 +37,8 @@
 //!
 //! # What is a refusal and what is an error
 //!
-//! A hold that the account cannot carry is [`Reserve::Denied`], a value with its reason. An amount that is not positive,
-//! an unknown account, a hold that does not exist or was settled already: these are an [`Error`]. Nothing has changed
+//! A hold that the account cannot carry is [`Reserve::Denied`], a value with its reason. An amount that cannot be, an
+//! unknown account, a hold that does not exist or was settled already: these are an [`Error`]. Nothing has changed
 //! then.
 //!
 //! # Why a legal hold is never refused
@@ -61,7 +61,8 @@
 //! * Every credit (a release, the surplus of a commit, a top-up) repays debt first.
 //! * An account's name has 1 to 256 bytes, and opening it twice is an error. The reference takes any name and ignores
 //!   the second opening.
-//! * A reserve of nothing or less is an error here; there it is `Insufficient`.
+//! * A reserve of nothing is a hold of nothing here, so that what is free can be held too; a reserve of less is an error.
+//!   There both are `Insufficient`.
 //! * The exposure cap is part of the balance and never negative.
 //! * The `version` of a snapshot counts the operations that changed the ledger; there it is the allocator's counter
 //!   with a marker bit.

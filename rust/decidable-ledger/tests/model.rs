@@ -84,7 +84,7 @@ impl Model {
     }
 
     fn reserve(&mut self, account: usize, hold: u64, amount: i64) -> Result<Reserve, ErrorKind> {
-        if amount <= 0 {
+        if amount < 0 {
             return Err(ErrorKind::InvalidAmount);
         }
         let amount = i128::from(amount);
@@ -97,7 +97,7 @@ impl Model {
             Denial::Overflow
         } else if book.cap.is_some_and(|cap| reserved > cap) {
             Denial::OverCap
-        } else if amount > book.remaining {
+        } else if amount > book.remaining || book.debt > 0 {
             Denial::Insufficient
         } else {
             book.remaining -= amount;

@@ -394,7 +394,7 @@ fn every_error_has_its_code_and_changes_nothing() {
         ),
         (
             "ledger.invalid_amount",
-            ledger.reserve(account, HoldId(7), 0).unwrap_err(),
+            ledger.reserve(account, HoldId(7), -1).unwrap_err(),
         ),
         (
             "ledger.invalid_amount",
@@ -419,5 +419,36 @@ fn every_error_has_its_code_and_changes_nothing() {
     assert_eq!(ledger.snapshot(), before);
     assert_eq!(ledger.balance(missing), None);
     assert_eq!(ledger.account("b"), None);
+    ledger.verify().unwrap();
+}
+
+#[test]
+fn nothing_can_be_held_and_charged_later_but_not_on_an_account_in_debt() {
+    let ledger = Ledger::new();
+    let account = ledger.open_account("acme", 10).unwrap();
+    let unchanged = ledger.balance(account).unwrap();
+    for hold in [HoldId(1), HoldId(2), HoldId(3)] {
+        let balance = unchanged;
+        assert_eq!(
+            ledger.reserve(account, hold, 0).unwrap(),
+            Reserve::Held { hold, balance }
+        );
+    }
+    assert_eq!(ledger.release(HoldId(1)).unwrap(), unchanged);
+    let commit = ledger.commit(HoldId(2), 25).unwrap();
+    assert_eq!((commit.charged, commit.returned, commit.debt), (10, 0, 15));
+    assert!(matches!(
+        ledger.reserve(account, HoldId(4), 0).unwrap(),
+        Reserve::Denied {
+            reason: Denial::Insufficient,
+            ..
+        }
+    ));
+    ledger.top_up(account, 15).unwrap();
+    assert!(matches!(
+        ledger.reserve(account, HoldId(4), 0).unwrap(),
+        Reserve::Held { .. }
+    ));
+    assert_eq!(ledger.commit(HoldId(3), 0).unwrap().charged, 0);
     ledger.verify().unwrap();
 }

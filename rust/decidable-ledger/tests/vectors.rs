@@ -72,9 +72,23 @@ impl Run {
         self.unused += 1;
         let hold = HoldId(op["reservation"].as_u64().unwrap_or(u64::MAX - self.unused));
         let answer = self.ledger.reserve(account, hold, amount);
+        if amount == 0 && self.account(op).is_some() {
+            // The reference refuses to hold nothing; here it is a hold, which changes no figure.
+            assert_eq!(result["kind"], json!("Insufficient"));
+            if let Reserve::Held { hold, balance } = answer.unwrap() {
+                assert_eq!(balance, self.book(&name).balance());
+                assert_eq!(self.ledger.release(hold).unwrap(), balance);
+            }
+            return;
+        }
         let (reason, remaining) = match (result["kind"].as_str().unwrap(), answer) {
             ("Insufficient", Err(error)) => {
-                assert!(amount <= 0 && error.kind() == ErrorKind::InvalidAmount, "{error}");
+                let expected = if amount == 0 {
+                    ErrorKind::UnknownAccount
+                } else {
+                    ErrorKind::InvalidAmount
+                };
+                assert!(amount <= 0 && error.kind() == expected, "{error}");
                 assert_eq!(result["remaining_microcents"], json!(0));
                 return;
             }
