@@ -1,5 +1,6 @@
 """Catalogs from objects, files, the price map and tables: exact prices, stable numbers, and errors that say where."""
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import decidable as dc
 from decidable import demo
-from decidable.catalog import MODEL_FIELDS, UNKNOWN_LATENCY_MS, Catalog, documents
+from decidable.catalog import MODEL_FIELDS, UNKNOWN_LATENCY_MS, Catalog, documents, reader
 from model import vectors
 
 PRICES = {
@@ -223,6 +226,7 @@ def test_a_price_that_would_mislead_can_be_chosen(prices: Path) -> None:
     assert rates(highest, "stepped") == (3_000_000, 4_000_000)
     assert rates(highest, "thinking") == (1_000_000, 8_000_000)
     assert highest.provenance["models"]["long"]["prices"] == {"price_map": "long", "tiered": "highest"}
+    assert len(Catalog.from_price_map(prices, models="mini")) == 1
     with pytest.raises(dc.InvalidInput, match="tiered must be"):
         Catalog.from_price_map(prices, models=["long"], tiered="lowest")  # type: ignore[arg-type]
 
@@ -530,6 +534,25 @@ def test_a_file_that_cannot_be_used_says_where(case: str, tmp_path: Path, prices
         load(tmp_path, text)
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.decimals(), st.floats(), st.text(max_size=5),
+    st.sampled_from(["70%", "2s", "0.25", "mini", "base", "cheapest", [], {}, ["eu"], {"0": "us"}]),
+)  # fmt: skip
+KEYS = ["name", "id", "price", "quality", "p95", "input", "output", "free", "tiered", "why", "regions", *MODEL_FIELDS]
+TABLES = ["policy", "prices", "defaults", "models", "names", "provenance", "objective", "hard_risk_limit", "elsewhere"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(TABLES), st.one_of(JUNK, st.dictionaries(st.sampled_from(KEYS), JUNK)), max_size=4),
+    st.lists(st.dictionaries(st.sampled_from(KEYS), JUNK, max_size=8), max_size=3),
+)
+def test_no_document_causes_anything_but_a_catalog_or_a_typed_error(document: Any, models: Any) -> None:
+    """Whatever stands under whatever key."""
+    with contextlib.suppress(dc.DecidableError):
+        contents = reader.contents({"models": models, **document}, documents.Place("x"), Path("nowhere"))
+        Catalog(contents.models, names=contents.names, limits=contents.limits, provenance=contents.provenance)
 
 
 WRONG_BYTES = {

@@ -152,7 +152,8 @@ class Catalog:
             InvalidInput: An entry without a price, or one that needs ``free`` or ``tiered``.
             UnknownName: A key that the map does not have; the message suggests others.
         """
-        wanted = models if isinstance(models, Mapping) else {key: key for key in models}
+        keys = [models] if isinstance(models, str) else models
+        wanted = keys if isinstance(keys, Mapping) else {key: key for key in keys}
         prices = PriceMap.of(source)
         common = {"free": free} | ({} if tiered is None else {"tiered": tiered})
         entries = [

@@ -21,6 +21,7 @@ All of this is made up, and so is every account's name. Nothing here describes t
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -38,6 +39,7 @@ SEED: Final = 20_231_116
 """The seed of the demonstration: the day of the trace."""
 
 _TAG: Final = b"decidable demo"
+_WORDS: Final = struct.Struct("<16H")
 
 
 class TraceRow(NamedTuple):
@@ -154,8 +156,7 @@ _PECULIAR_SHARE: Final = 128
 
 def draws(seed: int, index: int) -> tuple[int, ...]:
     """The sixteen 16-bit words of a request."""
-    digest = hashlib.sha256(_TAG + seed.to_bytes(8, "little") + index.to_bytes(8, "little")).digest()
-    return tuple(int.from_bytes(digest[at : at + 2], "little") for at in range(0, 32, 2))
+    return _WORDS.unpack(hashlib.sha256(_TAG + seed.to_bytes(8, "little") + index.to_bytes(8, "little")).digest())
 
 
 class Estimator:
