@@ -1,7 +1,7 @@
 //! The reference implementation's types, from ours and back.
 
-use calybris_core::kernel::{KernelDecision, KernelInput, KernelModel, PolicySnapshot};
-use decidable_kernel::{Action, Decision, Policy, Reason, RequestFields};
+use calybris_core::kernel::{KernelDecision, KernelInput, KernelModel, PolicySnapshot, RejectionHistogram};
+use decidable_kernel::{Action, Decision, Policy, Reason, Rejections, RequestFields};
 
 /// Our policy as the reference's. Its objective and names have no counterpart there.
 #[must_use]
@@ -72,5 +72,21 @@ pub fn decision(decision: &KernelDecision) -> Decision {
         eligible_models: decision.eligible_models,
         policy_epoch: decision.policy_epoch,
         catalog_epoch: decision.catalog_epoch,
+    }
+}
+
+/// The reference's rejection counts as ours.
+#[must_use]
+pub fn rejections(histogram: &RejectionHistogram) -> Rejections {
+    Rejections {
+        disabled: histogram.disabled.into(),
+        quality: histogram.quality.into(),
+        risk_ceiling: histogram.risk_ceiling.into(),
+        latency: histogram.latency.into(),
+        capability: histogram.capability.into(),
+        provider: histogram.provider.into(),
+        region: histogram.region.into(),
+        budget: histogram.budget.into(),
+        utility: histogram.utility.into(),
     }
 }

@@ -52,7 +52,9 @@ pub enum Finding {
 }
 
 impl Explanation {
-    pub(crate) fn names(&self) -> Option<&Names> {
+    /// The names that travel with the policy.
+    #[must_use]
+    pub fn names(&self) -> Option<&Names> {
         self.names.as_deref()
     }
 }

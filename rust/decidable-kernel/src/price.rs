@@ -250,3 +250,6 @@ pub(crate) fn quote(quotes: &[(u32, u64)], model_id: u32) -> Option<u64> {
     let place = quotes.binary_search_by_key(&model_id, |(quoted, _)| *quoted).ok()?;
     quotes.get(place).map(|(_, cost)| *cost)
 }
+
+#[cfg(test)]
+mod tests;

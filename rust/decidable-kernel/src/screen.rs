@@ -92,3 +92,6 @@ impl Screen {
         admitted
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,110 +1,144 @@
+//! An explanation as a table for people. Names come from outside, so control characters in them are escaped.
+
 use core::fmt;
 
-use crate::{Explanation, Finding, Group, Verdict};
+use crate::{
+    Gate, Group,
+    explain::{Explanation, Finding, Verdict},
+};
 
-const HEADINGS: [&str; 8] = [
-    "model", "verdict", "measured", "limit", "quality", "risk", "latency", "utility",
-];
+impl fmt::Display for Explanation {
+    /// One line for the decision and one for each candidate: what became of it, and the parts of its utility or the two
+    /// numbers that were compared.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decision = &self.decision;
+        write!(
+            f,
+            "request {}: {}, {}",
+            decision.request_sequence,
+            decision.action.label(),
+            decision.reason.label()
+        )?;
+        if let Some(model_id) = decision.selected_model_id {
+            let (cost, utility) = (decision.estimated_cost_microunits, decision.expected_utility_microunits);
+            write!(f, ": {}, cost {cost}, utility {utility}", self.label(model_id))?;
+        }
+        if self.verdicts.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = self.verdicts.iter().map(|verdict| self.row(verdict)).collect();
+        let heads = ["candidate", "verdict", "cost", "quality", "risk", "latency", "utility"];
+        let mut widths = heads.map(str::len);
+        for row in &rows {
+            // What was compared is the last text of its line and needs no column.
+            for (width, text) in widths.iter_mut().zip(row) {
+                *width = (*width).max(text.chars().count());
+            }
+        }
+        line(f, &heads.map(str::to_owned), &widths)?;
+        rows.iter().try_for_each(|row| line(f, row, &widths))
+    }
+}
+
+/// Words to the left of their column, numbers to the right.
+fn line(f: &mut fmt::Formatter<'_>, cells: &[String], widths: &[usize]) -> fmt::Result {
+    let mut text = String::new();
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        text += &match column {
+            0 => format!("{cell:<width$}"),
+            1 => format!("  {cell:<width$}"),
+            _ => format!("  {cell:>width$}"),
+        };
+    }
+    write!(f, "\n{}", text.trim_end())
+}
 
 impl Explanation {
-    /// The name of a candidate, its control characters escaped, and its number.
-    fn shown(&self, model_id: u32) -> String {
-        match self.names().and_then(|names| names.name(Group::Model, model_id)) {
-            Some(name) => format!("{} ({model_id})", name.escape_debug()),
-            None => model_id.to_string(),
-        }
-    }
-
-    fn row(&self, verdict: &Verdict) -> [String; 8] {
-        let model = self.shown(verdict.model_id);
-        let marked = if self.decision.selected_model_id == Some(verdict.model_id) {
-            "selected"
-        } else if self.decision.counterfactual_model_id == Some(verdict.model_id) {
-            "second"
-        } else {
-            "eligible"
-        };
-        let none = String::new;
-        match verdict.finding {
-            Finding::Refused { gate, measured, limit } => [
-                model,
-                gate.name().to_owned(),
-                measured.to_string(),
-                limit.to_string(),
-                none(),
-                none(),
-                none(),
-                none(),
-            ],
+    fn row(&self, verdict: &Verdict) -> Vec<String> {
+        let selected = self.decision.selected_model_id == Some(verdict.model_id);
+        let second = self.decision.counterfactual_model_id == Some(verdict.model_id);
+        let (what, terms) = match verdict.finding {
+            Finding::Refused { gate, measured, limit } => (self.compared(gate, measured, limit), None),
             Finding::OverBudget {
                 cost_microunits,
                 limit_microunits,
-            } => [
-                model,
-                "OverBudget".to_owned(),
-                cost_microunits.to_string(),
-                limit_microunits.to_string(),
-                none(),
-                none(),
-                none(),
-                none(),
-            ],
-            Finding::NonPositiveUtility(terms) | Finding::Eligible(terms) => [
-                model,
-                if matches!(verdict.finding, Finding::Eligible(_)) {
-                    marked
-                } else {
-                    "NonPositiveUtility"
-                }
-                .to_owned(),
+            } => (format!("over budget: {cost_microunits} > {limit_microunits}"), None),
+            Finding::NonPositiveUtility(terms) => ("utility not positive".to_owned(), Some(terms)),
+            Finding::Eligible(terms) if selected => ("selected".to_owned(), Some(terms)),
+            Finding::Eligible(terms) if second => ("second".to_owned(), Some(terms)),
+            Finding::Eligible(terms) => ("eligible".to_owned(), Some(terms)),
+        };
+        let mut row = vec![self.label(verdict.model_id), what];
+        if let Some(terms) = terms {
+            row.extend([
                 terms.cost_microunits.to_string(),
-                none(),
                 terms.quality_adjusted.to_string(),
                 terms.risk_penalty.to_string(),
                 terms.latency_penalty.to_string(),
                 terms.utility.to_string(),
-            ],
+            ]);
+        }
+        row
+    }
+
+    /// What a gate compared, in words.
+    fn compared(&self, gate: Gate, measured: u64, limit: u64) -> String {
+        match gate {
+            Gate::Disabled => "disabled".to_owned(),
+            Gate::Quality => format!("quality: {measured} < {limit} bps"),
+            Gate::Latency => format!("latency: {measured} > {limit} ms"),
+            Gate::Capability => format!("capability: lacks {}", self.bits(Group::Capability, limit & !measured)),
+            Gate::Provider => format!("provider: {} is not allowed", self.name(Group::Provider, measured)),
+            Gate::Region => format!(
+                "region: in {}, not in {}",
+                self.bits(Group::Region, measured),
+                self.bits(Group::Region, limit)
+            ),
+            Gate::RiskCeiling => format!("risk ceiling: {measured} > {limit} bps"),
+        }
+    }
+
+    /// A candidate's number, and its name if it has one.
+    fn label(&self, model_id: u32) -> String {
+        match self.named(Group::Model, model_id) {
+            Some(name) => format!("{model_id} {name}"),
+            None => model_id.to_string(),
+        }
+    }
+
+    fn named(&self, group: Group, id: u32) -> Option<String> {
+        self.names().and_then(|names| names.name(group, id)).map(escaped)
+    }
+
+    fn name(&self, group: Group, id: u64) -> String {
+        u32::try_from(id)
+            .ok()
+            .and_then(|id| self.named(group, id))
+            .unwrap_or_else(|| id.to_string())
+    }
+
+    /// The bits of a mask, by name.
+    fn bits(&self, group: Group, mask: u64) -> String {
+        let names: Vec<_> = (0..64)
+            .filter(|bit| mask >> bit & 1 == 1)
+            .map(|bit| self.name(group, bit))
+            .collect();
+        match (mask, names.is_empty()) {
+            (u64::MAX, _) => "all".to_owned(),
+            (_, true) => "none".to_owned(),
+            (_, false) => names.join(", "),
         }
     }
 }
 
-/// A table with one line a candidate. Under `measured` stands what the gate compared, or the cost; money is in
-/// microunits.
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decision = &self.decision;
-        write!(f, "request {}: {}", decision.request_sequence, decision.action.label())?;
-        if let Some(model_id) = decision.selected_model_id {
-            write!(f, " {}", self.shown(model_id))?;
+fn escaped(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
         }
-        writeln!(f, ", {}", decision.reason.label())?;
-        if self.verdicts.is_empty() {
-            return f.write_str("refused before any candidate was looked at");
-        }
-        let rows: Vec<[String; 8]> = core::iter::once(HEADINGS.map(str::to_owned))
-            .chain(self.verdicts.iter().map(|verdict| self.row(verdict)))
-            .collect();
-        let mut widths = [0; 8];
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
-        }
-        for (place, row) in rows.iter().enumerate() {
-            let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-                let gap = if column == 0 { "" } else { "  " };
-                line.push_str(&if column < 2 {
-                    format!("{gap}{cell:<width$}")
-                } else {
-                    format!("{gap}{cell:>width$}")
-                });
-            }
-            if place > 0 {
-                writeln!(f)?;
-            }
-            f.write_str(line.trim_end())?;
-        }
-        Ok(())
     }
+    out
 }

@@ -183,12 +183,13 @@ fn a_batch_gives_the_same_decisions() {
         let ours = vectors
             .iter()
             .filter(|vector| field::<usize>(vector, "policy") == number);
-        // Often enough that several threads have rows.
-        for vector in ours.cycle().take(10_000) {
+        // Some often enough that several threads have rows.
+        let count = if number % 16 == 5 { 10_000 } else { 40 };
+        for vector in ours.cycle().take(count) {
             request(&vector["input"]).fields().encode(&mut rows);
             decision(&vector["decision"]).encode(&mut expected);
         }
-        assert_eq!(rows.len(), 10_000 * REQUEST_ROW_BYTES);
+        assert_eq!(rows.len(), count * REQUEST_ROW_BYTES);
         for threads in [0, 1, 2, 3] {
             let mut out = vec![0; expected.len()];
             batch::decide(policy, &rows, &mut out, threads).unwrap();
