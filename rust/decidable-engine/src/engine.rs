@@ -127,7 +127,6 @@ struct Core {
     book: Book,
     policy: u32,
     standings: BTreeMap<u64, Standing>,
-    settled_at: BTreeMap<u64, u64>,
     salts: Salts,
     log_id: [u8; 16],
 }
@@ -189,7 +188,6 @@ impl Engine {
             core: Mutex::new(Core {
                 policy: 0,
                 standings,
-                settled_at: BTreeMap::new(),
                 salts: Salts::new()?,
                 log_id: log.log_id(),
                 book,
@@ -353,21 +351,16 @@ impl Engine {
     /// If the ticket is unknown, cancelled, settled with other values, or the log cannot take the record.
     pub fn settle(&self, ticket: u64, used: Use) -> Result<Settled, Error> {
         let mut core = self.core()?;
-        if let Some(Ticket::Decided { status: Status::Settled(record), .. }) = core.book.state().ticket(ticket) {
+        if let Some(Ticket::Decided { status: Status::Settled { record, seq }, .. }) = core.book.state().ticket(ticket) {
             let told = Use { durable_ns: record.used.durable_ns, ..used };
             if record.used != told {
                 return Err(Error::new(ErrorKind::SettledOtherwise(ticket)));
             }
-            let seq = core.settled_at.get(&ticket).copied().unwrap_or(0);
-            return Ok(Settled { record: *record, step: Step { seq, started: Instant::now() }, replayed: true });
+            return Ok(Settled { record: *record, step: Step { seq: *seq, started: Instant::now() }, replayed: true });
         }
         let (record, step) = self.perform(&mut core, Command::Settle { ticket, used }, None)?;
         core.standings.remove(&ticket);
         let Record::Settlement(record) = record else { return Err(Error::new(ErrorKind::Stopped)) };
-        core.settled_at.insert(ticket, step.seq);
-        if core.settled_at.len() > decidable_replay::RETAINED_TICKETS {
-            core.settled_at.pop_first();
-        }
         Ok(Settled { record, step, replayed: false })
     }
 

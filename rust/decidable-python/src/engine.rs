@@ -403,7 +403,7 @@ impl Answer {
     fn state(&self) -> &'static str {
         match (&self.view.ticket, self.view.standing) {
             (Ticket::Refused { .. } | Ticket::Decided { status: Status::Closed, .. }, _) => "refused",
-            (Ticket::Decided { status: Status::Settled(_), .. }, _) => "settled",
+            (Ticket::Decided { status: Status::Settled { .. }, .. }, _) => "settled",
             (Ticket::Decided { status: Status::Cancelled, .. }, _) => "cancelled",
             (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Held)) => "held",
             (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Dispatched)) => "dispatched",

@@ -13,6 +13,8 @@ use crate::{
 /// How many closed tickets are remembered, the latest first: for so long a caller's key answers as before and an
 /// outcome can be observed. An open ticket is never forgotten. At some 300 bytes each this bounds a long-lived
 /// process to less than 100 MB.
+///
+/// It is part of the format: a log in which a forgotten key was used again only follows with the same number.
 pub const RETAINED_TICKETS: usize = 262_144;
 
 /// What someone asks of the state.
@@ -117,9 +119,17 @@ pub enum Status {
     /// Selected, and not settled yet. The hold, if an account was named.
     Open(Option<HoldId>),
     /// Settled.
-    Settled(SettlementRecord),
+    Settled {
+        /// The settlement.
+        record: SettlementRecord,
+        /// The number of its record in the log.
+        seq: u64,
+    },
     /// Cancelled; the hold was released.
-    Cancelled,
+    Cancelled {
+        /// The number of its record in the log.
+        seq: u64,
+    },
 }
 
 impl Ticket {
@@ -188,6 +198,7 @@ pub struct State {
     tickets: BTreeMap<u64, Ticket>,
     keys: BTreeMap<Digest, u64>,
     closed: VecDeque<u64>,
+    retained: usize,
     next_request: u64,
     scratch: Vec<u8>,
 }
@@ -202,6 +213,12 @@ impl State {
     /// The state before the first record.
     #[must_use]
     pub fn new() -> Self {
+        Self::remembering(RETAINED_TICKETS)
+    }
+
+    /// As [`State::new`], but remembering fewer closed tickets: for what need not follow a log.
+    #[must_use]
+    pub fn remembering(closed_tickets: usize) -> Self {
         Self {
             policies: Vec::new(),
             ledger: Ledger::new(),
@@ -209,6 +226,7 @@ impl State {
             tickets: BTreeMap::new(),
             keys: BTreeMap::new(),
             closed: VecDeque::new(),
+            retained: closed_tickets,
             next_request: 1,
             scratch: Vec::new(),
         }
@@ -290,8 +308,8 @@ impl State {
             Command::Decide { policy, account, request, caller_key, proposed } => {
                 self.decide(seq, policy, account, &request, caller_key, proposed)
             }
-            Command::Settle { ticket, used } => self.settle(ticket, used),
-            Command::Cancel { ticket } => self.cancel(ticket),
+            Command::Settle { ticket, used } => self.settle(seq, ticket, used),
+            Command::Cancel { ticket } => self.cancel(seq, ticket),
             Command::Observe {
                 ticket,
                 observed_at_micros,
@@ -418,10 +436,18 @@ impl State {
 
     fn close(&mut self, number: u64) {
         self.closed.push_back(number);
-        if self.closed.len() > RETAINED_TICKETS
+        if self.closed.len() > self.retained
             && let Some(oldest) = self.closed.pop_front()
             && let Some(ticket) = self.tickets.remove(&oldest)
-            && let Some(key) = ticket.caller_key()
+        {
+            self.free_key(ticket.caller_key(), oldest);
+        }
+    }
+
+    /// Forgets that a caller's key stands for this ticket; it may stand for a later one by now.
+    fn free_key(&mut self, key: Option<Digest>, number: u64) {
+        if let Some(key) = key
+            && self.keys.get(&key) == Some(&number)
         {
             self.keys.remove(&key);
         }
@@ -434,10 +460,10 @@ impl State {
                 ErrorKind::NothingSelected,
                 format!("ticket {ticket} selected nothing, so there is nothing to settle or cancel"),
             )),
-            Ticket::Decided { status: Status::Settled(_), .. } => {
+            Ticket::Decided { status: Status::Settled { .. }, .. } => {
                 Err(Error::new(ErrorKind::AlreadyClosed, format!("ticket {ticket} is settled already")))
             }
-            Ticket::Decided { status: Status::Cancelled, .. } => {
+            Ticket::Decided { status: Status::Cancelled { .. }, .. } => {
                 Err(Error::new(ErrorKind::AlreadyClosed, format!("ticket {ticket} is cancelled already")))
             }
         }
@@ -450,7 +476,7 @@ impl State {
         self.close(number);
     }
 
-    fn settle(&mut self, ticket: u64, used: Use) -> Result<Record, Error> {
+    fn settle(&mut self, seq: u64, ticket: u64, used: Use) -> Result<Record, Error> {
         let (record, hold) = self.open_record(ticket)?;
         let charged = self.charge(&record, &used)?;
         let (returned, debt, balance) = match hold {
@@ -461,7 +487,7 @@ impl State {
             }
         };
         let settlement = SettlementRecord { ticket, used, charged, returned, debt, balance };
-        self.set_status(ticket, Status::Settled(settlement));
+        self.set_status(ticket, Status::Settled { record: settlement, seq });
         Ok(Record::Settlement(settlement))
     }
 
@@ -496,13 +522,15 @@ impl State {
         })
     }
 
-    fn cancel(&mut self, ticket: u64) -> Result<Record, Error> {
-        let (_, hold) = self.open_record(ticket)?;
+    fn cancel(&mut self, seq: u64, ticket: u64) -> Result<Record, Error> {
+        let (record, hold) = self.open_record(ticket)?;
         let balance = match hold {
             None => None,
             Some(hold) => Some(self.ledger.release(hold).map_err(|error| Error::ledger(&error))?),
         };
-        self.set_status(ticket, Status::Cancelled);
+        self.set_status(ticket, Status::Cancelled { seq });
+        // Nothing was done under the caller's key, so whoever tries again with it is decided anew.
+        self.free_key(record.caller_key, ticket);
         Ok(Record::Cancellation { ticket, balance })
     }
 
@@ -511,7 +539,7 @@ impl State {
         let nothing_selected = || {
             Error::new(ErrorKind::NothingSelected, format!("ticket {number} selected nothing, so it has no outcome"))
         };
-        let Some(Ticket::Decided { record, revisions, .. }) = self.tickets.get_mut(&number) else {
+        let Some(Ticket::Decided { record, status, revisions, .. }) = self.tickets.get_mut(&number) else {
             return Err(if self.tickets.contains_key(&number) { nothing_selected() } else { unknown_ticket(number) });
         };
         let measured = seen.realized_cost_microunits.is_some()
