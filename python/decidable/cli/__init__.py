@@ -7,6 +7,7 @@ never a traceback; the codes are in `decidable.cli.exits` and docs/cli.md.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 
 from decidable._native import __version__
 from decidable.cli import decide, demo, digest, export, report, route, verify
-from decidable.cli.exits import FAILED, INTERNAL, INTERRUPTED, PIPE_CLOSED, USAGE
+from decidable.cli.exits import FAILED, INTERNAL, INTERRUPTED, PIPE_CLOSED, USAGE, Usage
 from decidable.cli.screen import Screen
 from decidable.errors import DecidableError, VerificationError
 
@@ -24,29 +25,62 @@ _GROUPS = (demo, route, decide, verify, report, export, digest)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line, and takes no option by half its name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        Screen(as_json=False).error(self.prog, f"{message} (see {self.prog} --help)")
-        raise SystemExit(USAGE)
+        raise Usage("cli.usage", f"{message} (see {self.prog} --help)", command=self.prog)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        parsed = _parser().parse_args(arguments)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted. Nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    return code
+
+
+def _run(given: Sequence[str]) -> int:
+    try:
+        parsed = _parser().parse_args(given)
+    except Usage as error:
+        return _failed(Screen(as_json="--json" in given), error.details["command"], error, USAGE)
     except SystemExit as stop:
+        # --help and --version have printed what was asked for.
         return int(stop.code or 0)
-    return _guarded(parsed)
+    screen, command = Screen(as_json=parsed.json), f"decidable {parsed.command}"
+    try:
+        return int(parsed.run(parsed, screen))
+    except KeyboardInterrupt:
+        screen.error(command, "interrupted")
+        return INTERRUPTED
+    except DecidableError as error:
+        return _failed(screen, command, error, FAILED if isinstance(error, VerificationError) else USAGE)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        code = "cli.missing_file" if isinstance(error, FileNotFoundError) else "cli.unusable_file"
+        return _failed(screen, command, Usage(code, f"{name}{(error.strerror or str(error)).lower()}"), USAGE)
+    except Exception as error:  # a fault of ours: say so in one line too
+        if os.environ.get("DECIDABLE_TRACEBACK"):
+            raise
+        message = f"internal error, {type(error).__name__}: {error} (DECIDABLE_TRACEBACK=1 shows where)"
+        return _failed(screen, command, Usage("cli.internal", message), INTERNAL)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="decidable", description="Automated choices that can be proved afterwards.", allow_abbrev=False
-    )
+    parser = _Parser(prog="decidable", description="Automated choices that can be proved afterwards.")
     parser.add_argument("--version", action="version", version=f"decidable {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     for group in _GROUPS:
@@ -54,43 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _guarded(parsed: argparse.Namespace) -> int:
-    screen = Screen(as_json=parsed.json)
-    command = f"decidable {parsed.command}"
-    try:
-        code = parsed.run(parsed, screen)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return int(code)
-    except BrokenPipeError:
-        # The reader has what it wanted. Nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return PIPE_CLOSED
-    except KeyboardInterrupt:
-        screen.error(command, "interrupted")
-        return INTERRUPTED
-    except DecidableError as error:
-        return _failed(
-            screen,
-            command,
-            error.code,
-            error.message,
-            error.details,
-            FAILED if isinstance(error, VerificationError) else USAGE,
-        )
-    except OSError as error:
-        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        code = "cli.missing_file" if isinstance(error, FileNotFoundError) else "cli.unusable_file"
-        return _failed(screen, command, code, f"{name}{(error.strerror or str(error)).lower()}", {}, USAGE)
-    except Exception as error:  # a fault of ours: say so in one line too
-        if os.environ.get("DECIDABLE_TRACEBACK"):
-            raise
-        message = f"internal error, {type(error).__name__}: {error} (DECIDABLE_TRACEBACK=1 shows where)"
-        return _failed(screen, command, "cli.internal", message, {}, INTERNAL)
-
-
-def _failed(screen: Screen, command: str, code: str, message: str, details: dict[str, Any], exit_code: int) -> int:
-    screen.error(command, message)
+def _failed(screen: Screen, command: str, error: DecidableError, exit_code: int) -> int:
+    screen.error(command, error.message)
     if screen.as_json:
-        screen.emit({"error": {**details, "code": code, "message": message}})
+        screen.emit({"error": {**error.details, "code": error.code, "message": error.message}})
     return exit_code

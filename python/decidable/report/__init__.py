@@ -20,7 +20,7 @@ from decidable.errors import VerificationError
 from decidable.replay import VerificationReport, verify
 from decidable.report.exchange import entries
 from decidable.report.facts import Facts, gather
-from decidable.report.page import failure_page, page
+from decidable.report.page import failure_page, log_page
 from decidable.report.verdict import Verdict, conclude, refute
 from decidable.wal import read
 
@@ -60,7 +60,7 @@ def render(
         verdict = refute(error)
         return Rendered(failure_page(verdict, error), verdict, error=error)
     verdict = conclude(verification, decisions=facts.decisions, head=head is not None, key=key is not None)
-    return Rendered(page(verdict, verification, facts), verdict, verification, facts)
+    return Rendered(log_page(verdict, verification, facts), verdict, verification, facts)
 
 
 def _until(records: Iterable[Any], last: int) -> Iterator[Any]:

@@ -23,7 +23,7 @@ from decidable.report.series import Buckets, buckets, histogram
 from decidable.report.verdict import Verdict
 from decidable.report.words import kind_words, refusal_order, refusal_words
 
-__all__ = ["failure_page", "page"]
+__all__ = ["failure_page", "log_page"]
 
 # How many open tickets are listed; all are counted.
 _TICKETS_SHOWN = 100
@@ -36,7 +36,7 @@ _GLYPHS = {
 }
 
 
-def page(verdict: Verdict, verification: VerificationReport, facts: Facts) -> str:
+def log_page(verdict: Verdict, verification: VerificationReport, facts: Facts) -> str:
     """The report of a log that verified, whatever may still be open about it."""
     sections = [
         _evidence(verification, facts),

@@ -1,0 +1,776 @@
+"""The command line as a user meets it: each command in a process of its own, by exit code, output and error line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import decidable as dc
+from decidable import cli, demo
+from decidable.cli import inputs
+from decidable.domains import llm
+
+# An account's name may hold no control characters, other names anything.
+HOSTILE_ACCOUNT = "=cmd\u202eevil<script>"
+HOSTILE = f"{HOSTILE_ACCOUNT}\x1b[31m\x07"
+SCRIPT = Path(sys.executable).with_name("decidable")
+
+POLICY = {
+    "policy_epoch": 1, "catalog_epoch": 1, "hard_risk_limit_bps": 9_600, "minimum_confidence_bps": 5_500,
+    "risk_penalty_multiplier_bps": 3_500, "latency_penalty_microunits_per_ms": 2,
+    "models": [
+        {"model_id": 7, "quality_bps": 8_400, "p95_latency_ms": 3_200,
+         "input_cost_microunits_per_million_tokens": 250_000, "output_cost_microunits_per_million_tokens": 2_000_000},
+        {"model_id": 9, "quality_bps": 7_100, "p95_latency_ms": 1_200,
+         "input_cost_microunits_per_million_tokens": 50_000, "output_cost_microunits_per_million_tokens": 400_000},
+    ],
+}  # fmt: skip
+REQUEST = {
+    "request_sequence": 1, "requested_model_id": 9, "input_tokens": 1_200, "output_tokens": 300,
+    "business_value_microunits": 50_000, "budget_limit_microunits": 20_000, "risk_bps": 800, "confidence_bps": 9_000,
+}  # fmt: skip
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """A plain one: no colour wishes, no terminal, UTF-8."""
+    plain = {
+        name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "DECIDABLE_TRACEBACK")
+    }
+    return plain | {"PYTHONIOENCODING": "utf-8"} | changes
+
+
+def run(*arguments: object, cwd: Path, given: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+    """One command line, to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", *map(str, arguments)],
+        cwd=cwd, input=given, capture_output=True, text=True, encoding="utf-8", env=environment(**changes), check=False,
+        timeout=300,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def code_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The code of the error that a command with --json ended with."""
+    return str(json.loads(done.stdout)["error"]["code"])
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `run`, inside this process: for the many ways in which a command can be wrong."""
+
+    def inside(*arguments: object, given: str = "") -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode()), encoding="utf-8"))
+        status = cli.main([*map(str, arguments)])
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, status, printed.out, printed.err)
+
+    return inside
+
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with a policy and a request."""
+    (tmp_path / "policy.json").write_text(json.dumps(POLICY), encoding="utf-8")
+    (tmp_path / "request.json").write_text(json.dumps(REQUEST), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a small demo has run; nobody changes it."""
+    folder = tmp_path_factory.mktemp("shown")
+    done = run("demo", "--limit", 400, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "demo.stdout").write_text(done.stdout, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def log(shown: Path, tmp_path: Path) -> Path:
+    """A copy of the demo's folder that a test may damage."""
+    return Path(shutil.copytree(shown / "demo", tmp_path / "demo"))
+
+
+def segment(folder: Path) -> Path:
+    """The one segment of a demo's log."""
+    (found,) = (folder / "state").glob("*.seg")
+    return found
+
+
+# --- the command itself -------------------------------------------------------------------------------------------
+
+
+def test_the_command_is_a_script_and_two_modules(tmp_path: Path) -> None:
+    """`decidable`, `python -m decidable` and `python -m decidable.cli` are one command."""
+    if not SCRIPT.exists():
+        pytest.skip("the package is not installed with its script")
+    commands = [[SCRIPT], [sys.executable, "-m", "decidable"], [sys.executable, "-m", "decidable.cli"]]
+    for arguments in (["--version"], ["--help"], ["verify", "--help"]):
+        answers = {
+            (done.returncode, done.stdout)
+            for done in (
+                subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment(), check=False)
+                for command in commands
+            )
+        }
+        assert len(answers) == 1
+        assert answers.pop()[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["verify"],
+        ["verify", "--frob", "x"],
+        ["route", "gpt-5", "--input", "1"],
+        ["demo", "--limit", "0"],
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_2(arguments: list[str], call: Call) -> None:
+    """Usage faults say where help is."""
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "--help" in done.stderr
+    if arguments:
+        assert code_of(call(*arguments, "--json")) == "cli.usage"
+
+
+def test_a_fault_of_the_program_is_one_line_and_70(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is shown a traceback who did not ask for it."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("DECIDABLE_TRACEBACK", raising=False)
+    monkeypatch.setattr("decidable.cli.decide.policy_in", broken)
+    assert cli.main(["decide", "policy.json", "request.json", "--json"]) == 70
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["error"]["code"] == "cli.internal"
+    assert "boom" in printed.err
+    assert len(printed.err.splitlines()) == 1
+    monkeypatch.setenv("DECIDABLE_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        cli.main(["decide", "policy.json", "request.json"])
+
+
+# --- decide, explain, digest --------------------------------------------------------------------------------------
+
+
+def test_decide_tells_what_the_policy_answers(here: Path) -> None:
+    """In words and as JSON, the same decision as the library's."""
+    done = run("decide", "policy.json", "request.json", cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "request 1: model 7 in place of model 9" in done.stdout
+    policy = dc.Catalog.load(here / "policy.json").policy()
+    expected = policy.decide(dc.Request(**REQUEST))
+    answer = json.loads(run("decide", "policy.json", "request.json", "--json", cwd=here).stdout)
+    assert answer["decision"]["selected_model_id"] == expected.selected_model_id
+    assert answer["decision"]["reason"] == expected.reason.name
+    assert answer["digests"]["decision"] == expected.digest().hex()
+    assert answer["digests"]["policy"] == policy.digest().hex()
+
+
+def test_a_refusal_is_a_normal_answer(here: Path) -> None:
+    """Exit code 0, and the reason in words."""
+    given = json.dumps(REQUEST | {"budget_limit_microunits": 1})
+    done = run("decide", "policy.json", "-", cwd=here, given=given)
+    assert done.returncode == 0
+    assert "refused, budget" in done.stdout
+
+
+def test_decide_reads_many_requests(here: Path) -> None:
+    """JSON lines, pretty-printed objects one after the other, and a list."""
+    one = json.dumps(REQUEST)
+    for given in (f"{one}\n{one}\n{one}", f"[{one},{one},{one}]", "\n".join([json.dumps(REQUEST, indent=2)] * 3)):
+        lines = run("decide", "policy.json", "-", "--json", cwd=here, given=given).stdout.splitlines()
+        assert len(lines) == 3
+        assert len(set(lines)) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "says"),
+    [
+        ('{"input_tokens": 1.5, "output_tokens": 1}', "cli.malformed", "1.5 is not an integer"),
+        ('{"input_tokens": NaN, "output_tokens": 1}', "cli.malformed", "NaN"),
+        ('{"input_tokens": 1, "input_tokens": 2}', "cli.malformed", "twice"),
+        ('\n\n{"input_tokens": 1,', "cli.malformed", "line 3"),
+        ("[1]", "cli.malformed", "not a JSON object"),
+        ("", "cli.malformed", "no JSON object"),
+        ("[" * 100_000, "cli.malformed", "deeply"),
+        ('{"input_tokens": 1}', "cli.missing_field", "output_tokens is missing"),
+        ('{"input_token": 1, "output_tokens": 1}', "cli.unknown_field", "did you mean input_tokens"),
+        ('{"input_tokens": 1, "output_tokens": 1, "quotes": [1]}', "cli.malformed", "quotes"),
+        ('{"input_tokens": true, "output_tokens": 1}', None, "line 1: input_tokens"),
+        ('{"input_tokens": -1, "output_tokens": 1}', None, "line 1: input_tokens"),
+        ('{"input_tokens": 1, "output_tokens": 1, "risk_bps": 10001}', None, "line 1: risk_bps"),
+    ],
+)
+def test_a_request_that_cannot_be_read_is_2(here: Path, call: Call, given: str, code: str | None, says: str) -> None:
+    """The error names the file, the line and what is wrong."""
+    done = call("decide", "policy.json", "-", "--json", given=given)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert code is None or code_of(done) == code
+
+
+def test_a_file_that_is_too_large_is_refused(here: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before it is parsed."""
+    monkeypatch.setattr(inputs, "_MOST_BYTES", 10)
+    assert code_of(call("decide", "policy.json", "request.json", "--json")) == "cli.too_large"
+
+
+def test_missing_and_unusable_files_are_2(here: Path, call: Call) -> None:
+    """Every command that reads a file says which."""
+    (here / "binary").write_bytes(b"\xff\xfe\x00")
+    for arguments in (
+        ["decide", "nothing.json", "request.json"],
+        ["decide", "policy.json", "nothing.json"],
+        ["explain", "nothing.json", "request.json"],
+        ["digest", "nothing.json"],
+        ["verify", "nothing.json"],
+        ["verify", "policy.json", "--head", "nothing.json"],
+        ["verify", "policy.json", "--key-file", "nothing.json"],
+        ["report", "nothing.json"],
+        ["export", "nothing.json", "-o", "out"],
+        ["route", "gpt-5", "--input-tokens", "1", "--catalog", "nothing.json"],
+        ["route", "gpt-5", "--input-tokens", "1", "--state", "nothing.json"],
+    ):
+        done = call(*arguments, "--json")
+        assert done.returncode == 2, arguments
+        assert code_of(done) == "cli.missing_file", arguments
+        assert "nothing.json" in done.stderr
+    assert code_of(call("digest", ".", "--json")) == "cli.unusable_file"
+    assert "not UTF-8 at byte 0" in call("digest", "binary").stderr
+
+
+def test_explain_shows_every_candidate(here: Path) -> None:
+    """The table in words, and the numbers as JSON."""
+    done = run("explain", "policy.json", "request.json", cwd=here)
+    assert done.returncode == 0
+    assert re.search(r"model 7 +chosen", done.stdout)
+    assert re.search(r"model 9 +eligible +second best", done.stdout)
+    answer = json.loads(run("explain", "policy.json", "request.json", "--json", cwd=here).stdout)
+    assert [each["model_id"] for each in answer["verdicts"]] == [7, 9]
+    refused = json.dumps(REQUEST | {"risk_bps": 9_600})
+    assert "No candidate was looked at" in run("explain", "policy.json", "-", cwd=here, given=refused).stdout
+
+
+def test_digests_are_those_of_the_vectors(vectors: Path, tmp_path: Path) -> None:
+    """A policy, a request, a decision by codes and by names, and a ledger."""
+    case = json.loads((vectors / "decisions.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    policy = json.loads((vectors / "policies.jsonl").read_text(encoding="utf-8").splitlines()[case["policy"]])
+    ledger = json.loads((vectors / "ledgers.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    digest = policy.pop("policy_digest")
+    files = {"policy": policy, "request": case["input"], "decision": case["decision"], "ledger": ledger["snapshot"]}
+    for name, contents in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(contents), encoding="utf-8")
+    done = run("digest", *(f"{name}.json" for name in files), "--json", cwd=tmp_path)
+    found = {each["holds"]: each["digest"] for each in json.loads(done.stdout)}
+    assert found == {
+        "policy": digest,
+        "request": case["input_digest"],
+        "decision": case["decision_digest"],
+        "ledger": ledger["ledger_digest"],
+    }
+    answer = json.loads(run("decide", "policy.json", "request.json", "--json", cwd=tmp_path).stdout)
+    (tmp_path / "named.json").write_text(json.dumps(answer["decision"]), encoding="utf-8")
+    assert run("digest", "named.json", cwd=tmp_path).stdout == f"{case['decision_digest']}  decision  named.json\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ('{"what": 1}', "cli.unknown_contents"),
+        ('{"action": "Reject"}', "exchange.malformed_decision"),
+        ('{"input_tokens": 1, "output_tokens": 1, "x": 1}', "cli.unknown_field"),
+    ],
+)
+def test_digest_refuses_what_it_does_not_know(call: Call, given: str, code: str) -> None:
+    """A digest of something else than it seems would be worse than none."""
+    assert code_of(call("digest", "-", "--json", given=given)) == code
+
+
+def test_a_decision_that_does_not_fit_its_layout_is_refused(vectors: Path, call: Call) -> None:
+    """Too large, of another type, an unknown name, or a member too many."""
+    good = json.loads((vectors / "decisions.jsonl").read_text(encoding="utf-8").splitlines()[0])["decision"]
+    for change in ({"action": "Maybe"}, {"action": []}, {"policy_epoch": 2**64}, {"policy_epoch": True}, {"more": 1}):
+        done = call("digest", "-", "--json", given=json.dumps(good | change))
+        assert done.returncode == 2
+        assert code_of(done) == "exchange.malformed_decision"
+
+
+# --- route --------------------------------------------------------------------------------------------------------
+
+
+def test_route_decides_by_names(tmp_path: Path) -> None:
+    """Dry: the decision of the library, and nothing left behind."""
+    arguments = [
+        "route",
+        "gpt-5-mini",
+        "--input-tokens",
+        "1200",
+        "--expected-output-tokens",
+        "180",
+        "--max-cost",
+        "0.02",
+    ]
+    done = run(*arguments, "--min-quality", "70%", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("request 0: gpt-5-nano in place of gpt-5-mini\n")
+    answer = json.loads(run(*arguments, "--min-quality", "70%", "--why", "--json", cwd=tmp_path).stdout)
+    assert answer["model"] == "gpt-5-nano"
+    assert answer["ticket"] is None
+    assert len(answer["verdicts"]) == len(demo.catalog().models)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["gpt-5-min", "--input-tokens", "1"], "did you mean gpt-5-mini"),
+        (["gpt-5", "--input-tokens", "x"], "input_tokens"),
+        (["gpt-5", "--input-tokens", "1", "--min-quality", "70"], "unit"),
+        (["gpt-5", "--input-tokens", "1", "--account", "a"], "--account needs --state"),
+        (["gpt-5", "--input-tokens", "1", "--region", "mars"], "mars"),
+    ],
+)
+def test_route_says_what_it_cannot_read(call: Call, arguments: list[str], says: str) -> None:
+    """One line, exit code 2."""
+    done = call("route", *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_route_holds_and_logs_in_a_state(tmp_path: Path) -> None:
+    """The same key gets the same ticket, a refusal is an answer, and a stranger's account is a fault."""
+    with llm.Gateway.open(tmp_path / "state", catalog=demo.catalog(), objective="cheapest") as gateway:
+        gateway.open_account("acme", "1.00")
+        gateway.open_account("poor", "0.00")
+    arguments = ["route", "gpt-5", "--input-tokens", "1200", "--state", "state", "--json"]
+    first = json.loads(run(*arguments, "--account", "acme", "--key", "k", cwd=tmp_path).stdout)["ticket"]
+    again = json.loads(run(*arguments, "--account", "acme", "--key", "k", cwd=tmp_path).stdout)["ticket"]
+    assert first["hold_microunits"] > 0
+    assert not first["replayed"]
+    assert again["replayed"]
+    assert first["id"] == again["id"]
+    done = run(*arguments[:-1], "--account", "poor", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "refused: insufficient" in done.stdout
+    stranger = run(*arguments, "--account", "nobody", cwd=tmp_path)
+    assert stranger.returncode == 2
+    assert "nobody" in stranger.stderr
+    reckless = run(*arguments, "--account", "acme", "--risk", "98%", "--why", cwd=tmp_path)
+    assert json.loads(reckless.stdout)["ticket"]["refusal"] == "safety_ceiling"
+    verified = json.loads(run("verify", "state", "--json", cwd=tmp_path).stdout)
+    assert [each["request_sequence"] for each in verified["open_tickets"]] == [first["id"]]
+
+
+def test_a_state_that_is_open_elsewhere_is_2(tmp_path: Path) -> None:
+    """One process holds a log at a time, and the other is told."""
+    with llm.Gateway.open(tmp_path / "state", catalog=demo.catalog(), objective="cheapest"):
+        done = run("route", "gpt-5", "--input-tokens", "1", "--state", "state", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+# --- demo ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_tells_and_leaves_what_it_promises(shown: Path) -> None:
+    """Every part of its answer, and the files beside it."""
+    told = json.loads((shown / "demo.stdout").read_text(encoding="utf-8"))
+    assert told["requests"] == 400
+    assert told["selected"] + sum(told["refused"].values()) == 400
+    assert told["settled"] == told["selected"] == sum(told["chosen"].values())
+    assert told["verdict"] == "holds"
+    assert told["verification"]["tail"] is None
+    assert told["verification"]["open_tickets"] == []
+    assert [each["name"] for each in told["baselines"]] == [each.name for each in demo.baselines(demo.policy(), [])]
+    balances = told["verification"]["balances"]
+    assert sum(each["committed"] + each["debt"] for each in balances) == told["spent_microunits"]
+    assert {each.name for each in (shown / "demo").iterdir()} == {
+        ".decidable-demo", "head.json", "report.html", "state", "wal.key",
+    }  # fmt: skip
+    if os.name == "posix":
+        assert (shown / "demo" / "wal.key").stat().st_mode & 0o077 == 0
+
+
+def test_the_demo_decides_the_same_each_time_and_replaces_only_its_own(tmp_path: Path) -> None:
+    """Twice into one folder; and a folder of somebody else is left alone."""
+    first = json.loads(run("demo", "--limit", 60, "--out", "x", "--json", cwd=tmp_path).stdout)
+    (tmp_path / "x" / "notes.txt").write_text("mine", encoding="utf-8")
+    second = json.loads(run("demo", "--limit", 60, "--out", "x", "--json", cwd=tmp_path).stdout)
+    for name in ("chosen", "refused", "spent_microunits", "baselines", "example"):
+        assert first[name] == second[name]
+    assert first["verification"]["head"]["log_id"] != second["verification"]["head"]["log_id"]
+    assert (tmp_path / "x" / "notes.txt").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "report.html").write_text("mine", encoding="utf-8")
+    done = run("demo", "--limit", 60, "--out", "theirs", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert code_of(done) == "cli.not_ours"
+    assert (tmp_path / "theirs" / "report.html").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    assert code_of(run("demo", "--limit", 60, "--out", "file", "--json", cwd=tmp_path)) == "cli.exists"
+
+
+def test_the_demo_in_words(tmp_path: Path) -> None:
+    """Each part has its heading; the log that is named can be verified as it says."""
+    done = run("demo", "--limit", 60, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for heading in ("What was chosen", "Why", "What was refused", "Budgets", "Speed and size", "Verified from disk"):
+        assert f"\n{heading}" in done.stdout
+    assert "CC-BY" in done.stdout
+    again = done.stdout.splitlines()[-1].split()
+    assert run(*again[1:], cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_an_interrupt_ends_the_demo_without_a_traceback(tmp_path: Path) -> None:
+    """Exit code 130, one line, and a log that verifies up to where it came."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "demo"],
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list((tmp_path / "demo" / "state").glob("*.seg")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors == "decidable demo: interrupted\n"
+    verified = run("verify", "demo/state", "--key-file", "demo/wal.key", cwd=tmp_path)
+    assert verified.returncode in (0, 3), verified.stderr
+
+
+# --- verify, report, export ---------------------------------------------------------------------------------------
+
+
+def test_verify_says_what_is_established_and_what_is_not(shown: Path) -> None:
+    """With everything that was kept, and with nothing."""
+    kept = run("verify", "demo/state", "--head", "demo/head.json", "--key-file", "demo/wal.key", cwd=shown)
+    assert (kept.returncode, kept.stderr) == (0, "")
+    assert "contains the head" in kept.stdout
+    assert "seal of the key" in kept.stdout
+    bare = json.loads(run("verify", "demo/state", "--json", cwd=shown).stdout)
+    assert any("no head was given" in each for each in bare["not_established"])
+    assert any("no key was given" in each for each in bare["not_established"])
+    assert bare["records"] == bare["head"]["sequence"]
+
+
+def test_verify_saves_the_head(shown: Path, tmp_path: Path) -> None:
+    """It is the one that the engine had when it closed."""
+    done = run("verify", shown / "demo" / "state", "--save-head", "head.json", cwd=tmp_path)
+    assert done.returncode == 0
+    saved = json.loads((tmp_path / "head.json").read_text(encoding="utf-8"))
+    assert saved == json.loads((shown / "demo" / "head.json").read_text(encoding="utf-8"))
+
+
+def test_a_changed_byte_is_1(log: Path, tmp_path: Path) -> None:
+    """verify, report and explain all say so, with the place."""
+    whole = bytearray(segment(log).read_bytes())
+    whole[len(whole) // 2] ^= 0x04
+    segment(log).write_bytes(whole)
+    done = run("verify", "demo/state", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert {"code", "message", "offset"} <= json.loads(done.stdout)["error"].keys()
+    assert len(done.stderr.splitlines()) == 1
+    assert run("explain", "demo/state", "400", cwd=tmp_path).returncode == 1
+    assert run("export", "demo/state", "-o", "out.csv", "--format", "csv", cwd=tmp_path).returncode == 1
+    assert not (tmp_path / "out.csv").exists()
+    done = run("report", "demo/state", "-o", "report.html", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "does not hold" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_unfinished_tail_is_3_and_a_cut_head_is_1(log: Path, tmp_path: Path) -> None:
+    """The last batch without its last bytes; the head that was kept shows that something is missing."""
+    size = segment(log).stat().st_size
+    os.truncate(segment(log), size - 7)
+    done = run("verify", "demo/state", "--json", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout)["tail"]["bytes"] > 0
+    words = run("verify", "demo/state", cwd=tmp_path)
+    assert words.returncode == 3
+    assert "unfinished tail" in words.stdout
+    assert run("report", "demo/state", cwd=tmp_path).returncode == 3
+    assert run("verify", "demo/state", "--head", "demo/head.json", cwd=tmp_path).returncode == 1
+
+
+def test_a_wrong_key_is_2(log: Path, tmp_path: Path) -> None:
+    """Another key, and one that is too short."""
+    (tmp_path / "other.key").write_bytes(bytes(range(32)))
+    (tmp_path / "short.key").write_bytes(b"short")
+    for name in ("other.key", "short.key"):
+        for command in (["verify", "demo/state"], ["report", "demo/state"], ["explain", "demo/state", "1"]):
+            done = run(*command, "--key-file", name, cwd=tmp_path)
+            assert done.returncode == 2, (command, name)
+            assert "key" in done.stderr
+
+
+def test_json_lines_logs_verify_alike(vectors: Path, tmp_path: Path) -> None:
+    """Plain and keyed, with policy and anchor; one changed digit is 1, a torn last line 3."""
+    anchored = json.loads((vectors / "log_keyed.jsonl.anchor.json").read_text(encoding="utf-8"))
+    policy = json.loads((vectors / "policies.jsonl").read_text(encoding="utf-8").splitlines()[anchored["policy"]])
+    policy.pop("policy_digest")
+    (tmp_path / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+    (tmp_path / "key").write_bytes(bytes.fromhex(anchored["key_hex"]))
+    for name, key in (("log_plain.jsonl", []), ("log_keyed.jsonl", ["--key-file", "key"])):
+        given = ["--policy", "policy.json", "--head", vectors / f"{name}.anchor.json", *key]
+        done = run("verify", vectors / name, *given, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["decisions"] == 200
+        report = run("report", vectors / name, *given, "-o", f"{name}.html", "--json", cwd=tmp_path)
+        assert json.loads(report.stdout)["verdict"] == "holds"
+    whole = (vectors / "log_plain.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "torn.jsonl").write_text(whole[:-9], encoding="utf-8")
+    assert run("verify", "torn.jsonl", cwd=tmp_path).returncode == 3
+    changed = whole.replace('"input_tokens":7', '"input_tokens":8', 1)
+    (tmp_path / "changed.jsonl").write_text(changed, encoding="utf-8")
+    assert run("verify", "changed.jsonl", cwd=tmp_path).returncode == 1
+
+
+def test_explain_finds_a_request_in_a_log(shown: Path, vectors: Path, tmp_path: Path) -> None:
+    """By the policy that our log carries, or the one that is given for a JSON-lines log."""
+    done = run("explain", shown / "demo" / "state", "7", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    answer = json.loads(done.stdout)
+    (record,) = (
+        record for record in dc.read(shown / "demo" / "state", kind="decision") if record.request_sequence == 7
+    )
+    assert answer["log"]["record"] == record.seq
+    assert answer["digests"]["decision"] == record.decision.digest().hex()
+    assert "in the log" in run("explain", shown / "demo" / "state", "7", cwd=tmp_path).stdout
+    assert code_of(run("explain", shown / "demo" / "state", "401", "--json", cwd=tmp_path)) == "cli.unknown_request"
+    bare = run("explain", vectors / "log_plain.jsonl", "3", "--json", cwd=tmp_path)
+    assert code_of(bare) == "cli.missing_policy"
+    policy = json.loads((vectors / "policies.jsonl").read_text(encoding="utf-8").splitlines()[11])
+    policy.pop("policy_digest")
+    (tmp_path / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+    given = run("explain", vectors / "log_plain.jsonl", "3", "--policy", "policy.json", cwd=tmp_path)
+    assert given.returncode == 0
+    assert "in place of model 61" in given.stdout
+
+
+def test_a_request_above_the_safety_ceiling_has_no_explanation(tmp_path: Path) -> None:
+    """No policy was read, so no policy can explain it."""
+    with dc.Engine.open(tmp_path / "state", policy=demo.policy()) as engine:
+        engine.decide(dc.Request(input_tokens=1, output_tokens=1, risk_bps=9_900))
+    done = run("explain", "state", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert code_of(done) == "cli.nothing_to_explain"
+
+
+def test_a_plain_log_exports_to_json_lines(here: Path) -> None:
+    """Ours in, the exchange format out, and it verifies under the same policy; nothing is overwritten."""
+    policy = dc.Catalog.load(here / "policy.json").policy()
+    with dc.Engine.open(here / "state", policy=policy) as engine:
+        for _ in range(5):
+            engine.decide(dc.Request(**REQUEST))
+    done = run("export", "state", "-o", "log.jsonl", "--json", cwd=here)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["decisions"] == 5
+    (here / "anchor.json").write_text(json.dumps(summary["anchor"]), encoding="utf-8")
+    verified = run("verify", "log.jsonl", "--policy", "policy.json", "--head", "anchor.json", "--json", cwd=here)
+    assert verified.returncode == 0
+    assert json.loads(verified.stdout)["decisions"] == 5
+    assert code_of(run("export", "state", "-o", "log.jsonl", "--json", cwd=here)) == "cli.exists"
+
+
+def test_csv_has_every_decision_and_settlement(shown: Path, tmp_path: Path) -> None:
+    """One row each, with names, and as many as the log holds."""
+    done = run("export", shown / "demo" / "state", "-o", "log.csv", "--format", "csv", cwd=tmp_path)
+    assert done.returncode == 0
+    with (tmp_path / "log.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = json.loads((shown / "demo.stdout").read_text(encoding="utf-8"))
+    assert sum(row["event"] in ("decision", "refusal") for row in rows) == told["requests"]
+    settled = [row for row in rows if row["event"] == "settlement"]
+    assert sum(int(row["charged_microunits"]) for row in settled) == told["spent_microunits"]
+    assert {row["account"] for row in settled} <= set(demo.accounts())
+
+
+# --- what every command keeps to ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A folder with a log and a policy full of names that try something."""
+    model = dc.Model(
+        model_id=1, quality_bps=9_000, input_cost_microunits_per_million_tokens=1,
+        output_cost_microunits_per_million_tokens=1,
+    )  # fmt: skip
+    catalog = dc.Catalog([model], names=dc.Names(models={1: f"model {HOSTILE}"}))
+    with dc.Engine.open(tmp_path / "state", policy=catalog.policy(objective="cheapest")) as engine:
+        engine.ledger.open_account(HOSTILE_ACCOUNT, 10**9)
+        with engine.decide(dc.Request(input_tokens=9, output_tokens=9), account=HOSTILE_ACCOUNT) as ticket:
+            ticket.settle(input_tokens=9, output_tokens=9)
+        engine.decide(dc.Request(input_tokens=9, output_tokens=9), account=HOSTILE_ACCOUNT)
+    return tmp_path
+
+
+def test_names_from_outside_are_escaped_everywhere(hostile: Path) -> None:
+    """No control character, escape sequence or bidirectional control reaches a terminal, JSON, HTML or CSV."""
+    run("report", "state", "-o", "report.html", cwd=hostile)
+    run("export", "state", "-o", "log.csv", "--format", "csv", cwd=hostile)
+    printed = [
+        run("verify", "state", cwd=hostile).stdout,
+        run("verify", "state", "--json", cwd=hostile).stdout,
+        run("explain", "state", "1", cwd=hostile).stdout,
+        run("verify", HOSTILE, cwd=hostile).stderr,
+        run(HOSTILE, cwd=hostile).stderr,
+        run("digest", "-", cwd=hostile, given=json.dumps({HOSTILE: 1})).stderr,
+        run("decide", "-", "-", HOSTILE, cwd=hostile).stderr,
+        run("route", HOSTILE, "--input-tokens", "1", cwd=hostile).stderr,
+        (hostile / "report.html").read_text(encoding="utf-8"),
+        (hostile / "log.csv").read_text(encoding="utf-8"),
+    ]
+    for text in printed:
+        assert text
+        assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
+    assert "<script" not in printed[-2]
+    with (hostile / "log.csv").open(encoding="utf-8", newline="") as file:
+        accounts = {row["account"] for row in csv.DictReader(file)}
+    assert accounts == {"'=cmd\\u202eevil<script>"}
+
+
+def test_json_is_stable_and_ascii(shown: Path, here: Path) -> None:
+    """The same command prints the same bytes, sorted."""
+    for cwd, arguments in (
+        (shown, ["verify", "demo/state"]),
+        (here, ["decide", "policy.json", "request.json"]),
+        (here, ["explain", "policy.json", "request.json"]),
+        (here, ["digest", "policy.json", "request.json"]),
+        (here, ["route", "gpt-5", "--input-tokens", "9"]),
+    ):
+        first, second = (run(*arguments, "--json", cwd=cwd) for _ in range(2))
+        assert first.stdout == second.stdout
+        assert first.stdout.isascii()
+        assert first.stderr == ""
+        document = json.loads(first.stdout)
+        assert json.loads(json.dumps(document, sort_keys=True)) == document
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_reader_that_goes_away_is_no_error(here: Path) -> None:
+    """As `| head -1`: the command stops, says nothing, and ends with 141."""
+    (here / "many.jsonl").write_text((json.dumps(REQUEST) + "\n") * 20_000, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "decide", "policy.json", "many.jsonl", "--json"],
+        cwd=here, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"{")
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+
+
+def on_a_terminal(arguments: list[str], cwd: Path, *, errors: bool = False, **changes: str) -> str:
+    """What a command writes to a terminal of 200 columns, with its standard error or without."""
+    pty = pytest.importorskip("pty")
+    terminal, inside = pty.openpty()
+    wide = environment(**{"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50"} | changes)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *arguments],
+        cwd=cwd,
+        env=wide,
+        stdin=subprocess.DEVNULL,
+        stdout=inside,
+        stderr=inside if errors else subprocess.DEVNULL,
+    )
+    os.close(inside)
+    shown = b""
+    while True:
+        try:
+            more = os.read(terminal, 65_536)
+        except OSError:
+            break
+        if not more:
+            break
+        shown += more
+    os.close(terminal)
+    assert process.wait(timeout=120) == 0
+    return shown.decode()
+
+
+def words(text: str) -> list[str]:
+    """What a person reads: without escape sequences, rules and the spaces between."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return re.sub(r"[─━╸╺│-]+(?=\s|$)", " ", plain).split()
+
+
+@pytest.fixture
+def no_rich(tmp_path: Path) -> dict[str, str]:
+    """An environment in which rich is not installed."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "rich.py").write_text('raise ImportError("rich is not installed")\n', encoding="utf-8")
+    return {"PYTHONPATH": str(hidden)}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
+@pytest.mark.parametrize("command", [["verify", "demo/state"], ["explain", "demo/state", "7"]])
+def test_rich_adds_colour_and_no_words(shown: Path, no_rich: dict[str, str], command: list[str]) -> None:
+    """With it there are escape sequences, without it none; the words are the same, and NO_COLOR is respected."""
+    pytest.importorskip("rich", reason="rich is not installed here")
+    with_rich, without = on_a_terminal(command, shown), on_a_terminal(command, shown, **no_rich)
+    plain = on_a_terminal(command, shown, NO_COLOR="1")
+    assert "\x1b[" in with_rich
+    assert "\x1b" not in without
+    assert "\x1b" not in plain
+    piped = run(*command, cwd=shown).stdout
+    assert words(with_rich) == words(without) == words(plain) == words(piped)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
+def test_progress_is_for_terminals_only(tmp_path: Path, no_rich: dict[str, str]) -> None:
+    """It moves on a terminal, with rich and without, and is silent with --json and TERM=dumb."""
+    label = "deciding, every record durable before its answer"
+    command = ["demo", "--limit", "4000"]
+    plain = on_a_terminal(command, tmp_path, errors=True, **no_rich)
+    assert label in plain
+    assert "\x1b" not in plain
+    assert label in on_a_terminal(command, tmp_path, errors=True)
+    assert label not in on_a_terminal([*command, "--json"], tmp_path, errors=True)
+    assert label not in on_a_terminal(command, tmp_path, errors=True, **(no_rich | {"TERM": "dumb"}))
+
+
+def test_output_survives_a_terminal_without_unicode(hostile: Path) -> None:
+    """What the encoding cannot show is shown by its number."""
+    done = run("verify", "state", cwd=hostile, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    (hostile / "snow☃.json").write_text("[]", encoding="utf-8")
+    done = run("digest", "snow☃.json", cwd=hostile, PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert "\\u2603" in done.stderr
