@@ -63,7 +63,9 @@
 //!   the second opening.
 //! * A reserve of nothing is a hold of nothing here, so that what is free can be held too; a reserve of less is an error.
 //!   There both are `Insufficient`.
-//! * The exposure cap is part of the balance and never negative.
+//! * An exposure cap of 0 admits no hold, and the cap is part of the balance. There, 0 lifts the cap.
+//! * The digest is the shared one and covers what the shared layout has, so neither debt nor caps. The JSON documents
+//!   have a member for debt, which is written only where there is debt.
 //! * The `version` of a snapshot counts the operations that changed the ledger; there it is the allocator's counter
 //!   with a marker bit.
 
