@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +17,20 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# The reference implementation has no build for the free-threaded interpreter; what compares with it is left out there.
+REFERENCE = importlib.util.find_spec("calybris") is not None
+collect_ignore = [
+    path.name
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if not REFERENCE
+    and re.search(r"^(from|import) (calybris|bridge)\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+]
+
+
+def pytest_report_header() -> str:
+    """Says what is left out."""
+    return "reference implementation: " + ("present" if REFERENCE else f"absent, left out: {', '.join(collect_ignore)}")
 
 
 @pytest.fixture(scope="session")
