@@ -21,7 +21,7 @@ use crate::{
     scan::{Scan, ScanOptions, refuse_other_segments},
     segment::{SEGMENT_NAME, SegmentHead},
     storage::{Access, Lock, Locking, Storage, StoredFile},
-    writer::{Failure, Group, Writer, read_from, write_whole},
+    writer::{Failure, Group, Writer, read_whole, write_whole},
 };
 
 /// The queue holds at most this many records: more than a thousand group commits of 64 writers, so that a full queue means
@@ -38,6 +38,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 const _: () = assert!(BATCH_RECORDS_MAX <= QUEUE_RECORDS_MAX && BATCH_BYTES_MAX <= QUEUE_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < QUEUE_BYTES_MAX);
+
+/// One erasure takes as many records as one record can list.
+const ERASED_RECORDS_MAX: usize = RECORD_BYTES_MAX / 8;
 
 const LOCK_NAME: &str = "LOCK";
 
@@ -188,9 +191,16 @@ impl Log {
     pub fn open(
         storage: Arc<dyn Storage>,
         options: Options,
-        visit: impl FnMut(&Record<'_>) -> Result<(), String>,
+        mut visit: impl FnMut(&Record<'_>) -> Result<(), String>,
     ) -> Result<(Self, Opened), Error> {
-        let storage = &*storage;
+        Self::open_visited(&*storage, options, &mut visit)
+    }
+
+    fn open_visited(
+        storage: &dyn Storage,
+        options: Options,
+        visit: &mut dyn FnMut(&Record<'_>) -> Result<(), String>,
+    ) -> Result<(Self, Opened), Error> {
         let exists = is_there(storage)?;
         if !exists {
             refuse_creation(&options)?;
@@ -227,6 +237,10 @@ impl Log {
         let found = scan.finish_found()?;
         recover::replay(file.clone(), &segment, &found, visit)?;
 
+        // The name may be the work of a writer that was stopped before it was durable.
+        storage
+            .sync_directory("")
+            .map_err(|error| Error::io("cannot make the log's name durable", &error))?;
         if let Some(tail) = &found.scanned.tail {
             recover::cut(storage, &*file, tail)?;
         }
@@ -406,10 +420,16 @@ impl Log {
     /// interrupted in between is finished when the log is opened next.
     ///
     /// # Errors
-    /// `UnknownSequence` for a record that is not durable yet; those of [`Log::append`] and [`Log::wait`].
+    /// `UnknownSequence` for a record that is not durable yet; `TooLarge` for millions at once; those of [`Log::append`] and [`Log::wait`].
     pub fn erase(&self, seqs: &[u64], time_ns: i64) -> Result<Erased, Error> {
         self.shared.refuse_abandoned()?;
         let wanted = seqs.iter().copied().collect::<BTreeSet<_>>();
+        if wanted.len() > ERASED_RECORDS_MAX {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("one erasure takes at most {ERASED_RECORDS_MAX} records"),
+            ));
+        }
         let (head, length) = {
             let progress = self.shared.progress();
             (progress.head, progress.length)
@@ -432,7 +452,7 @@ impl Log {
                 continue;
             };
             let end = zone.offset.saturating_add(cast::u64_from_usize(zone.bytes));
-            let (bytes, _) = read_from(&*self.file, zone.offset, end)
+            let bytes = read_whole(&*self.file, zone.offset, end)
                 .map_err(|error| Error::io("cannot read a private part", &error).at_seq(located.seq))?;
             if is_zero(&bytes) {
                 erased.already.push(located.seq);
@@ -873,7 +893,7 @@ fn take_lock(storage: &dyn Storage, options: &Options) -> Result<Box<dyn Lock>, 
     }
 }
 
-/// Makes the first segment: a temporary file, its contents durable, then its name, then the directory.
+/// Makes the first segment: a temporary file, its contents durable, then its name. Opening makes the name durable.
 fn create_segment(storage: &dyn Storage, options: &Options) -> Result<(), Error> {
     let failed = |error| Error::io("cannot create the log", &error);
     refuse_creation(options)?;
@@ -882,6 +902,5 @@ fn create_segment(storage: &dyn Storage, options: &Options) -> Result<(), Error>
     let file = storage.open(&temporary, Access::Create).map_err(failed)?;
     write_whole(&*file, &head.encode(), 0).map_err(|failure| recover::failed_io(&failure))?;
     file.sync_data().map_err(failed)?;
-    storage.rename(&temporary, SEGMENT_NAME).map_err(failed)?;
-    storage.sync_directory("").map_err(failed)
+    storage.rename(&temporary, SEGMENT_NAME).map_err(failed)
 }

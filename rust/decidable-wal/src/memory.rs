@@ -26,6 +26,8 @@ pub enum Fault {
     Fail(io::ErrorKind),
     /// A write takes only this many bytes; any other operation fails.
     Short(usize),
+    /// The process dies: a write still takes this many bytes, and from then on nothing has any effect.
+    Die(usize),
 }
 
 const SECTOR_BYTES: usize = 512;
@@ -51,6 +53,7 @@ struct Disk {
     faults: BTreeMap<u64, Fault>,
     capacity: Option<usize>,
     stalled: bool,
+    dead: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -279,13 +282,21 @@ impl Disk {
         self.syncs = 0;
         self.capacity = None;
         self.stalled = false;
+        self.dead = false;
     }
     /// Counts an operation; a short write is the caller's to carry out.
     fn operate(&mut self) -> io::Result<Option<usize>> {
+        if self.dead {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        }
         self.operations = self.operations.saturating_add(1);
         match self.faults.get(&self.operations) {
             Some(Fault::Fail(kind)) => Err(io::Error::from(*kind)),
             Some(Fault::Short(taken)) => Ok(Some(*taken)),
+            Some(Fault::Die(taken)) => {
+                self.dead = true;
+                Ok(Some(*taken))
+            }
             None => Ok(None),
         }
     }
@@ -460,9 +471,11 @@ impl StoredFile for MemoryFile {
         }
         disk.syncs = disk.syncs.saturating_add(1);
         let outcome = disk.operate_whole();
+        let dead = disk.dead;
         let contents = disk.file(self.file)?;
         match outcome {
             Ok(()) => contents.sync(),
+            Err(_) if dead => {}
             Err(_) => contents.marked.clear(),
         }
         outcome

@@ -3,7 +3,7 @@ use decidable_canon::{Digest, ReadError, ReadErrorKind, Reader, Sink as _};
 /// The smallest kind that a caller may use. Those below belong to the log itself.
 pub const CALLER_KIND_MIN: u16 = 16;
 
-/// The notes of a log about itself take at most this many bytes each, but for the list of an erasure.
+/// The version that a writer notes.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// When a record counts as written.

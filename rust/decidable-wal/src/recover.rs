@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
-use decidable_canon::{Digest, cast};
+use decidable_canon::{Digest, Hasher, Sink as _, cast};
 
 use crate::{
     batch::PrivateState,
@@ -11,7 +11,7 @@ use crate::{
     source::Source,
     storage::{Access, Storage, StoredFile},
     walk::Walk,
-    writer::{Failure, Zone, read_from, write_whole},
+    writer::{Failure, Zone, read_whole, write_whole},
 };
 
 /// Bytes that recovery cut from the end of a log, and where they are kept.
@@ -60,20 +60,27 @@ impl Recovery {
 /// digest have the same name, so a recovery that is interrupted does the same again.
 pub(crate) fn cut(storage: &dyn Storage, file: &dyn StoredFile, tail: &Tail) -> Result<(), Error> {
     let failed = |action: &'static str| move |error| Error::io(action, &error);
-    let end = tail.offset.saturating_add(tail.bytes);
-    let (bytes, digest) = read_from(file, tail.offset, end).map_err(failed("cannot read the unfinished end"))?;
     let reason = match tail.reason {
         TailReason::Incomplete => RecoveryReason::Torn,
         TailReason::Zeros | TailReason::Damaged => RecoveryReason::PowerLoss,
     };
     let kept = failed("cannot keep the unfinished end in quarantine");
-    let recovery = Recovery::new(tail.offset, tail.bytes, digest, reason);
     let temporary = format!("{QUARANTINE}/unfinished.tmp");
     storage.create_directory(QUARANTINE).map_err(kept)?;
     storage.sync_directory("").map_err(kept)?;
     let copy = storage.open(&temporary, Access::Create).map_err(kept)?;
-    write_whole(&*copy, &bytes, 0).map_err(|failure| failed_io(&failure))?;
+    let mut hasher = Hasher::new();
+    each_piece(
+        file,
+        tail.offset,
+        tail.offset.saturating_add(tail.bytes),
+        |at, bytes| {
+            hasher.put(bytes);
+            write_whole(&*copy, bytes, at.saturating_sub(tail.offset))
+        },
+    )?;
     copy.sync_data().map_err(kept)?;
+    let recovery = Recovery::new(tail.offset, tail.bytes, hasher.finish(), reason);
     storage.rename(&temporary, &recovery.quarantine).map_err(kept)?;
     storage.sync_directory(QUARANTINE).map_err(kept)?;
     file.set_length(tail.offset)
@@ -106,26 +113,41 @@ pub(crate) fn unmentioned(storage: &dyn Storage, mentioned: &BTreeSet<(u64, Dige
     Ok(recoveries)
 }
 
-/// A piece of the log is written again in pieces of this size.
+/// What is read to be written elsewhere or again is read in pieces of this size.
 const PIECE_BYTES: u64 = 1 << 20;
+
+/// Reads the bytes from `start` up to `end` and hands them to `write`, piece by piece, each with its place.
+fn each_piece(
+    file: &dyn StoredFile,
+    start: u64,
+    end: u64,
+    mut write: impl FnMut(u64, &[u8]) -> Result<(), Failure>,
+) -> Result<(), Error> {
+    let mut at = start;
+    while at < end {
+        let next = end.min(at.saturating_add(PIECE_BYTES));
+        let bytes =
+            read_whole(file, at, next).map_err(|error| Error::io("cannot read the log", &error).at_offset(at))?;
+        write(at, &bytes).map_err(|failure| failed_io(&failure))?;
+        at = next;
+    }
+    Ok(())
+}
 
 /// Writes again, unchanged, the bytes that no later write proves to be durable, and syncs them. After a sync that failed
 /// they may be in the page cache and, marked clean, nowhere else; a new sync alone would succeed and mean nothing.
 pub(crate) fn write_again(file: &dyn StoredFile, found: &Found) -> Result<(), Error> {
     // A batch is written only after the sync of the one before it has returned, so its presence proves that sync. A
     // session that did not sync proves only what was there when it began.
-    let mut at = match found.session {
+    let start = match found.session {
         Some(session) if session.sync == Sync::None => session.at,
         _ => found.last_batch_at,
     };
-    let failed = |error| Error::io("cannot write the end of the log again", &error);
-    while at < found.scanned.bytes {
-        let end = found.scanned.bytes.min(at.saturating_add(PIECE_BYTES));
-        let (bytes, _) = read_from(file, at, end).map_err(failed)?;
-        write_whole(file, &bytes, at).map_err(|failure| failed_io(&failure))?;
-        at = end;
-    }
-    file.sync_data().map_err(failed)
+    each_piece(file, start, found.scanned.bytes, |at, bytes| {
+        write_whole(file, bytes, at)
+    })?;
+    file.sync_data()
+        .map_err(|error| Error::io("cannot make the end of the log durable", &error))
 }
 
 /// A private part that is wanted.

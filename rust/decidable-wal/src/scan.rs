@@ -484,24 +484,29 @@ impl<'a> Scan<'a> {
                 && header.batch_last() >= Some(header.seq)
                 && (!only_openings || header.kind == NoteKind::Opened.code())
         };
-        let mut at = self.walk.at;
-        loop {
-            self.walk.source.load(at, HEADER_BYTES)?;
-            let bytes = self.walk.source.from(at);
-            for (index, window) in bytes.windows(HEADER_BYTES).enumerate() {
-                if window.starts_with(&MAGIC)
-                    && let Some(header) = window.first_chunk()
-                    && let Some(header) = Header::decode(header, expected.chain.salt)
-                    && is_later(&header)
-                {
-                    return Ok(Some(at.saturating_add(cast::u64_from_usize(index))));
+        // Frames begin at multiples of eight; only where bytes were taken out or put in do they not.
+        for step in [8, 1] {
+            let mut at = self.walk.at;
+            loop {
+                self.walk.source.load(at, HEADER_BYTES)?;
+                let bytes = self.walk.source.from(at);
+                let mut passed = 0_usize;
+                while let Some(header) = bytes.get(passed..).and_then(|rest| rest.first_chunk()) {
+                    if header.starts_with(&MAGIC)
+                        && let Some(header) = Header::decode(header, expected.chain.salt)
+                        && is_later(&header)
+                    {
+                        return Ok(Some(at.saturating_add(cast::u64_from_usize(passed))));
+                    }
+                    passed = passed.saturating_add(step);
                 }
+                if passed == 0 {
+                    break;
+                }
+                at = at.saturating_add(cast::u64_from_usize(passed));
             }
-            let Some(passed) = bytes.len().checked_sub(HEADER_BYTES - 1).filter(|passed| *passed > 0) else {
-                return Ok(None);
-            };
-            at = at.saturating_add(cast::u64_from_usize(passed));
         }
+        Ok(None)
     }
 
     fn rest_is_zero(&mut self) -> Result<bool, Error> {

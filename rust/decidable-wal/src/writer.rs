@@ -1,6 +1,6 @@
 use std::{fmt, io, sync::Arc};
 
-use decidable_canon::{Digest, Key, cast};
+use decidable_canon::{Key, cast};
 
 use crate::{
     error::{Error, ErrorKind},
@@ -164,9 +164,9 @@ pub(crate) fn write_whole(file: &dyn StoredFile, bytes: &[u8], offset: u64) -> R
     }
 }
 
-/// The digest of a file's bytes from `offset` on, and how many there are.
-pub(crate) fn read_from(file: &dyn StoredFile, offset: u64, length: u64) -> io::Result<(Vec<u8>, Digest)> {
-    let bytes = cast::usize_from_u64(length.saturating_sub(offset)).unwrap_or(usize::MAX);
+/// Reads the bytes from `offset` up to `end`, all of them.
+pub(crate) fn read_whole(file: &dyn StoredFile, offset: u64, end: u64) -> io::Result<Vec<u8>> {
+    let bytes = cast::usize_from_u64(end.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut read = vec![0; bytes];
     let mut filled = 0_usize;
     while filled < bytes {
@@ -178,6 +178,5 @@ pub(crate) fn read_from(file: &dyn StoredFile, offset: u64, length: u64) -> io::
             Err(error) => return Err(error),
         }
     }
-    let digest = Digest::of(&read);
-    Ok((read, digest))
+    Ok(read)
 }

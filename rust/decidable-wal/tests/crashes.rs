@@ -1,0 +1,348 @@
+//! A writer that dies, a disk that fails and a machine that loses power, at every single storage operation: what was
+//! promised is in the reopened log, nothing else is but whole groups, and the log can be used on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_docs
+)]
+
+mod logs;
+
+use std::io::ErrorKind::{Other, StorageFull};
+
+use decidable_wal::{CALLER_KIND_MIN, Entry, Error, ErrorKind, Fault, Log, Memory, Options, SEGMENT_NAME, Sync};
+use logs::{BOOT, NEXT_BOOT, Seen, entry, numbered, open, options};
+
+/// What a writer got done before something went wrong.
+#[derive(Default)]
+struct Done {
+    /// The groups that it tried to append, in order.
+    submitted: Vec<Vec<Vec<u8>>>,
+    /// How many of them it was told are durable.
+    promised: usize,
+    /// Whether it was told that the private part of its first record is erased.
+    erased: bool,
+}
+
+fn submit(log: &Log, done: &mut Done, group: Vec<Entry>) -> Result<u64, Error> {
+    done.submitted
+        .push(group.iter().map(|entry| entry.payload.clone()).collect());
+    let position = log.append(group)?;
+    log.wait(position.last, None)?;
+    done.promised = done.submitted.len();
+    Ok(position.first)
+}
+
+/// Two sessions: groups of several sizes, one with a private part that is erased, one that spans sectors.
+fn work(storage: &Memory, options: &Options, done: &mut Done) -> Result<(), Error> {
+    for session in 0..2 {
+        let (log, ..) = open(storage, options.clone())?;
+        let first = submit(&log, done, vec![numbered(3 + session, 40), numbered(5, 0)])?;
+        submit(&log, done, vec![numbered(7, 700)])?;
+        if session == 0 {
+            log.erase(&[first], 0)?;
+            done.erased = true;
+        }
+        submit(&log, done, vec![numbered(9, 1300), numbered(10, 1), numbered(11, 300)])?;
+        log.close()?;
+    }
+    Ok(())
+}
+
+/// The payloads that callers appended, group by group as far as the groups are whole.
+fn groups_of<'a>(records: &[Seen], submitted: &'a [Vec<Vec<u8>>]) -> &'a [Vec<Vec<u8>>] {
+    let mut payloads = records
+        .iter()
+        .filter(|seen| seen.kind >= CALLER_KIND_MIN)
+        .map(|seen| &seen.payload)
+        .peekable();
+    let mut whole = 0;
+    while payloads.peek().is_some() {
+        for payload in &submitted[whole] {
+            assert_eq!(payloads.next(), Some(payload), "group {whole}");
+        }
+        whole += 1;
+    }
+    &submitted[..whole]
+}
+
+/// Opens what is left, compares it with what was done, uses it and opens it again.
+fn assert_recovers(left: &Memory, options: &Options, done: &Done, context: &str) {
+    let (log, opened, records) = open(left, options.clone()).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let found = groups_of(&records, &done.submitted).len();
+    assert!(
+        found >= done.promised,
+        "{context}: {found} of {} promised groups",
+        done.promised
+    );
+    if done.erased {
+        let erased = records.iter().find(|seen| seen.kind >= CALLER_KIND_MIN).unwrap();
+        assert_eq!(erased.private, Some(None), "{context}");
+    }
+    let bytes = left.contents(SEGMENT_NAME).unwrap();
+    let secret = records.iter().any(|seen| seen.private == Some(None));
+    assert!(
+        !secret || !contains(&bytes, b"account-3"),
+        "{context}: an erased private part is still there"
+    );
+    for recovery in &opened.recoveries {
+        assert_eq!(
+            left.contents(&recovery.quarantine).unwrap().len() as u64,
+            recovery.cut_bytes
+        );
+    }
+    let position = log.append(vec![entry(16, b"after")]).unwrap();
+    log.wait(position.last, None).unwrap();
+    let head = log.close().unwrap();
+    let (_, reopened, again) = open(
+        left,
+        Options {
+            head: Some(head),
+            ..options.clone()
+        },
+    )
+    .unwrap();
+    assert_eq!(again[..records.len()], records, "{context}");
+    assert_eq!(
+        (reopened.epoch, reopened.recoveries.len()),
+        (opened.epoch + 1, 0),
+        "{context}"
+    );
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn operations(options: &Options) -> u64 {
+    let storage = Memory::new();
+    let mut done = Done::default();
+    work(&storage, options, &mut done).unwrap();
+    assert_eq!((done.promised, done.submitted.len(), done.erased), (6, 6, true));
+    storage.operations()
+}
+
+fn after(boot: [u8; 16]) -> Options {
+    Options {
+        time_ns: 9_000,
+        ..options(None, boot)
+    }
+}
+
+#[test]
+fn a_writer_killed_at_any_operation_loses_nothing_that_it_promised() {
+    let before = options(None, BOOT);
+    for operation in 1..=operations(&before) {
+        for taken in [0, 1, 47, 48, 200, 513, usize::MAX] {
+            let storage = Memory::new();
+            storage.fail_at(operation, Fault::Die(taken));
+            let mut done = Done::default();
+            // It may have promised everything before it died.
+            let _ = work(&storage, &before, &mut done);
+            let context = format!("operation {operation}, {taken} bytes taken");
+            assert_recovers(&storage.after_kill(), &after(BOOT), &done, &context);
+        }
+    }
+}
+
+#[test]
+fn a_power_loss_at_any_operation_loses_nothing_that_was_promised() {
+    let before = options(None, BOOT);
+    for operation in 1..=operations(&before) {
+        let storage = Memory::new();
+        storage.fail_at(operation, Fault::Die(usize::MAX));
+        let mut done = Done::default();
+        let _ = work(&storage, &before, &mut done);
+        for seed in 0..40 {
+            let context = format!("operation {operation}, seed {seed}");
+            assert_recovers(&storage.after_power_loss(seed), &after(NEXT_BOOT), &done, &context);
+        }
+    }
+}
+
+#[test]
+fn a_recovery_that_is_itself_interrupted_is_done_again() {
+    let before = options(None, BOOT);
+    let last = operations(&before);
+    for (operation, seed) in (20..=last).step_by(3).zip(0..) {
+        let storage = Memory::new();
+        storage.fail_at(operation, Fault::Die(usize::MAX));
+        let mut done = Done::default();
+        let _ = work(&storage, &before, &mut done);
+        let left = storage.after_power_loss(seed);
+        let mut within = 1;
+        loop {
+            let again = left.after_kill();
+            again.fail_at(within, Fault::Die(100));
+            let finished = open(&again, after(NEXT_BOOT)).is_ok();
+            let context = format!("operation {operation}, seed {seed}, then operation {within}");
+            assert_recovers(
+                &again.after_kill(),
+                &after(NEXT_BOOT),
+                &done,
+                &format!("{context}, killed"),
+            );
+            let third_boot = after([0xb2; 16]);
+            assert_recovers(
+                &again.after_power_loss(seed),
+                &third_boot,
+                &done,
+                &format!("{context}, power lost"),
+            );
+            if finished {
+                break;
+            }
+            within += 1;
+        }
+    }
+}
+
+#[test]
+fn any_failing_operation_stops_the_log_and_loses_nothing_that_was_promised() {
+    let before = options(None, BOOT);
+    for operation in 1..=operations(&before) {
+        for fault in [
+            Fault::Fail(Other),
+            Fault::Fail(StorageFull),
+            Fault::Short(0),
+            Fault::Short(1),
+            Fault::Short(40),
+        ] {
+            let storage = Memory::new();
+            storage.fail_at(operation, fault);
+            let mut done = Done::default();
+            let outcome = work(&storage, &before, &mut done);
+            let context = format!("operation {operation}, {fault:?}");
+            let error = outcome.expect_err(&context);
+            assert!(
+                matches!(error.kind(), ErrorKind::Io | ErrorKind::DurabilityLost),
+                "{context}: {error}"
+            );
+            // The same machine, without a restart: the page cache still shows what a failed sync did not keep.
+            assert_recovers(&storage, &after(BOOT), &done, &context);
+            // What was promised since must be on the disk, not only in the page cache.
+            let (log, ..) = open(&storage, after(BOOT)).unwrap();
+            let mut done = Done::default();
+            done.submitted.push(vec![b"kept".to_vec()]);
+            let position = log.append(vec![entry(16, b"kept")]).unwrap();
+            log.wait(position.last, None).unwrap();
+            let lost = storage.after_power_loss(operation);
+            let (_, _, records) = open(&lost, after(NEXT_BOOT)).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(records.last().unwrap().payload, b"kept", "{context}");
+        }
+    }
+}
+
+#[test]
+fn after_the_first_failure_nothing_is_taken_or_promised() {
+    let storage = Memory::new();
+    let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+    let promised = log.append(vec![entry(16, b"one")]).unwrap();
+    log.wait(promised.last, None).unwrap();
+    let head = log.head();
+    let (operations, syncs) = (storage.operations(), storage.syncs());
+    // Look, write, sync: the sync fails.
+    storage.fail_at(operations + 3, Fault::Fail(Other));
+    let lost = log.append(vec![entry(16, b"two")]).unwrap();
+    let error = log.wait(lost.last, None).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::DurabilityLost, "wal.durability_lost")
+    );
+    for _ in 0..3 {
+        assert_eq!(
+            log.append(vec![entry(16, b"three")]).unwrap_err().kind(),
+            ErrorKind::Poisoned
+        );
+        assert_eq!(
+            log.wait_change(head.seq, None).unwrap_err().kind(),
+            ErrorKind::DurabilityLost
+        );
+        assert_eq!(log.erase(&[head.seq], 0).unwrap().recorded, None);
+    }
+    log.wait(promised.last, None).unwrap();
+    assert_eq!(log.head(), head);
+    assert_eq!(log.close().unwrap_err().kind(), ErrorKind::DurabilityLost);
+    assert_eq!(storage.syncs(), syncs + 1, "a failed sync is not repeated");
+    let (_, opened, _) = open(&storage, options(None, BOOT)).unwrap();
+    assert!(!opened.closed_before);
+}
+
+#[test]
+fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
+    let before = options(None, BOOT);
+    for limit in (0..6_000).step_by(37) {
+        let storage = Memory::new();
+        storage.limit(Some(limit));
+        let mut done = Done::default();
+        let outcome = work(&storage, &before, &mut done);
+        storage.limit(None);
+        if outcome.is_ok() {
+            assert!(limit > 4_000);
+        }
+        assert_recovers(&storage, &after(BOOT), &done, &format!("limit {limit}"));
+    }
+}
+
+#[test]
+fn a_session_without_syncs_survives_a_kill_whole_and_a_power_loss_as_a_prefix() {
+    let before = Options {
+        sync: Sync::None,
+        ..options(None, BOOT)
+    };
+    let storage = Memory::new();
+    let (log, ..) = open(&storage, before.clone()).unwrap();
+    let mut done = Done::default();
+    for turn in 0..12 {
+        submit(&log, &mut done, vec![numbered(turn, 300), numbered(turn + 1, 200)]).unwrap();
+    }
+    assert_recovers(&storage.after_kill(), &after(BOOT), &done, "killed");
+    done.promised = 0;
+    for seed in 0..300 {
+        assert_recovers(
+            &storage.after_power_loss(seed),
+            &after(NEXT_BOOT),
+            &done,
+            &format!("seed {seed}"),
+        );
+    }
+    // What a session without syncs left is made durable by the next opening.
+    drop(log);
+    let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+    done.promised = done.submitted.len();
+    for seed in 0..100 {
+        assert_recovers(
+            &storage.after_power_loss(seed),
+            &after(NEXT_BOOT),
+            &done,
+            &format!("reopened, seed {seed}"),
+        );
+    }
+    drop(log);
+}
+
+#[test]
+fn a_closing_syncs_what_a_session_without_syncs_wrote() {
+    let storage = Memory::new();
+    let (log, ..) = open(
+        &storage,
+        Options {
+            sync: Sync::None,
+            ..options(None, BOOT)
+        },
+    )
+    .unwrap();
+    let mut done = Done::default();
+    submit(&log, &mut done, vec![numbered(1, 3_000)]).unwrap();
+    log.close().unwrap();
+    for seed in 0..50 {
+        assert_recovers(
+            &storage.after_power_loss(seed),
+            &after(NEXT_BOOT),
+            &done,
+            &format!("seed {seed}"),
+        );
+    }
+}

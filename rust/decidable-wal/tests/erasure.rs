@@ -1,0 +1,238 @@
+//! What can be forgotten is beside the chain: erasing it leaves every proof valid.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_docs
+)]
+
+mod logs;
+
+use decidable_wal::{
+    Entry, ErrorKind, Fault, Options, Private, PrivatePart, SEGMENT_NAME, ScanOptions, Storage, commitment, scan,
+};
+use logs::{BOOT, NEXT_BOOT, entry, key, numbered, open, options};
+
+fn personal(index: u64) -> Entry {
+    Entry {
+        private: Some(Private {
+            salt: [u8::try_from(index % 255).unwrap() + 1; 32],
+            bytes: format!("person {index} of the log").into_bytes(),
+        }),
+        ..numbered(index, 50)
+    }
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[test]
+fn a_hundred_of_a_thousand_private_parts_are_erased_and_every_proof_holds() {
+    for key in [None, Some(key())] {
+        let storage = decidable_wal::Memory::new();
+        let (log, opened, _) = open(&storage, options(key.as_ref(), BOOT)).unwrap();
+        let mut last = opened.head.seq;
+        for group in 0..100 {
+            last = log
+                .append((0..10).map(|index| personal(group * 10 + index)).collect())
+                .unwrap()
+                .last;
+        }
+        log.wait(last, None).unwrap();
+        let before = log.head();
+        let wanted: Vec<u64> = (0..100).map(|index| 2 + index * 10 + index % 7).collect();
+        let erased = log.erase(&wanted, 0).unwrap();
+        assert_eq!((&erased.seqs, erased.recorded), (&wanted, Some(last + 1)));
+        let after = log.close().unwrap();
+
+        let bytes = storage.contents(SEGMENT_NAME).unwrap();
+        for head in [before, after] {
+            let options = ScanOptions {
+                key: key.clone(),
+                head: Some(head),
+                boot_id: None,
+            };
+            let scanned = scan(&storage, &options, |record| {
+                match record.private {
+                    PrivatePart::Erased => assert!(wanted.contains(&record.seq)),
+                    PrivatePart::Present(bytes) => assert_eq!(bytes, personal(record.seq - 2).private.unwrap().bytes),
+                    PrivatePart::None => assert!(record.kind < 16),
+                }
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(
+                (&scanned.erased, scanned.head_found, scanned.sealed),
+                (&wanted, true, key.is_some())
+            );
+            assert!(scanned.unfinished_erasures.is_empty() && scanned.unrecorded_erasures.is_empty());
+        }
+        for seq in 2..1002 {
+            let private = personal(seq - 2).private.unwrap();
+            assert_eq!(contains(&bytes, &private.bytes), !wanted.contains(&seq), "record {seq}");
+            let committed = commitment(&private.salt, &private.bytes);
+            assert!(contains(&bytes, committed.bytes()), "record {seq} keeps its commitment");
+        }
+        let (_, opened, records) = open(&storage, options(key.as_ref(), NEXT_BOOT)).unwrap();
+        assert!(opened.erasures_finished.is_empty() && opened.unrecorded_erasures.is_empty());
+        assert_eq!(records.iter().filter(|seen| seen.private == Some(None)).count(), 100);
+    }
+}
+
+#[test]
+fn erasing_says_what_was_gone_already_what_had_nothing_and_what_is_unknown() {
+    let storage = decidable_wal::Memory::new();
+    let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+    let last = log
+        .append(vec![personal(1), entry(16, b"plain"), personal(2)])
+        .unwrap()
+        .last;
+    log.wait(last, None).unwrap();
+    let first = log.erase(&[4, 2, 2, 3], 0).unwrap();
+    assert_eq!(
+        (first.seqs, first.already, first.without, first.recorded),
+        (vec![2, 4], vec![], vec![3], Some(5))
+    );
+    let second = log.erase(&[2, 3, 4], 0).unwrap();
+    assert_eq!(
+        (second.seqs, second.already, second.without, second.recorded),
+        (vec![], vec![2, 4], vec![3], None)
+    );
+    for unknown in [0, 6, u64::MAX] {
+        let error = log.erase(&[2, unknown], 0).unwrap_err();
+        assert_eq!((error.kind(), error.seq()), (ErrorKind::UnknownSequence, Some(unknown)));
+    }
+    assert_eq!(log.erase(&[], 0).unwrap().recorded, None);
+}
+
+#[test]
+fn a_large_record_is_erased_too() {
+    let storage = decidable_wal::Memory::new();
+    let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+    let large = Entry {
+        payload: vec![3; 200_000],
+        ..personal(1)
+    };
+    let last = log.append(vec![large]).unwrap().last;
+    log.wait(last, None).unwrap();
+    assert_eq!(log.erase(&[2], 0).unwrap().seqs, [2]);
+    let head = log.close().unwrap();
+    let scanned = scan(
+        &storage,
+        &ScanOptions {
+            head: Some(head),
+            ..ScanOptions::default()
+        },
+        |_| Ok(()),
+    )
+    .unwrap();
+    assert_eq!((scanned.erased, scanned.unfinished_erasures), (vec![2], vec![]));
+}
+
+#[test]
+fn an_interrupted_erasure_is_reported_and_finished_by_the_next_writer() {
+    for keep in [0, 5, 40] {
+        let storage = decidable_wal::Memory::new();
+        let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+        let last = log.append(vec![personal(1), personal(2)]).unwrap().last;
+        log.wait(last, None).unwrap();
+        // Look, write, sync; look, zero: the process dies in the zeroing, which has taken `keep` bytes.
+        storage.fail_at(storage.operations() + 2 + 5, Fault::Die(keep));
+        let operations = storage.operations();
+        assert_eq!(log.erase(&[2], 0).unwrap_err().kind(), ErrorKind::DurabilityLost);
+        assert!(storage.operations() > operations);
+        let left = storage.after_kill();
+        let scanned = scan(&left, &ScanOptions::default(), |_| Ok(())).unwrap();
+        assert_eq!(
+            (&scanned.erased, &scanned.unfinished_erasures),
+            (&vec![2], &vec![2]),
+            "{keep} bytes"
+        );
+        let (_, opened, records) = open(&left, options(None, BOOT)).unwrap();
+        assert_eq!(opened.erasures_finished, [2]);
+        assert_eq!(records[1].private, Some(None));
+        assert!(!contains(&left.contents(SEGMENT_NAME).unwrap(), b"person 1"));
+        let scanned = scan(&left, &ScanOptions::default(), |_| Ok(())).unwrap();
+        assert_eq!((scanned.erased, scanned.unfinished_erasures), (vec![2], vec![]));
+    }
+}
+
+#[test]
+fn zeroing_a_private_part_without_a_record_is_reported() {
+    let made = logs::make(None, &[vec![personal(1), personal(2)], vec![entry(16, b"later")]]);
+    let secret = personal(1).private.unwrap();
+    let at = made.bytes.windows(32).position(|window| window == secret.salt).unwrap();
+    let mut bytes = made.bytes.clone();
+    bytes[at..at + 32 + secret.bytes.len()].fill(0);
+    let scanned = logs::scan(&bytes, None, Some(made.head), |_| ()).unwrap();
+    assert_eq!((scanned.erased, scanned.unrecorded_erasures), (vec![], vec![2]));
+    let storage = logs::holding(&bytes);
+    let (_, opened, _) = open(&storage, options(None, NEXT_BOOT)).unwrap();
+    assert_eq!(opened.unrecorded_erasures, [2]);
+    // Zeroing only the salt, or only the bytes, is damage.
+    for part in [at..at + 32, at + 32..at + 32 + secret.bytes.len()] {
+        let mut bytes = made.bytes.clone();
+        bytes[part].fill(0);
+        let error = logs::scan(&bytes, None, None, |_| ()).unwrap_err();
+        assert_eq!((error.kind(), error.seq()), (ErrorKind::PrivateDamaged, Some(2)));
+    }
+}
+
+#[test]
+fn a_private_part_that_does_not_fit_its_rules_is_not_taken() {
+    let storage = decidable_wal::Memory::new();
+    let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+    let with = |salt, bytes| Entry {
+        private: Some(Private { salt, bytes }),
+        ..entry(16, b"")
+    };
+    assert_eq!(
+        log.append(vec![with([0; 32], vec![1])]).unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
+    let large = vec![1; decidable_wal::PRIVATE_BYTES_MAX + 1];
+    assert_eq!(
+        log.append(vec![with([1; 32], large)]).unwrap_err().kind(),
+        ErrorKind::TooLarge
+    );
+    let last = log
+        .append(vec![
+            with([1; 32], vec![]),
+            with([1; 32], vec![0; decidable_wal::PRIVATE_BYTES_MAX]),
+        ])
+        .unwrap()
+        .last;
+    log.wait(last, None).unwrap();
+    log.close().unwrap();
+    let mut sizes = Vec::new();
+    scan(&storage, &ScanOptions::default(), |record| {
+        if let PrivatePart::Present(bytes) = record.private {
+            sizes.push(bytes.len());
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(sizes, [0, decidable_wal::PRIVATE_BYTES_MAX]);
+}
+
+#[test]
+fn an_erasure_is_durable_even_where_the_log_does_not_sync() {
+    let storage = decidable_wal::Memory::new();
+    let options_none = Options {
+        sync: decidable_wal::Sync::None,
+        ..options(None, BOOT)
+    };
+    let (log, ..) = open(&storage, options_none).unwrap();
+    let last = log.append(vec![personal(1)]).unwrap().last;
+    log.wait(last, None).unwrap();
+    log.erase(&[last], 0).unwrap();
+    for seed in 0..20 {
+        let left = storage.after_power_loss(seed);
+        assert!(!contains(&left.contents(SEGMENT_NAME).unwrap(), b"person 1"));
+        let (_, _, records) = open(&left, options(None, NEXT_BOOT)).unwrap();
+        assert_eq!(records[1].private, Some(None));
+    }
+    assert!(storage.list("quarantine").unwrap().is_empty());
+}
