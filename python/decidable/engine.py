@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 import threading
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
-from decidable.errors import Conflict, LogUnavailable, Refused
+from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
 
 if TYPE_CHECKING:
     from decidable._native import Answer
@@ -29,7 +29,10 @@ __all__ = ["SAFETY_CEILING_BPS", "Engine", "EngineLedger", "Ticket"]
 TicketState = Literal["refused", "held", "dispatched", "settled", "cancelled", "in_doubt"]
 
 _WAKER_PATIENCE_MS = 1_000
-"""How long the thread that wakes coroutines waits before it looks whether anyone still waits."""
+"""How long the thread that wakes coroutines waits in the log before it looks around."""
+
+_WAKER_REST_SECONDS = 1.0
+"""How long that thread stays when nobody waits any more."""
 
 
 class Ticket:
@@ -118,9 +121,16 @@ class Ticket:
         return self._answer.selected_name or ""
 
     def dispatch(self) -> None:
-        """Say that someone acts on it from now on. ``with ticket:`` does it."""
+        """Say that someone acts on it from now on. ``with ticket:`` does it. Of a refused ticket it says nothing.
+
+        Raises:
+            Conflict: if it is settled or cancelled: whoever acted on it again would spend twice, or without a hold.
+            LogUnavailable: if the log takes nothing: then the settlement could not be written either.
+        """
+        if self._state == "refused":
+            return
+        self._engine._native.dispatch(self.id)
         if self._state == "held":
-            self._engine._native.dispatch(self.id)
             self._state = "dispatched"
 
     def settle(
@@ -172,22 +182,20 @@ class Ticket:
         return settlement
 
     def cancel(self) -> None:
-        """Release the hold, if nobody has acted on the ticket. Cancelling twice changes nothing.
+        """Release the hold, if nobody has acted on the ticket, and free the caller's key. Twice changes nothing.
 
         Raises:
             Conflict: if it was dispatched, settled or refused: what was dispatched may have been spent.
         """
         seq = self._engine._native.submit_cancel(self.id)
         self._state = "cancelled"
-        if seq is not None:
-            self._engine._native.wait(seq)
+        self._engine._native.wait(seq)
 
     async def acancel(self) -> None:
         """As :meth:`cancel`, without blocking the event loop."""
         seq = self._engine._native.submit_cancel(self.id)
         self._state = "cancelled"
-        if seq is not None:
-            await self._engine._durable(seq)
+        await self._engine._durable(seq)
 
     def _leave(self) -> None:
         if self._state == "dispatched":
@@ -328,13 +336,15 @@ class Engine:
         Args:
             request: Its number is replaced by the engine's own.
             account: Who pays. Without one nothing is held.
-            key: The caller's idempotency key. The same key with the same request and account gives the same ticket.
+            key: The caller's idempotency key. The same key with the same request and account gives the same ticket,
+                also after the log was opened again; once a ticket is cancelled its key is free.
             metadata: Text kept with the record as its private part: it can be erased.
 
         Raises:
             UnknownName: if the account is not open.
             Conflict: if the key was used for another request.
-            LogUnavailable: if the log cannot take the record. Then nothing was decided.
+            LogUnavailable: if the log cannot take the record: then nothing was decided. Only with the code
+                ``wal.durability_lost`` the record may be in the log; opening the log again shows it, in doubt.
         """
         ticket = Ticket(self, self._native.submit(request, account=account, key=key, metadata=metadata))
         try:
@@ -406,7 +416,7 @@ class Engine:
         if nothing_spent:
             if cost_microunits is not None or input_tokens is not None or output_tokens is not None:
                 message = "reconcile takes either nothing_spent or what was spent"
-                raise Conflict("engine.contradiction", message, ticket=ticket)
+                raise InvalidInput("engine.contradiction", message, ticket=ticket)
             self._native.wait(self._native.submit_release(ticket))
             return
         self.ticket(ticket).settle(
@@ -426,11 +436,18 @@ class Engine:
         return self._native.head()
 
     def close(self) -> dict[str, Any]:
-        """Write what is left, close the log and return its head."""
+        """Write what is left, close the log and return its head. Closing again returns it again.
+
+        Coroutines that wait are woken: their records are durable by then, or they are told why not.
+
+        Raises:
+            LogUnavailable: if the log could not write, now or before. It is closed all the same.
+        """
         _open_engines.discard(self)
-        head = self._native.close()
-        self._waker.stop()
-        return head
+        try:
+            return self._native.close()
+        finally:
+            self._waker.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -438,75 +455,90 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except LogUnavailable as fault:
+            # A child that was forked inside the block leaves the log to its parent.
+            if fault.code != "engine.forked":
+                raise
 
     def __reduce__(self) -> Any:
         raise TypeError("an Engine holds a log and cannot be pickled")
 
 
 class _Waker:
-    """Wakes coroutines when their records are durable: one thread for all of them, started when the first one waits.
+    """Wakes coroutines when their records are durable: one thread for all of them, which lives while any waits.
 
-    The log's own thread never touches Python; this one sleeps in the log and hands the results to the event loops.
+    The log's own thread never touches Python; this one sleeps in the log and hands the results to the event loops. The
+    durable number and the list of who waits only change together, so no one is forgotten between the two.
     """
 
     def __init__(self, native: _native.Engine) -> None:
         self._native = native
-        self._lock = threading.Lock()
-        self._waiting: dict[asyncio.AbstractEventLoop, list[_Waiter]] = defaultdict(list)
-        self._arrived = threading.Event()
+        self._changed = threading.Condition()
+        self._waiting: dict[asyncio.AbstractEventLoop, list[_Waiter]] = {}
         self._thread: threading.Thread | None = None
         self._durable = 0
         self._stopped = False
 
     async def wait(self, seq: int, when_durable: Callable[[], None] | None) -> None:
-        if seq <= self._durable:
-            if when_durable is not None:
-                when_durable()
-            return
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        with self._lock:
-            self._waiting[loop].append(_Waiter(seq, future, when_durable))
+        with self._changed:
+            if seq <= self._durable:
+                if when_durable is not None:
+                    when_durable()
+                return
+            self._waiting.setdefault(loop, []).append(_Waiter(seq, future, when_durable))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="decidable-waker", daemon=True)
                 self._thread.start()
-        self._arrived.set()
+            self._changed.notify()
         await future
 
     def stop(self) -> None:
-        self._stopped = True
-        self._arrived.set()
+        """Let the thread go as soon as nobody waits. A closed log answers everyone who does."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
 
     def _run(self) -> None:
-        while not self._stopped:
-            self._arrived.wait()
+        while self._someone_waits():
             try:
-                self._durable = self._native.wait_change(self._durable, _WAKER_PATIENCE_MS)
+                durable = self._native.wait_change(self._durable, _WAKER_PATIENCE_MS)
             except Exception as error:
-                # The records that are durable are so whatever happened to the log after them.
-                self._wake(self._native.head()["sequence"], None)
-                self._wake(None, error)
-                return
-            self._wake(self._durable, None)
+                # Everything that is durable was announced before the log said so.
+                self._fail(error)
+            else:
+                self._announce(durable)
 
-    def _wake(self, durable: int | None, error: Exception | None) -> None:
-        with self._lock:
+    def _someone_waits(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopped, _WAKER_REST_SECONDS)
+            if not self._waiting:
+                self._thread = None
+            return bool(self._waiting)
+
+    def _announce(self, durable: int) -> None:
+        with self._changed:
+            self._durable = durable
             for loop, waiters in list(self._waiting.items()):
-                ready = [waiter for waiter in waiters if durable is None or waiter.seq <= durable]
+                ready = [waiter for waiter in waiters if waiter.seq <= durable]
                 if not ready:
                     continue
-                self._waiting[loop] = [waiter for waiter in waiters if durable is not None and waiter.seq > durable]
+                self._waiting[loop] = [waiter for waiter in waiters if waiter.seq > durable]
                 if not self._waiting[loop]:
                     del self._waiting[loop]
                 for waiter in ready:
-                    if error is None and waiter.when_durable is not None:
+                    if waiter.when_durable is not None:
                         waiter.when_durable()
-                # A loop that was closed has nobody left to wake.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(_resolve, ready, error)
-            if not self._waiting and not self._stopped:
-                self._arrived.clear()
+                _call(loop, ready, None)
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            for loop, waiters in self._waiting.items():
+                _call(loop, waiters, error)
+            self._waiting.clear()
 
 
 class _Waiter:
@@ -518,6 +550,12 @@ class _Waiter:
         self.when_durable = when_durable
 
 
+def _call(loop: asyncio.AbstractEventLoop, waiters: list[_Waiter], error: Exception | None) -> None:
+    # A loop that was closed has nobody left to wake.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_resolve, waiters, error)
+
+
 def _resolve(waiters: list[_Waiter], error: Exception | None) -> None:
     for waiter in waiters:
         if waiter.future.done():
@@ -525,7 +563,8 @@ def _resolve(waiters: list[_Waiter], error: Exception | None) -> None:
         if error is None:
             waiter.future.set_result(None)
         else:
-            waiter.future.set_exception(error)
+            # Each gets its own: a traceback grows as an exception is raised.
+            waiter.future.set_exception(copy.copy(error))
 
 
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -535,7 +574,8 @@ def _abandon_after_fork() -> None:
     """A forked child must not write to its parent's logs, nor hold their locks."""
     for engine in list(_open_engines):
         engine._native.abandon()
-        engine._waker.stop()
+        # The old one's lock may be held, for ever, by a thread that only the parent has.
+        engine._waker = _Waker(engine._native)
 
 
 if hasattr(os, "register_at_fork"):

@@ -62,10 +62,21 @@ def export(
     part.unlink(missing_ok=True)
     try:
         summary = _native.export_log(os.fspath(path), part, key=key, out_key=out_key, progress=progress)
-        os.link(part, target)
+        _appear(part, target)
     finally:
         part.unlink(missing_ok=True)
     return summary
+
+
+def _appear(part: Path, target: Path) -> None:
+    """Give a whole file its name, unless that is taken by now."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise InvalidInput("export.exists", f"{target} exists already", path=str(target)) from None
+    except OSError:
+        # A file system without hard links.
+        part.rename(target)
 
 
 def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:

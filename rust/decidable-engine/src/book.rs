@@ -9,7 +9,10 @@ use decidable_wal::{CALLER_KIND_MIN, PrivatePart, Record as Framed};
 use crate::{Error, ErrorKind};
 
 /// An account's name has at most this many bytes, as any name of the contract.
-pub(crate) const LONGEST_NAME_BYTES: usize = 256;
+const LONGEST_NAME_BYTES: usize = 256;
+
+/// A message shows at most this much of a name.
+pub(crate) const SHOWN_CHARS: usize = 64;
 
 /// What a framed record turned out to be.
 #[derive(Clone, Debug)]
@@ -20,12 +23,31 @@ pub enum Entry {
     Step(Record),
 }
 
+/// Whether an account can have this name: `#` begins the names of accounts whose own was erased.
+pub(crate) fn is_account_name(name: &str) -> bool {
+    is_name(name) && !name.starts_with(ERASED_MARK)
+}
+
+/// Whether a person can read the name on one line: 1 to 256 bytes, no control characters.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= LONGEST_NAME_BYTES && !name.chars().any(char::is_control)
+}
+
+const ERASED_MARK: char = '#';
+
 /// State and names.
 #[derive(Debug, Default)]
 pub struct Book {
     state: State,
-    names: Vec<Option<String>>,
+    accounts: Vec<Named>,
     numbers: BTreeMap<String, u32>,
+}
+
+/// An account's name, unless it was erased, and the record that has it.
+#[derive(Debug)]
+struct Named {
+    name: Option<String>,
+    seq: u64,
 }
 
 impl Book {
@@ -56,7 +78,15 @@ impl Book {
                 ),
                 PrivatePart::Erased | PrivatePart::None => None,
             };
-            self.name(account, name);
+            match &name {
+                Some(name) if !is_account_name(name) => {
+                    return Err(Error::at(ErrorKind::BadName(name.chars().take(SHOWN_CHARS).collect()), framed.seq));
+                }
+                Some(name) if self.number(name).is_some() => {
+                    return Err(Error::at(ErrorKind::AccountExists(name.clone()), framed.seq));
+                }
+                _ => self.name(account, framed.seq, name),
+            }
         }
         Ok(Entry::Step(record))
     }
@@ -78,17 +108,28 @@ impl Book {
     /// The name of an account, or `#` and its number where the name was erased.
     #[must_use]
     pub fn account_name(&self, account: u32) -> String {
-        match self.names.get(cast::usize_from_u32(account)) {
-            Some(Some(name)) => name.clone(),
-            _ => format!("#{account}"),
+        match self.accounts.get(cast::usize_from_u32(account)) {
+            Some(Named { name: Some(name), .. }) => name.clone(),
+            _ => nameless(account),
         }
     }
-    pub(crate) fn name(&mut self, account: u32, name: Option<String>) {
-        if let Some(name) = &name {
-            self.numbers.insert(name.clone(), account);
-        } else {
-            self.numbers.insert(format!("#{account}"), account);
-        }
-        self.names.push(name);
+    pub(crate) fn name(&mut self, account: u32, seq: u64, name: Option<String>) {
+        self.numbers.insert(name.clone().unwrap_or_else(|| nameless(account)), account);
+        self.accounts.push(Named { name, seq });
     }
+    /// Forgets the names whose records are among `erased`, as a reader of the log does.
+    pub(crate) fn forget_names(&mut self, erased: &[u64]) {
+        for (account, named) in (0..).zip(&mut self.accounts) {
+            if erased.contains(&named.seq)
+                && let Some(name) = named.name.take()
+            {
+                self.numbers.remove(&name);
+                self.numbers.insert(nameless(account), account);
+            }
+        }
+    }
+}
+
+fn nameless(account: u32) -> String {
+    format!("{ERASED_MARK}{account}")
 }

@@ -4,15 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use decidable_canon::{Digest, Hasher, Key, Sink as _};
+use decidable_canon::{Digest, Hasher, Key, Sink as _, cast};
 use decidable_kernel::{Decision, Policy, Request};
 use decidable_ledger::Balance;
 use decidable_replay::{
     Command, Disposition, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
 };
-use decidable_wal::{Entry, Head, Log, Private, Storage, Sync};
+use decidable_wal::{
+    Entry, Head, Log, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes,
+};
 
-use crate::book::LONGEST_NAME_BYTES;
+use crate::book::{SHOWN_CHARS, is_account_name, is_name};
 use crate::{Book, Clock, Error, ErrorKind};
 
 /// How a decision is made. The kernel is the definition; whatever else is used here is replayed by the kernel before
@@ -77,6 +79,8 @@ pub struct TicketView {
     pub ticket: Ticket,
     /// Where it stands, if it is open.
     pub standing: Option<Standing>,
+    /// The policy that decided; `None` where the safety ceiling refused before any policy was read.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// A step that was written: the number of its last record, to wait for.
@@ -208,16 +212,21 @@ impl Engine {
         {
             let mut core = engine.core()?;
             let count = core.book.state().policies().len();
-            core.policy = decidable_canon::cast::u32_from_usize(count.saturating_sub(1)).unwrap_or(u32::MAX);
+            core.policy = cast::u32_from_usize(count.saturating_sub(1)).unwrap_or(u32::MAX);
         }
         Ok(engine)
     }
 
+    /// A forked child must not even wait for a lock: the thread that holds it exists only in the parent.
+    fn refuse_forked(&self) -> Result<(), Error> {
+        if self.process == std::process::id() { Ok(()) } else { Err(Error::new(ErrorKind::Forked)) }
+    }
+
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
-        if self.process != std::process::id() {
-            return Err(Error::new(ErrorKind::Forked));
-        }
+        self.refuse_forked()?;
         if self.stopped.load(Ordering::Acquire) {
+            // The log knows the cause, if it was the disk.
+            self.log.ready(0)?;
             return Err(Error::new(ErrorKind::Stopped));
         }
         Ok(self.core.lock().unwrap_or_else(PoisonError::into_inner))
@@ -225,7 +234,7 @@ impl Engine {
 
     /// Performs a command and hands its record to the log, both or neither.
     fn perform(&self, core: &mut Core, command: Command, private: Option<&str>) -> Result<(Record, Step), Error> {
-        self.log.ready(room(&command, private))?;
+        self.log.ready(room(&command, private)?)?;
         let seq = self.log.next_seq();
         let record = core.book.state_mut().perform(seq, command)?;
         let mut payload = Vec::with_capacity(PAYLOAD_BYTES);
@@ -251,9 +260,7 @@ impl Engine {
     /// # Errors
     /// If the log could not write it, or `timeout` passed.
     pub fn wait(&self, seq: u64, timeout: Option<Duration>) -> Result<(), Error> {
-        if self.process != std::process::id() {
-            return Err(Error::new(ErrorKind::Forked));
-        }
+        self.refuse_forked()?;
         Ok(self.log.wait(seq, timeout)?)
     }
 
@@ -262,9 +269,7 @@ impl Engine {
     /// # Errors
     /// If the log can take no more, or `timeout` passed.
     pub fn wait_change(&self, seen: u64, timeout: Option<Duration>) -> Result<u64, Error> {
-        if self.process != std::process::id() {
-            return Err(Error::new(ErrorKind::Forked));
-        }
+        self.refuse_forked()?;
         Ok(self.log.wait_change(seen, timeout)?)
     }
 
@@ -304,7 +309,7 @@ impl Engine {
         let numbered = request.numbered(number);
         let policy = core.policy;
         let proposed =
-            core.book.state().policies().get(decidable_canon::cast::usize_from_u32(policy)).map(|policy| self.decide.decide(policy, &numbered));
+            core.book.state().policies().get(cast::usize_from_u32(policy)).map(|policy| self.decide.decide(policy, &numbered));
         let command = Command::Decide { policy, account: payer, request: numbered, caller_key, proposed };
         let (record, step) = self.perform(&mut core, command, metadata).map_err(|error| match error.kind() {
             ErrorKind::Replay(inner) if inner.kind() == decidable_replay::ErrorKind::Disagrees => {
@@ -321,10 +326,11 @@ impl Engine {
     /// Says that someone acts on the ticket from now on. Saying it twice changes nothing.
     ///
     /// # Errors
-    /// If the ticket is not open.
+    /// If the ticket is not open, or the log takes nothing: then the settlement could not be written either.
     pub fn dispatch(&self, ticket: u64) -> Result<(), Error> {
         let mut core = self.core()?;
         core.open(ticket)?;
+        self.log.ready(RECORD_BYTES)?;
         if let Some(standing) = core.standings.get_mut(&ticket)
             && *standing == Standing::Held
         {
@@ -364,37 +370,37 @@ impl Engine {
         Ok(Settled { record, step, replayed: false })
     }
 
-    /// Cancels a ticket that nobody acts on, and releases its hold. Cancelling it again changes nothing.
+    /// Cancels a ticket that nobody acts on, releases its hold, and frees the caller's key. Cancelling it again changes
+    /// nothing.
     ///
     /// # Errors
     /// If the ticket is unknown, settled, dispatched or in doubt, or the log cannot take the record.
-    pub fn cancel(&self, ticket: u64) -> Result<Option<Step>, Error> {
-        let mut core = self.core()?;
-        if let Some(Ticket::Decided { status: Status::Cancelled, .. }) = core.book.state().ticket(ticket) {
-            return Ok(None);
-        }
+    pub fn cancel(&self, ticket: u64) -> Result<Step, Error> {
+        let core = self.core()?;
         if matches!(core.standings.get(&ticket), Some(Standing::Dispatched | Standing::InDoubt)) {
             return Err(Error::new(ErrorKind::Dispatched(ticket)));
         }
+        self.release(core, ticket)
+    }
+
+    fn release(&self, mut core: MutexGuard<'_, Core>, ticket: u64) -> Result<Step, Error> {
+        if let Some(Ticket::Decided { status: Status::Cancelled { seq }, .. }) = core.book.state().ticket(ticket) {
+            return Ok(Step { seq: *seq, started: Instant::now() });
+        }
         let (_, step) = self.perform(&mut core, Command::Cancel { ticket }, None)?;
         core.standings.remove(&ticket);
-        Ok(Some(step))
+        Ok(step)
     }
 
     /// Ends the doubt about a ticket: settles it at what it cost, or releases it where it is certain that nothing was
-    /// spent (`used` is `None`).
+    /// spent (`used` is `None`). The same again changes nothing.
     ///
     /// # Errors
     /// As [`Engine::settle`].
     pub fn reconcile(&self, ticket: u64, used: Option<Use>) -> Result<Step, Error> {
         match used {
             Some(used) => self.settle(ticket, used).map(|settled| settled.step),
-            None => {
-                let mut core = self.core()?;
-                let (_, step) = self.perform(&mut core, Command::Cancel { ticket }, None)?;
-                core.standings.remove(&ticket);
-                Ok(step)
-            }
+            None => self.release(self.core()?, ticket),
         }
     }
 
@@ -426,13 +432,16 @@ impl Engine {
     /// If the name is not valid or taken, the amount negative, or the log cannot take the record.
     pub fn open_account(&self, name: &str, initial: i64) -> Result<(Balance, Step), Error> {
         let name = named(name)?;
+        if !is_account_name(name) {
+            return Err(bad_name(name));
+        }
         let mut core = self.core()?;
         if core.book.number(name).is_some() {
             return Err(Error::new(ErrorKind::AccountExists(name.to_owned())));
         }
         match self.perform(&mut core, Command::OpenAccount { initial }, Some(name))? {
             (Record::Account { account, balance }, step) => {
-                core.book.name(account, Some(name.to_owned()));
+                core.book.name(account, step.seq, Some(name.to_owned()));
                 Ok((balance, step))
             }
             _ => Err(Error::new(ErrorKind::Stopped)),
@@ -521,26 +530,37 @@ impl Engine {
     }
 
     /// The head of the durable part of the log.
-    #[must_use]
-    pub fn head(&self) -> Head {
-        self.log.head()
-    }
-
-    /// Erases the private parts of records, for good. Every proof still holds.
     ///
     /// # Errors
-    /// If the log cannot write.
+    /// If the engine was forked.
+    pub fn head(&self) -> Result<Head, Error> {
+        self.refuse_forked()?;
+        Ok(self.log.head())
+    }
+
+    /// Erases the private parts of records, for good. Every proof still holds. An account whose name was among them is
+    /// called `#` and its number from now on.
+    ///
+    /// Other steps wait until it is done: the log takes the record of an erasure by itself, and theirs are numbered
+    /// before they are handed over.
+    ///
+    /// # Errors
+    /// If a record is not durable yet, or the log cannot write.
     pub fn erase(&self, seqs: &[u64]) -> Result<decidable_wal::Erased, Error> {
-        let _core = self.core()?;
-        Ok(self.log.erase(seqs, self.clock.now_ns())?)
+        let mut core = self.core()?;
+        let erased = self.log.erase(seqs, self.clock.now_ns())?;
+        core.book.forget_names(&erased.seqs);
+        Ok(erased)
     }
 
-    /// Writes what is left and closes the log.
+    /// Writes what is left and closes the log, also after a fault. Closing again changes nothing.
     ///
     /// # Errors
-    /// If the log cannot write.
+    /// If the log could not write, now or before; it is closed all the same. If the engine was forked.
     pub fn close(&self) -> Result<Head, Error> {
-        let _core = self.core()?;
+        self.refuse_forked()?;
+        // Nothing may be half-way between state and log; what comes after finds the log closed.
+        let _core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.log.close()?)
     }
 
@@ -562,8 +582,13 @@ impl Core {
         self.book.state().expect_open(number).map_err(Into::into)
     }
     fn view(&self, number: u64) -> Result<TicketView, Error> {
-        let ticket = self.book.state().known_ticket(number)?.clone();
-        Ok(TicketView { number, ticket, standing: self.standings.get(&number).copied() })
+        let state = self.book.state();
+        let ticket = state.known_ticket(number)?.clone();
+        let policy = match &ticket {
+            Ticket::Refused { .. } => None,
+            Ticket::Decided { record, .. } => state.policies().get(cast::usize_from_u32(record.policy)).cloned(),
+        };
+        Ok(TicketView { number, ticket, standing: self.standings.get(&number).copied(), policy })
     }
 }
 
@@ -577,8 +602,11 @@ const RECORD_BYTES: usize = 1_024;
 const QUOTE_BYTES: usize = 16;
 
 /// At most so many bytes does the record of a command take: what must be free in the queue before the state may move.
-fn room(command: &Command, private: Option<&str>) -> usize {
-    let parts = match command {
+///
+/// # Errors
+/// `TooLarge` if the log takes no such record at all.
+fn room(command: &Command, private: Option<&str>) -> Result<usize, Error> {
+    let payload = RECORD_BYTES.saturating_add(match command {
         Command::InstallPolicy { policy, provenance } => {
             let mut layout = Vec::new();
             policy.encode(&mut layout);
@@ -586,16 +614,23 @@ fn room(command: &Command, private: Option<&str>) -> usize {
         }
         Command::Decide { request, .. } => request.quotes().len().saturating_mul(QUOTE_BYTES),
         _ => 0,
-    };
-    RECORD_BYTES.saturating_add(parts).saturating_add(private.map_or(0, str::len))
+    });
+    let private = private.map_or(0, str::len);
+    for (what, bytes, most) in [("record", payload, RECORD_BYTES_MAX), ("private part", private, PRIVATE_BYTES_MAX)] {
+        if bytes > most {
+            let message = format!("a {what} of {bytes} bytes, and the log takes at most {most}");
+            return Err(Error::new(ErrorKind::TooLarge(message)));
+        }
+    }
+    Ok(frame_bytes(payload, Some(private)))
 }
 
-/// A name that a person can read on one line: 1 to 256 bytes, no control characters.
 fn named(name: &str) -> Result<&str, Error> {
-    if name.is_empty() || name.len() > LONGEST_NAME_BYTES || name.chars().any(char::is_control) {
-        return Err(Error::new(ErrorKind::BadName(name.chars().take(64).collect())));
-    }
-    Ok(name)
+    if is_name(name) { Ok(name) } else { Err(bad_name(name)) }
+}
+
+fn bad_name(name: &str) -> Error {
+    Error::new(ErrorKind::BadName(name.chars().take(SHOWN_CHARS).collect()))
 }
 
 /// Salts for private parts: each the hash of a secret of this process and a counter.

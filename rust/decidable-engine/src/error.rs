@@ -21,8 +21,10 @@ pub enum ErrorKind {
     UnknownAccount(String),
     /// An account of that name is open already.
     AccountExists(String),
-    /// A name is empty, too long, or has control characters.
+    /// A name is empty, too long, has control characters, or, of an account, begins with `#`.
     BadName(String),
+    /// A record is larger than the log takes. Nothing was changed.
+    TooLarge(String),
     /// The caller's key was used before for another request.
     KeyConflict(String),
     /// A ticket was dispatched, so its money cannot be released without a settlement.
@@ -76,6 +78,7 @@ impl Error {
             ErrorKind::UnknownAccount(_) => "engine.unknown_account",
             ErrorKind::AccountExists(_) => "engine.account_exists",
             ErrorKind::BadName(_) => "engine.bad_name",
+            ErrorKind::TooLarge(_) => "engine.too_large",
             ErrorKind::KeyConflict(_) => "engine.key_conflict",
             ErrorKind::Dispatched(_) => "engine.dispatched",
             ErrorKind::SettledOtherwise(_) => "engine.settled_otherwise",
@@ -104,7 +107,7 @@ impl fmt::Display for Error {
             ErrorKind::UnknownAccount(name) => write!(f, "no account {name:?} is open"),
             ErrorKind::AccountExists(name) => write!(f, "an account {name:?} is open already"),
             ErrorKind::BadName(name) => {
-                write!(f, "a name needs 1 to 256 bytes without control characters, not {name:?}")
+                write!(f, "a name has 1 to 256 bytes without control characters, an account's no # first; this is {name:?}")
             }
             ErrorKind::KeyConflict(key) => write!(f, "the key {key:?} was used before for another request"),
             ErrorKind::Dispatched(ticket) => {
@@ -116,7 +119,7 @@ impl fmt::Display for Error {
             ErrorKind::PolicyNotGiven(digest) => {
                 write!(f, "the log installed the policy {digest}, which is not among those given")
             }
-            ErrorKind::NotExportable(what) => f.write_str(what),
+            ErrorKind::NotExportable(what) | ErrorKind::TooLarge(what) => f.write_str(what),
             ErrorKind::NotWritten(what) => write!(f, "the export cannot be written: {what}"),
             ErrorKind::NotText(what) => write!(f, "a private part is not text: {what}"),
             ErrorKind::Forked => f.write_str("this engine belongs to the process that opened it; open another in the child"),

@@ -44,9 +44,6 @@ pub struct OpenTicket {
 /// Reads every record of a log in order, each one derived again from those before it, and hands it to `visit`. What was
 /// visited holds only once this returns without an error.
 ///
-/// `policies` that are given must all be among those that the log installed: then someone who knows which policies were
-/// approved knows that the log used no others. Without them the log's own copies are taken as they are.
-///
 /// # Errors
 /// The first thing that disagrees, with the number of its record.
 pub fn read(
@@ -77,6 +74,9 @@ pub fn read(
 }
 
 /// Derives a whole log again.
+///
+/// `policies` are the digests of those that were approved: the log must have installed no other. Where none are given the
+/// log's own copies are taken as they are.
 ///
 /// # Errors
 /// As [`read`]; and `PolicyNotGiven` if `policies` are given and the log installed another.

@@ -16,7 +16,7 @@ use crate::key::{Key, ManualClock};
 use crate::ledger::{Balance, denial_label};
 use crate::policy::{Policy, requested};
 use crate::request::Request;
-use crate::values::{hex_bytes, integer, optional, optional_text, text, truth, wrong_type};
+use crate::values::{Given, hex_bytes, integer, optional, optional_text, text, truth, wrong_type};
 
 /// How often a wait looks whether the interpreter was interrupted.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -36,7 +36,6 @@ pub(crate) struct Engine(Arc<decidable_engine::Engine>);
 pub(crate) struct Answer {
     view: decidable_engine::TicketView,
     account: Option<String>,
-    policy: Arc<decidable_kernel::Policy>,
     step: Step,
     #[pyo3(get)]
     replayed: bool,
@@ -73,20 +72,20 @@ impl Settlement {
 #[pymethods]
 impl Engine {
     #[staticmethod]
-    #[pyo3(signature = (path, *, policy, key=None, sync="group", clock=None, provenance="", head=None))]
+    #[pyo3(signature = (path, *, policy, key=None, sync=Given::NOT, clock=None, provenance=Given::NOT, head=None))]
     #[allow(clippy::too_many_arguments)]
     fn open(
         py: Python<'_>,
         path: PathBuf,
         policy: &Bound<'_, PyAny>,
         key: Option<&Bound<'_, PyAny>>,
-        sync: &str,
+        sync: Given<'_, '_>,
         clock: Option<&Bound<'_, PyAny>>,
-        provenance: &str,
+        provenance: Given<'_, '_>,
         head: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let policy = policy.cast::<Policy>().map_err(|_| wrong_type("policy", "a Policy", policy))?;
-        let sync = match sync {
+        let sync = match sync.or("group".to_owned(), |value| text("sync", value))?.as_str() {
             "group" => Sync::Group,
             "none" => Sync::None,
             other => {
@@ -107,7 +106,7 @@ impl Engine {
         };
         let options = Options {
             policy: Arc::clone(&policy.get().0),
-            provenance: provenance.to_owned(),
+            provenance: provenance.or(String::new(), |value| text("provenance", value))?,
             key: keyed(key)?,
             sync,
             head: head.map(head_of).transpose()?,
@@ -141,7 +140,6 @@ impl Engine {
         Ok(Answer {
             view: answer.view,
             account,
-            policy: self.0.policy().map_err(|error| errors::engine(py, &error))?,
             step: answer.step,
             replayed: answer.replayed,
             durable_ns: AtomicU64::new(NOT_MEASURED),
@@ -211,12 +209,10 @@ impl Engine {
         })
     }
 
-    /// Releases the hold of a ticket that nobody acts on; the number of the record, or `None` if it was cancelled before.
-    fn submit_cancel(&self, py: Python<'_>, ticket: u64) -> PyResult<Option<u64>> {
+    /// Releases the hold of a ticket that nobody acts on; the number of the record.
+    fn submit_cancel(&self, py: Python<'_>, ticket: u64) -> PyResult<u64> {
         let engine = &*self.0;
-        py.detach(|| engine.cancel(ticket))
-            .map(|step| step.map(|step| step.seq))
-            .map_err(|error| errors::engine(py, &error))
+        py.detach(|| engine.cancel(ticket)).map(|step| step.seq).map_err(|error| errors::engine(py, &error))
     }
 
     /// Releases the hold of a ticket in doubt, where it is certain that nothing was spent.
@@ -321,11 +317,17 @@ impl Engine {
     }
 
     fn head<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        head_dict(py, &self.0.head())
+        let head = self.0.head().map_err(|error| errors::engine(py, &error))?;
+        head_dict(py, &head)
     }
 
     /// Erases the private parts of records: what was erased, what was gone before, what had none.
-    fn erase(&self, py: Python<'_>, sequences: Vec<u64>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
+    fn erase(
+        &self,
+        py: Python<'_>,
+        sequences: Vec<Bound<'_, PyAny>>,
+    ) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
+        let sequences = sequences.iter().map(|one| integer("sequences", one)).collect::<PyResult<Vec<u64>>>()?;
         let engine = &*self.0;
         let erased = py.detach(|| engine.erase(&sequences)).map_err(|error| errors::engine(py, &error))?;
         Ok((erased.seqs, erased.already, erased.without))
@@ -350,7 +352,6 @@ impl Engine {
         Ok(Answer {
             view,
             account,
-            policy: self.0.policy().map_err(map)?,
             step,
             replayed: true,
             durable_ns: AtomicU64::new(NOT_MEASURED),
@@ -404,7 +405,7 @@ impl Answer {
         match (&self.view.ticket, self.view.standing) {
             (Ticket::Refused { .. } | Ticket::Decided { status: Status::Closed, .. }, _) => "refused",
             (Ticket::Decided { status: Status::Settled { .. }, .. }, _) => "settled",
-            (Ticket::Decided { status: Status::Cancelled, .. }, _) => "cancelled",
+            (Ticket::Decided { status: Status::Cancelled { .. }, .. }, _) => "cancelled",
             (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Held)) => "held",
             (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Dispatched)) => "dispatched",
             (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::InDoubt) | None) => "in_doubt",
@@ -421,7 +422,7 @@ impl Answer {
     #[getter]
     fn selected_name(&self) -> Option<String> {
         let model_id = self.selected_model_id()?;
-        let name = self.policy.names().and_then(|names| names.name(decidable_kernel::Group::Model, model_id));
+        let name = self.view.policy.as_ref().and_then(|policy| policy.names()).and_then(|names| names.name(decidable_kernel::Group::Model, model_id));
         Some(name.map_or_else(|| model_id.to_string(), str::to_owned))
     }
     /// How long the record took to become durable, in nanoseconds.
@@ -432,8 +433,11 @@ impl Answer {
             measured => Some(measured),
         }
     }
-    /// Says that the record is durable now. The first time counts.
+    /// Says that the record is durable now. The first time counts, and an earlier ticket was not measured here.
     fn mark_durable(&self) {
+        if self.replayed {
+            return;
+        }
         let elapsed = u64::try_from(self.step.started.elapsed().as_nanos()).unwrap_or(NOT_MEASURED);
         let _ = self.durable_ns.compare_exchange(NOT_MEASURED, elapsed, Ordering::AcqRel, Ordering::Acquire);
     }

@@ -113,10 +113,12 @@ pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
             Replay::Disagrees => Class::VerificationError,
             _ => Class::InvalidInput,
         },
+        // Whatever is wrong with a record that was read is wrong with the log.
+        _ if error.seq().is_some() => Class::VerificationError,
         Kind::Replay(_) | Kind::NotText(_) | Kind::DoesNotReplay(_) => Class::VerificationError,
         Kind::UnknownAccount(_) => Class::UnknownName,
         Kind::AccountExists(_) | Kind::KeyConflict(_) | Kind::Dispatched(_) | Kind::SettledOtherwise(_) => Class::Conflict,
-        Kind::BadName(_) => Class::InvalidInput,
+        Kind::BadName(_) | Kind::TooLarge(_) | Kind::NotExportable(_) => Class::InvalidInput,
         _ => Class::LogUnavailable,
     };
     raise(py, class, error.code(), &error.to_string(), |details| {

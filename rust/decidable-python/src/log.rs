@@ -143,7 +143,12 @@ impl Reading {
             });
             match (more, fault) {
                 (Ok(true), None) => {}
-                (Ok(false), None) => self.scan = None,
+                // Some things only the end shows, such as a private part that was changed and never erased.
+                (Ok(false), None) => {
+                    if let Some(scan) = self.scan.take() {
+                        scan.finish()?;
+                    }
+                }
                 (more, fault) => {
                     self.scan = None;
                     self.ready.clear();

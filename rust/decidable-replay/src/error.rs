@@ -25,8 +25,10 @@ pub enum ErrorKind {
     KeyConflict,
     /// An amount is negative or too large for the ledger.
     AmountOutOfRange,
-    /// A settlement names neither a cost nor the tokens that were used, or names both.
+    /// A settlement names neither a cost nor the tokens that were used, or no cost where a quote needs one.
     NoCost,
+    /// An outcome contradicts itself.
+    BadOutcome,
     /// A count has reached its limit.
     TooMany,
     /// The ledger refuses the operation as such.
@@ -68,6 +70,7 @@ impl Error {
             ErrorKind::KeyConflict => "replay.key_conflict",
             ErrorKind::AmountOutOfRange => "replay.amount_out_of_range",
             ErrorKind::NoCost => "replay.no_cost",
+            ErrorKind::BadOutcome => "replay.bad_outcome",
             ErrorKind::TooMany => "replay.too_many",
             ErrorKind::Ledger => "replay.ledger",
             ErrorKind::Disagrees => "replay.disagrees",

@@ -545,21 +545,23 @@ impl State {
         let measured = seen.realized_cost_microunits.is_some()
             || seen.realized_latency_ms.is_some()
             || seen.succeeded.is_some();
-        let allowed = match seen.disposition {
-            Disposition::Applied => measured && record.decision.selected_model_id.is_some(),
+        if seen.disposition != Disposition::Abandoned && !matches!(status, Status::Open(_) | Status::Settled { .. }) {
+            return Err(Error::new(
+                ErrorKind::NothingSelected,
+                format!("ticket {number} was refused or cancelled, so it can only have been abandoned"),
+            ));
+        }
+        let consistent = match seen.disposition {
+            Disposition::Applied => measured,
             Disposition::Abandoned => !measured,
-            Disposition::InFlight => seen.succeeded.is_none() && record.decision.selected_model_id.is_some(),
+            Disposition::InFlight => seen.succeeded.is_none(),
         };
-        if !allowed {
-            return Err(if record.decision.selected_model_id.is_none() {
-                nothing_selected()
-            } else {
-                Error::new(
-                    ErrorKind::NoCost,
-                    "an applied outcome needs a measurement, an abandoned one carries none, one in flight cannot have succeeded"
-                        .to_owned(),
-                )
-            });
+        if !consistent {
+            return Err(Error::new(
+                ErrorKind::BadOutcome,
+                "an applied outcome needs a measurement, an abandoned one carries none, one in flight cannot have succeeded"
+                    .to_owned(),
+            ));
         }
         let revision = revisions.checked_add(1).ok_or_else(|| too_many("outcomes of one ticket"))?;
         let selection = Selection {
