@@ -24,12 +24,14 @@ pub mod cast;
 pub mod units;
 pub mod hex;
 pub mod tag;
+mod digest;
 mod sink;
 mod reader;
-mod digest;
+mod canonical;
 mod key;
 
-pub use digest::{Canonical, Digest, Hasher};
+pub use canonical::{Canonical, Hasher};
+pub use digest::Digest;
 pub use key::{Key, KeyError, MINIMUM_KEY_BYTES};
 pub use reader::{ReadError, ReadErrorKind, Reader};
 pub use sink::Sink;

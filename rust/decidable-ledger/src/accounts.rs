@@ -2,17 +2,7 @@ use std::sync::OnceLock;
 
 use decidable_canon::cast;
 
-use crate::account::Account;
-
-/// The number of an account: from 0, in the order of opening.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountId(pub u32);
-
-impl core::fmt::Display for AccountId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
+use crate::{account::Account, number::AccountId};
 
 /// How many accounts the first row holds, as a power of two.
 const FIRST_ROW_BITS: u32 = 5;

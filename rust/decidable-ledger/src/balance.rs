@@ -1,4 +1,4 @@
-use crate::{accounts::AccountId, holds::HoldId};
+use crate::number::{AccountId, HoldId};
 
 /// The figures of one account, in microunits.
 ///

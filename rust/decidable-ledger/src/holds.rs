@@ -10,19 +10,9 @@ use std::{
 use decidable_canon::cast;
 
 use crate::{
-    accounts::AccountId,
     error::{Error, ErrorKind},
+    number::{AccountId, HoldId},
 };
-
-/// The number of a hold, chosen by the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HoldId(pub u64);
-
-impl core::fmt::Display for HoldId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
 
 /// Into how many parts the open holds are divided, each with its own lock.
 const SHARDS: usize = 64;

@@ -10,10 +10,11 @@ use decidable_canon::cast;
 
 use crate::{
     account::{Account, Denied, Words, figure},
-    accounts::{AccountId, Accounts},
+    accounts::Accounts,
     balance::{Balance, Commit, Hold, Reserve},
     error::{Error, ErrorKind},
-    holds::{Held, HoldId, Holds, Vacancy},
+    holds::{Held, Holds, Vacancy},
+    number::{AccountId, HoldId},
     snapshot::{AccountSnapshot, Certificate, LedgerSnapshot},
 };
 

@@ -70,6 +70,7 @@
 //!   with a marker bit.
 
 mod error;
+mod number;
 mod balance;
 mod account;
 mod accounts;
@@ -77,9 +78,8 @@ mod holds;
 mod snapshot;
 mod ledger;
 
-pub use accounts::AccountId;
 pub use balance::{Balance, Commit, Denial, Hold, Reserve};
 pub use error::{Error, ErrorKind};
-pub use holds::HoldId;
 pub use ledger::{Ledger, NAME_BYTES_MAX};
+pub use number::{AccountId, HoldId};
 pub use snapshot::{AccountSnapshot, Certificate, LedgerSnapshot, Totals};
