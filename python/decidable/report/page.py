@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -129,6 +131,13 @@ def _empty(text: str) -> str:
     return f'<p class="empty">{html_text(text)}</p>'
 
 
+def _pretty(text: str) -> str:
+    """Text as it is, or JSON on lines of its own; each line escaped."""
+    with suppress(ValueError, RecursionError):
+        text = json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False)
+    return "\n".join(html_text(line) for line in text.split("\n"))
+
+
 def _numbers(table: str) -> str:
     """A chart's table, folded on a screen and open on paper."""
     return f"<details><summary>The numbers of this chart</summary>{table}</details>"
@@ -218,7 +227,7 @@ def _evidence(verification: VerificationReport, facts: Facts) -> str:
     for number, digest, objective, provenance in facts.policies:
         label = f'{html_text(objective)} <span class="hash">{html_text(digest)}</span>'
         if provenance:
-            label += f"<details><summary>where it came from</summary><pre>{html_text(provenance)}</pre></details>"
+            label += f"<details><summary>where it came from</summary><pre>{_pretty(provenance)}</pre></details>"
         rows.append((f"Policy {number}", label))
     if facts.recoveries:
         rows.append(("Recoveries", f"{count(facts.recoveries)}: unfinished ends that were cut off and recorded"))
@@ -265,7 +274,7 @@ def _spend(facts: Facts) -> str:
 def _spend_table(spend: Buckets) -> str:
     rows = [
         [
-            stamp(spend.start_ns + place * spend.step_ns).removesuffix(" UTC"),
+            f'<span class="time">{stamp(spend.start_ns + place * spend.step_ns).removesuffix(" UTC")}</span>',
             *(money(each) for each in row),
             money(sum(row)),
         ]
@@ -287,7 +296,7 @@ def _models(facts: Facts) -> str:
         return _section("models", "Models", lead, _empty("No model was selected in this log."))
     settled = facts.settlements > 0
     most = max(use.chosen for use in uses)
-    columns = ["Model", "|Share of choices", "#Chosen", "#Share", "#In place of another"]
+    columns = ["Model", "|Share of choices", "#Chosen", "#Share", "#Substituted"]
     columns += ["#Input tokens", "#Output tokens", "#Spend"] if settled else ["#Estimated cost"]
     rows = []
     for use in [*uses, _sum(uses)]:
