@@ -238,15 +238,3 @@ impl Decision {
         Ok((rebuild, (self.to_bytes(py),)).into_pyobject(py)?.into_any())
     }
 }
-
-/// The digest that binds a policy, a request and a decision (`calyidn1`).
-#[pyfunction]
-pub(crate) fn identity<'py>(
-    py: Python<'py>,
-    policy: &Bound<'py, crate::policy::Policy>,
-    request: &Bound<'py, crate::request::Request>,
-    decision: &Bound<'py, Decision>,
-) -> Bound<'py, PyBytes> {
-    let digest = decidable_kernel::identity(&policy.get().0, &request.get().0, &decision.get().0);
-    PyBytes::new(py, digest.bytes())
-}

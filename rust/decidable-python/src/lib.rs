@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use super::decision::{Action, Decision, Reason, identity};
+    use super::decision::{Action, Decision, Reason};
     #[pymodule_export]
     use super::engine::{Answer, Engine, Settlement};
     #[pymodule_export]
@@ -34,7 +34,7 @@ mod _native {
     #[pymodule_export]
     use super::model::{Model, Names};
     #[pymodule_export]
-    use super::policy::Policy;
+    use super::policy::{Policy, identity};
     #[pymodule_export]
     use super::request::Request;
 

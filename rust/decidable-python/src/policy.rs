@@ -439,3 +439,15 @@ impl<'py> Arrays<'py> {
         as_bytes(&self.numpy.call_method1("ascontiguousarray", (requests,))?)
     }
 }
+
+/// The digest that binds a policy, a request and a decision (`calyidn1`).
+#[pyfunction]
+pub(crate) fn identity<'py>(
+    py: Python<'py>,
+    policy: &Bound<'py, Policy>,
+    request: &Bound<'py, Request>,
+    decision: &Bound<'py, Decision>,
+) -> Bound<'py, PyBytes> {
+    let digest = decidable_kernel::identity(&policy.get().0, &request.get().0, &decision.get().0);
+    PyBytes::new(py, digest.bytes())
+}
