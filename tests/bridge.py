@@ -1,4 +1,4 @@
-"""The model's policies, requests and answers in the types of ``decidable``, of NumPy and of the reference, and back."""
+"""The model's policies, requests and answers in the types of ``decidable`` and of NumPy, and back."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -6,10 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from calybris import _core as peer
 
 import decidable as dc
-from model import decisions
 from model.decisions import NO_INDEX, Candidate, Decision, Lever, Names, Policy, Request, Verdict
 
 CANDIDATE_FIELDS = tuple(field.name for field in fields(Candidate))
@@ -103,42 +101,3 @@ def as_what_would_win(found: dc.WhatWouldWin) -> tuple[int | None, list[Lever]]:
 
 def as_margin(found: dc.Margin | None) -> tuple[int, list[Lever]] | None:
     return None if found is None else (found.model_id, as_levers(found.levers))
-
-
-# --- to and from the reference implementation -------------------------------------------------------------------------
-
-
-def peer_policy(policy: Policy) -> Any:
-    models = [peer.KernelModel(*(getattr(model, name) for name in CANDIDATE_FIELDS)) for model in policy.models]
-    return peer.PolicySnapshot(
-        policy.policy_epoch,
-        policy.catalog_epoch,
-        policy.hard_risk_limit_bps,
-        policy.minimum_confidence_bps,
-        policy.risk_penalty_multiplier_bps,
-        policy.latency_penalty_microunits_per_ms,
-        models,
-    )
-
-
-def peer_request(request: Request) -> Any:
-    return peer.KernelInput(*request_values(request))
-
-
-def from_peer(decision: Any) -> Decision:
-    codes = {"action": decision.action_code, "reason": decision.reason_code}
-    others = {name: getattr(decision, name) for name in Decision._fields if name not in codes}
-    return Decision(**codes, **others)
-
-
-PEER_LEVERS = {
-    "quality_bps": "quality_bps",
-    "p95_latency_ms": "latency_ms",
-    "price_scale_ppm": "price_ppm",
-    "risk_ceiling_bps": "risk_ceiling_bps",
-    "enabled": "enabled",
-}
-
-
-def from_peer_levers(levers: Iterable[dict[str, Any]]) -> list[Lever]:
-    return [decisions.Lever(**{**lever, "lever": PEER_LEVERS[lever["lever"]]}) for lever in levers]

@@ -24,7 +24,7 @@ collect_ignore = [
     path.name
     for path in sorted(Path(__file__).parent.glob("*.py"))
     if not REFERENCE
-    and re.search(r"^(from|import) (calybris|bridge)\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    and re.search(r"^(from|import) (calybris|reference)\b", path.read_text(encoding="utf-8"), re.MULTILINE)
 ]
 
 

@@ -18,6 +18,7 @@ from calybris import _core as peer
 
 import bridge
 import decidable as dc
+import reference
 from model import decisions
 from model.random_cases import Cases
 
@@ -117,13 +118,18 @@ def comparisons() -> Iterator[Comparison]:
 
 
 def decided(work: Workload) -> Iterator[Comparison]:
-    theirs, ours = bridge.peer_policy(work.policy), bridge.native_policy(work.policy)
-    inputs, rows = [bridge.peer_request(request) for request in work.requests], bridge.request_rows(work.requests)
+    theirs, ours = reference.reference_policy(work.policy), bridge.native_policy(work.policy)
+    inputs, rows = (
+        [reference.reference_request(request) for request in work.requests],
+        bridge.request_rows(work.requests),
+    )
     few = work.requests[:SINGLE]
     asked = [bridge.native_request(request) for request in few]
     expected = [decisions.decide(work.policy, request)[0] for request in few]
     assert [bridge.as_decision(ours.decide(request)) for request in asked] == expected
-    assert ours.decide_batch(rows).tolist() == [bridge.from_peer(found) for found in theirs.prescribe_batch(inputs)]
+    assert ours.decide_batch(rows).tolist() == [
+        reference.as_decision(found) for found in theirs.prescribe_batch(inputs)
+    ]
 
     yield Comparison(f"decide/{work.name}", SINGLE, each(theirs.prescribe, inputs[:SINGLE]), each(ours.decide, asked))
     values = [bridge.request_values(request) for request in few]
@@ -154,8 +160,8 @@ def decided(work: Workload) -> Iterator[Comparison]:
 
 def digested(work: Workload) -> Iterator[Comparison]:
     requests = work.requests[:SINGLE]
-    theirs, ours = bridge.peer_policy(work.policy), bridge.native_policy(work.policy)
-    inputs, asked = [bridge.peer_request(r) for r in requests], [bridge.native_request(r) for r in requests]
+    theirs, ours = reference.reference_policy(work.policy), bridge.native_policy(work.policy)
+    inputs, asked = [reference.reference_request(r) for r in requests], [bridge.native_request(r) for r in requests]
     prescribed, answers = [theirs.prescribe(request) for request in inputs], [ours.decide(r) for r in asked]
 
     def evidence(request: dc.Request, decision: dc.Decision) -> tuple[bool, bytes, bytes, bytes]:
