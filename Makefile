@@ -81,7 +81,11 @@ test: cargo setup test-rust test-python ## every test, Rust and Python
 
 .PHONY: test-rust
 test-rust: | cargo
-	cargo test --workspace --exclude decidable-benches $(LOCKED)
+	cargo test --workspace $(LOCKED)
+
+.PHONY: test-exhaustive
+test-exhaustive: | cargo ## the Rust tests that take minutes and stand aside in the ordinary run
+	cargo test --workspace --release $(LOCKED) -- --ignored
 
 .PHONY: test-python
 test-python: setup setup-browser
