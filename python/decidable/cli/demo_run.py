@@ -11,13 +11,13 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count as numbers
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from decidable._native import Key, ManualClock, Policy
+from decidable._native import Key, ManualClock, Policy, Settlement
 from decidable.demo import Arrival
 from decidable.engine import Engine, Ticket
 
@@ -66,7 +66,10 @@ def run(
     try:
         for name, initial in accounts.items():
             engine.ledger.open_account(name, initial)
-        done = asyncio.run(_play(engine, clock, arrivals, advance))
+        if sync == "group":
+            done = asyncio.run(_play(engine, clock, arrivals, advance))
+        else:
+            done = _play_in_turn(engine, clock, arrivals, advance)
     finally:
         head = engine.close()
     done.head = head
@@ -80,61 +83,95 @@ class _Settling:
 
 
 async def _play(engine: Engine, clock: ManualClock, arrivals: list[Arrival], advance: Callable[[int], None]) -> Run:
-    done = Run()
-    due: list[tuple[int, int, _Settling]] = []
-    order = numbers()
+    """Some hundred events at a time."""
+    tape = _Tape(arrivals)
     begun = time.perf_counter_ns()
-    for window in _windows(arrivals, due):
-        tickets = await asyncio.gather(*(_step(engine, clock, at, event) for at, event in window))
-        for (at, event), outcome in zip(window, tickets, strict=True):
-            if isinstance(event, _Settling):
-                done.settled += 1
-                done.spent_microunits += outcome.charged_microunits
-                done.debt_microunits += outcome.debt_microunits
-                continue
-            done.decided += 1
-            decision = outcome.decision
-            if outcome.refusal is not None or decision is None:
-                _refused(done, event, outcome.refusal)
-                continue
-            done.chosen[decision.selected_model_id] += 1
-            done.substituted += decision.action.label == "substitute"
-            done.admitted.append((event.request, event.output_tokens))
-            heapq.heappush(due, (at + event.latency_ms * 10**6, next(order), _Settling(outcome, event)))
+    while window := tape.window(_WINDOW):
+        answers = await asyncio.gather(*(_step(engine, clock, at, event) for at, event in window))
+        for (at, event), answer in zip(window, answers, strict=True):
+            tape.note(at, event, answer)
         advance(len(window))
-    done.elapsed_ns = time.perf_counter_ns() - begun
-    return done
+    tape.done.elapsed_ns = time.perf_counter_ns() - begun
+    return tape.done
 
 
-def _windows(arrivals: list[Arrival], due: list[tuple[int, int, _Settling]]) -> Iterator[list[tuple[int, Any]]]:
-    """The next events by time; ``due`` grows between windows as decisions are made."""
-    place = 0
-    while place < len(arrivals) or due:
-        window: list[tuple[int, Any]] = []
-        while len(window) < _WINDOW and (place < len(arrivals) or due):
-            if due and (place == len(arrivals) or due[0][0] <= arrivals[place].arrival_ns):
+def _play_in_turn(engine: Engine, clock: ManualClock, arrivals: list[Arrival], advance: Callable[[int], None]) -> Run:
+    """One event after the other: where nothing waits for the disk, there is nothing to gather."""
+    tape = _Tape(arrivals)
+    begun = time.perf_counter_ns()
+    while window := tape.window(1):
+        ((at, event),) = window
+        clock.advance_to(max(at, clock.time_ns))
+        if isinstance(event, _Settling):
+            answer: Ticket | Settlement = event.ticket.settle(**_usage(event.arrival))
+        else:
+            answer = engine.decide(event.request, account=event.account)
+            answer.dispatch()
+        tape.note(at, event, answer)
+        advance(1)
+    tape.done.elapsed_ns = time.perf_counter_ns() - begun
+    return tape.done
+
+
+class _Tape:
+    """What comes next by simulated time, and what has happened so far."""
+
+    def __init__(self, arrivals: list[Arrival]) -> None:
+        self.done = Run()
+        self._arrivals = arrivals
+        self._place = 0
+        self._due: list[tuple[int, int, _Settling]] = []
+        self._order = numbers()
+
+    def window(self, most: int) -> list[tuple[int, Arrival | _Settling]]:
+        """The next events; a settlement whose decision is in this window comes in a later one."""
+        window: list[tuple[int, Arrival | _Settling]] = []
+        arrivals, due = self._arrivals, self._due
+        while len(window) < most and (self._place < len(arrivals) or due):
+            if due and (self._place == len(arrivals) or due[0][0] <= arrivals[self._place].arrival_ns):
                 at, _, settling = heapq.heappop(due)
                 window.append((at, settling))
             else:
-                window.append((arrivals[place].arrival_ns, arrivals[place]))
-                place += 1
-        yield window
+                window.append((arrivals[self._place].arrival_ns, arrivals[self._place]))
+                self._place += 1
+        return window
+
+    def note(self, at: int, event: Arrival | _Settling, answer: Ticket | Settlement) -> None:
+        """Counts an event, and puts the settlement of a decision where it is due."""
+        done = self.done
+        if isinstance(answer, Settlement):
+            done.settled += 1
+            done.spent_microunits += answer.charged_microunits
+            done.debt_microunits += answer.debt_microunits
+            return
+        assert not isinstance(event, _Settling)
+        done.decided += 1
+        decision = answer.decision
+        if answer.refusal is not None:
+            _refused(done, event, answer.refusal)
+        elif decision is not None and decision.selected_model_id is not None:
+            done.chosen[decision.selected_model_id] += 1
+            done.substituted += decision.action.label == "substitute"
+            done.admitted.append((event.request, event.output_tokens))
+            heapq.heappush(self._due, (at + event.latency_ms * 10**6, next(self._order), _Settling(answer, event)))
 
 
-async def _step(engine: Engine, clock: ManualClock, at: int, event: Any) -> Any:
+async def _step(engine: Engine, clock: ManualClock, at: int, event: Arrival | _Settling) -> Ticket | Settlement:
     """One event. Everything up to the wait for the disk happens before the next event of the window begins."""
     clock.advance_to(max(at, clock.time_ns))
     if isinstance(event, _Settling):
-        arrival = event.arrival
-        return await event.ticket.asettle(
-            input_tokens=arrival.request.input_tokens,
-            output_tokens=arrival.output_tokens,
-            latency_ms=arrival.latency_ms,
-        )
+        return await event.ticket.asettle(**_usage(event.arrival))
     ticket = await engine.adecide(event.request, account=event.account)
-    if ticket.refusal is None:
-        ticket.dispatch()
+    ticket.dispatch()
     return ticket
+
+
+def _usage(arrival: Arrival) -> dict[str, int]:
+    return {
+        "input_tokens": arrival.request.input_tokens,
+        "output_tokens": arrival.output_tokens,
+        "latency_ms": arrival.latency_ms,
+    }
 
 
 def _refused(done: Run, event: Arrival, refusal: str) -> None:
