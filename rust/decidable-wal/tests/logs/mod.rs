@@ -1,5 +1,5 @@
 //! The logs that the tests damage: what was appended, batch by batch, so that what is read back can be compared.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::as_conversions)]
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ pub fn numbered(index: u64, bytes: usize) -> Entry {
         kind: 16 + u16::try_from(index % 5).unwrap(),
         time_ns: i64::try_from(index).unwrap() * 10,
         payload,
-        private: (index % 3 == 0).then(|| Private {
+        private: index.is_multiple_of(3).then(|| Private {
             salt: [u8::try_from(index % 250).unwrap() + 1; 32],
             bytes: format!("account-{index}").into_bytes(),
         }),
