@@ -337,6 +337,7 @@ impl State {
     /// the errors of [`State::perform`] if the command cannot follow at all.
     pub fn replay(&mut self, seq: u64, kind: Kind, payload: &[u8]) -> Result<Record, Error> {
         let written = Record::decode(kind, payload)?;
+        self.expect_number(&written)?;
         let derived = self.perform(seq, command_of(&written))?;
         let mut scratch = core::mem::take(&mut self.scratch);
         scratch.clear();
@@ -344,6 +345,21 @@ impl State {
         let same = derived.kind() == kind && scratch == payload;
         self.scratch = scratch;
         if same { Ok(written) } else { Err(difference(&written, &derived)) }
+    }
+
+    /// Requests are numbered without gaps.
+    fn expect_number(&self, record: &Record) -> Result<(), Error> {
+        let request = match record {
+            Record::Decision(record) => &record.request,
+            Record::Refusal(record) => &record.request,
+            _ => return Ok(()),
+        };
+        let written = request.fields().request_sequence;
+        if written == self.next_request {
+            Ok(())
+        } else {
+            Err(Error::disagrees("the number of a request", written, self.next_request))
+        }
     }
 
     fn account(&self, account: u32) -> Result<AccountId, Error> {
@@ -394,7 +410,7 @@ impl State {
         if let Some(proposed) = proposed
             && proposed != decision
         {
-            return Err(Error::disagrees("a decision", format_args!("{proposed:?}"), format_args!("{decision:?}")));
+            return Err(other_decision(&proposed, &decision));
         }
         let identity = identity(policy, &request, &decision);
         let (holding, status) = match (policy.hold(&request, &decision), payer) {
@@ -621,29 +637,53 @@ fn command_of(record: &Record) -> Command {
     }
 }
 
+/// An error that names the first of the fields in which two values differ.
+macro_rules! differs {
+    ($what:literal, $written:expr, $derived:expr, [$($field:ident),+]) => {{
+        let (written, derived) = ($written, $derived);
+        $(if written.$field != derived.$field {
+            return Error::disagrees(
+                concat!($what, "'s ", stringify!($field)),
+                format_args!("{:?}", written.$field),
+                format_args!("{:?}", derived.$field),
+            );
+        })+
+        Error::disagrees($what, format_args!("{written:?}"), format_args!("{derived:?}"))
+    }};
+}
+
+fn other_decision(written: &Decision, derived: &Decision) -> Error {
+    differs!("a decision", written, derived, [
+        action,
+        reason,
+        selected_model_id,
+        selected_model_index,
+        estimated_cost_microunits,
+        expected_utility_microunits,
+        counterfactual_model_id,
+        counterfactual_utility_microunits,
+        evaluated_models,
+        eligible_models,
+        policy_epoch,
+        catalog_epoch,
+        request_sequence
+    ])
+}
+
 /// Names the first thing in which two records of the same command differ.
 fn difference(written: &Record, derived: &Record) -> Error {
     match (written, derived) {
         (Record::Decision(written), Record::Decision(derived)) => {
-            if written.request != derived.request {
-                Error::disagrees(
-                    "the number of a request",
-                    written.request.fields().request_sequence,
-                    derived.request.fields().request_sequence,
-                )
-            } else if written.decision != derived.decision {
-                Error::disagrees("a decision", format_args!("{:?}", written.decision), format_args!("{:?}", derived.decision))
-            } else if written.identity != derived.identity {
-                Error::disagrees("the identity of a decision", written.identity, derived.identity)
-            } else {
-                Error::disagrees("a holding", format_args!("{:?}", written.holding), format_args!("{:?}", derived.holding))
-            }
+            differs!("a decision", written, derived, [identity, holding, caller_key, account, policy])
         }
         (Record::Settlement(written), Record::Settlement(derived)) => {
-            Error::disagrees("a settlement", format_args!("{written:?}"), format_args!("{derived:?}"))
+            differs!("a settlement", written, derived, [charged, returned, debt, balance])
         }
         (Record::Outcome(written), Record::Outcome(derived)) => {
-            Error::disagrees("the digest of an outcome", written.digest, derived.digest)
+            differs!("an outcome", written, derived, [revision, digest])
+        }
+        _ if written.kind() != derived.kind() => {
+            Error::disagrees("what became of a request", written.kind().label(), derived.kind().label())
         }
         _ => {
             let label = written.kind().label();
@@ -663,3 +703,6 @@ fn unknown_ticket(ticket: u64) -> Error {
 fn too_many(what: &str) -> Error {
     Error::new(ErrorKind::TooMany, format!("the number of {what} has reached its limit"))
 }
+
+#[cfg(test)]
+mod tests;
