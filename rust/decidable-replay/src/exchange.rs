@@ -7,7 +7,7 @@ use decidable_kernel::{Action, Decision, Policy, Reason, Request, RequestFields}
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{DecisionRecord, Error, ErrorKind};
+use crate::{DecisionRecord, Error, ErrorKind, state::other_decision};
 
 const SCHEMA: &str = "calybris.audit.v1";
 const ALGORITHM: &str = "sha256";
@@ -99,6 +99,7 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     expect("the schema", audit.schema_version, SCHEMA)?;
     expect("the digest algorithm", audit.digest_algorithm, ALGORITHM)?;
     expect("the proof version", audit.proof_version, PROOF_VERSION)?;
+    expect("the maker", audit.created_by, CREATED_BY)?;
     expect("replay_valid", audit.replay_valid, true)?;
     let request = request_of(&input)?;
     let decision = decision_of(&written)?;
@@ -112,7 +113,7 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     if let Some(policy) = policy {
         let derived = policy.decide(&request);
         if derived != decision {
-            return Err(Error::disagrees("a decision", format_args!("{decision:?}"), format_args!("{derived:?}")));
+            return Err(other_decision(&decision, &derived));
         }
     }
     Ok(Audited { request, decision, policy_digest, rederived: policy.is_some() })

@@ -652,7 +652,7 @@ macro_rules! differs {
     }};
 }
 
-fn other_decision(written: &Decision, derived: &Decision) -> Error {
+pub(crate) fn other_decision(written: &Decision, derived: &Decision) -> Error {
     differs!("a decision", written, derived, [
         action,
         reason,
