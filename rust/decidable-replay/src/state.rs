@@ -682,13 +682,21 @@ fn difference(written: &Record, derived: &Record) -> Error {
         (Record::Outcome(written), Record::Outcome(derived)) => {
             differs!("an outcome", written, derived, [revision, digest])
         }
-        _ if written.kind() != derived.kind() => {
-            Error::disagrees("what became of a request", written.kind().label(), derived.kind().label())
+        (Record::Policy { number: written, .. }, Record::Policy { number: derived, .. }) => {
+            Error::disagrees("a policy's number", written, derived)
         }
-        _ => {
-            let label = written.kind().label();
-            Error::disagrees(&format!("a record of kind {label}"), format_args!("{written:?}"), format_args!("{derived:?}"))
+        (Record::Account { account: written, .. }, Record::Account { account: derived, .. }) if written != derived => {
+            Error::disagrees("an account's number", written, derived)
         }
+        // What is left of these kinds is the balance after.
+        (
+            Record::Account { balance: written, .. } | Record::TopUp { balance: written, .. } | Record::Cap { balance: written, .. },
+            Record::Account { balance: derived, .. } | Record::TopUp { balance: derived, .. } | Record::Cap { balance: derived, .. },
+        ) => Error::disagrees("an account's balance", format_args!("{written:?}"), format_args!("{derived:?}")),
+        (Record::Cancellation { balance: written, .. }, Record::Cancellation { balance: derived, .. }) => {
+            Error::disagrees("a cancellation's balance", format_args!("{written:?}"), format_args!("{derived:?}"))
+        }
+        _ => Error::disagrees("what became of a request", written.kind().label(), derived.kind().label()),
     }
 }
 

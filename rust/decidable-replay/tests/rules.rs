@@ -604,7 +604,7 @@ fn a_record_that_does_not_follow_is_refused_and_says_what() {
         .unwrap();
     type Change = (usize, &'static str, fn(Record) -> Record);
     let changes: [Change; 9] = [
-        (0, "policy", |record| match record {
+        (0, "a policy's number", |record| match record {
             Record::Policy { policy, provenance, .. } => Record::Policy {
                 number: 1,
                 policy,
@@ -612,7 +612,7 @@ fn a_record_that_does_not_follow_is_refused_and_says_what() {
             },
             other => other,
         }),
-        (1, "account", |record| match record {
+        (1, "an account's number", |record| match record {
             Record::Account { balance, .. } => Record::Account { account: 1, balance },
             other => other,
         }),
@@ -656,7 +656,7 @@ fn a_record_that_does_not_follow_is_refused_and_says_what() {
             }),
             other => other,
         }),
-        (5, "top_up", |record| match record {
+        (5, "an account's balance", |record| match record {
             Record::TopUp { account, balance, .. } => Record::TopUp {
                 account,
                 amount: 6,
@@ -664,7 +664,7 @@ fn a_record_that_does_not_follow_is_refused_and_says_what() {
             },
             other => other,
         }),
-        (6, "cap", |record| match record {
+        (6, "an account's balance", |record| match record {
             Record::Cap { account, balance } => Record::Cap {
                 account,
                 balance: Balance {
