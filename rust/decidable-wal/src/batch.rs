@@ -3,8 +3,11 @@ use decidable_canon::{Digest, Key, cast};
 use crate::{
     error::ErrorKind,
     frame::{CHAINED_HEADER_BYTES, CONTINUES, Chain, DIGEST_BYTES, HEADER_BYTES, Header, Layout, MAGIC, PRIVATE},
-    record::{PRIVATE_BYTES_MAX, RECORD_BYTES_MAX, commitment},
+    record::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, PRIVATE_BYTES_MAX, RECORD_BYTES_MAX, commitment},
 };
+
+/// A batch has at most the bytes of the largest group and a seal; a reader takes memory for no more.
+const BATCH_BYTES_READ_MAX: usize = GROUP_BYTES_MAX + DIGEST_BYTES;
 
 /// What the next batch of a log must look like.
 #[derive(Clone, Copy, Debug)]
@@ -131,11 +134,15 @@ pub(crate) fn outline(
             return Ok(Outline::Broken(damage("a record is larger than any that is written")));
         }
         let layout = header.layout(expected.keyed);
+        let end = at.saturating_add(layout.end);
+        if end > BATCH_BYTES_READ_MAX {
+            return Ok(Outline::Broken(damage("a batch is larger than any that is written")));
+        }
         let Some(stored) = rest.get(..layout.end).and_then(|frame| frame.get(layout.chain..)) else {
             return if is_all {
                 Ok(Outline::Ends(damage("the log ends inside a batch")))
             } else {
-                Err(Wanting(at.saturating_add(layout.end)))
+                Err(Wanting(end))
             };
         };
         frames.push(Frame {
@@ -147,7 +154,6 @@ pub(crate) fn outline(
                 .map_or(expected.chain.hash, |hash| Digest::from_bytes(*hash)),
             private: PrivateState::None,
         });
-        let end = at.saturating_add(layout.end);
         if header.ends_batch() {
             return Ok(Outline::Whole(end));
         }
@@ -183,7 +189,10 @@ fn begins_header(bytes: &[u8], seq: u64, batch_first: u64, before: Option<&Heade
 /// Whether a header is the one that a writer would write here.
 #[inline]
 fn follows(header: &Header, seq: u64, expected: &Expected, before: Option<&Header>) -> bool {
-    let in_batch = header.seq == seq && header.batch_first == expected.next_seq && header.batch_last() >= Some(seq);
+    let in_batch = cast::usize_from_u32(header.batch_count) <= GROUP_RECORDS_MAX
+        && header.seq == seq
+        && header.batch_first == expected.next_seq
+        && header.batch_last() >= Some(seq);
     let last_time_ns = before.map_or(expected.last_time_ns, |before| before.time_ns);
     let after = match before {
         None => true,

@@ -51,7 +51,8 @@ pub use log::{Erased, Log, Opened, Options, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 pub use memory::{Fault, Memory};
 pub use note::{CALLER_KIND_MIN, Note, NoteKind, RecoveryReason, Sync};
 pub use record::{
-    Entry, Head, PRIVATE_BYTES_MAX, Position, Private, PrivatePart, RECORD_BYTES_MAX, Record, commitment,
+    Entry, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Head, PRIVATE_BYTES_MAX, Position, Private, PrivatePart,
+    RECORD_BYTES_MAX, Record, commitment,
 };
 pub use recover::Recovery;
 pub use scan::{Scan, ScanOptions, Scanned, Tail, TailReason, scan, scan_bytes};

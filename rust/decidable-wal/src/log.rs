@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind},
     frame::{Chain, frame_bytes},
     note::{CALLER_KIND_MIN, Note, Sync},
-    record::{Entry, Head, PRIVATE_BYTES_MAX, Position, RECORD_BYTES_MAX, Record},
+    record::{Entry, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Head, PRIVATE_BYTES_MAX, Position, RECORD_BYTES_MAX, Record},
     recover::{self, Recovery},
     scan::{Scan, ScanOptions, refuse_other_segments},
     segment::{SEGMENT_NAME, SegmentHead},
@@ -36,8 +36,8 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 const BATCH_RECORDS_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-const _: () = assert!(BATCH_RECORDS_MAX <= QUEUE_RECORDS_MAX && BATCH_BYTES_MAX <= QUEUE_BYTES_MAX);
-const _: () = assert!(RECORD_BYTES_MAX < QUEUE_BYTES_MAX);
+const _: () = assert!(BATCH_RECORDS_MAX <= GROUP_RECORDS_MAX && BATCH_BYTES_MAX <= GROUP_BYTES_MAX);
+const _: () = assert!(GROUP_RECORDS_MAX <= QUEUE_RECORDS_MAX && GROUP_BYTES_MAX <= QUEUE_BYTES_MAX);
 
 /// One erasure takes as many records as one record can list.
 const ERASED_RECORDS_MAX: usize = RECORD_BYTES_MAX / 8;
@@ -712,10 +712,10 @@ impl Queue {
     }
 
     fn make_room(&self, records: usize, bytes: usize) -> Result<(), Error> {
-        if records > self.records_max || bytes > self.bytes_max {
+        if records > self.records_max.min(GROUP_RECORDS_MAX) || bytes > self.bytes_max.min(GROUP_BYTES_MAX) {
             return Err(Error::new(
                 ErrorKind::TooLarge,
-                format!("a group of {records} entries and {bytes} bytes never fits the queue"),
+                format!("a group of {records} entries and {bytes} bytes is larger than the log takes"),
             ));
         }
         if self.records.saturating_add(records) > self.records_max || self.bytes.saturating_add(bytes) > self.bytes_max

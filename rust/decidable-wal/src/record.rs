@@ -6,6 +6,15 @@ pub const RECORD_BYTES_MAX: usize = 16 << 20;
 /// A private part has at most this many bytes. It holds labels and metadata, not documents.
 pub const PRIVATE_BYTES_MAX: usize = 1 << 20;
 
+/// A group has at most this many entries.
+pub const GROUP_RECORDS_MAX: usize = 65_536;
+
+/// The frames of a group have at most this many bytes. A batch has no more than its largest group or than the writer
+/// gathers, so a reader never needs more memory than this for one.
+pub const GROUP_BYTES_MAX: usize = 64 << 20;
+
+const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX && PRIVATE_BYTES_MAX < GROUP_BYTES_MAX);
+
 /// What a caller appends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -12,7 +12,9 @@ mod logs;
 
 use std::io::ErrorKind::{Other, StorageFull};
 
-use decidable_wal::{CALLER_KIND_MIN, Entry, Error, ErrorKind, Fault, Log, Memory, Options, SEGMENT_NAME, Sync};
+use decidable_wal::{
+    CALLER_KIND_MIN, Entry, Error, ErrorKind, Fault, Log, Memory, NoteKind, Options, SEGMENT_NAME, Storage, Sync,
+};
 use logs::{BOOT, NEXT_BOOT, Seen, entry, numbered, open, options};
 
 /// What a writer got done before something went wrong.
@@ -105,6 +107,13 @@ fn assert_recovers(left: &Memory, options: &Options, done: &Done, context: &str)
     )
     .unwrap();
     assert_eq!(again[..records.len()], records, "{context}");
+    let noted = again
+        .iter()
+        .filter(|seen| seen.kind == NoteKind::Recovered.code())
+        .count();
+    let quarantined = left.list("quarantine").unwrap();
+    let kept = quarantined.iter().filter(|name| !name.ends_with(".tmp")).count();
+    assert_eq!(noted, kept, "{context}: every cut is in the log");
     assert_eq!(
         (reopened.epoch, reopened.recoveries.len()),
         (opened.epoch + 1, 0),

@@ -181,6 +181,24 @@ fn zeroing_a_private_part_without_a_record_is_reported() {
 }
 
 #[test]
+fn zeros_in_the_last_batch_are_a_hole_after_a_restart_and_an_erasure_before() {
+    let made = logs::make(None, &[vec![entry(16, b"first")], vec![personal(1), personal(2)]]);
+    let secret = personal(1).private.unwrap();
+    let at = made.bytes.windows(32).position(|window| window == secret.salt).unwrap();
+    let mut bytes = made.bytes.clone();
+    bytes[at..at + 32 + secret.bytes.len()].fill(0);
+    let scanned = logs::scan(&bytes, None, None, |_| ()).unwrap();
+    assert_eq!((scanned.records, scanned.unrecorded_erasures), (4, vec![3]));
+    let (_, opened, _) = open(&logs::holding(&bytes), options(None, BOOT)).unwrap();
+    assert_eq!((opened.records, opened.unrecorded_erasures), (4, vec![3]));
+    let (_, opened, _) = open(&logs::holding(&bytes), options(None, NEXT_BOOT)).unwrap();
+    assert_eq!(
+        (opened.records, opened.recoveries[0].offset),
+        (2, made.last_batch() as u64)
+    );
+}
+
+#[test]
 fn a_private_part_that_does_not_fit_its_rules_is_not_taken() {
     let storage = decidable_wal::Memory::new();
     let (log, ..) = open(&storage, options(None, BOOT)).unwrap();

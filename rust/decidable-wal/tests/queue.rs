@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use decidable_wal::{Entry, ErrorKind, Log, Memory, Options, RECORD_BYTES_MAX, ScanOptions, Sync, scan};
+use decidable_wal::{
+    Entry, ErrorKind, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Log, Memory, Options, RECORD_BYTES_MAX, ScanOptions, Sync,
+    scan,
+};
 use logs::{BOOT, entry, numbered, open, options};
 
 fn opened() -> (Memory, Log) {
@@ -130,6 +133,8 @@ fn what_the_log_does_not_take_is_refused_whole() {
             vec![entry(16, b"fine"), entry(16, &vec![0; RECORD_BYTES_MAX + 1])],
             ErrorKind::TooLarge,
         ),
+        (vec![entry(16, &vec![0; RECORD_BYTES_MAX]); 4], ErrorKind::TooLarge),
+        (vec![entry(16, b""); GROUP_RECORDS_MAX + 1], ErrorKind::TooLarge),
     ];
     for (group, kind) in cases {
         assert_eq!(log.append(group).unwrap_err().kind(), kind);
@@ -282,4 +287,17 @@ fn many_waiters_of_one_batch_are_all_woken() {
             waiter.join().unwrap().unwrap();
         }
     });
+}
+
+#[test]
+fn the_largest_groups_are_written_and_read() {
+    let (storage, log) = opened();
+    log.append(vec![entry(16, b""); GROUP_RECORDS_MAX]).unwrap();
+    let sized = GROUP_BYTES_MAX / 4 - 258 * 80;
+    log.append(vec![entry(16, &vec![1; RECORD_BYTES_MAX.min(sized)]); 4])
+        .unwrap();
+    let head = log.close().unwrap();
+    assert_eq!(head.seq, 1 + 65_536 + 4 + 1);
+    let scanned = scan(&storage, &ScanOptions::default(), |_| Ok(())).unwrap();
+    assert_eq!((scanned.head, scanned.batches, scanned.tail), (head, 4, None));
 }

@@ -81,7 +81,7 @@ pub fn entry(kind: u16, payload: &[u8]) -> Entry {
     }
 }
 
-/// The entry that the tests append as number `index`: of many sizes, every third one with a private part.
+/// The entry that the tests append as number `index`: of many sizes, many with a private part.
 pub fn numbered(index: u64, bytes: usize) -> Entry {
     let payload = (0..bytes)
         .map(|at| u8::try_from((at as u64 * 31 + index * 7) % 251).unwrap())
@@ -90,7 +90,7 @@ pub fn numbered(index: u64, bytes: usize) -> Entry {
         kind: 16 + u16::try_from(index % 5).unwrap(),
         time_ns: i64::try_from(index).unwrap() * 10,
         payload,
-        private: index.is_multiple_of(3).then(|| Private {
+        private: (index.is_multiple_of(3) || index.is_multiple_of(7)).then(|| Private {
             salt: [u8::try_from(index % 250).unwrap() + 1; 32],
             bytes: format!("account-{index}").into_bytes(),
         }),
@@ -154,7 +154,7 @@ pub fn fifty(key: Option<&Key>, large: bool) -> Made {
     let mut groups = Vec::new();
     let mut index = 2;
     for turn in 0.. {
-        let count = (turn % 5 + 1).min(51 - index);
+        let count = ((turn + 1) % 5 + 1).min(51 - index);
         if count == 0 {
             break;
         }
