@@ -509,9 +509,15 @@ fn steps_that_are_missing_repeated_or_in_another_order_are_refused() {
             steps.remove(POLICY);
         },
     );
-    refused("an account dropped", ACME, "an account's number", "replay.disagrees", |steps| {
-        steps.remove(ACME);
-    });
+    refused(
+        "an account dropped",
+        ACME,
+        "an account's number",
+        "replay.disagrees",
+        |steps| {
+            steps.remove(ACME);
+        },
+    );
     refused(
         "a key used twice",
         SECOND,
@@ -593,16 +599,21 @@ fn a_changed_policy_is_refused() {
         let last = steps[POLICY].payload.len() - 10;
         steps[POLICY].payload[last] ^= 1;
     });
-    disagrees("its number", POLICY, "a policy's number is written as 1 but follows as 0", |steps| {
-        steps[POLICY].change(|record| match record {
-            Record::Policy { policy, provenance, .. } => Record::Policy {
-                number: 1,
-                policy,
-                provenance,
-            },
-            other => panic!("{other:?}"),
-        });
-    });
+    disagrees(
+        "its number",
+        POLICY,
+        "a policy's number is written as 1 but follows as 0",
+        |steps| {
+            steps[POLICY].change(|record| match record {
+                Record::Policy { policy, provenance, .. } => Record::Policy {
+                    number: 1,
+                    policy,
+                    provenance,
+                },
+                other => panic!("{other:?}"),
+            });
+        },
+    );
     disagrees("another policy", FIRST, "a decision's policy_epoch", |steps| {
         steps[POLICY].change(|record| match record {
             Record::Policy { provenance, .. } => Record::Policy {
