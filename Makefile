@@ -47,15 +47,17 @@ cargo:
 	fi
 
 $(STAMP)/build-tools: $(STAMP)/venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --group build
+	@$(BIN)/python -m pip install --quiet --group build
 	@touch $@
 
 $(STAMP)/extension: $(STAMP)/build-tools $(RUST_SOURCES) pyproject.toml | cargo
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --extras cli --quiet $(LOCKED)
+	@echo "Building the extension (the first time takes some minutes)"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PIP_QUIET=1 $(BIN)/maturin develop --release --extras cli --quiet $(LOCKED)
 	@touch $@
 
 $(STAMP)/dev-tools: $(STAMP)/venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --group dev
+	@echo "Installing the tools for tests and lints"
+	@$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
 .PHONY: setup
