@@ -197,16 +197,17 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// The chain after a frame: SHA-256(tag FRAME ‖ log id ‖ previous ‖ header without checksum ‖ payload ‖ commitment).
+    /// The chain after a frame: SHA-256(tag FRAME ‖ header without checksum ‖ payload ‖ commitment ‖ previous). The log's
+    /// id is in the chain from its beginning on. What is chained comes last, so that a processor can hash the beginning
+    /// of a frame before it has finished the frame before.
     #[inline]
     pub(crate) fn next(&self, chained_header: &[u8], payload: &[u8], commitment: &[u8]) -> Digest {
         let mut hasher = Hasher::new();
         hasher.tag(tag::FRAME);
-        hasher.put(&self.log_id);
-        hasher.digest(&self.hash);
         hasher.put(chained_header);
         hasher.put(payload);
         hasher.put(commitment);
+        hasher.digest(&self.hash);
         hasher.finish()
     }
 

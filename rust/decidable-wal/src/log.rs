@@ -36,6 +36,11 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 const BATCH_RECORDS_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// Without a sync nothing holds the flusher up, and it would write every record on its own. So it waits until so many
+/// bytes are queued, somebody waits for a record, or so long.
+const PATIENCE_BYTES: usize = 64 << 10;
+const PATIENCE: Duration = Duration::from_millis(1);
+
 const _: () = assert!(BATCH_RECORDS_MAX <= GROUP_RECORDS_MAX && BATCH_BYTES_MAX <= GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_RECORDS_MAX <= QUEUE_RECORDS_MAX && GROUP_BYTES_MAX <= QUEUE_BYTES_MAX);
 
@@ -135,8 +140,10 @@ pub struct Log {
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Signalled when the flusher is idle and there is work.
+    /// Signalled when the flusher is idle and there is work, and when it has been patient for long enough.
     work: Condvar,
+    /// Whether the flusher waits for more before it writes: only without a sync.
+    patient: bool,
     progress: Mutex<Progress>,
     /// Signalled when `progress` has changed and someone waits.
     moved: Condvar,
@@ -156,6 +163,9 @@ struct Queue {
     last_time_ns: i64,
     intake: Intake,
     flusher_is_idle: bool,
+    flusher_is_patient: bool,
+    /// Whether somebody waits for what is queued.
+    urgent: bool,
 }
 
 /// Whether the queue takes entries.
@@ -307,8 +317,11 @@ impl Log {
                 last_time_ns,
                 intake: Intake::Open,
                 flusher_is_idle: false,
+                flusher_is_patient: false,
+                urgent: false,
             }),
             work: Condvar::new(),
+            patient: options.sync == Sync::None,
             progress: Mutex::new(Progress {
                 head,
                 length: writer.length,
@@ -381,7 +394,7 @@ impl Log {
             return Ok(());
         }
         self.shared.refuse_abandoned()?;
-        if self.shared.queue().next_seq <= seq {
+        if self.shared.hurry() <= seq {
             return Err(Error::new(ErrorKind::UnknownSequence, "no record of that number was appended").at_seq(seq));
         }
         match self.shared.wait_until(timeout, |progress| progress.head.seq >= seq)? {
@@ -396,6 +409,7 @@ impl Log {
     /// `DurabilityLost` if a write or sync failed; `Closed` once nothing more will come; `Abandoned`.
     pub fn wait_change(&self, seen: u64, timeout: Option<Duration>) -> Result<u64, Error> {
         self.shared.refuse_abandoned()?;
+        self.shared.hurry();
         self.shared.wait_until(timeout, |progress| progress.head.seq > seen)?;
         Ok(self.shared.durable.load(Ordering::Acquire))
     }
@@ -468,6 +482,7 @@ impl Log {
             seqs: erased.seqs.clone(),
         };
         let position = self.shared.enqueue(vec![note_entry(&note, time_ns)], zones, false)?;
+        self.shared.hurry();
         self.shared
             .wait_until(None, |progress| progress.erased >= position.last)?;
         erased.recorded = Some(position.last);
@@ -601,7 +616,8 @@ impl Shared {
         if closes {
             queue.intake = Intake::Closed;
         }
-        let wake = mem::take(&mut queue.flusher_is_idle);
+        let enough = queue.flusher_is_patient && (queue.bytes >= PATIENCE_BYTES || closes);
+        let wake = mem::take(&mut queue.flusher_is_idle) || enough;
         drop(queue);
         if wake {
             self.work.notify_one();
@@ -610,6 +626,19 @@ impl Shared {
             first,
             last: first.saturating_add(last),
         })
+    }
+
+    /// Says that somebody waits for what is queued; the number that the next record gets.
+    fn hurry(&self) -> u64 {
+        let mut queue = self.queue();
+        queue.urgent = true;
+        let next_seq = queue.next_seq;
+        let wake = queue.flusher_is_patient;
+        drop(queue);
+        if wake {
+            self.work.notify_one();
+        }
+        next_seq
     }
 
     /// Waits until `reached`, and says whether it was.
@@ -672,6 +701,25 @@ impl Shared {
         drop(dropped);
     }
 
+    /// Lets the queue grow until enough is there, somebody waits for it, or the time is over.
+    fn be_patient<'a>(&self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        let begun = Instant::now();
+        queue.flusher_is_patient = true;
+        while !queue.urgent && queue.bytes < PATIENCE_BYTES && matches!(queue.intake, Intake::Open) {
+            let Some(left) = PATIENCE.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else {
+                break;
+            };
+            queue = self
+                .work
+                .wait_timeout(queue, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        queue.flusher_is_patient = false;
+        queue.urgent = false;
+        queue
+    }
+
     /// Takes the groups of the next batch into `batch`; false when there will be no more.
     fn take(&self, batch: &mut Vec<Group>) -> bool {
         let mut queue = self.queue();
@@ -683,6 +731,9 @@ impl Shared {
             queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.flusher_is_idle = false;
+        if self.patient {
+            queue = self.be_patient(queue);
+        }
         let (mut records, mut bytes) = (0_usize, 0_usize);
         while let Some(group) = queue.groups.front() {
             let more = group.entries.len();

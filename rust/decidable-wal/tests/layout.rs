@@ -73,7 +73,7 @@ fn frame(frame: &Frame<'_>, salt: u32, previous: &mut [u8; 32], key: Option<&Key
         .private
         .map(|private| sha256(&[b"dcdprv0\0", &private.salt, &private.bytes]));
     let committed = commitment.as_ref().map_or(&[][..], |commitment| commitment);
-    *previous = sha256(&[b"dcdrec0\0", &[7; 16], &*previous, &header, frame.payload, committed]);
+    *previous = sha256(&[b"dcdrec0\0", &header, frame.payload, committed, &*previous]);
     let mut bytes = header.clone();
     bytes.extend((crc32c::crc32c(&header) ^ salt).to_le_bytes());
     bytes.extend(padded(frame.payload));
