@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 import decidable as dc
-from model.decisions import NO_INDEX, Candidate, Decision, Lever, Names, Policy, Request, Verdict
+from model.decisions import (
+    ALL_ONES,
+    NO_INDEX,
+    U64_MAX,
+    Candidate,
+    Decision,
+    Lever,
+    Names,
+    Policy,
+    Request,
+    Verdict,
+)
 
 CANDIDATE_FIELDS = tuple(field.name for field in fields(Candidate))
 REQUEST_FIELDS = tuple(field.name for field in fields(Request))[:13]
@@ -64,6 +75,45 @@ def request_rows(requests: Sequence[Request]) -> np.ndarray:
 
 
 # --- from decidable ---------------------------------------------------------------------------------------------------
+
+
+def model_policy(policy: dc.Policy) -> Policy:
+    names = policy.names and Names(
+        models=policy.names.models,
+        providers=policy.names.providers,
+        regions=policy.names.regions,
+        capabilities=policy.names.capabilities,
+    )
+    return Policy(
+        policy_epoch=policy.policy_epoch,
+        catalog_epoch=policy.catalog_epoch,
+        hard_risk_limit_bps=policy.hard_risk_limit_bps,
+        minimum_confidence_bps=policy.minimum_confidence_bps,
+        risk_penalty_multiplier_bps=policy.risk_penalty_multiplier_bps,
+        latency_penalty_microunits_per_ms=policy.latency_penalty_microunits_per_ms,
+        models=tuple(
+            Candidate(**{name: int(getattr(model, name)) for name in CANDIDATE_FIELDS}) for model in policy.models
+        ),
+        objective=policy.objective,
+        names=names,
+    )
+
+
+def model_request(request: dc.Request) -> Request:
+    """A request with the layout's numbers."""
+    absent = {
+        "requested_model_id": 0,
+        "budget_limit_microunits": U64_MAX,
+        "max_p95_latency_ms": 0,
+        "allowed_provider_mask": ALL_ONES,
+        "required_region_mask": 0,
+    }
+    values = {name: getattr(request, name) for name in REQUEST_FIELDS}
+    return Request(
+        **{name: absent[name] if value is None else value for name, value in values.items()},
+        quotes=request.quotes or {},
+        max_output_tokens=request.max_output_tokens,
+    )
 
 
 def as_decision(decision: dc.Decision) -> Decision:
