@@ -1,33 +1,62 @@
 //! `cargo bench -p decidable-benches --bench kernel`: deciding and digesting beside the reference implementation, in
-//! interleaved rounds of one run.
+//! interleaved rounds of one run. Labels on the command line choose: `-- decide/22 digest`. With `--criterion` criterion
+//! measures the kernel alone, against its own earlier runs.
 
 #![allow(missing_docs)]
 
 use calybris_core::digest;
+use criterion::Criterion;
 use decidable_benches::{
     peer,
     rounds::{Contestant, Plan, measure},
     workload::{self, Workload},
 };
 use decidable_canon::Canonical as _;
-use decidable_kernel::batch::{self, DECISION_ROW_BYTES};
+use decidable_kernel::{
+    Policy, Request, RequestFields,
+    batch::{self, DECISION_ROW_BYTES},
+};
 
 const SIZES: [u32; 4] = [4, 22, 64, 256];
 
+/// How many requests a batch has.
+const BATCH: usize = 1_024;
+
 fn main() {
-    for build in [workload::synthetic, workload::realistic] {
-        for size in SIZES {
-            let workload = build(size);
-            single(size, &workload);
-        }
+    if std::env::args().any(|argument| argument == "--criterion") {
+        return alone(&mut Criterion::default().sample_size(50));
     }
-    for build in [workload::synthetic, workload::realistic] {
-        for size in SIZES {
-            let workload = build(size);
-            batches(size, &workload);
-        }
+    let builds: [fn(u32) -> Workload; 2] = [workload::synthetic, workload::realistic];
+    let all = || {
+        builds
+            .into_iter()
+            .flat_map(|build| SIZES.map(|size| (size, build(size))))
+    };
+    for (size, workload) in all() {
+        single(size, &workload);
     }
+    for (size, workload) in all() {
+        batches(size, &workload);
+    }
+    refused(&workload::realistic(22));
     digests(&workload::realistic(22));
+}
+
+/// The kernel alone, with criterion's statistics.
+fn alone(criterion: &mut Criterion) {
+    for workload in [workload::synthetic(22), workload::realistic(22)] {
+        let Workload { name, policy, requests } = &workload;
+        let mut next = requests.iter().cycle();
+        criterion.bench_function(&format!("decide/22/{name}"), |bencher| {
+            bencher.iter(|| next.next().map(|request| policy.decide(request)));
+        });
+        criterion.bench_function(&format!("explain/22/{name}"), |bencher| {
+            bencher.iter(|| next.next().map(|request| policy.explain(request)));
+        });
+        criterion.bench_function(&format!("margin/22/{name}"), |bencher| {
+            bencher.iter(|| next.next().map(|request| policy.margin(request)));
+        });
+    }
 }
 
 /// One decision at a time.
@@ -50,9 +79,10 @@ fn single(size: u32, workload: &Workload) {
     );
 }
 
-/// The whole stream at once: the reference takes and returns its own types, ours takes and returns packed rows.
+/// Many at once: the reference takes and returns its own types, ours takes and returns packed rows.
 fn batches(size: u32, workload: &Workload) {
     let Workload { name, policy, requests } = workload;
+    let requests = &requests[..BATCH];
     let theirs = peer::policy(policy);
     let inputs: Vec<_> = requests.iter().map(|request| peer::input(request.fields())).collect();
     let mut rows = Vec::new();
@@ -67,6 +97,26 @@ fn batches(size: u32, workload: &Workload) {
         vec![
             Contestant::each("peer", |_| theirs.prescribe_batch(&inputs)),
             Contestant::each("ours", |_| batch::decide(policy, &rows, &mut out, 1)),
+        ],
+    );
+}
+
+/// Requests that the policy's risk limit refuses before any candidate is looked at.
+fn refused(workload: &Workload) {
+    let Workload { policy, requests, .. } = workload;
+    let theirs = peer::policy(policy);
+    let fields = RequestFields {
+        risk_bps: 9_900,
+        ..*requests[0].fields()
+    };
+    let (request, input) = (Request::new(fields).expect("in range"), peer::input(&fields));
+    measure(
+        "decide/refused",
+        Plan::default(),
+        1,
+        vec![
+            Contestant::each("peer", |_| theirs.prescribe(input)),
+            Contestant::each("ours", |_| policy.decide(&request)),
         ],
     );
 }
@@ -96,15 +146,25 @@ fn digests(workload: &Workload) {
             Contestant::each("ours", |n| decisions[n as usize & mask].digest()),
         ],
     );
-    let limits = *policy.limits();
+    // Ours is computed once, when the policy is built; the reference's on every call. Then both built and digested.
     measure(
         "digest/policy/22",
         Plan::default(),
         1,
         vec![
             Contestant::each("peer", |_| digest::policy_digest(&theirs)),
+            Contestant::each("ours", |_| std::hint::black_box(policy).digest()),
+        ],
+    );
+    let limits = *policy.limits();
+    measure(
+        "build+digest/policy/22",
+        Plan::default(),
+        1,
+        vec![
+            Contestant::each("peer", |_| digest::policy_digest(&peer::policy(policy))),
             Contestant::each("ours", |_| {
-                decidable_kernel::Policy::new(limits, policy.candidates().to_vec(), None).map(|policy| policy.digest())
+                Policy::new(limits, policy.candidates().to_vec(), None).map(|policy| policy.digest())
             }),
         ],
     );

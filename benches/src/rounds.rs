@@ -1,4 +1,5 @@
-//! Interleaved measurement: every round runs every contestant once, in rotating order; a result is the median round.
+//! Interleaved measurement: every round runs every contestant once, in rotating order. Rounds are short, so that most
+//! of them fall between two interruptions, and what is compared ran within the same millisecond.
 
 use std::time::Instant;
 
@@ -17,12 +18,14 @@ impl<'a> Contestant<'a> {
         }
     }
 
-    /// `once` is called with the number of the repetition.
+    /// `once` is called with the number of the repetition, which goes on from round to round.
     pub fn each<T>(name: &'a str, mut once: impl FnMut(u64) -> T + 'a) -> Self {
+        let mut next = 0;
         Self::new(name, move |repetitions| {
-            for repetition in 0..repetitions {
+            for repetition in next..next + repetitions {
                 std::hint::black_box(once(std::hint::black_box(repetition)));
             }
+            next += repetitions;
         })
     }
 }
@@ -39,15 +42,16 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            rounds: 31,
-            round_ms: 4,
+            rounds: 201,
+            round_ms: 1,
         }
     }
 }
 
-/// Measures the contestants and prints one line: medians in nanoseconds per repetition and per item, and how many
-/// times faster the last is than the first, by the medians and by the best rounds. `items` is how many things one repetition does. Returns the medians, or
-/// nothing if the command line names labels and this is none of them: `cargo bench --bench kernel -- decide/22`.
+/// Measures the contestants and prints one line: the median round of each, in nanoseconds per item, and how many times
+/// faster the last is than the first: by the median of the rounds' ratios, and by the best rounds. `items` is how many
+/// things one repetition does. Returns the medians, or nothing if the command line names labels and this is none of
+/// them: `cargo bench --bench kernel -- decide/22`.
 ///
 /// ```text
 /// decide/22/syn            peer     113.1 ns   ours      64.0 ns   ratio  1.77  best  1.80
@@ -78,19 +82,18 @@ pub fn measure(label: &str, plan: Plan, items: u64, mut contestants: Vec<Contest
             samples[who].push(taken / repetitions[who] as f64 / items as f64);
         }
     }
-    for samples in &mut samples {
-        samples.sort_by(f64::total_cmp);
-    }
-    let medians: Vec<f64> = samples.iter().map(|samples| samples[samples.len() / 2]).collect();
-    let best: Vec<f64> = samples.iter().map(|samples| samples[0]).collect();
+    let ratios = samples.first().zip(samples.last()).map(|(first, last)| {
+        let pairs = first.iter().zip(last);
+        sorted(pairs.map(|(first, last)| first / last).collect())
+    });
+    let samples: Vec<_> = samples.into_iter().map(sorted).collect();
+    let medians: Vec<f64> = samples.iter().map(|samples| median(samples)).collect();
     let mut line = format!("{label:<32}");
     for (contestant, nanoseconds) in contestants.iter().zip(&medians) {
         line += &format!(" {:>8} {nanoseconds:>10.1} ns  ", contestant.name);
     }
-    for (what, values) in [("ratio", &medians), ("best", &best)] {
-        if let [first, .., last] = values.as_slice() {
-            line += &format!(" {what} {:>5.2} ", first / last);
-        }
+    if let ([first, .., last], Some(ratios)) = (samples.as_slice(), ratios) {
+        line += &format!(" ratio {:>5.2}  best {:>5.2}", median(&ratios), first[0] / last[0]);
     }
     println!("{line}");
     medians
@@ -110,4 +113,13 @@ fn timed(contestant: &mut Contestant<'_>, repetitions: u64) -> f64 {
     let start = Instant::now();
     (contestant.work)(repetitions);
     start.elapsed().as_nanos() as f64
+}
+
+fn sorted(mut samples: Vec<f64>) -> Vec<f64> {
+    samples.sort_by(f64::total_cmp);
+    samples
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
 }

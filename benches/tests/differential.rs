@@ -16,7 +16,7 @@ use decidable_benches::{peer, random::Random};
 use decidable_canon::Canonical as _;
 use decidable_kernel::{Candidate, Finding, Lever, LeverKind, Limits, Policy, Request, RequestFields, batch};
 
-const POLICIES: u64 = 1_000;
+const POLICIES: u64 = 2_000;
 const REQUESTS: u64 = 100;
 
 fn seed() -> u64 {

@@ -5,15 +5,11 @@
 
 use std::{panic::resume_unwind, thread};
 
-use decidable_canon::{Canonical as _, Reader, Sink, cast};
+use decidable_canon::{Canonical as _, Reader, cast};
 
-use crate::{Error, Policy, RequestFields};
+use crate::{Error, Policy, RequestFields, row::Row};
 
-/// Bytes of one request.
-pub const REQUEST_ROW_BYTES: usize = 8 + 4 + 4 + 4 + 8 + 8 + 2 + 2 + 2 + 4 + 8 + 8 + 8;
-
-/// Bytes of one decision.
-pub const DECISION_ROW_BYTES: usize = 8 + 1 + 2 + 4 + 2 + 8 + 8 + 4 + 8 + 2 + 2 + 8 + 8;
+pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
 
 /// A thread is worth starting for this many rows: about ten times what starting it costs.
 const ROWS_PER_THREAD: usize = 4_096;
@@ -74,20 +70,7 @@ fn decide_rows(policy: &Policy, requests: &[RequestRow], decisions: &mut [Decisi
     Ok(())
 }
 
+#[inline(always)]
 fn read(row: &RequestRow) -> Result<RequestFields, Error> {
     Ok(RequestFields::decode(&mut Reader::new(row))?)
-}
-
-/// Writes a layout into the room of one row.
-struct Row<'a>(&'a mut [u8]);
-
-impl Sink for Row<'_> {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        let room = core::mem::take(&mut self.0);
-        if let Some((field, rest)) = room.split_at_mut_checked(bytes.len()) {
-            field.copy_from_slice(bytes);
-            self.0 = rest;
-        }
-    }
 }

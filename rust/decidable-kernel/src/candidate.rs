@@ -1,9 +1,12 @@
 use decidable_canon::{Reader, Sink, units::BPS_WHOLE};
 
-use crate::Error;
+use crate::{Error, row::Row};
 
 /// The largest `provider_id`: a request allows providers by one bit each of a 64-bit mask.
 pub const HIGHEST_PROVIDER_ID: u16 = 63;
+
+/// Bytes of one candidate.
+const CANDIDATE_BYTES: usize = 4 + 2 + 2 + 2 + 1 + 4 + 8 + 8 + 8 + 8;
 
 /// One thing that can be chosen: a model, a venue, a supplier, a carrier. Its digests and documents say *model*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +70,13 @@ impl Candidate {
 
     /// Writes the candidate as every policy layout has it (docs/spec/formats.md, `calypol1`).
     pub(crate) fn encode<S: Sink>(&self, out: &mut S) {
+        let mut bytes = [0; CANDIDATE_BYTES];
+        self.fill(&mut Row(&mut bytes));
+        out.put(&bytes);
+    }
+
+    #[inline(always)]
+    fn fill(&self, out: &mut Row<'_>) {
         let Self {
             model_id,
             provider_id,

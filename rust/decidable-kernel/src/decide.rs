@@ -3,16 +3,17 @@ use core::slice;
 use decidable_canon::cast;
 
 use crate::{
-    Action, Candidate, Decision, Policy, Reason, Rejections, Request, RequestFields,
+    Action, Decision, Policy, Reason, Rejections, Request, RequestFields,
     gate::{Gates, refusal},
     price::{self, Exact, Narrow, Price, Quoted},
-    rank::{Contender, Podium},
-    screen::Row,
+    rank::Contender,
+    screen::{Passing, Screen, Side},
     trial::{Trial, Verdicts},
 };
 
 impl Policy {
-    /// Decides a request.
+    /// Decides a request: the first candidate in the objective's order among those that pass every gate, or a rejection
+    /// with the reason of most candidates. It allocates nothing.
     #[must_use]
     pub fn decide(&self, request: &Request) -> Decision {
         self.decide_fields(request.fields(), request.quotes())
@@ -28,50 +29,81 @@ impl Policy {
             return (self.rejection(fields, reason, 0), Rejections::default());
         }
         let price = Exact::new(self.limits(), fields, request.quotes());
-        let verdicts = Trial::new(self.limits(), fields, &price).run(self.candidates(), self.rows());
-        (self.conclusion(fields, &verdicts), self.rejections(fields, &verdicts))
+        let screen = Screen::new(fields);
+        let verdicts = self.tried(fields, &price, screen.passing(self.sides()));
+        let rejections = self.rejections(fields, verdicts.over_budget, verdicts.worthless);
+        (self.conclusion(fields, &verdicts), rejections)
     }
 
-    /// Decides fields that were checked, with quotes in ascending order: in 64 bits where the numbers provably fit.
+    /// Decides fields that were checked, with quotes in ascending order.
     #[inline]
     pub(crate) fn decide_fields(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
-        if let Some(reason) = refusal(self.limits(), request) {
-            return self.rejection(request, reason, 0);
-        }
-        match Narrow::new(self.ceilings(), self.limits(), request) {
-            Some(narrow) if quotes.is_empty() => self.decided(request, &narrow),
-            narrow => match narrow.and_then(|narrow| Quoted::new(narrow, quotes)) {
-                Some(quoted) => self.decided(request, &quoted),
-                None => self.decided(request, &Exact::new(self.limits(), request, quotes)),
-            },
+        match refusal(self.limits(), request) {
+            Some(reason) => self.rejection(request, reason, 0),
+            None => self.decide_admitted(request, quotes),
         }
     }
 
+    /// Decides a request that is not refused, in 64 bits where the numbers provably fit.
     #[inline(never)]
-    fn decided<P: Price>(&self, request: &RequestFields, price: &P) -> Decision {
-        let verdicts = Trial::new(self.limits(), request, price).run(self.candidates(), self.rows());
-        self.conclusion(request, &verdicts)
+    fn decide_admitted(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+        let screen = Screen::new(request);
+        let passing = screen.passing(self.sides());
+        if passing.is_empty() {
+            return self.rejection_by(request, 0, 0);
+        }
+        if quotes.is_empty()
+            && let Some(narrow) = self.narrow(request)
+        {
+            return self.conclusion(request, &self.tried(request, &narrow, passing));
+        }
+        self.decide_otherwise(request, quotes)
     }
 
     #[inline(always)]
-    fn conclusion(&self, request: &RequestFields, verdicts: &Verdicts) -> Decision {
-        let podium = &verdicts.podium;
-        let selected = podium
-            .first()
-            .and_then(|first| Some((first, self.candidates().get(first.index)?)));
-        match selected {
-            Some((first, candidate)) => self.selection(request, first, candidate, podium),
+    fn narrow(&self, request: &RequestFields) -> Option<Narrow> {
+        Narrow::new(self.ceilings(), self.limits(), request)
+    }
+
+    /// With quotes, or with numbers that may not fit 64 bits.
+    #[inline(never)]
+    fn decide_otherwise(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+        let screen = Screen::new(request);
+        let passing = screen.passing(self.sides());
+        match self.narrow(request).and_then(|narrow| Quoted::new(narrow, quotes)) {
+            Some(quoted) => self.conclusion(request, &self.tried(request, &quoted, passing)),
             None => {
-                let reason = self.rejections(request, verdicts).dominant();
-                self.rejection(request, reason, self.evaluated())
+                let exact = Exact::new(self.limits(), request, quotes);
+                self.conclusion(request, &self.tried(request, &exact, passing))
             }
         }
     }
 
-    /// How many candidates failed each gate first.
+    #[inline(always)]
+    fn tried<'a, P: Price>(&'a self, request: &RequestFields, price: &P, passing: Passing<'_>) -> Verdicts<'a> {
+        Trial::new(self.limits(), self.candidates(), request, price).run(passing)
+    }
+
+    /// The decision that a trial leads to.
+    #[inline(always)]
+    fn conclusion(&self, request: &RequestFields, verdicts: &Verdicts<'_>) -> Decision {
+        match verdicts.first {
+            Some((index, first)) => self.selection(request, index, &first, verdicts),
+            None => self.rejection_by(request, verdicts.over_budget, verdicts.worthless),
+        }
+    }
+
+    /// The rejection of a request for which no candidate passes every gate.
     #[inline(never)]
-    fn rejections(&self, request: &RequestFields, verdicts: &Verdicts) -> Rejections {
-        Gates::new(request).count(self.candidates(), verdicts.over_budget, verdicts.worthless)
+    fn rejection_by(&self, request: &RequestFields, over_budget: u32, worthless: u32) -> Decision {
+        let rejections = self.rejections(request, over_budget, worthless);
+        self.rejection(request, rejections.dominant(), self.evaluated())
+    }
+
+    /// How many candidates failed each gate first.
+    #[inline(always)]
+    fn rejections(&self, request: &RequestFields, over_budget: u32, worthless: u32) -> Rejections {
+        Gates::new(request).count(self.candidates(), over_budget, worthless)
     }
 
     /// How many candidates there are, as the layouts count them.
@@ -80,10 +112,16 @@ impl Policy {
         cast::u16_from_usize(self.candidates().len()).unwrap_or(u16::MAX)
     }
 
-    #[inline]
-    fn selection(&self, request: &RequestFields, first: Contender, candidate: &Candidate, podium: &Podium) -> Decision {
-        let selected_model_id = candidate.model_id;
-        let second = podium.second();
+    #[inline(always)]
+    fn selection(
+        &self,
+        request: &RequestFields,
+        index: usize,
+        first: &Contender<'_>,
+        verdicts: &Verdicts<'_>,
+    ) -> Decision {
+        let selected_model_id = first.candidate.model_id;
+        let second = verdicts.second;
         let (action, reason) = if selected_model_id == request.requested_model_id {
             (Action::ExecuteRequested, Reason::RequestedModelMaximizesUtility)
         } else {
@@ -94,13 +132,13 @@ impl Policy {
             action,
             reason,
             selected_model_id: Some(selected_model_id),
-            selected_model_index: cast::u16_from_usize(first.index),
+            selected_model_index: cast::u16_from_usize(index),
             estimated_cost_microunits: first.cost,
             expected_utility_microunits: first.utility,
-            counterfactual_model_id: second.and_then(|second| Some(self.candidates().get(second.index)?.model_id)),
+            counterfactual_model_id: second.map(|second| second.candidate.model_id),
             counterfactual_utility_microunits: second.map_or(0, |second| second.utility),
             evaluated_models: self.evaluated(),
-            eligible_models: cast::u16_from_usize(podium.passed()).unwrap_or(u16::MAX),
+            eligible_models: u16::try_from(verdicts.eligible).unwrap_or(u16::MAX),
             policy_epoch: self.limits().policy_epoch,
             catalog_epoch: self.limits().catalog_epoch,
         }
@@ -136,8 +174,9 @@ impl Policy {
         }
         let candidate = self.candidate(model_id)?;
         let price = Exact::new(self.limits(), fields, request.quotes());
-        let trial = Trial::new(self.limits(), fields, &price).run(slice::from_ref(candidate), &[Row::new(candidate)]);
-        trial.podium.first().map(|first| first.utility)
+        let verdicts = Trial::new(self.limits(), slice::from_ref(candidate), fields, &price)
+            .run(Screen::new(fields).passing(&[Side::new(candidate)]));
+        verdicts.first.map(|(_, first)| first.utility)
     }
 
     /// The largest cost of the candidate that a decision selected, in microunits: what to hold for it.

@@ -1,9 +1,15 @@
 use decidable_canon::{
-    Canonical, ReadErrorKind, Reader, Sink,
+    Canonical, Digest, ReadErrorKind, Reader, Sink,
     tag::{self, Tag},
 };
 
-use crate::Error;
+use crate::{Error, row};
+
+/// Bytes of one decision: its thirteen fields without a tag.
+pub const DECISION_ROW_BYTES: usize = 8 + 1 + 2 + 4 + 2 + 8 + 8 + 4 + 8 + 2 + 2 + 8 + 8;
+
+/// Bytes of one decision with its tag.
+const TAGGED_BYTES: usize = 9 + DECISION_ROW_BYTES;
 
 /// What a layout has in place of an index when nothing was selected.
 const NO_INDEX: u16 = u16::MAX;
@@ -248,7 +254,11 @@ fn present<T: PartialEq>(value: T, none: T) -> Option<T> {
 impl Canonical for Decision {
     const TAG: Tag = tag::DECISION;
 
-    #[inline]
+    fn digest(&self) -> Digest {
+        row::digest::<TAGGED_BYTES, _>(self)
+    }
+
+    #[inline(always)]
     fn encode<S: Sink>(&self, out: &mut S) {
         let Self {
             request_sequence,

@@ -68,7 +68,7 @@ impl Policy {
             Vec::new()
         } else {
             let price = Exact::new(self.limits(), fields, request.quotes());
-            let trial = Trial::new(self.limits(), fields, &price);
+            let trial = Trial::new(self.limits(), self.candidates(), fields, &price);
             let gates = Gates::new(fields);
             self.candidates()
                 .iter()
@@ -86,7 +86,7 @@ impl Policy {
     }
 }
 
-impl Trial<'_, Exact<'_>> {
+impl Trial<'_, '_, Exact<'_>> {
     fn finding(&self, gates: &Gates, candidate: &Candidate) -> Finding {
         if let Some(gate) = gates.first_refusal(candidate) {
             let (measured, limit) = gates.numbers(gate, candidate);

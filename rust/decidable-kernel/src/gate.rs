@@ -1,5 +1,3 @@
-use decidable_canon::cast;
-
 use crate::{Candidate, Limits, Reason, RequestFields};
 
 /// What a candidate must pass before it is priced, in this order. Exhaustive on purpose: these are gates 1 to 7 of
@@ -163,41 +161,23 @@ impl Gates {
 
     /// The first gate that a candidate fails.
     pub(crate) fn first_refusal(&self, candidate: &Candidate) -> Option<Gate> {
-        Gate::ALL.get(self.place_of_first_refusal(candidate)).copied()
-    }
-
-    /// Its place among the gates, or their number if the candidate passes all. Every gate is evaluated, which costs
-    /// less than one branch that is guessed wrong.
-    #[inline(always)]
-    fn place_of_first_refusal(&self, candidate: &Candidate) -> usize {
-        let mut first = Gate::ALL.len();
-        for (place, gate) in Gate::ALL.into_iter().enumerate().rev() {
-            if self.refuses(gate, candidate) {
-                first = place;
-            }
-        }
-        first
+        Gate::ALL.into_iter().find(|gate| self.refuses(*gate, candidate))
     }
 
     /// Counts the candidates under the first gate that each fails; those that failed the budget or the utility were
     /// counted on the way.
-    pub(crate) fn count(&self, candidates: &[Candidate], over_budget: usize, worthless: usize) -> Rejections {
-        let mut counts = [0_u32; Gate::ALL.len() + 1];
+    #[inline(always)]
+    pub(crate) fn count(&self, candidates: &[Candidate], budget: u32, utility: u32) -> Rejections {
+        let mut counts = [0_u32; Gate::ALL.len()];
         for candidate in candidates {
-            if let Some(count) = counts.get_mut(self.place_of_first_refusal(candidate)) {
-                *count = count.wrapping_add(1);
+            for (gate, count) in Gate::ALL.into_iter().zip(&mut counts) {
+                if self.refuses(gate, candidate) {
+                    *count = count.wrapping_add(1);
+                    break;
+                }
             }
         }
-        let [
-            disabled,
-            quality,
-            latency,
-            capability,
-            provider,
-            region,
-            risk_ceiling,
-            _passed,
-        ] = counts;
+        let [disabled, quality, latency, capability, provider, region, risk_ceiling] = counts;
         Rejections {
             disabled,
             quality,
@@ -206,8 +186,8 @@ impl Gates {
             capability,
             provider,
             region,
-            budget: cast::u32_from_usize(over_budget).unwrap_or(u32::MAX),
-            utility: cast::u32_from_usize(worthless).unwrap_or(u32::MAX),
+            budget,
+            utility,
         }
     }
 

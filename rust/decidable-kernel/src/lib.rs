@@ -35,6 +35,7 @@
 //! ```
 
 mod error;
+mod row;
 mod names;
 mod candidate;
 mod limits;

@@ -5,7 +5,7 @@ use decidable_canon::{
     tag::{self, Tag},
 };
 
-use crate::{Candidate, Error, Limits, Names, Objective, price::Ceilings, screen::Row};
+use crate::{Candidate, Error, Limits, Names, Objective, price::Ceilings, screen::Side};
 
 /// A catalog has at most this many candidates, so that every index fits 16 bits beside the value for "none".
 pub const MOST_CANDIDATES: usize = 65_535;
@@ -16,7 +16,7 @@ pub struct Policy {
     limits: Limits,
     candidates: Vec<Candidate>,
     names: Option<Arc<Names>>,
-    rows: Vec<Row>,
+    sides: Vec<Side>,
     ceilings: Ceilings,
     shared_digest: Digest,
     digest: Digest,
@@ -70,7 +70,7 @@ impl Policy {
         };
         Ok(Self {
             limits,
-            rows: candidates.iter().map(Row::new).collect(),
+            sides: candidates.iter().map(Side::new).collect(),
             ceilings: Ceilings::new(&limits, &candidates),
             candidates,
             names,
@@ -110,8 +110,8 @@ impl Policy {
     }
     /// The candidates' sides of the gates, in catalog order.
     #[inline]
-    pub(crate) fn rows(&self) -> &[Row] {
-        &self.rows
+    pub(crate) fn sides(&self) -> &[Side] {
+        &self.sides
     }
     /// The largest rates and latency of the catalog.
     #[inline]

@@ -111,7 +111,7 @@ impl Price for Exact<'_> {
 pub(crate) struct Ceilings {
     input_rate: u64,
     output_rate: u64,
-    latency_penalty: Option<u64>,
+    latency_fits: bool,
 }
 
 impl Ceilings {
@@ -120,8 +120,9 @@ impl Ceilings {
         Self {
             input_rate: rates(|candidate| candidate.input_cost_microunits_per_million_tokens),
             output_rate: rates(|candidate| candidate.output_cost_microunits_per_million_tokens),
-            latency_penalty: rates(|candidate| candidate.p95_latency_ms.into())
-                .checked_mul(limits.latency_penalty_microunits_per_ms),
+            latency_fits: rates(|candidate| candidate.p95_latency_ms.into())
+                .checked_mul(limits.latency_penalty_microunits_per_ms)
+                .is_some_and(|penalty| penalty <= Narrow::LARGEST_LATENCY_PENALTY),
         }
     }
 }
@@ -146,13 +147,13 @@ impl Narrow {
     const LARGEST_QUOTE: u64 = 1 << 61;
 
     /// `None` if a number may be out of bounds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(ceilings: &Ceilings, limits: &Limits, request: &RequestFields) -> Option<Self> {
         let value = cast::u64_from_i64(request.business_value_microunits).unwrap_or(0);
         let input_tokens = u64::from(request.input_tokens);
         let output_tokens = u64::from(request.output_tokens);
         let fits = |tokens: u64, rate| tokens.checked_mul(rate)?.checked_add(TOKENS_PER_RATE - 1);
-        if value > Self::LARGEST_VALUE || ceilings.latency_penalty? > Self::LARGEST_LATENCY_PENALTY {
+        if value > Self::LARGEST_VALUE || !ceilings.latency_fits {
             return None;
         }
         fits(input_tokens, ceilings.input_rate)?;

@@ -2,85 +2,86 @@ use core::cmp::Ordering;
 
 use crate::{Candidate, Objective};
 
-/// A candidate that passed every gate: its place in the catalog, its cost and its utility.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Contender {
-    pub(crate) index: usize,
+/// What the order of an objective looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Contender<'a> {
+    pub(crate) candidate: &'a Candidate,
     pub(crate) cost: u64,
     pub(crate) utility: i64,
 }
 
-/// The order of an objective over a catalog.
-#[derive(Clone, Copy)]
-pub(crate) struct Order<'a> {
-    pub(crate) objective: Objective,
-    pub(crate) candidates: &'a [Candidate],
-}
-
-impl Order<'_> {
-    /// Whether `a` comes before `b`. Utilities that differ decide at once; everything else is compared in full.
-    #[inline(always)]
-    fn prefers(self, a: &Contender, b: &Contender) -> bool {
-        match self.objective {
-            Objective::Utility if a.utility != b.utility => a.utility > b.utility,
-            _ => self.compare(a, b) == Ordering::Less,
-        }
-    }
-
-    /// A total order, because no two candidates have one `model_id`. The catalog is in ascending order of `model_id`,
-    /// so places compare as those do.
-    #[inline(never)]
-    fn compare(self, a: &Contender, b: &Contender) -> Ordering {
-        let (Some(of_a), Some(of_b)) = (self.candidates.get(a.index), self.candidates.get(b.index)) else {
-            return a.index.cmp(&b.index);
-        };
+impl Objective {
+    /// The order of two contenders: a total one, because no two candidates have one `model_id`.
+    pub(crate) fn order(self, a: &Contender<'_>, b: &Contender<'_>) -> Ordering {
         let utility = || b.utility.cmp(&a.utility);
         let cost = || a.cost.cmp(&b.cost);
-        let quality = || of_b.quality_bps.cmp(&of_a.quality_bps);
-        let latency = || of_a.p95_latency_ms.cmp(&of_b.p95_latency_ms);
-        let place = || a.index.cmp(&b.index);
-        match self.objective {
-            Objective::Utility => utility().then_with(cost).then_with(quality).then_with(place),
-            Objective::Cheapest => cost().then_with(quality).then_with(latency).then_with(place),
-            Objective::Quality => quality().then_with(cost).then_with(latency).then_with(place),
-            Objective::Fastest => latency().then_with(cost).then_with(quality).then_with(place),
+        let quality = || b.candidate.quality_bps.cmp(&a.candidate.quality_bps);
+        let latency = || a.candidate.p95_latency_ms.cmp(&b.candidate.p95_latency_ms);
+        let model = || a.candidate.model_id.cmp(&b.candidate.model_id);
+        match self {
+            Self::Utility => utility().then_with(cost).then_with(quality).then_with(model),
+            Self::Cheapest => cost().then_with(quality).then_with(latency).then_with(model),
+            Self::Quality => quality().then_with(cost).then_with(latency).then_with(model),
+            Self::Fastest => latency().then_with(cost).then_with(quality).then_with(model),
+        }
+    }
+
+    /// The first thing that the order looks at, as a number of which more is better. It nearly always decides.
+    #[inline(always)]
+    pub(crate) fn lead(self, contender: &Contender<'_>) -> u64 {
+        match self {
+            // Positive, as gate 9 asks, so that it orders without its sign as with it.
+            Self::Utility => contender.utility.cast_unsigned(),
+            Self::Cheapest => !contender.cost,
+            Self::Quality => contender.candidate.quality_bps.into(),
+            Self::Fastest => !u64::from(contender.candidate.p95_latency_ms),
         }
     }
 }
 
-/// The first two of those that passed, and how many did.
+/// How many passed, and the places in the catalog of the first two.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Podium {
-    passed: usize,
-    first: Contender,
-    second: Contender,
+    passed: u32,
+    first: Step,
+    second: Step,
+}
+
+/// One step of the podium: who stands there, and their lead. It means nothing before enough have passed.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    lead: u64,
+    index: usize,
 }
 
 impl Podium {
-    /// How many passed.
-    pub(crate) const fn passed(&self) -> usize {
+    pub(crate) const fn passed(&self) -> u32 {
         self.passed
     }
-    /// The first, if one passed.
-    #[inline]
-    pub(crate) fn first(&self) -> Option<Contender> {
-        (self.passed >= 1).then_some(self.first)
+    #[inline(always)]
+    pub(crate) fn first(&self) -> Option<usize> {
+        (self.passed >= 1).then_some(self.first.index)
     }
-    /// The second, if two passed.
-    #[inline]
-    pub(crate) fn second(&self) -> Option<Contender> {
-        (self.passed >= 2).then_some(self.second)
+    #[inline(always)]
+    pub(crate) fn second(&self) -> Option<usize> {
+        (self.passed >= 2).then_some(self.second.index)
     }
 
+    /// Lets a candidate take its step. Leads decide; where they are equal, `precedes` asks for the whole order. An
+    /// empty step has the lowest lead of all, so that only equal leads need ask whether it is empty.
     #[inline(always)]
-    pub(crate) fn admit(&mut self, order: Order<'_>, contender: Contender) {
-        if self.passed == 0 || order.prefers(&contender, &self.first) {
+    pub(crate) fn admit(&mut self, lead: u64, index: usize, precedes: impl Fn(usize, usize) -> bool) {
+        let before = self.passed;
+        let takes = |step: Step, others: u32| {
+            lead > step.lead || (lead == step.lead && (before < others || precedes(index, step.index)))
+        };
+        if takes(self.first, 1) {
             self.second = self.first;
-            self.first = contender;
-        } else if self.passed == 1 || order.prefers(&contender, &self.second) {
-            self.second = contender;
+            self.first = Step { lead, index };
+        } else if takes(self.second, 2) {
+            self.second = Step { lead, index };
         }
         // At most 65,535 candidates.
-        self.passed = self.passed.wrapping_add(1);
+        self.passed = before.wrapping_add(1);
     }
 }

@@ -4,10 +4,16 @@ use decidable_canon::{
     units::BPS_WHOLE,
 };
 
-use crate::Error;
+use crate::{Error, row};
 
 /// A request has at most this many quotes: one for each candidate of the largest catalog.
 const MOST_QUOTES: usize = 65_535;
+
+/// Bytes of one request: its thirteen fields without a tag.
+pub const REQUEST_ROW_BYTES: usize = 8 + 4 + 4 + 4 + 8 + 8 + 2 + 2 + 2 + 4 + 8 + 8 + 8;
+
+/// Bytes of one request with its tag.
+const TAGGED_BYTES: usize = 9 + REQUEST_ROW_BYTES;
 
 /// The thirteen fields of a request that the shared contract has, with their types and their values for "none".
 /// docs/spec/decisions.md; the layout is `calyinp1` of docs/spec/formats.md.
@@ -63,7 +69,7 @@ impl Default for RequestFields {
 }
 
 impl RequestFields {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn validate(&self) -> Result<(), Error> {
         for (field, value) in [
             ("risk_bps", self.risk_bps),
@@ -77,7 +83,7 @@ impl RequestFields {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
         Ok(Self {
             request_sequence: reader.u64()?,
@@ -100,7 +106,11 @@ impl RequestFields {
 impl Canonical for RequestFields {
     const TAG: Tag = tag::REQUEST;
 
-    #[inline]
+    fn digest(&self) -> Digest {
+        row::digest::<TAGGED_BYTES, _>(self)
+    }
+
+    #[inline(always)]
     fn encode<S: Sink>(&self, out: &mut S) {
         let Self {
             request_sequence,

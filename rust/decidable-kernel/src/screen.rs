@@ -1,11 +1,18 @@
 //! The seven gates of a whole catalog at once, in few instructions and without a branch. [`Gates`](crate::gate::Gates)
 //! is the definition; a property test holds this to it.
 
+use core::slice::Chunks;
+
+use decidable_canon::cast;
+
 use crate::{Candidate, RequestFields};
+
+/// How many candidates are screened at a time: one bit each.
+const BLOCK: usize = 64;
 
 /// A candidate's side of the gates.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
+pub(crate) struct Side {
     /// Slack of latency, quality, risk ceiling and whether it is enabled, each below a guard bit.
     standing: u64,
     capabilities: u64,
@@ -34,7 +41,7 @@ const RISK: u32 = 48;
 const GUARDS: u64 = 1 << 32 | 1 << 47 | 1 << 62 | ENABLED;
 const ENABLED: u64 = 1 << 63;
 
-impl Row {
+impl Side {
     pub(crate) fn new(candidate: &Candidate) -> Self {
         let enabled = if candidate.enabled { GUARDS } else { GUARDS & !ENABLED };
         let standing = parts(
@@ -59,6 +66,7 @@ fn parts(latency_ms: u32, quality_bps: u16, risk_bps: u16) -> u64 {
 }
 
 impl Screen {
+    #[inline(always)]
     pub(crate) fn new(request: &RequestFields) -> Self {
         let longest_latency_ms = match request.max_p95_latency_ms {
             0 => u32::MAX,
@@ -74,22 +82,80 @@ impl Screen {
     }
 
     #[inline(always)]
-    const fn admits(&self, row: &Row) -> bool {
-        let below = !row.standing.wrapping_sub(self.demanded) & GUARDS;
-        let missing = self.required_capabilities & !row.capabilities;
-        let refused = self.refused_providers & row.provider;
-        let within = self.required_region_mask & row.region_mask | self.any_region;
+    const fn admits(&self, side: &Side) -> bool {
+        let below = !side.standing.wrapping_sub(self.demanded) & GUARDS;
+        let missing = self.required_capabilities & !side.capabilities;
+        let refused = self.refused_providers & side.provider;
+        let within = self.required_region_mask & side.region_mask | self.any_region;
         (below | missing | refused == 0) & (within != 0)
     }
 
     /// Those of at most 64 candidates that pass all gates, one bit each from the lowest.
-    #[inline(never)]
-    pub(crate) fn admitted(&self, rows: &[Row]) -> u64 {
+    #[inline(always)]
+    fn admitted(&self, sides: &[Side]) -> u64 {
         let mut admitted = 0;
-        for row in rows.iter().rev() {
-            admitted = admitted << 1 | u64::from(self.admits(row));
+        for side in sides.iter().rev() {
+            admitted = admitted << 1 | u64::from(self.admits(side));
         }
         admitted
+    }
+
+    /// The places of the candidates that pass all gates, in ascending order.
+    #[inline(always)]
+    pub(crate) fn passing<'a>(&'a self, sides: &'a [Side]) -> Passing<'a> {
+        let mut blocks = sides.chunks(BLOCK);
+        let mut passing = Passing {
+            screen: self,
+            admitted: blocks.next().map_or(0, |block| self.admitted(block)),
+            blocks,
+            start: 0,
+        };
+        passing.seek();
+        passing
+    }
+}
+
+/// The places of candidates that pass all gates: 64 candidates are screened at a time.
+pub(crate) struct Passing<'a> {
+    screen: &'a Screen,
+    /// The blocks that come after the current one.
+    blocks: Chunks<'a, Side>,
+    /// Where the current block begins.
+    start: usize,
+    /// Those of it that pass.
+    admitted: u64,
+}
+
+impl Passing<'_> {
+    /// Whether nobody passes.
+    #[inline(always)]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.admitted == 0
+    }
+
+    /// Screens on until somebody passes.
+    #[inline(always)]
+    fn seek(&mut self) {
+        while self.admitted == 0
+            && let Some(block) = self.blocks.next()
+        {
+            // At most 65,535 candidates.
+            self.start = self.start.wrapping_add(BLOCK);
+            self.admitted = self.screen.admitted(block);
+        }
+    }
+
+    /// Visits the places in ascending order.
+    #[inline(always)]
+    pub(crate) fn each(mut self, mut visit: impl FnMut(usize)) {
+        while !self.is_empty() {
+            while self.admitted != 0 {
+                let place = cast::usize_from_u32(self.admitted.trailing_zeros());
+                self.admitted &= self.admitted.wrapping_sub(1);
+                visit(self.start.wrapping_add(place));
+            }
+            self.seek();
+        }
     }
 }
 

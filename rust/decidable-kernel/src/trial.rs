@@ -1,36 +1,44 @@
-use decidable_canon::cast;
+use core::cmp::Ordering;
 
 use crate::{
     Candidate, Limits, Objective, RequestFields,
     price::Price,
-    rank::{Contender, Order, Podium},
-    screen::{Row, Screen},
+    rank::{Contender, Podium},
+    screen::Passing,
 };
 
-/// One request against one policy's limits and price list: what every candidate meets, in this order.
-pub(crate) struct Trial<'a, P> {
-    screen: Screen,
-    pub(crate) price: &'a P,
+/// One request against a catalog under limits and a price list: what every candidate meets, in this order.
+pub(crate) struct Trial<'c, 'p, P> {
+    candidates: &'c [Candidate],
+    pub(crate) price: &'p P,
     pub(crate) budget_limit_microunits: u64,
     objective: Objective,
 }
 
 /// What came of a trial.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Verdicts {
-    /// The first two of those that passed, and how many did.
-    pub(crate) podium: Podium,
+pub(crate) struct Verdicts<'a> {
+    /// The first of those that passed, and its place in the catalog.
+    pub(crate) first: Option<(usize, Contender<'a>)>,
+    /// The second.
+    pub(crate) second: Option<Contender<'a>>,
+    /// How many passed.
+    pub(crate) eligible: u32,
     /// How many passed the seven gates and cost more than the budget.
-    pub(crate) over_budget: usize,
+    pub(crate) over_budget: u32,
     /// How many were within it and had no positive utility.
-    pub(crate) worthless: usize,
+    pub(crate) worthless: u32,
 }
 
-impl<'a, P: Price> Trial<'a, P> {
-    #[inline]
-    pub(crate) fn new(limits: &Limits, request: &RequestFields, price: &'a P) -> Self {
+impl<'c, 'p, P: Price> Trial<'c, 'p, P> {
+    #[inline(always)]
+    pub(crate) const fn new(
+        limits: &Limits,
+        candidates: &'c [Candidate],
+        request: &RequestFields,
+        price: &'p P,
+    ) -> Self {
         Self {
-            screen: Screen::new(request),
+            candidates,
             price,
             budget_limit_microunits: request.budget_limit_microunits,
             objective: limits.objective,
@@ -49,44 +57,63 @@ impl<'a, P: Price> Trial<'a, P> {
         !matches!(self.objective, Objective::Utility) || utility > 0
     }
 
-    /// Puts every candidate through the gates and those that pass into order. First the seven gates of up to 64
-    /// candidates, which branch nowhere, then prices and order for those that passed.
+    /// Prices the candidates that passed the seven gates, given by their places, and puts them into order.
+    ///
+    /// Nothing here wraps: there are at most 65,535 candidates.
     #[inline(always)]
-    pub(crate) fn run(&self, candidates: &[Candidate], rows: &[Row]) -> Verdicts {
-        let mut verdicts = Verdicts::default();
-        let order = Order {
-            objective: self.objective,
-            candidates,
-        };
-        let mut start = 0_usize;
-        for (block, rows) in candidates.chunks(64).zip(rows.chunks(64)) {
-            let mut admitted = self.screen.admitted(rows);
-            while admitted != 0 {
-                let place = cast::usize_from_u32(admitted.trailing_zeros());
-                admitted &= admitted.wrapping_sub(1);
-                if let Some(candidate) = block.get(place) {
-                    self.weigh(&mut verdicts, order, start.wrapping_add(place), candidate);
-                }
+    pub(crate) fn run(&self, passing: Passing<'_>) -> Verdicts<'c> {
+        let mut podium = Podium::default();
+        let (mut over_budget, mut worthless) = (0_u32, 0_u32);
+        passing.each(|index| {
+            let Some(candidate) = self.candidates.get(index) else {
+                return;
+            };
+            let cost = self.price.cost(candidate);
+            if !self.affords(cost) {
+                over_budget = over_budget.wrapping_add(1);
+                return;
             }
-            start = start.wrapping_add(64);
+            let utility = self.price.utility(candidate, cost);
+            if !self.accepts(utility) {
+                worthless = worthless.wrapping_add(1);
+                return;
+            }
+            let lead = self.objective.lead(&Contender {
+                candidate,
+                cost,
+                utility,
+            });
+            podium.admit(lead, index, |a, b| self.precedes(a, b));
+        });
+        Verdicts {
+            first: podium.first().and_then(|index| Some((index, self.contender(index)?))),
+            second: podium.second().and_then(|index| self.contender(index)),
+            eligible: podium.passed(),
+            over_budget,
+            worthless,
         }
-        verdicts
     }
 
-    /// Puts one candidate that passed the seven gates through the other two and into order. No count and no index
-    /// can wrap: there are at most 65,535 candidates.
+    /// The candidate at a place, priced. The podium keeps places only, because pricing two again costs less than
+    /// carrying their numbers along.
     #[inline(always)]
-    fn weigh(&self, verdicts: &mut Verdicts, order: Order<'_>, index: usize, candidate: &Candidate) {
+    fn contender(&self, index: usize) -> Option<Contender<'c>> {
+        let candidate = self.candidates.get(index)?;
         let cost = self.price.cost(candidate);
-        if !self.affords(cost) {
-            verdicts.over_budget = verdicts.over_budget.wrapping_add(1);
-            return;
+        Some(Contender {
+            candidate,
+            cost,
+            utility: self.price.utility(candidate, cost),
+        })
+    }
+
+    /// Whether the candidate at place `a` comes before that at `b`, by the whole order.
+    #[cold]
+    #[inline(never)]
+    fn precedes(&self, a: usize, b: usize) -> bool {
+        match (self.contender(a), self.contender(b)) {
+            (Some(a), Some(b)) => self.objective.order(&a, &b) == Ordering::Less,
+            _ => false,
         }
-        let utility = self.price.utility(candidate, cost);
-        if !self.accepts(utility) {
-            verdicts.worthless = verdicts.worthless.wrapping_add(1);
-            return;
-        }
-        verdicts.podium.admit(order, Contender { index, cost, utility });
     }
 }

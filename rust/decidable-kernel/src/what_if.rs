@@ -11,7 +11,7 @@ use crate::{
     Candidate, Error, Policy, Reason, Request,
     gate::refusal,
     price::{Exact, Price as _},
-    screen::Row,
+    screen::{Screen, Side},
     trial::Trial,
 };
 
@@ -188,13 +188,13 @@ struct Challenge<'a> {
 impl<'a> Challenge<'a> {
     fn new(policy: &'a Policy, request: &'a Request, candidate: &'a Candidate) -> Self {
         let price = Exact::new(policy.limits(), request.fields(), request.quotes());
-        let trial = Trial::new(policy.limits(), request.fields(), &price);
-        let podium = trial.run(policy.candidates(), policy.rows()).podium;
+        let trial = Trial::new(policy.limits(), policy.candidates(), request.fields(), &price);
+        let verdicts = trial.run(Screen::new(request.fields()).passing(policy.sides()));
         // The first of the others is the second of all if the candidate is the first.
-        let rival = [podium.first(), podium.second()]
+        let rival = [verdicts.first.map(|(_, first)| first), verdicts.second]
             .into_iter()
             .flatten()
-            .filter_map(|contender| policy.candidates().get(contender.index))
+            .map(|contender| contender.candidate)
             .find(|other| other.model_id != candidate.model_id);
         Self {
             policy,
@@ -238,15 +238,13 @@ impl<'a> Challenge<'a> {
         catalog.extend(self.rival);
         catalog.sort_by_key(|candidate| candidate.model_id);
         let limits = self.policy.limits();
-        let price = Exact::new(limits, self.request.fields(), &quotes);
-        let rows: Vec<_> = catalog.iter().map(Row::new).collect();
-        let podium = Trial::new(limits, self.request.fields(), &price)
-            .run(&catalog, &rows)
-            .podium;
-        podium
-            .first()
-            .and_then(|first| catalog.get(first.index))
-            .is_some_and(|first| first.model_id == candidate.model_id)
+        let sides: Vec<_> = catalog.iter().map(Side::new).collect();
+        let fields = self.request.fields();
+        let price = Exact::new(limits, fields, &quotes);
+        let verdicts = Trial::new(limits, &catalog, fields, &price).run(Screen::new(fields).passing(&sides));
+        verdicts
+            .first
+            .is_some_and(|(_, first)| first.candidate.model_id == candidate.model_id)
     }
 
     /// For a candidate that loses today: the value nearest to today's at which it wins.

@@ -111,7 +111,7 @@ fn find(levers: &[Lever], kind: LeverKind) -> Option<&Lever> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn a_decision_is_the_first_of_those_that_pass_and_names_the_second(
@@ -237,7 +237,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn at_the_nearest_value_a_candidate_wins_and_one_step_nearer_it_does_not(

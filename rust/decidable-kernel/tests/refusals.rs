@@ -46,7 +46,10 @@ fn rows(fields: &[RequestFields]) -> Vec<u8> {
     rows
 }
 
-fn cases() -> Vec<(Error, ErrorKind, Option<(&'static str, u64)>, &'static str)> {
+/// An error, its kind, the field and value that it names, and its line.
+type Case = (Error, ErrorKind, Option<(&'static str, u64)>, &'static str);
+
+fn cases() -> Vec<Case> {
     let long = "x".repeat(257);
     let many = (1..=65_536).map(|id| (id, format!("{id}"))).collect();
     let policy = policy_of(vec![candidate(1)]).unwrap();

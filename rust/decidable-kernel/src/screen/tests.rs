@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Row, Screen};
+use super::{Screen, Side};
 use crate::{Candidate, RequestFields, gate::Gates};
 
 /// Values at and around the edges of a range, and any between.
@@ -90,22 +90,27 @@ fn meeting(candidate: &Candidate, request: RequestFields, kept: [bool; 6]) -> Re
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
     fn a_screen_admits_what_passes_the_gates(
-        candidates in prop::collection::vec(candidate(), 0..=64),
+        candidates in prop::collection::vec(candidate(), 0..200),
         request in request(),
         kept in any::<[bool; 6]>(),
     ) {
         let request = candidates.first().map_or(request, |first| meeting(first, request, kept));
-        let rows: Vec<_> = candidates.iter().map(Row::new).collect();
+        let sides: Vec<_> = candidates.iter().map(Side::new).collect();
         let gates = Gates::new(&request);
-        let passing = candidates
+        let passing: Vec<_> = candidates
             .iter()
             .enumerate()
             .filter(|(_, candidate)| gates.first_refusal(candidate).is_none())
-            .fold(0_u64, |bits, (place, _)| bits | 1 << place);
-        prop_assert_eq!(Screen::new(&request).admitted(&rows), passing);
+            .map(|(place, _)| place)
+            .collect();
+        let screen = Screen::new(&request);
+        prop_assert_eq!(screen.passing(&sides).is_empty(), passing.is_empty());
+        let mut visited = Vec::new();
+        screen.passing(&sides).each(|place| visited.push(place));
+        prop_assert_eq!(visited, passing);
     }
 }
