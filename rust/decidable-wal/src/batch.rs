@@ -242,20 +242,19 @@ pub(crate) fn check(
         let end = at.saturating_add(layout.end);
         let part = |from: usize, to: usize| bytes.get(at..end).and_then(|all| all.get(from..to)).unwrap_or_default();
         let committed = part(layout.commitment, layout.chain);
-        chain.hash = {
-            let next = chain.next(
-                part(0, CHAINED_HEADER_BYTES),
-                part(HEADER_BYTES, layout.payload_end),
-                committed,
-            );
-            if next != frame.hash {
-                return Err(damage(
-                    ErrorKind::ChainBroken,
-                    "the record does not follow from the one before it",
-                ));
-            }
-            next
-        };
+        let computed = chain.next(
+            part(0, CHAINED_HEADER_BYTES),
+            part(HEADER_BYTES, layout.payload_end),
+            committed,
+        );
+        if computed != frame.hash {
+            return Err(damage(
+                ErrorKind::ChainBroken,
+                "the record does not follow from the one before it",
+            ));
+        }
+        // The stored hash, which is the computed one: so the next frame's need not wait for this one's.
+        chain.hash = frame.hash;
         if !is_zero(part(layout.payload_end, layout.commitment)) || !is_zero(part(layout.private_end, layout.seal)) {
             return Err(damage(ErrorKind::FrameDamaged, "the padding of a frame is not zero"));
         }

@@ -1,6 +1,9 @@
-use decidable_canon::{Digest, Hasher, Key, Sink as _, cast, tag};
+use decidable_canon::{Digest, Key, Sink as _, cast, tag};
 
-use crate::record::{Entry, commitment};
+use crate::{
+    join,
+    record::{Entry, commitment},
+};
 
 /// A frame's payload has at most this many bytes; a longer record spans frames of one batch. With the header it stays
 /// below 65,535 bytes, the largest entry of a transparency log (C2SP tlog-tiles), and it is a multiple of eight.
@@ -202,13 +205,13 @@ impl Chain {
     /// of a frame before it has finished the frame before.
     #[inline]
     pub(crate) fn next(&self, chained_header: &[u8], payload: &[u8], commitment: &[u8]) -> Digest {
-        let mut hasher = Hasher::new();
-        hasher.tag(tag::FRAME);
-        hasher.put(chained_header);
-        hasher.put(payload);
-        hasher.put(commitment);
-        hasher.digest(&self.hash);
-        hasher.finish()
+        join::digest(&[
+            tag::FRAME.bytes(),
+            chained_header,
+            payload,
+            commitment,
+            self.hash.bytes(),
+        ])
     }
 
     /// The parts that a batch's seal is the HMAC of, handed to `with`.

@@ -28,6 +28,7 @@
 //! ```
 
 mod error;
+mod join;
 mod record;
 mod note;
 mod storage;

@@ -1,4 +1,6 @@
-use decidable_canon::{Digest, Hasher, Sink as _, tag};
+use decidable_canon::{Digest, tag};
+
+use crate::join;
 
 /// A record's payload has at most this many bytes: as much as an entry of the exchange format.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -40,11 +42,7 @@ pub struct Private {
 /// The commitment to a private part: SHA-256 of the tag, the salt and the bytes.
 #[must_use]
 pub fn commitment(salt: &[u8; 32], bytes: &[u8]) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.tag(tag::PRIVATE);
-    hasher.put(salt);
-    hasher.put(bytes);
-    hasher.finish()
+    join::digest(&[tag::PRIVATE.bytes(), salt, bytes])
 }
 
 /// A record as it is read.

@@ -12,6 +12,7 @@ mod logs;
 
 use std::io::ErrorKind::{Other, StorageFull};
 
+use decidable_canon::Digest;
 use decidable_wal::{
     CALLER_KIND_MIN, Entry, Error, ErrorKind, Fault, Log, Memory, NoteKind, Options, SEGMENT_NAME, Storage, Sync,
 };
@@ -90,9 +91,11 @@ fn assert_recovers(left: &Memory, options: &Options, done: &Done, context: &str)
         "{context}: an erased private part is still there"
     );
     for recovery in &opened.recoveries {
+        let kept = left.contents(&recovery.quarantine).unwrap();
         assert_eq!(
-            left.contents(&recovery.quarantine).unwrap().len() as u64,
-            recovery.cut_bytes
+            (kept.len() as u64, Digest::of(&kept)),
+            (recovery.cut_bytes, recovery.digest),
+            "{context}"
         );
     }
     let position = log.append(vec![entry(16, b"after")]).unwrap();
@@ -171,6 +174,22 @@ fn a_power_loss_at_any_operation_loses_nothing_that_was_promised() {
     }
 }
 
+/// The unfinished end that `before` had is still at its place in `after`, or in quarantine.
+fn assert_kept(before: &Memory, after: &Memory, context: &str) {
+    let (Some(old), Some(new)) = (before.contents(SEGMENT_NAME), after.contents(SEGMENT_NAME)) else {
+        return;
+    };
+    let Some(tail) = logs::scan(&old, None, None, |_| ()).unwrap().tail else {
+        return;
+    };
+    let cut = &old[tail.offset as usize..];
+    let quarantined = after.list("quarantine").unwrap();
+    let kept = quarantined
+        .iter()
+        .any(|name| after.contents(&format!("quarantine/{name}")).unwrap() == cut);
+    assert!(kept || new.starts_with(&old), "{context}: {} bytes are gone", cut.len());
+}
+
 #[test]
 fn a_recovery_that_is_itself_interrupted_is_done_again() {
     let before = options(None, BOOT);
@@ -193,13 +212,10 @@ fn a_recovery_that_is_itself_interrupted_is_done_again() {
                 &done,
                 &format!("{context}, killed"),
             );
+            let lost = again.after_power_loss(seed);
+            assert_kept(&left, &lost, &context);
             let third_boot = after([0xb2; 16]);
-            assert_recovers(
-                &again.after_power_loss(seed),
-                &third_boot,
-                &done,
-                &format!("{context}, power lost"),
-            );
+            assert_recovers(&lost, &third_boot, &done, &format!("{context}, power lost"));
             if finished {
                 break;
             }
@@ -354,4 +370,27 @@ fn a_closing_syncs_what_a_session_without_syncs_wrote() {
             &format!("seed {seed}"),
         );
     }
+}
+
+#[test]
+fn a_session_without_syncs_whose_closing_fails_is_written_again_whole() {
+    let storage = Memory::new();
+    let without = Options {
+        sync: Sync::None,
+        ..options(None, BOOT)
+    };
+    let (log, ..) = open(&storage, without).unwrap();
+    let mut done = Done::default();
+    for turn in 0..5 {
+        submit(&log, &mut done, vec![numbered(turn, 2_000)]).unwrap();
+    }
+    // Look, write, sync: the only sync of what was appended fails, and the page cache holds what the disk does not.
+    storage.fail_at(storage.operations() + 3, Fault::Fail(Other));
+    assert_eq!(log.close().unwrap_err().kind(), ErrorKind::DurabilityLost);
+    let (log, ..) = open(&storage, after(BOOT)).unwrap();
+    for seed in 0..20 {
+        let left = storage.after_power_loss(seed);
+        assert_recovers(&left, &after(NEXT_BOOT), &done, &format!("seed {seed}"));
+    }
+    drop(log);
 }

@@ -254,3 +254,41 @@ fn an_erasure_is_durable_even_where_the_log_does_not_sync() {
     }
     assert!(storage.list("quarantine").unwrap().is_empty());
 }
+
+#[test]
+fn no_byte_goes_before_the_record_that_says_so_is_durable() {
+    for sync in [decidable_wal::Sync::Group, decidable_wal::Sync::None] {
+        for later in 1..12 {
+            let storage = decidable_wal::Memory::new();
+            let (log, ..) = open(
+                &storage,
+                Options {
+                    sync,
+                    ..options(None, BOOT)
+                },
+            )
+            .unwrap();
+            let last = log.append(vec![personal(1)]).unwrap().last;
+            log.wait(last, None).unwrap();
+            log.close().unwrap();
+            let (log, ..) = open(
+                &storage,
+                Options {
+                    sync,
+                    ..options(None, BOOT)
+                },
+            )
+            .unwrap();
+            storage.fail_at(storage.operations() + later, Fault::Die(usize::MAX));
+            let _ = log.erase(&[last], 0);
+            for seed in 0..20 {
+                let left = storage.after_power_loss(seed);
+                let scanned = scan(&left, &ScanOptions::default(), |_| Ok(())).unwrap();
+                assert!(
+                    scanned.unrecorded_erasures.is_empty(),
+                    "{sync:?}, {later} operations later, seed {seed}"
+                );
+            }
+        }
+    }
+}

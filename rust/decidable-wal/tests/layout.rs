@@ -1,14 +1,17 @@
 //! The bytes of a log, built by hand from docs/spec/log.md and compared with those that are written.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod logs;
 
 use decidable_canon::{Digest, Key};
-use decidable_wal::{Entry, FRAME_PAYLOAD_BYTES_MAX, Options, Private, SEGMENT_NAME, frame_bytes};
+use decidable_wal::{
+    Entry, ErrorKind, FRAME_PAYLOAD_BYTES_MAX, Options, Private, SEGMENT_NAME, TailReason, frame_bytes,
+};
 use logs::{BOOT, key, open, options};
 use proptest::prelude::*;
 
 /// One frame, as the document says.
+#[derive(Clone, Copy)]
 struct Frame<'a> {
     seq: u64,
     batch: (u64, u32),
@@ -191,6 +194,169 @@ fn the_bytes_are_those_of_the_document() {
         let sizes = frame_bytes(13, Some(7)) + frame_bytes(large.len(), None);
         assert_eq!(sizes, 48 + 16 + 32 + 32 + 32 + 8 + 2 * 80 + FRAME_PAYLOAD_BYTES_MAX + 8);
     }
+}
+
+/// A log of these frames, every one with the right checksum and the right hash.
+fn forged(frames: &[Frame<'_>]) -> Vec<u8> {
+    let mut bytes = head(None);
+    let salt = u32::from_le_bytes(bytes[104..108].try_into().unwrap());
+    let mut previous = sha256(&[&bytes]);
+    for each in frames {
+        bytes.extend(frame(each, salt, &mut previous, None));
+    }
+    bytes
+}
+
+#[test]
+fn frames_that_no_writer_writes_are_refused_though_their_hashes_are_right() {
+    let full = vec![1; FRAME_PAYLOAD_BYTES_MAX];
+    let private = Private {
+        salt: [9; 32],
+        bytes: vec![2],
+    };
+    let plain = Frame {
+        seq: 1,
+        batch: (1, 1),
+        kind: 16,
+        flags: 0,
+        time_ns: 5,
+        payload: b"x",
+        private: None,
+    };
+    let two = Frame { batch: (1, 2), ..plain };
+    let part = Frame {
+        flags: 2,
+        payload: &full,
+        ..plain
+    };
+    let right: [&[Frame<'_>]; 4] = [
+        &[plain],
+        &[two, Frame { seq: 2, ..two }],
+        &[part, plain],
+        &[
+            plain,
+            Frame {
+                seq: 2,
+                batch: (2, 1),
+                ..plain
+            },
+        ],
+    ];
+    for frames in right {
+        let scanned = logs::scan(&forged(frames), None, None, |_| ()).unwrap();
+        assert_eq!(scanned.tail, None);
+    }
+    let next = Frame {
+        seq: 2,
+        batch: (2, 1),
+        ..plain
+    };
+    let wrong: [&[Frame<'_>]; 17] = [
+        &[Frame { seq: 2, ..plain }],
+        &[Frame { batch: (2, 1), ..plain }],
+        &[Frame { batch: (1, 0), ..plain }],
+        &[Frame {
+            batch: (1, 65_537),
+            ..plain
+        }],
+        &[Frame { flags: 4, ..plain }],
+        &[Frame { flags: 0x8000, ..plain }],
+        &[Frame {
+            private: Some(&private),
+            ..plain
+        }],
+        &[part, Frame { payload: &[], ..plain }],
+        &[
+            Frame {
+                payload: &full[1..],
+                ..part
+            },
+            plain,
+        ],
+        &[part, Frame { kind: 17, ..plain }],
+        &[part, Frame { time_ns: 6, ..plain }],
+        &[
+            Frame {
+                flags: 3,
+                private: Some(&private),
+                ..part
+            },
+            plain,
+        ],
+        &[
+            two,
+            Frame {
+                seq: 2,
+                batch: (1, 3),
+                ..two
+            },
+            Frame {
+                seq: 3,
+                batch: (1, 3),
+                ..two
+            },
+        ],
+        &[two, Frame { seq: 3, ..two }],
+        &[
+            two,
+            Frame {
+                seq: 2,
+                time_ns: 4,
+                ..two
+            },
+        ],
+        &[plain, Frame { time_ns: 4, ..next }],
+        &[
+            plain,
+            Frame {
+                seq: 3,
+                batch: (3, 1),
+                ..plain
+            },
+        ],
+    ];
+    for (index, frames) in wrong.iter().enumerate() {
+        match logs::scan(&forged(frames), None, None, |_| ()) {
+            Ok(scanned) => {
+                let tail = scanned.tail.unwrap_or_else(|| panic!("case {index} was accepted"));
+                assert_eq!(tail.reason, TailReason::Damaged, "case {index}");
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::FrameDamaged, "case {index}"),
+        }
+    }
+    // Another version's note, and notes that are not as they are written.
+    for (kind, payload) in [
+        (5, &b""[..]),
+        (15, b""),
+        (1, b""),
+        (2, b"short"),
+        (3, &[1; 9]),
+        (3, &[1; 16]),
+        (4, b"x"),
+    ] {
+        let error = logs::scan(&forged(&[Frame { kind, payload, ..plain }]), None, None, |_| ()).unwrap_err();
+        assert_eq!((error.kind(), error.seq()), (ErrorKind::NoteMalformed, Some(1)));
+    }
+}
+
+#[test]
+fn no_record_makes_a_reader_take_more_memory_than_the_largest_that_is_written() {
+    let full = vec![1; FRAME_PAYLOAD_BYTES_MAX];
+    let part = Frame {
+        seq: 1,
+        batch: (1, 1),
+        kind: 16,
+        flags: 2,
+        time_ns: 5,
+        payload: &full,
+        private: None,
+    };
+    let frames = vec![part; 16 * 1024 * 1024 / FRAME_PAYLOAD_BYTES_MAX + 2];
+    let scanned = logs::scan(&forged(&frames), None, None, |_| ()).unwrap();
+    assert_eq!(
+        (scanned.records, scanned.tail.unwrap().reason),
+        (0, TailReason::Damaged)
+    );
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
