@@ -369,12 +369,21 @@ def variants() -> dict[str, tuple[str, str]]:
     return found
 
 
+# What no test can cause, with the reason.
+BEYOND_TESTS = {
+    "batch.not_contiguous": "arrays are made contiguous before they are viewed as bytes",
+    "engine.no_randomness": "the operating system would have to have none",
+    "ledger.too_many_accounts": "it takes 2^32 accounts",
+}
+
+
 def test_every_error_code_is_produced_by_a_test() -> None:
     """A code that no test expects may never have been seen: its text or, in its own crate, its kind."""
     tests = [(path, text) for path, text in written() if path.suffix in {".rs", ".py"} and is_test(path)]
     defined = variants()
     untested = []
-    for code in sorted(documented_codes()):
+    assert BEYOND_TESTS.keys() <= documented_codes()
+    for code in sorted(documented_codes() - BEYOND_TESTS.keys()):
         crate, variant = defined.get(code, ("", ""))
         kind = rf"Kind::{variant}\b" if variant else r"(?!)"
         if not any(f'"{code}"' in text or (crate in path.parts and re.search(kind, text)) for path, text in tests):
