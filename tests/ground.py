@@ -67,14 +67,12 @@ def funded(path: str | os.PathLike[str], initial: int = 1_000_000, **options: An
 
 def segment(path: str | os.PathLike[str]) -> Path:
     """The file that has the records."""
-    (found,) = Path(path).glob("*.wal")
+    (found,) = Path(path).glob("*.seg")
     return found
 
 
 def figures(balance: dc.Balance | ledger.Account) -> tuple[int | None, ...]:
-    return tuple(
-        getattr(balance, part) for part in ("initial", "remaining", "reserved", "committed", "debt", "cap")
-    )
+    return tuple(getattr(balance, part) for part in ("initial", "remaining", "reserved", "committed", "debt", "cap"))
 
 
 def conserved(balance: dc.Balance) -> bool:
@@ -125,7 +123,8 @@ def _follow(books: replay.Books, record: dc.Record) -> None:
                 assert figures(record.balance) == figures(books.balance(record.account_number))
         case "refusal":
             request = bridge.model_request(record.request)
-            assert books.decide(request, 0, record.account_number) is None, f"record {record.seq}: no ceiling refuses this"
+            decided = books.decide(request, 0, record.account_number)
+            assert decided is None, f"record {record.seq}: no ceiling refuses this"
         case "settlement":
             number = record.request_sequence
             answer = books.settle(number, record.cost_microunits, record.input_tokens, record.output_tokens)
@@ -174,5 +173,3 @@ def python(script: str, *arguments: object, **options: Any) -> subprocess.Comple
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         **{"capture_output": True, "text": True, "timeout": 120} | options,
     )
-
-

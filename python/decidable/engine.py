@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
 from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
+from decidable.wal import directory
 
 if TYPE_CHECKING:
     from decidable._native import Answer
@@ -314,12 +315,13 @@ class Engine:
             head: A head that was kept elsewhere. A log that does not contain it is refused.
 
         Raises:
+            InvalidInput: if the path is empty or a file.
             LogUnavailable: if the log is open elsewhere, or sealed under another key.
             VerificationError: if the log is damaged or does not follow from its own records.
         """
         return cls(
             _native.Engine.open(
-                os.fspath(path), policy=policy, key=key, sync=sync, clock=clock, provenance=provenance, head=head
+                directory(path), policy=policy, key=key, sync=sync, clock=clock, provenance=provenance, head=head
             )
         )
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from decidable import _native
 from decidable._native import Balance, Key, Policy
 from decidable.errors import InvalidInput, UnknownName
-from decidable.wal import read_head
+from decidable.wal import place, read_head
 
 __all__ = ["VerificationReport", "verify"]
 
@@ -76,14 +76,14 @@ def verify(
         UnknownName: if there is no log.
         LogUnavailable: if the key is another one.
     """
-    place = Path(path)
+    log = place(path)
     if isinstance(head, (str, os.PathLike)):
         head = read_head(head)
-    if place.is_dir():
-        return _verify_log(place, policies, key, head, progress)
-    if not place.exists():
-        raise UnknownName("wal.not_found", f"there is no log at {place}", path=str(place))
-    return _verify_exchange(place, policies, key, head, progress)
+    if log.is_dir():
+        return _verify_log(log, policies, key, head, progress)
+    if not log.exists():
+        raise UnknownName("wal.not_found", f"there is no log at {log}", path=str(log))
+    return _verify_exchange(log, policies, key, head, progress)
 
 
 def _verify_log(
@@ -93,7 +93,7 @@ def _verify_log(
     head: dict[str, Any] | None,
     progress: Callable[[int], None] | None,
 ) -> VerificationReport:
-    found = _native.verify_log(path, policies=list(policies), key=key, head=head, progress=progress)
+    found = _native.verify_log(path, policies=policies, key=key, head=head, progress=progress)
     established = [
         f"{found['records']} records form one unbroken chain.",
         f"{found['decisions']} decisions follow from their policies and requests, with their digests.",
@@ -152,7 +152,7 @@ def _verify_exchange(
     # The vectors of the reference wrap the anchor in an object that also names policy and key.
     if anchor is not None and isinstance(anchor.get("anchor"), dict):
         anchor = anchor["anchor"]
-    found = _native.verify_exchange(path, policies=list(policies), key=key, anchor=anchor, progress=progress)
+    found = _native.verify_exchange(path, policies=policies, key=key, anchor=anchor, progress=progress)
     if found["records"] == 0:
         raise InvalidInput("exchange.empty", f"{path} holds no entry", path=str(path))
     established = [

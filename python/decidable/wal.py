@@ -14,9 +14,38 @@ from typing import Any
 
 from decidable import _native
 from decidable._native import Key, Record
-from decidable.errors import InvalidInput
+from decidable.errors import InvalidInput, UnknownName
 
 __all__ = ["export", "read", "read_head", "write_head"]
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """A path, which is not empty: nobody means the current directory by saying nothing."""
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        message = f"path must be a path, not {type(path).__name__}"
+        raise InvalidInput("input.wrong_type", message, field="path", value=path) from None
+    if not text:
+        raise InvalidInput("log.no_path", "the path is empty", field="path", value=text)
+    return Path(text)
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The directory of a log that is there."""
+    found = place(path)
+    if not found.exists():
+        raise UnknownName("wal.not_found", f"there is no log at {found}", path=str(found))
+    return directory(found)
+
+
+def directory(path: str | os.PathLike[str]) -> Path:
+    """Where a log is or can be: anything but a file."""
+    found = place(path)
+    if found.exists() and not found.is_dir():
+        message = f"{found} is not a directory, and a log is one"
+        raise InvalidInput("log.not_a_directory", message, path=str(found))
+    return found
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | None = None) -> Iterator[Record]:
@@ -28,9 +57,11 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | No
         key: Checks the seals of a sealed log as well.
 
     Raises:
-        VerificationError: at the first record that does not hold, with ``sequence`` and ``offset``.
+        UnknownName: if there is no log.
+        VerificationError: at the first record that does not hold, with ``sequence`` and ``offset``. What only the end
+            can show, such as a private part that was changed, is raised there.
     """
-    return iter(_native.Reader(os.fspath(path), kind=kind, key=key))
+    return iter(_native.Reader(existing(path), kind=kind, key=key))
 
 
 def export(
@@ -55,13 +86,13 @@ def export(
         InvalidInput: if ``out`` exists or cannot be written, or decisions used extensions that the format cannot hold;
             the message says which.
     """
-    target = Path(out)
+    source, target = existing(path), place(out)
     if target.exists():
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target))
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
-        summary = _native.export_log(os.fspath(path), part, key=key, out_key=out_key, progress=progress)
+        summary = _native.export_log(source, part, key=key, out_key=out_key, progress=progress)
         _appear(part, target)
     finally:
         part.unlink(missing_ok=True)

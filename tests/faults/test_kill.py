@@ -1,4 +1,4 @@
-"""A real writer, killed at a random moment: what it was told to be durable is in the log, and all of the log follows."""
+"""A real writer, killed at a random moment: what it was told to be durable is in the log, and the whole log follows."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def carry_on(directory: Path, key: dc.Key | None, told: list[dict[str, Any]], se
         tickets = engine.open_tickets()
         assert [ticket.id for ticket in tickets] == books.open_tickets()
         assert all(ticket.state == "in_doubt" for ticket in tickets)
-        with pytest.raises(dc.Conflict):
-            for ticket in tickets[:1] or [engine.ticket(1)]:
+        for ticket in tickets[:1]:
+            with pytest.raises(dc.Conflict):
                 ticket.cancel()
         for ticket in choose.sample(tickets, len(tickets) // 2):
             if choose.random() < 0.5:
@@ -106,7 +106,7 @@ def carry_on(directory: Path, key: dc.Key | None, told: list[dict[str, Any]], se
             state = engine.ticket(step["number"]).state
             again = engine.decide(**writer.arguments(step["asked"]))
             if state == "cancelled":
-                assert not again.replayed
+                # The key was free, and whoever took it since has a later ticket.
                 assert again.id > step["number"]
             else:
                 assert (again.id, again.seq, again.replayed) == (step["number"], step["seq"], True)
@@ -139,9 +139,7 @@ def test_fifty_killed_writers_lose_nothing_that_was_acknowledged(tmp_path: Path)
     seed = os.environ.get("DECIDABLE_SEED") or str(random.SystemRandom().randrange(10**9))
     print(f"DECIDABLE_SEED={seed}")
     with ThreadPoolExecutor(2) as pool:
-        runs = [
-            pool.submit(kill_and_check, tmp_path / str(log), log % 2 == 1, f"{seed}-{log}") for log in range(LOGS)
-        ]
+        runs = [pool.submit(kill_and_check, tmp_path / str(log), log % 2 == 1, f"{seed}-{log}") for log in range(LOGS)]
         answers = [run.result() for run in runs]
     assert sum(told for told, _ in answers) > LOGS * KILLS, "the writers were killed before they did anything"
     print(f"{sum(told for told, _ in answers)} steps told, {sum(cut for _, cut in answers)} unfinished ends cut")

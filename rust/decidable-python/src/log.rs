@@ -21,7 +21,7 @@ use crate::errors::{self, Class, plain, raise};
 use crate::ledger::{Balance, denial_label};
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::values::{integer, text, truth};
+use crate::values::{integer, text, truth, wrong_type};
 
 /// How many records pass between two looks at the interpreter's signals and the progress callback.
 const PROGRESS_RECORDS: u64 = 4_096;
@@ -382,20 +382,33 @@ impl Progress<'_> {
     }
 }
 
+/// The policies that someone gave.
+fn given(policies: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<decidable_kernel::Policy>>> {
+    let wrong = |value: &Bound<'_, PyAny>| wrong_type("policies", "a sequence of Policy", value);
+    policies
+        .try_iter()
+        .map_err(|_| wrong(policies))?
+        .map(|policy| {
+            let policy = policy?;
+            policy.cast::<Policy>().map(|policy| Arc::clone(&policy.get().0)).map_err(|_| wrong(&policy))
+        })
+        .collect()
+}
+
 /// Derives a log again from its records alone.
 #[pyfunction]
 #[pyo3(signature = (path, *, policies, key=None, head=None, progress=None))]
 pub(crate) fn verify_log<'py>(
     py: Python<'py>,
     path: PathBuf,
-    policies: Vec<Bound<'py, Policy>>,
+    policies: &Bound<'py, PyAny>,
     key: Option<&Bound<'py, PyAny>>,
     head: Option<&Bound<'py, PyAny>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let key = keyed(key)?;
     let head = head.map(head_of).transpose()?;
-    let digests: Vec<_> = policies.iter().map(|policy| policy.get().0.digest()).collect();
+    let digests: Vec<_> = given(policies)?.iter().map(|policy| policy.digest()).collect();
     let mut progress = Progress { callback: progress.as_ref(), interrupted: None, seen: 0 };
     let verified = py.detach(|| {
         decidable_engine::verify(&Files::new(path), key, head, &digests, |sequence| progress.step(sequence))
@@ -467,14 +480,14 @@ pub(crate) fn verify_log<'py>(
 pub(crate) fn verify_exchange<'py>(
     py: Python<'py>,
     path: PathBuf,
-    policies: Vec<Bound<'py, Policy>>,
+    policies: &Bound<'py, PyAny>,
     key: Option<&Bound<'py, PyAny>>,
     anchor: Option<&Bound<'py, PyAny>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let key: Option<Key> = keyed(key)?;
     let anchor = anchor.map(anchor_of).transpose()?;
-    let owned: Vec<Arc<decidable_kernel::Policy>> = policies.iter().map(|policy| Arc::clone(&policy.get().0)).collect();
+    let owned = given(policies)?;
     let shown = path.display().to_string();
     let file = py.detach(|| File::open(&path)).map_err(|error| {
         raise(py, Class::InvalidInput, "log.unreadable", &format!("{shown} cannot be read: {error}"), |details| {
