@@ -7,12 +7,19 @@ use std::{panic::resume_unwind, thread};
 
 use decidable_canon::{Canonical as _, Reader, cast};
 
-use crate::{Error, Policy, RequestFields, row::Row};
+use crate::{
+    Error, Policy, RequestFields,
+    lanes::{LANES, Lanes},
+    row::Row,
+};
 
 pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
 
 /// A thread is worth starting for this many rows: about ten times what starting it costs.
 const ROWS_PER_THREAD: usize = 4_096;
+
+/// Making a catalog ready for lanes is worth it for this many rows: about ten times what it costs.
+const ROWS_WORTH_LANES: usize = 32;
 
 type RequestRow = [u8; REQUEST_ROW_BYTES];
 type DecisionRow = [u8; DECISION_ROW_BYTES];
@@ -48,14 +55,18 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], threads: usize) -> R
             .map_err(|error| error.in_row(row))?;
     }
     let threads = threads.min(requests.len() / ROWS_PER_THREAD).max(1);
+    let lanes = (requests.len() >= ROWS_WORTH_LANES)
+        .then(|| Lanes::new(policy))
+        .flatten();
+    let lanes = lanes.as_ref();
     if threads == 1 {
-        return decide_rows(policy, requests, decisions);
+        return decide_rows(policy, lanes, requests, decisions);
     }
     let share = requests.len().div_ceil(threads);
     thread::scope(|scope| {
         let shares = requests.chunks(share).zip(decisions.chunks_mut(share));
         let workers: Vec<_> = shares
-            .map(|(requests, decisions)| scope.spawn(move || decide_rows(policy, requests, decisions)))
+            .map(|(requests, decisions)| scope.spawn(move || decide_rows(policy, lanes, requests, decisions)))
             .collect();
         workers
             .into_iter()
@@ -63,9 +74,30 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], threads: usize) -> R
     })
 }
 
-fn decide_rows(policy: &Policy, requests: &[RequestRow], decisions: &mut [DecisionRow]) -> Result<(), Error> {
-    for (request, decision) in requests.iter().zip(decisions) {
-        policy.decide_fields(&read(request)?, &[]).encode(&mut Row(decision));
+fn decide_rows(
+    policy: &Policy,
+    lanes: Option<&Lanes<'_>>,
+    requests: &[RequestRow],
+    decisions: &mut [DecisionRow],
+) -> Result<(), Error> {
+    let Some(lanes) = lanes else {
+        for (request, decision) in requests.iter().zip(decisions) {
+            policy.decide_fields(&read(request)?, &[]).encode(&mut Row(decision));
+        }
+        return Ok(());
+    };
+    for (requests, decisions) in requests.chunks(LANES).zip(decisions.chunks_mut(LANES)) {
+        let mut fields = [RequestFields::default(); LANES];
+        for (fields, request) in fields.iter_mut().zip(requests) {
+            *fields = read(request)?;
+        }
+        let fields = fields.get(..requests.len()).unwrap_or_default();
+        let mut rows = decisions.iter_mut();
+        lanes.decide(fields, |decision| {
+            if let Some(row) = rows.next() {
+                decision.encode(&mut Row(row));
+            }
+        });
     }
     Ok(())
 }

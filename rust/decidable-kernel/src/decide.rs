@@ -86,7 +86,7 @@ impl Policy {
 
     /// The decision that a trial leads to.
     #[inline(always)]
-    fn conclusion(&self, request: &RequestFields, verdicts: &Verdicts<'_>) -> Decision {
+    pub(crate) fn conclusion(&self, request: &RequestFields, verdicts: &Verdicts<'_>) -> Decision {
         match verdicts.first {
             Some((index, first)) => self.selection(request, index, &first, verdicts),
             None => self.rejection_by(request, verdicts.over_budget, verdicts.worthless),

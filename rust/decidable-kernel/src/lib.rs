@@ -52,6 +52,7 @@ mod identity;
 mod explain;
 mod table;
 mod what_if;
+mod lanes;
 pub mod batch;
 
 pub use candidate::{Candidate, HIGHEST_PROVIDER_ID};

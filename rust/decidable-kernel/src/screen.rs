@@ -14,23 +14,23 @@ const BLOCK: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Side {
     /// Slack of latency, quality, risk ceiling and whether it is enabled, each below a guard bit.
-    standing: u64,
-    capabilities: u64,
+    pub(crate) standing: u64,
+    pub(crate) capabilities: u64,
     /// The bit of its provider.
-    provider: u64,
-    region_mask: u64,
+    pub(crate) provider: u64,
+    pub(crate) region_mask: u64,
 }
 
 /// A request's side of the gates.
 #[derive(Clone, Copy)]
 pub(crate) struct Screen {
     /// The least standing that will do, in the same places.
-    demanded: u64,
-    required_capabilities: u64,
-    refused_providers: u64,
-    required_region_mask: u64,
+    pub(crate) demanded: u64,
+    pub(crate) required_capabilities: u64,
+    pub(crate) refused_providers: u64,
+    pub(crate) required_region_mask: u64,
     /// All ones if any region will do.
-    any_region: u64,
+    pub(crate) any_region: u64,
 }
 
 // Where the parts of a standing begin, and the guard bit above each. A subtraction of what is demanded clears a part's
@@ -38,7 +38,7 @@ pub(crate) struct Screen {
 const LATENCY: u32 = 0;
 const QUALITY: u32 = 33;
 const RISK: u32 = 48;
-const GUARDS: u64 = 1 << 32 | 1 << 47 | 1 << 62 | ENABLED;
+pub(crate) const GUARDS: u64 = 1 << 32 | 1 << 47 | 1 << 62 | ENABLED;
 const ENABLED: u64 = 1 << 63;
 
 impl Side {
