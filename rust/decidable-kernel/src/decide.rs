@@ -3,7 +3,7 @@ use core::slice;
 use decidable_canon::cast;
 
 use crate::{
-    Action, Decision, Policy, Reason, Rejections, Request, RequestFields,
+    Action, Decision, Objective, Policy, Reason, Rejections, Request, RequestFields,
     gate::{Gates, refusal},
     price::{self, Exact, Narrow, Price, Quoted},
     rank::Contender,
@@ -52,10 +52,13 @@ impl Policy {
         if passing.is_empty() {
             return self.rejection_by(request, 0, 0);
         }
-        if quotes.is_empty()
+        if self.limits().objective == Objective::Utility
+            && quotes.is_empty()
             && let Some(narrow) = self.narrow(request)
         {
-            return self.conclusion(request, &self.tried(request, &narrow, passing));
+            // The objective as a constant: the loop over the candidates does not ask for it.
+            let trial = Trial::new(Objective::Utility, self.candidates(), request, &narrow);
+            return self.conclusion(request, &trial.run(passing));
         }
         self.decide_otherwise(request, quotes)
     }
@@ -65,7 +68,7 @@ impl Policy {
         Narrow::new(self.ceilings(), self.limits(), request)
     }
 
-    /// With quotes, or with numbers that may not fit 64 bits.
+    /// With another objective, with quotes, or with numbers that may not fit 64 bits.
     #[inline(never)]
     fn decide_otherwise(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
         let screen = Screen::new(request);
@@ -81,7 +84,7 @@ impl Policy {
 
     #[inline(always)]
     fn tried<'a, P: Price>(&'a self, request: &RequestFields, price: &P, passing: Passing<'_>) -> Verdicts<'a> {
-        Trial::new(self.limits(), self.candidates(), request, price).run(passing)
+        Trial::new(self.limits().objective, self.candidates(), request, price).run(passing)
     }
 
     /// The decision that a trial leads to.
@@ -174,7 +177,7 @@ impl Policy {
         }
         let candidate = self.candidate(model_id)?;
         let price = Exact::new(self.limits(), fields, request.quotes());
-        let verdicts = Trial::new(self.limits(), slice::from_ref(candidate), fields, &price)
+        let verdicts = Trial::new(self.limits().objective, slice::from_ref(candidate), fields, &price)
             .run(Screen::new(fields).passing(&[Side::new(candidate)]));
         verdicts.first.map(|(_, first)| first.utility)
     }

@@ -68,7 +68,7 @@ impl Policy {
             Vec::new()
         } else {
             let price = Exact::new(self.limits(), fields, request.quotes());
-            let trial = Trial::new(self.limits(), self.candidates(), fields, &price);
+            let trial = Trial::new(self.limits().objective, self.candidates(), fields, &price);
             let gates = Gates::new(fields);
             self.candidates()
                 .iter()

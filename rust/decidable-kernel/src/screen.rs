@@ -91,7 +91,7 @@ impl Screen {
     }
 
     /// Those of at most 64 candidates that pass all gates, one bit each from the lowest.
-    #[inline(always)]
+    #[inline(never)]
     fn admitted(&self, sides: &[Side]) -> u64 {
         let mut admitted = 0;
         for side in sides.iter().rev() {

@@ -1,7 +1,7 @@
 use core::cmp::Ordering;
 
 use crate::{
-    Candidate, Limits, Objective, RequestFields,
+    Candidate, Objective, RequestFields,
     price::Price,
     rank::{Contender, Podium},
     screen::Passing,
@@ -32,7 +32,7 @@ pub(crate) struct Verdicts<'a> {
 impl<'c, 'p, P: Price> Trial<'c, 'p, P> {
     #[inline(always)]
     pub(crate) const fn new(
-        limits: &Limits,
+        objective: Objective,
         candidates: &'c [Candidate],
         request: &RequestFields,
         price: &'p P,
@@ -41,7 +41,7 @@ impl<'c, 'p, P: Price> Trial<'c, 'p, P> {
             candidates,
             price,
             budget_limit_microunits: request.budget_limit_microunits,
-            objective: limits.objective,
+            objective,
         }
     }
 
