@@ -5,7 +5,8 @@ mod logs;
 
 use decidable_canon::{Digest, Key};
 use decidable_wal::{
-    Entry, ErrorKind, FRAME_PAYLOAD_BYTES_MAX, Options, Private, SEGMENT_NAME, TailReason, frame_bytes,
+    Entry, ErrorKind, FRAME_PAYLOAD_BYTES_MAX, Options, Private, RECORD_BYTES_MAX, SEGMENT_NAME, TailReason,
+    frame_bytes,
 };
 use logs::{BOOT, key, open, options};
 use proptest::prelude::*;
@@ -340,8 +341,9 @@ fn frames_that_no_writer_writes_are_refused_though_their_hashes_are_right() {
 }
 
 #[test]
-fn no_record_makes_a_reader_take_more_memory_than_the_largest_that_is_written() {
+fn no_record_and_no_batch_makes_a_reader_take_more_memory_than_the_largest_that_is_written() {
     let full = vec![1; FRAME_PAYLOAD_BYTES_MAX];
+    let frames_of_a_record = RECORD_BYTES_MAX / FRAME_PAYLOAD_BYTES_MAX;
     let part = Frame {
         seq: 1,
         batch: (1, 1),
@@ -351,12 +353,23 @@ fn no_record_makes_a_reader_take_more_memory_than_the_largest_that_is_written() 
         payload: &full,
         private: None,
     };
-    let frames = vec![part; 16 * 1024 * 1024 / FRAME_PAYLOAD_BYTES_MAX + 2];
-    let scanned = logs::scan(&forged(&frames), None, None, |_| ()).unwrap();
-    assert_eq!(
-        (scanned.records, scanned.tail.unwrap().reason),
-        (0, TailReason::Damaged)
-    );
+    let endless_record = vec![part; frames_of_a_record + 2];
+    let largest_records = (1..=5_u64).flat_map(|seq| {
+        let part = Frame {
+            seq,
+            batch: (1, 5),
+            ..part
+        };
+        let end = Frame { flags: 0, ..part };
+        vec![part; frames_of_a_record - 1].into_iter().chain([end])
+    });
+    for frames in [endless_record, largest_records.collect()] {
+        let scanned = logs::scan(&forged(&frames), None, None, |_| ()).unwrap();
+        assert_eq!(
+            (scanned.records, scanned.tail.unwrap().reason),
+            (0, TailReason::Damaged)
+        );
+    }
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
