@@ -99,11 +99,23 @@ test-python: setup setup-browser
 check: lint doc test ## formatting, lints, types, documentation and every test: what CI runs
 
 .PHONY: lint
-lint: setup ## formatting, lints and types
-	cargo fmt --all --check
+lint: lint-format lint-rust lint-python lint-types ## formatting, lints and types
+
+.PHONY: lint-format
+lint-format: setup
+	cargo fmt --all --check -- --files-with-diff
+	$(BIN)/ruff format --check --quiet
+
+.PHONY: lint-rust
+lint-rust: | cargo
 	cargo clippy --workspace --all-targets $(LOCKED) --quiet -- -D warnings
-	$(BIN)/ruff format --check
+
+.PHONY: lint-python
+lint-python: setup
 	$(BIN)/ruff check
+
+.PHONY: lint-types
+lint-types: setup
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest decidable._native --allowlist tests/stubtest_allowlist.txt
 
