@@ -1,0 +1,578 @@
+"""Coroutines over one log: many at once, cancelled, in several loops; and a disk that makes everyone wait.
+
+What must not depend on the disk is tried on one that stands still: in another process, where a preloaded library holds
+every sync back until a file is removed. Nothing there is a matter of speed; a test that hangs has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import pytest
+
+import decidable as dc
+import ground
+from ground import CHEAP_COST, figures, request
+
+PATIENCE = 60
+"""Seconds after which something hangs: far beyond what anything here takes."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[dc.Engine]:
+    """An engine with a rich account; whatever the test did, the model follows its log."""
+    with ground.funded(path, 10**12) as engine:
+        yield engine
+    report = dc.verify(path, policies=[ground.POLICY])
+    books = ground.follow(dc.read(path))
+    ground.assert_same(books, report.balances)
+
+
+async def patiently(awaitable: asyncio.Future[None] | object) -> object:
+    return await asyncio.wait_for(awaitable, PATIENCE)  # type: ignore[arg-type]
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_two_thousand_decide_and_settle_at_once(engine: dc.Engine, path: Path) -> None:
+    """Each has its own ticket, in the order of asking; everything is durable and exact."""
+
+    async def main() -> list[dc.Ticket]:
+        tickets = await asyncio.gather(*(engine.adecide(request(), account="acme") for _ in range(2_000)))
+        assert engine.ledger.balance("acme").reserved == 2_000 * CHEAP_COST
+        await asyncio.gather(*(ticket.asettle(cost_microunits=ticket.id) for ticket in tickets))
+        return tickets
+
+    tickets = asyncio.run(main())
+    assert [ticket.id for ticket in tickets] == list(range(1, 2_001))
+    assert all(ticket.durable_ns for ticket in tickets)
+    assert engine.ledger.balance("acme").committed == sum(range(2_001))
+    assert engine.head()["sequence"] == 3 + 4_000
+    assert len({record.seq for record in dc.read(path, kind="settlement")}) == 2_000
+
+
+def test_a_coroutine_uses_the_same_tickets(engine: dc.Engine) -> None:
+    """`async with` dispatches; leaving without a settlement leaves it in doubt; keys and refusals are as elsewhere."""
+
+    async def main() -> None:
+        async with await engine.adecide(request(), account="acme", key="k", metadata="m") as ticket:
+            assert ticket.state == "dispatched"
+        assert ticket.state == "in_doubt"
+        again = await engine.adecide(request(), account="acme", key="k")
+        assert (again.id, again.replayed, again.durable_ns) == (ticket.id, True, None)
+        settlement = await again.asettle(cost_microunits=5)
+        assert await again.asettle(cost_microunits=5) == settlement
+        refused = await engine.adecide(request(None), account="acme")
+        assert refused.refusal == "quality_constraint"
+        held = await engine.adecide(request(), account="acme")
+        await held.acancel()
+        await held.acancel()
+        with pytest.raises(dc.UnknownName):
+            await engine.adecide(request(), account="nobody")
+        with pytest.raises(dc.Conflict):
+            await engine.adecide(request(ground.DEAR), account="acme", key="k")
+
+    asyncio.run(main())
+    assert figures(engine.ledger.balance("acme")) == (10**12, 10**12 - 5, 0, 5, 0, None)
+
+
+def test_a_loop_after_another_on_one_engine(engine: dc.Engine) -> None:
+    """asyncio.run again and again: nothing of a closed loop stays behind."""
+
+    async def step() -> int:
+        ticket = await engine.adecide(request(), account="acme")
+        await ticket.asettle(cost_microunits=1)
+        return ticket.id
+
+    assert [asyncio.run(step()) for _ in range(50)] == list(range(1, 51))
+    assert not engine._waker._waiting
+
+
+def test_two_loops_in_two_threads_and_threads_beside_them(engine: dc.Engine) -> None:
+    """Each waiter is woken in its own loop."""
+
+    async def many(count: int) -> None:
+        for _ in range(10):
+            tickets = await asyncio.gather(*(engine.adecide(request(), account="acme") for _ in range(count)))
+            await asyncio.gather(*(ticket.asettle(cost_microunits=1) for ticket in tickets))
+
+    def plain() -> None:
+        for _ in range(50):
+            engine.decide(request(), account="acme").settle(cost_microunits=1)
+
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(asyncio.run, many(20)), pool.submit(asyncio.run, many(30))]
+        work += [pool.submit(plain), pool.submit(plain)]
+        for done in work:
+            done.result(PATIENCE)
+    assert engine.ledger.balance("acme").committed == 10 * 50 + 100
+
+
+def test_waiters_that_are_cancelled_at_random_leave_no_money_behind(engine: dc.Engine, path: Path) -> None:
+    """Whoever was cancelled while waiting holds nothing; whoever got a ticket holds what it says."""
+    choose = Random(5)
+
+    async def main() -> int:
+        held = 0
+        for _ in range(20):
+            tasks = [asyncio.create_task(engine.adecide(request(), account="acme")) for _ in range(50)]
+            await asyncio.sleep(choose.choice((0, 0, 0.0005, 0.002)))
+            for task in choose.sample(tasks, 25):
+                task.cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            tickets = [answer for answer in answers if isinstance(answer, dc.Ticket)]
+            assert all(isinstance(answer, dc.Ticket | asyncio.CancelledError) for answer in answers)
+            assert all(ticket.state == "held" for ticket in tickets)
+            held += len(tickets)
+            assert engine.ledger.balance("acme").reserved == held * CHEAP_COST
+        return held
+
+    held = asyncio.run(main())
+    assert 0 < held < 1_000
+    engine.close()
+    assert len(dc.verify(path).open_tickets) == held
+
+
+def test_a_decision_that_was_given_up_frees_its_key(engine: dc.Engine) -> None:
+    """Whoever tries again with the same key after a time-out is decided anew, or gets the ticket that is there."""
+
+    async def main() -> None:
+        for attempt in range(30):
+            task = asyncio.create_task(engine.adecide(request(), account="acme", key=f"k-{attempt}"))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            ticket = await engine.adecide(request(), account="acme", key=f"k-{attempt}")
+            assert ticket.state == "held"
+            async with ticket:
+                await ticket.asettle(cost_microunits=1)
+
+    asyncio.run(main())
+    assert figures(engine.ledger.balance("acme")) == (10**12, 10**12 - 30, 0, 30, 0, None)
+
+
+def test_an_engine_that_nobody_closed_is_freed_after_its_waiters(path: Path) -> None:
+    """The thread that wakes coroutines does not keep an engine alive that its owner has dropped."""
+    engine = ground.funded(path)
+    asyncio.run(engine.adecide(request(), account="acme"))
+    thread = engine._waker._thread
+    del engine
+    gc.collect()
+    if thread is not None:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    gc.collect()
+    ground.opened(path).close()
+
+
+# --- closing ----------------------------------------------------------------------------------------------------------
+
+
+def test_closing_answers_everyone_who_waits(path: Path) -> None:
+    """From another thread, at any moment: whoever waits gets a durable ticket or a typed error, and nobody hangs."""
+    choose = Random(11)
+    codes: set[str] = set()
+    for attempt in range(20):
+        engine = ground.funded(path / str(attempt))
+
+        async def main(engine: dc.Engine = engine, delay: float = choose.choice((0.0, 0.001, 0.005))) -> list[object]:
+            async def one() -> object:
+                try:
+                    ticket = await engine.adecide(request(), account="acme")
+                    await ticket.asettle(cost_microunits=1)
+                except dc.LogUnavailable as error:
+                    return error.code
+                return ticket.id
+
+            closing = threading.Timer(delay, engine.close)
+            closing.start()
+            answers = await asyncio.wait_for(asyncio.gather(*(one() for _ in range(200))), PATIENCE)
+            await asyncio.to_thread(closing.join)
+            with pytest.raises(dc.LogUnavailable):
+                await engine.adecide(request(), account="acme")
+            return answers
+
+        answers = asyncio.run(main())
+        codes |= {answer for answer in answers if isinstance(answer, str)}
+        records = list(dc.read(path / str(attempt)))
+        ground.follow(records)
+        settled = {record.request_sequence for record in records if record.kind == "settlement"}
+        assert {answer for answer in answers if isinstance(answer, int)} <= settled
+    assert codes <= {"wal.closed"}
+
+
+def test_a_waiter_on_a_closed_engine_is_told(path: Path) -> None:
+    """Also one that asks for what was never durable, and also the second time."""
+    engine = ground.funded(path)
+    ticket = engine.decide(request(), account="acme")
+    engine.close()
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(dc.LogUnavailable):
+                await patiently(engine._durable(10**9))
+            await patiently(engine._durable(ticket.seq))
+
+    asyncio.run(main())
+
+
+# --- a disk that stands still -----------------------------------------------------------------------------------------
+
+
+class Stalling(Protocol):
+    def __call__(self, script: str, *, expect: int = 0) -> str: ...
+
+
+@pytest.fixture(scope="session")
+def stalling_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preloaded library; the tests are skipped, visibly, where it cannot be made."""
+    compiler = shutil.which("cc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("needs Linux and a C compiler")
+    library = tmp_path_factory.mktemp("stall") / "stall.so"
+    source = Path(__file__).parent / "faults" / "stall.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+PRELUDE = """
+import asyncio, os, signal, sys, threading, time
+from pathlib import Path
+import decidable as dc, ground
+from ground import request
+
+PATIENCE = 60
+path, stall = Path(sys.argv[1]), Path(os.environ["STALL"])
+engine = ground.funded(path, 10**12)
+
+def hold():
+    stall.touch()
+
+def let_go():
+    stall.unlink()
+
+async def patiently(awaitable):
+    return await asyncio.wait_for(awaitable, PATIENCE)
+
+hold()
+"""
+
+
+@pytest.fixture
+def stalling(stalling_library: Path, path: Path, tmp_path: Path) -> Stalling:
+    """Runs a script whose disk stands still until it says `let_go()`; returns what it printed."""
+
+    def run(script: str, *, expect: int = 0) -> str:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "LD_PRELOAD": str(stalling_library),
+            "STALL": str(tmp_path / "stall"),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", PRELUDE + script, str(path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+        (tmp_path / "stall").unlink(missing_ok=True)
+        assert done.returncode == expect, done.stderr
+        assert expect != 0 or done.stderr == "", done.stderr
+        ground.follow(dc.read(path))
+        return done.stdout
+
+    return run
+
+
+def test_the_event_loop_goes_on_while_the_disk_stands_still(stalling: Stalling) -> None:
+    """2,000 decisions wait; a heartbeat beats 200 times meanwhile. Then all are answered."""
+    out = stalling(
+        """
+async def main():
+    waiting = [asyncio.create_task(engine.adecide(request(), account="acme")) for _ in range(2_000)]
+    beats = 0
+    while beats < 200:
+        await asyncio.sleep(0.005)
+        beats += 1
+    assert not any(task.done() for task in waiting)
+    # Whoever asks for books, or for a decision that nobody waits for, is answered at once.
+    assert engine.ledger.balance("acme").reserved == 2_000 * ground.CHEAP_COST
+    assert len(engine.open_tickets()) == 2_000
+    let_go()
+    tickets = await patiently(asyncio.gather(*waiting))
+    print(len(tickets), beats)
+
+asyncio.run(main())
+engine.close()
+"""
+    )
+    assert out.split() == ["2000", "200"]
+
+
+def test_giving_up_a_waiting_decision_releases_its_hold(stalling: Stalling) -> None:
+    """By cancellation or by a time-out; and a repeated key is decided anew."""
+    out = stalling(
+        """
+async def main():
+    first = asyncio.create_task(engine.adecide(request(), account="acme", key="k"))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    try:
+        await first
+    except asyncio.CancelledError:
+        print("cancelled", engine.ledger.balance("acme").reserved)
+    try:
+        await asyncio.wait_for(engine.adecide(request(), account="acme"), 0.01)
+    except TimeoutError:
+        print("timed out", engine.ledger.balance("acme").reserved)
+    second = asyncio.create_task(engine.adecide(request(), account="acme", key="k"))
+    repeated = asyncio.create_task(engine.adecide(request(), account="acme", key="k"))
+    await asyncio.sleep(0.01)
+    assert not second.done() and not repeated.done()
+    let_go()
+    tickets = await patiently(asyncio.gather(second, repeated))
+    print([(ticket.id, ticket.replayed) for ticket in tickets])
+
+asyncio.run(main())
+engine.close()
+print([ticket["request_sequence"] for ticket in dc.verify(path).open_tickets])
+"""
+    )
+    assert out.splitlines() == ["cancelled 0", "timed out 0", "[(3, False), (3, True)]", "[3]"]
+
+
+def test_a_settlement_that_nobody_waits_for_any_more_is_written(stalling: Stalling) -> None:
+    """The money is spent: giving up the waiting does not undo it."""
+    out = stalling(
+        """
+async def main():
+    let_go()
+    ticket = await engine.adecide(request(), account="acme")
+    hold()
+    async with ticket:
+        settling = asyncio.create_task(ticket.asettle(cost_microunits=7))
+        await asyncio.sleep(0.01)
+        settling.cancel()
+        await asyncio.gather(settling, return_exceptions=True)
+    print(engine.ticket(ticket.id).state)
+    let_go()
+
+asyncio.run(main())
+engine.close()
+"""
+    )
+    assert out.split() == ["settled"]
+
+
+def test_threads_run_while_others_wait_for_the_disk(stalling: Stalling) -> None:
+    """The GIL is free during a wait: another thread counts on, decides, and looks into the books."""
+    stalling(
+        """
+started = threading.Event()
+def wait():
+    started.set()
+    engine.decide(request(), account="acme")
+waiters = [threading.Thread(target=wait) for _ in range(8)]
+for waiter in waiters:
+    waiter.start()
+started.wait(PATIENCE)
+count = 0
+while engine.ledger.balance("acme").reserved < 8 * ground.CHEAP_COST or count < 10_000:
+    count += 1
+assert all(waiter.is_alive() for waiter in waiters)
+let_go()
+for waiter in waiters:
+    waiter.join(PATIENCE)
+engine.close()
+"""
+    )
+
+
+def test_an_interrupt_ends_a_wait_and_releases_the_hold(stalling: Stalling) -> None:
+    """Control-C while the disk stands still: KeyboardInterrupt, and nobody holds money for an answer not received."""
+    out = stalling(
+        """
+def interrupt_when(reached):
+    def run():
+        while not reached(engine.ledger.balance("acme")):
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+    threading.Thread(target=run).start()
+
+interrupt_when(lambda balance: balance.reserved > 0)
+try:
+    engine.decide(request(), account="acme", key="k")
+except KeyboardInterrupt:
+    print("interrupted", engine.ledger.balance("acme").reserved, stall.exists())
+let_go()
+ticket = engine.decide(request(), account="acme", key="k")
+print(ticket.id, ticket.replayed)
+hold()
+interrupt_when(lambda balance: balance.committed > 0)
+try:
+    ticket.settle(cost_microunits=5)
+except KeyboardInterrupt:
+    print("interrupted", engine.ticket(ticket.id).state)
+let_go()
+engine.close()
+"""
+    )
+    assert out.splitlines() == ["interrupted 0 True", "2 False", "interrupted settled"]
+
+
+def test_an_engine_without_syncs_does_not_wait_for_the_disk(stalling: Stalling) -> None:
+    """`sync="none"` answers when the record is written."""
+    out = stalling(
+        """
+let_go()
+engine.close()
+engine = ground.opened(path, sync="none")
+hold()
+for _ in range(100):
+    engine.decide(request(), account="acme").settle(cost_microunits=1)
+async def main():
+    ticket = await patiently(engine.adecide(request(), account="acme"))
+    await patiently(ticket.asettle(cost_microunits=1))
+asyncio.run(main())
+print(stall.exists())
+let_go()
+engine.close()
+"""
+    )
+    assert out.split() == ["True"]
+
+
+def test_closing_waits_for_the_disk_and_wakes_the_waiters(stalling: Stalling) -> None:
+    """What was asked before is durable when the engine is closed, and its askers know."""
+    out = stalling(
+        """
+async def main():
+    waiting = [asyncio.create_task(engine.adecide(request(), account="acme")) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(asyncio.to_thread(engine.close))
+    await asyncio.sleep(0.05)
+    assert not closing.done()
+    let_go()
+    await patiently(closing)
+    print(len(await patiently(asyncio.gather(*waiting))))
+
+asyncio.run(main())
+"""
+    )
+    assert out.split() == ["20"]
+
+
+def test_a_process_is_left_at_once_while_coroutines_wait(stalling: Stalling, path: Path) -> None:
+    """os._exit is the end whatever waits; what was acknowledged before is in the log."""
+    stalling(
+        """
+let_go()
+engine.decide(request(), account="acme", key="before")
+hold()
+async def main():
+    waiting = [asyncio.create_task(engine.adecide(request(), account="acme")) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    os._exit(7)
+asyncio.run(main())
+""",
+        expect=7,
+    )
+    with ground.opened(path) as engine:
+        assert engine.decide(request(), account="acme", key="before").replayed
+
+
+EXITS = """
+import asyncio, sys, threading
+import decidable as dc, ground
+
+path, how = sys.argv[1:]
+engine = ground.funded(path, 10**9)
+print(engine.decide(ground.request(), account="acme").seq, flush=True)
+
+async def forever():
+    while True:
+        ticket = await engine.adecide(ground.request(), account="acme")
+        await ticket.asettle(cost_microunits=1)
+
+async def pending():
+    tasks = [asyncio.create_task(forever()) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    return tasks
+
+if how == "pending":
+    asyncio.run(pending())
+elif how == "daemon loop":
+    threading.Thread(target=lambda: asyncio.run(forever()), daemon=True).start()
+    asyncio.run(pending())
+elif how == "loop left open":
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(pending())
+    import os
+    for task in tasks:
+        task._log_destroy_pending = False
+"""
+
+
+@pytest.mark.parametrize("how", ["pending", "daemon loop", "loop left open"])
+def test_an_interpreter_exits_while_coroutines_wait(path: Path, how: str) -> None:
+    """Soon, with exit code 0, and what was acknowledged is there."""
+    started = time.monotonic()
+    done = ground.python(EXITS, path, how, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert "Fatal" not in done.stderr
+    assert time.monotonic() - started < PATIENCE / 2
+    assert int(done.stdout) in {record.seq for record in dc.read(path, kind="decision")}
+    ground.follow(dc.read(path))
+    ground.opened(path).close()
+
+
+FORKED = """
+import asyncio, os, sys
+import decidable as dc, ground
+
+engine = ground.funded(sys.argv[1])
+
+async def use():
+    try:
+        await asyncio.wait_for(engine.adecide(ground.request(), account="acme"), 60)
+    except dc.LogUnavailable as error:
+        return error.code
+    return "went on"
+
+assert asyncio.run(use()) == "went on"
+child = os.fork()
+if child == 0:
+    print(asyncio.run(use()), flush=True)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print(asyncio.run(use()))
+engine.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+def test_a_forked_childs_coroutines_are_told(path: Path) -> None:
+    """The parent's waker does not exist in the child, and nobody waits for it."""
+    done = ground.python(FORKED, path)
+    assert done.stdout.split() == ["engine.forked", "went", "on"], done.stderr
+    dc.verify(path)
