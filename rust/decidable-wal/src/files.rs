@@ -45,10 +45,15 @@ impl Storage for Files {
     }
     fn create_directory(&self, name: &str) -> io::Result<()> {
         let path = self.path(name);
-        if path.is_dir() {
-            Ok(())
-        } else {
-            directory_builder().create(path)
+        // A link is not followed: what is written inside must stay inside.
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                "something else than a directory is in its place",
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => directory_builder().create(path),
+            Err(error) => Err(error),
         }
     }
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {

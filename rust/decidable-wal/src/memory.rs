@@ -46,6 +46,7 @@ struct Disk {
     durable_names: BTreeMap<String, usize>,
     name_changes: Vec<NameChange>,
     directories: BTreeSet<String>,
+    durable_directories: BTreeSet<String>,
     locks: BTreeMap<String, String>,
     operations: u64,
     writes: u64,
@@ -65,6 +66,7 @@ struct Contents {
 
 #[derive(Clone, Debug)]
 enum NameChange {
+    Made { directory: String },
     Linked { name: String, file: usize },
     Renamed { from: String, to: String },
 }
@@ -134,7 +136,10 @@ impl Memory {
             durable: bytes.to_vec(),
             marked: BTreeSet::new(),
         });
-        disk.directories.insert(String::new());
+        for directory in [String::new(), directory_of(name).to_owned()] {
+            disk.directories.insert(directory.clone());
+            disk.durable_directories.insert(directory);
+        }
         disk.names.insert(name.to_owned(), file);
         disk.durable_names.insert(name.to_owned(), file);
     }
@@ -161,9 +166,13 @@ impl Memory {
         let kept = random.below(disk.name_changes.len().saturating_add(1));
         let changes = std::mem::take(&mut disk.name_changes);
         for change in changes.into_iter().take(kept) {
-            change.apply(&mut disk.durable_names);
+            change.apply(&mut disk.durable_names, &mut disk.durable_directories);
         }
+        let directories = disk.durable_directories.clone();
+        disk.durable_names
+            .retain(|name, _| directories.contains(directory_of(name)));
         disk.names = disk.durable_names.clone();
+        disk.directories = directories;
         disk.reset();
         Self::with(disk)
     }
@@ -250,8 +259,11 @@ impl Contents {
 }
 
 impl NameChange {
-    fn apply(self, names: &mut BTreeMap<String, usize>) {
+    fn apply(self, names: &mut BTreeMap<String, usize>, directories: &mut BTreeSet<String>) {
         match self {
+            Self::Made { directory } => {
+                directories.insert(directory);
+            }
             Self::Linked { name, file } => {
                 names.insert(name, file);
             }
@@ -263,8 +275,10 @@ impl NameChange {
         }
     }
     fn directory(&self) -> &str {
-        let (Self::Linked { name, .. } | Self::Renamed { to: name, .. }) = self;
-        directory_of(name)
+        match self {
+            Self::Made { .. } => "",
+            Self::Linked { name, .. } | Self::Renamed { to: name, .. } => directory_of(name),
+        }
     }
 }
 
@@ -316,12 +330,20 @@ impl Disk {
 
 impl Storage for Memory {
     fn create(&self) -> io::Result<()> {
-        self.create_directory("")
+        let mut disk = self.disk();
+        disk.operate_whole()?;
+        disk.directories.insert(String::new());
+        disk.durable_directories.insert(String::new());
+        Ok(())
     }
     fn create_directory(&self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
         disk.operate_whole()?;
-        disk.directories.insert(name.to_owned());
+        if disk.directories.insert(name.to_owned()) {
+            disk.name_changes.push(NameChange::Made {
+                directory: name.to_owned(),
+            });
+        }
         Ok(())
     }
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -375,7 +397,8 @@ impl Storage for Memory {
             from: from.to_owned(),
             to: to.to_owned(),
         };
-        change.clone().apply(&mut disk.names);
+        let Disk { names, directories, .. } = &mut *disk;
+        change.clone().apply(names, directories);
         disk.name_changes.push(change);
         Ok(())
     }
@@ -385,7 +408,12 @@ impl Storage for Memory {
         let changes = std::mem::take(&mut disk.name_changes);
         for change in changes {
             if change.directory() == name {
-                change.apply(&mut disk.durable_names);
+                let Disk {
+                    durable_names,
+                    durable_directories,
+                    ..
+                } = &mut *disk;
+                change.apply(durable_names, durable_directories);
             } else {
                 disk.name_changes.push(change);
             }

@@ -57,7 +57,7 @@ impl Recovery {
 }
 
 /// Keeps the unfinished end in quarantine, durably, and only then cuts it from the log. Bytes with the same place and
-/// digest have the same name, so a recovery that is interrupted does the same again.
+/// digest have the same name, so a recovery that is interrupted does the same again. [`write_again`] makes the cut durable.
 pub(crate) fn cut(storage: &dyn Storage, file: &dyn StoredFile, tail: &Tail) -> Result<(), Error> {
     let failed = |action: &'static str| move |error| Error::io(action, &error);
     let reason = match tail.reason {
@@ -84,8 +84,7 @@ pub(crate) fn cut(storage: &dyn Storage, file: &dyn StoredFile, tail: &Tail) -> 
     storage.rename(&temporary, &recovery.quarantine).map_err(kept)?;
     storage.sync_directory(QUARANTINE).map_err(kept)?;
     file.set_length(tail.offset)
-        .map_err(failed("cannot cut the unfinished end"))?;
-    file.sync_data().map_err(failed("cannot make the cut durable"))
+        .map_err(failed("cannot cut the unfinished end"))
 }
 
 pub(crate) fn failed_io(failure: &Failure) -> Error {

@@ -12,8 +12,8 @@ mod logs;
 
 use decidable_canon::{Digest, Key};
 use decidable_wal::{
-    Error, ErrorKind, FRAME_PAYLOAD_BYTES_MAX, Memory, Note, NoteKind, RecoveryReason, ScanOptions, TailReason, scan,
-    scan_bytes,
+    Error, ErrorKind, FRAME_PAYLOAD_BYTES_MAX, Memory, Note, NoteKind, RecoveryReason, SEGMENT_NAME, ScanOptions,
+    TailReason, scan, scan_bytes,
 };
 use logs::{BOOT, Made, NEXT_BOOT, Seen, fifty, holding, key, open, options};
 
@@ -174,7 +174,7 @@ fn after_a_restart_a_changed_last_batch_is_cut_and_the_log_goes_on() {
             let storage = holding(&changed);
             let error = open(&storage, options(made.key.as_ref(), BOOT)).unwrap_err();
             assert!(error.kind().is_corruption(), "byte {at}: {error}");
-            assert_eq!(storage.contents(decidable_wal::SEGMENT_NAME).unwrap(), changed);
+            assert_eq!(storage.contents(SEGMENT_NAME).unwrap(), changed);
             let (records, recovered) = open_append_and_reopen(&storage, made.key.as_ref(), NEXT_BOOT);
             assert_eq!((&records[..], recovered), (made.whole(made.last_batch()), true));
         }
@@ -193,7 +193,7 @@ fn an_erased_private_part_that_is_changed_is_erased_again() {
         .collect();
     assert_eq!(log.erase(&erased, 0).unwrap().seqs, erased);
     let head = log.close().unwrap();
-    let bytes = made.storage.contents(decidable_wal::SEGMENT_NAME).unwrap();
+    let bytes = made.storage.contents(SEGMENT_NAME).unwrap();
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1 << (at % 8);
@@ -208,12 +208,7 @@ fn an_erased_private_part_that_is_changed_is_erased_again() {
                 let storage = holding(&changed);
                 let (_, opened, _) = open(&storage, options(None, BOOT)).unwrap();
                 assert_eq!(opened.erasures_finished, scanned.unfinished_erasures);
-                assert!(
-                    storage
-                        .contents(decidable_wal::SEGMENT_NAME)
-                        .unwrap()
-                        .starts_with(&bytes)
-                );
+                assert!(storage.contents(SEGMENT_NAME).unwrap().starts_with(&bytes));
             }
         }
     }
@@ -331,6 +326,16 @@ fn a_recovery_is_in_the_chain_and_its_bytes_are_kept() {
             digest: recovery.digest,
             reason: RecoveryReason::Torn
         }
+    );
+    // And the next cut of the same log too.
+    let bytes = storage.contents(SEGMENT_NAME).unwrap();
+    storage.put(SEGMENT_NAME, &bytes[..bytes.len() - 1]);
+    let (log, opened, _) = open(&storage, options(None, BOOT)).unwrap();
+    assert_eq!(opened.recoveries.len(), 1);
+    log.close().unwrap();
+    assert_eq!(
+        scan(&storage, &ScanOptions::default(), |_| Ok(())).unwrap().recoveries,
+        2
     );
 }
 
