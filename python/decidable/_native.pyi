@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, SupportsIndex, final
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -537,6 +537,7 @@ class Engine:
     def wait(self, seq: int) -> None: ...
     def wait_change(self, seen: int, timeout_ms: int) -> int: ...
     def dispatch(self, ticket: int) -> None: ...
+    def disown(self, ticket: int) -> None: ...
     def leave(self, ticket: int) -> None: ...
     def submit_settle(
         self,

@@ -1,8 +1,9 @@
 """The live path over one log: decide, hold, log, settle.
 
 :class:`Engine` decides a request, holds the largest cost of the selected candidate on an account, and writes both to
-the log before it answers with a :class:`Ticket`. The ticket is then settled with what was really spent. Every call has
-an ``async`` twin (``adecide``, ``asettle``, ``acancel``) that never blocks the event loop.
+the log before it answers with a :class:`Ticket`. The ticket is then settled with what was really spent. What
+is on a request's way has an ``async`` twin (``adecide``, ``asettle``, ``acancel``) that waits for the disk without
+blocking the event loop; accounts, erasures and closing are for start and administration, and have none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
-from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
+from decidable.errors import InvalidInput, LogUnavailable, Refused
 from decidable.wal import directory
 
 if TYPE_CHECKING:
@@ -125,14 +126,14 @@ class Ticket:
         """Say that someone acts on it from now on. ``with ticket:`` does it. Of a refused ticket it says nothing.
 
         Raises:
-            Conflict: if it is settled or cancelled: whoever acted on it again would spend twice, or without a hold.
+            Conflict: if it was dispatched before, is in doubt, settled or cancelled: whoever acted on it again would
+                spend twice, or without a hold.
             LogUnavailable: if the log takes nothing: then the settlement could not be written either.
         """
         if self._state == "refused":
             return
         self._engine._native.dispatch(self.id)
-        if self._state == "held":
-            self._state = "dispatched"
+        self._state = "dispatched"
 
     def settle(
         self,
@@ -153,6 +154,7 @@ class Ticket:
         """
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         self._engine._native.wait(settlement.seq)
+        self._state = "settled"
         return settlement
 
     async def asettle(
@@ -166,12 +168,13 @@ class Ticket:
         """As :meth:`settle`, without blocking the event loop."""
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         await self._engine._durable(settlement.seq)
+        self._state = "settled"
         return settlement
 
     def _submit_settle(
         self, cost: int | None, input_tokens: int | None, output_tokens: int | None, latency_ms: int | None
     ) -> Settlement:
-        settlement = self._engine._native.submit_settle(
+        return self._engine._native.submit_settle(
             self.id,
             cost_microunits=cost,
             input_tokens=input_tokens,
@@ -179,8 +182,6 @@ class Ticket:
             latency_ms=latency_ms,
             durable_ns=self.durable_ns,
         )
-        self._state = "settled"
-        return settlement
 
     def cancel(self) -> None:
         """Release the hold, if nobody has acted on the ticket, and free the caller's key. Twice changes nothing.
@@ -188,15 +189,13 @@ class Ticket:
         Raises:
             Conflict: if it was dispatched, settled or refused: what was dispatched may have been spent.
         """
-        seq = self._engine._native.submit_cancel(self.id)
+        self._engine._native.wait(self._engine._native.submit_cancel(self.id))
         self._state = "cancelled"
-        self._engine._native.wait(seq)
 
     async def acancel(self) -> None:
         """As :meth:`cancel`, without blocking the event loop."""
-        seq = self._engine._native.submit_cancel(self.id)
+        await self._engine._durable(self._engine._native.submit_cancel(self.id))
         self._state = "cancelled"
-        await self._engine._durable(seq)
 
     def _leave(self) -> None:
         if self._state == "dispatched":
@@ -348,32 +347,34 @@ class Engine:
             LogUnavailable: if the log cannot take the record: then nothing was decided. Only with the code
                 ``wal.durability_lost`` the record may be in the log; opening the log again shows it, in doubt.
         """
-        ticket = Ticket(self, self._native.submit(request, account=account, key=key, metadata=metadata))
+        answer = self._native.submit(request, account=account, key=key, metadata=metadata)
         try:
-            self._native.wait(ticket.seq)
+            ticket = Ticket(self, answer)
+            self._native.wait(answer.seq)
+            answer.mark_durable()
         except BaseException:
-            self._disown(ticket)
+            self._disown(answer)
             raise
-        ticket._answer.mark_durable()
         return ticket
 
     async def adecide(
         self, request: Request, *, account: str | None = None, key: str | None = None, metadata: str | None = None
     ) -> Ticket:
         """As :meth:`decide`, without blocking the event loop."""
-        ticket = Ticket(self, self._native.submit(request, account=account, key=key, metadata=metadata))
+        answer = self._native.submit(request, account=account, key=key, metadata=metadata)
         try:
-            await self._durable(ticket.seq, ticket._answer.mark_durable)
+            ticket = Ticket(self, answer)
+            await self._durable(answer.seq, answer.mark_durable)
         except BaseException:
-            self._disown(ticket)
+            self._disown(answer)
             raise
         return ticket
 
-    def _disown(self, ticket: Ticket) -> None:
+    def _disown(self, answer: Answer) -> None:
         """Release what was held for an answer that nobody received."""
-        if ticket.state == "held" and not ticket.replayed:
-            with contextlib.suppress(LogUnavailable, Conflict):
-                self._native.submit_cancel(ticket.id)
+        if not answer.replayed:
+            with contextlib.suppress(LogUnavailable):
+                self._native.disown(answer.number)
 
     async def _durable(self, seq: int, when_durable: Callable[[], None] | None = None) -> None:
         await self._waker.wait(seq, when_durable)

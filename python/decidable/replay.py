@@ -117,8 +117,15 @@ def _verify_log(
         missing.append("Who wrote it: the log is sealed, and no key was given.")
     else:
         missing.append("Who wrote it: the log is not sealed.")
-    if found["erased"]:
-        established.append(f"The private parts of {len(found['erased'])} records were erased, as the log records.")
+    unfinished = set(found["unfinished_erasures"])
+    gone = [sequence for sequence in found["erased"] if sequence not in unfinished]
+    if gone:
+        established.append(f"The private parts of {len(gone)} records were erased, as the log records.")
+    if unfinished:
+        missing.append(
+            f"Whether the private parts of {len(unfinished)} records are gone: their erasure is recorded, and their "
+            "bytes are still there until the log is opened for writing again."
+        )
     if found["unrecorded_erasures"]:
         missing.append(
             f"Who erased the private parts of {len(found['unrecorded_erasures'])} records: no erasure is recorded."
@@ -134,7 +141,7 @@ def _verify_log(
         head=found["head"],
         established=tuple(established),
         not_established=tuple(missing),
-        erased=tuple(found["erased"]),
+        erased=tuple(gone),
         tail=found["tail"],
         balances=tuple(found["balances"]),
         open_tickets=tuple(found["open_tickets"]),

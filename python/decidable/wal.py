@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from decidable import _native
 from decidable._native import Key, Record
 from decidable.errors import InvalidInput, UnknownName
 
-__all__ = ["export", "read", "read_head", "write_head"]
+__all__ = ["HEAD_FILE_BYTES_MAX", "export", "read", "read_head", "write_head"]
+
+HEAD_FILE_BYTES_MAX = 65_536
+"""A head takes some hundred bytes; a file that is larger is something else."""
 
 
 def place(path: str | os.PathLike[str]) -> Path:
@@ -111,15 +115,32 @@ def _appear(part: Path, target: Path) -> None:
 
 
 def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:
-    """Write a head file: durable, and whole or not at all."""
+    """Write a head file: durable, and whole or not at all. What is there is replaced."""
     target = Path(path)
-    part = target.with_name(f".{target.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(head, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(target)
+    # A name that nobody can have laid a link at.
+    descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor is no path
+            json.dump(head, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).replace(target)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the names in a directory durable, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_head(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -129,7 +150,11 @@ def read_head(path: str | os.PathLike[str]) -> dict[str, Any]:
         InvalidInput: if there is none or it is not JSON.
     """
     try:
-        head = json.loads(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            text = file.read(HEAD_FILE_BYTES_MAX + 1)
+        if len(text) > HEAD_FILE_BYTES_MAX:
+            raise ValueError(f"it has more than {HEAD_FILE_BYTES_MAX} bytes")
+        head = json.loads(text)
     except (OSError, ValueError) as error:
         raise InvalidInput("head.unreadable", f"the head file {path} cannot be read: {error}", path=str(path)) from None
     if not isinstance(head, dict):

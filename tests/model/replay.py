@@ -162,5 +162,3 @@ def largest_cost(policy: Policy, request: Request, decision: Decision) -> int:
         return at_most
     expected = cost_from_rates(candidate, request.input_tokens, request.output_tokens)
     return min(request.quotes[candidate.model_id] + at_most - expected, U64_MAX)
-
-

@@ -80,7 +80,10 @@ impl Book {
             };
             match &name {
                 Some(name) if !is_account_name(name) => {
-                    return Err(Error::at(ErrorKind::BadName(name.chars().take(SHOWN_CHARS).collect()), framed.seq));
+                    return Err(Error::at(
+                        ErrorKind::BadName(name.chars().take(SHOWN_CHARS).collect()),
+                        framed.seq,
+                    ));
                 }
                 Some(name) if self.number(name).is_some() => {
                     return Err(Error::at(ErrorKind::AccountExists(name.clone()), framed.seq));
@@ -114,7 +117,8 @@ impl Book {
         }
     }
     pub(crate) fn name(&mut self, account: u32, seq: u64, name: Option<String>) {
-        self.numbers.insert(name.clone().unwrap_or_else(|| nameless(account)), account);
+        self.numbers
+            .insert(name.clone().unwrap_or_else(|| nameless(account)), account);
         self.accounts.push(Named { name, seq });
     }
     /// Forgets the names whose records are among `erased`, as a reader of the log does.

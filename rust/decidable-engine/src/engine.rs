@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,7 @@ use decidable_ledger::Balance;
 use decidable_replay::{
     Command, Disposition, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
 };
-use decidable_wal::{
-    Entry, Head, Log, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes,
-};
+use decidable_wal::{Entry, Head, Log, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes};
 
 use crate::book::{SHOWN_CHARS, is_account_name, is_name};
 use crate::{Book, Clock, Error, ErrorKind};
@@ -54,7 +52,10 @@ pub struct Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("sync", &self.sync).field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("sync", &self.sync)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,6 +132,8 @@ struct Core {
     book: Book,
     policy: u32,
     standings: BTreeMap<u64, Standing>,
+    /// The open tickets that a key was answered with again: more than one caller may hold them.
+    answered_again: BTreeSet<u64>,
     salts: Salts,
     log_id: [u8; 16],
 }
@@ -158,7 +161,24 @@ impl Engine {
     /// # Errors
     /// If the log is locked, damaged, sealed under another key, or does not follow from its own records.
     pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Self, Error> {
-        let Options { policy, provenance, key, sync, head, clock, decide } = options;
+        let Options {
+            policy,
+            provenance,
+            key,
+            sync,
+            head,
+            clock,
+            decide,
+        } = options;
+        // What could be refused is refused before a log is created for it.
+        room(
+            &Command::InstallPolicy {
+                policy: Arc::clone(&policy),
+                provenance: provenance.clone(),
+            },
+            None,
+        )?;
+        let salts = Salts::new()?;
         let mut book = Book::new();
         let mut fault = None;
         let opened = Log::open(
@@ -186,13 +206,18 @@ impl Engine {
             (Err(error), None) => return Err(error.into()),
             (Ok(opened), None) => opened,
         };
-        let standings = book.state().open_tickets().map(|(number, _)| (number, Standing::InDoubt)).collect();
+        let standings = book
+            .state()
+            .open_tickets()
+            .map(|(number, _)| (number, Standing::InDoubt))
+            .collect();
         let installed = book.state().policies().last().map(|installed| installed.digest());
         let engine = Self {
             core: Mutex::new(Core {
                 policy: 0,
                 standings,
-                salts: Salts::new()?,
+                answered_again: BTreeSet::new(),
+                salts,
                 log_id: log.log_id(),
                 book,
             }),
@@ -205,7 +230,9 @@ impl Engine {
         if installed != Some(policy.digest()) {
             let step = {
                 let mut core = engine.core()?;
-                engine.perform(&mut core, Command::InstallPolicy { policy, provenance }, None)?.1
+                engine
+                    .perform(&mut core, Command::InstallPolicy { policy, provenance }, None)?
+                    .1
             };
             engine.wait(step.seq, None)?;
         }
@@ -219,34 +246,55 @@ impl Engine {
 
     /// A forked child must not even wait for a lock: the thread that holds it exists only in the parent.
     fn refuse_forked(&self) -> Result<(), Error> {
-        if self.process == std::process::id() { Ok(()) } else { Err(Error::new(ErrorKind::Forked)) }
+        if self.process == std::process::id() {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Forked))
+        }
     }
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
         self.refuse_forked()?;
+        // A thread that panicked while it held the lock may have left the state ahead of the log.
+        let core = self.core.lock().map_err(|_| {
+            self.stopped.store(true, Ordering::Release);
+            Error::new(ErrorKind::Stopped)
+        })?;
         if self.stopped.load(Ordering::Acquire) {
             // The log knows the cause, if it was the disk.
             self.log.ready(0)?;
             return Err(Error::new(ErrorKind::Stopped));
         }
-        Ok(self.core.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(core)
     }
 
     /// Performs a command and hands its record to the log, both or neither.
     fn perform(&self, core: &mut Core, command: Command, private: Option<&str>) -> Result<(Record, Step), Error> {
         self.log.ready(room(&command, private)?)?;
         let seq = self.log.next_seq();
+        // The clock is the caller's code: it is read before anything has changed.
+        let time_ns = self.clock.now_ns();
+        let private = private.map(|text| Private {
+            salt: core.salts.next(),
+            bytes: text.as_bytes().to_vec(),
+        });
         let record = core.book.state_mut().perform(seq, command)?;
         let mut payload = Vec::with_capacity(PAYLOAD_BYTES);
         record.encode(&mut payload);
         let entry = Entry {
             kind: record.kind().code(),
-            time_ns: self.clock.now_ns(),
+            time_ns,
             payload,
-            private: private.map(|text| Private { salt: core.salts.next(), bytes: text.as_bytes().to_vec() }),
+            private,
         };
         match self.log.append(vec![entry]) {
-            Ok(position) => Ok((record, Step { seq: position.last, started: Instant::now() })),
+            Ok(position) => Ok((
+                record,
+                Step {
+                    seq: position.last,
+                    started: Instant::now(),
+                },
+            )),
             Err(error) => {
                 // The state has moved and the log has not: nothing that follows would replay.
                 self.stopped.store(true, Ordering::Release);
@@ -276,7 +324,8 @@ impl Engine {
     /// Decides a request, holds its largest cost on `account`, and hands the record to the log. The answer must not be
     /// acted on before [`Engine::wait`] has returned for its step.
     ///
-    /// With a `key` that was used before for the same request and account the earlier ticket is returned.
+    /// With a `key` that was used before for the same request and account the earlier ticket is returned, a refusal
+    /// among them: repeating a request never turns its answer. The metadata of the first stay.
     ///
     /// # Errors
     /// If the account is unknown, the key was used for another request, the decision does not replay, or the log cannot
@@ -291,10 +340,14 @@ impl Engine {
         let mut core = self.core()?;
         let payer = account
             .map(|name| {
-                core.book.number(name).ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
+                core.book
+                    .number(name)
+                    .ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
             })
             .transpose()?;
-        let caller_key = key.map(|key| named(key).map(|key| caller_key(&core.log_id, key))).transpose()?;
+        let caller_key = key
+            .map(|key| named(key).map(|key| caller_key(&core.log_id, key)))
+            .transpose()?;
         if let (Some(digest), Some(key)) = (&caller_key, key)
             && let Some(ticket) = core.book.state().ticket_of_key(digest)
         {
@@ -302,41 +355,83 @@ impl Engine {
             if ticket.account() != payer || *ticket.request() != request.numbered(number) {
                 return Err(Error::new(ErrorKind::KeyConflict(key.to_owned())));
             }
-            let step = Step { seq: ticket.seq(), started: Instant::now() };
-            return Ok(Answer { view: core.view(number)?, step, replayed: true });
+            let step = Step {
+                seq: ticket.seq(),
+                started: Instant::now(),
+            };
+            if core.standings.contains_key(&number) {
+                core.answered_again.insert(number);
+            }
+            return Ok(Answer {
+                view: core.view(number)?,
+                step,
+                replayed: true,
+            });
         }
         let number = core.book.state().next_request();
         let numbered = request.numbered(number);
         let policy = core.policy;
-        let proposed =
-            core.book.state().policies().get(cast::usize_from_u32(policy)).map(|policy| self.decide.decide(policy, &numbered));
-        let command = Command::Decide { policy, account: payer, request: numbered, caller_key, proposed };
-        let (record, step) = self.perform(&mut core, command, metadata).map_err(|error| match error.kind() {
-            ErrorKind::Replay(inner) if inner.kind() == decidable_replay::ErrorKind::Disagrees => {
-                Error::new(ErrorKind::DoesNotReplay(inner.to_string()))
-            }
-            _ => error,
-        })?;
+        let proposed = core
+            .book
+            .state()
+            .policies()
+            .get(cast::usize_from_u32(policy))
+            .map(|policy| self.decide.decide(policy, &numbered));
+        let command = Command::Decide {
+            policy,
+            account: payer,
+            request: numbered,
+            caller_key,
+            proposed,
+        };
+        let (record, step) = self
+            .perform(&mut core, command, metadata)
+            .map_err(|error| match error.kind() {
+                ErrorKind::Replay(inner) if inner.kind() == decidable_replay::ErrorKind::Disagrees => {
+                    Error::new(ErrorKind::DoesNotReplay(inner.to_string()))
+                }
+                _ => error,
+            })?;
         if matches!(&record, Record::Decision(_)) && core.is_open(number) {
             core.standings.insert(number, Standing::Held);
         }
-        Ok(Answer { view: core.view(number)?, step, replayed: false })
+        Ok(Answer {
+            view: core.view(number)?,
+            step,
+            replayed: false,
+        })
     }
 
-    /// Says that someone acts on the ticket from now on. Saying it twice changes nothing.
+    /// Says that someone acts on the ticket from now on. It can be said once: whoever says it again would spend twice.
     ///
     /// # Errors
-    /// If the ticket is not open, or the log takes nothing: then the settlement could not be written either.
+    /// If the ticket is not open, was dispatched before or is in doubt, or the log takes nothing: then the settlement
+    /// could not be written either.
     pub fn dispatch(&self, ticket: u64) -> Result<(), Error> {
         let mut core = self.core()?;
         core.open(ticket)?;
         self.log.ready(RECORD_BYTES)?;
-        if let Some(standing) = core.standings.get_mut(&ticket)
-            && *standing == Standing::Held
-        {
-            *standing = Standing::Dispatched;
+        match core.standings.get_mut(&ticket) {
+            Some(standing @ Standing::Held) => {
+                *standing = Standing::Dispatched;
+                Ok(())
+            }
+            Some(Standing::Dispatched) => Err(Error::new(ErrorKind::Dispatched(ticket))),
+            Some(Standing::InDoubt) | None => Err(Error::new(ErrorKind::InDoubt(ticket))),
         }
-        Ok(())
+    }
+
+    /// Releases the hold of an answer that its caller never received, unless the caller's key was answered with the same
+    /// ticket again meanwhile: then someone else may hold it, and it stays.
+    ///
+    /// # Errors
+    /// If the log cannot take the record.
+    pub fn disown(&self, ticket: u64) -> Result<(), Error> {
+        let core = self.core()?;
+        if core.standings.get(&ticket) != Some(&Standing::Held) || core.answered_again.contains(&ticket) {
+            return Ok(());
+        }
+        self.release(core, ticket).map(drop)
     }
 
     /// Says that the ticket was left without a settlement: it is in doubt from now on.
@@ -357,17 +452,37 @@ impl Engine {
     /// If the ticket is unknown, cancelled, settled with other values, or the log cannot take the record.
     pub fn settle(&self, ticket: u64, used: Use) -> Result<Settled, Error> {
         let mut core = self.core()?;
-        if let Some(Ticket::Decided { status: Status::Settled { record, seq }, .. }) = core.book.state().ticket(ticket) {
-            let told = Use { durable_ns: record.used.durable_ns, ..used };
+        if let Some(Ticket::Decided {
+            status: Status::Settled { record, seq },
+            ..
+        }) = core.book.state().ticket(ticket)
+        {
+            let told = Use {
+                durable_ns: record.used.durable_ns,
+                ..used
+            };
             if record.used != told {
                 return Err(Error::new(ErrorKind::SettledOtherwise(ticket)));
             }
-            return Ok(Settled { record: *record, step: Step { seq: *seq, started: Instant::now() }, replayed: true });
+            return Ok(Settled {
+                record: *record,
+                step: Step {
+                    seq: *seq,
+                    started: Instant::now(),
+                },
+                replayed: true,
+            });
         }
         let (record, step) = self.perform(&mut core, Command::Settle { ticket, used }, None)?;
-        core.standings.remove(&ticket);
-        let Record::Settlement(record) = record else { return Err(Error::new(ErrorKind::Stopped)) };
-        Ok(Settled { record, step, replayed: false })
+        core.close(ticket);
+        let Record::Settlement(record) = record else {
+            return Err(Error::new(ErrorKind::Stopped));
+        };
+        Ok(Settled {
+            record,
+            step,
+            replayed: false,
+        })
     }
 
     /// Cancels a ticket that nobody acts on, releases its hold, and frees the caller's key. Cancelling it again changes
@@ -377,18 +492,28 @@ impl Engine {
     /// If the ticket is unknown, settled, dispatched or in doubt, or the log cannot take the record.
     pub fn cancel(&self, ticket: u64) -> Result<Step, Error> {
         let core = self.core()?;
-        if matches!(core.standings.get(&ticket), Some(Standing::Dispatched | Standing::InDoubt)) {
+        if matches!(
+            core.standings.get(&ticket),
+            Some(Standing::Dispatched | Standing::InDoubt)
+        ) {
             return Err(Error::new(ErrorKind::Dispatched(ticket)));
         }
         self.release(core, ticket)
     }
 
     fn release(&self, mut core: MutexGuard<'_, Core>, ticket: u64) -> Result<Step, Error> {
-        if let Some(Ticket::Decided { status: Status::Cancelled { seq }, .. }) = core.book.state().ticket(ticket) {
-            return Ok(Step { seq: *seq, started: Instant::now() });
+        if let Some(Ticket::Decided {
+            status: Status::Cancelled { seq },
+            ..
+        }) = core.book.state().ticket(ticket)
+        {
+            return Ok(Step {
+                seq: *seq,
+                started: Instant::now(),
+            });
         }
         let (_, step) = self.perform(&mut core, Command::Cancel { ticket }, None)?;
-        core.standings.remove(&ticket);
+        core.close(ticket);
         Ok(step)
     }
 
@@ -396,11 +521,17 @@ impl Engine {
     /// spent (`used` is `None`). The same again changes nothing.
     ///
     /// # Errors
-    /// As [`Engine::settle`].
+    /// As [`Engine::settle`]; `Dispatched` where someone acts on the ticket right now, so that nobody can be certain.
     pub fn reconcile(&self, ticket: u64, used: Option<Use>) -> Result<Step, Error> {
         match used {
             Some(used) => self.settle(ticket, used).map(|settled| settled.step),
-            None => self.release(self.core()?, ticket),
+            None => {
+                let core = self.core()?;
+                if core.standings.get(&ticket) == Some(&Standing::Dispatched) {
+                    return Err(Error::new(ErrorKind::Dispatched(ticket)));
+                }
+                self.release(core, ticket)
+            }
         }
     }
 
@@ -411,7 +542,12 @@ impl Engine {
     pub fn observe(&self, ticket: u64, seen: Observation) -> Result<(OutcomeRecord, Step), Error> {
         let mut core = self.core()?;
         let micros = u64::try_from(self.clock.now_ns() / 1_000).unwrap_or(0);
-        let Observation { disposition, realized_cost_microunits, realized_latency_ms, succeeded } = seen;
+        let Observation {
+            disposition,
+            realized_cost_microunits,
+            realized_latency_ms,
+            succeeded,
+        } = seen;
         let command = Command::Observe {
             ticket,
             observed_at_micros: micros,
@@ -481,7 +617,10 @@ impl Engine {
     pub fn balance(&self, name: &str) -> Result<Balance, Error> {
         let core = self.core()?;
         let account = core.account(name)?;
-        core.book.state().balance(account).ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
+        core.book
+            .state()
+            .balance(account)
+            .ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
     }
 
     /// Names and balances of all accounts, in the order of opening.
@@ -526,7 +665,12 @@ impl Engine {
     /// If the engine was forked or stopped.
     pub fn policy(&self) -> Result<Arc<Policy>, Error> {
         let core = self.core()?;
-        core.book.state().policies().last().cloned().ok_or_else(|| Error::new(ErrorKind::Stopped))
+        core.book
+            .state()
+            .policies()
+            .last()
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorKind::Stopped))
     }
 
     /// The head of the durable part of the log.
@@ -573,10 +717,22 @@ impl Engine {
 
 impl Core {
     fn account(&self, name: &str) -> Result<u32, Error> {
-        self.book.number(name).ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
+        self.book
+            .number(name)
+            .ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
     }
     fn is_open(&self, number: u64) -> bool {
-        matches!(self.book.state().ticket(number), Some(Ticket::Decided { status: Status::Open(_), .. }))
+        matches!(
+            self.book.state().ticket(number),
+            Some(Ticket::Decided {
+                status: Status::Open(_),
+                ..
+            })
+        )
+    }
+    fn close(&mut self, number: u64) {
+        self.standings.remove(&number);
+        self.answered_again.remove(&number);
     }
     fn open(&self, number: u64) -> Result<(), Error> {
         self.book.state().expect_open(number).map_err(Into::into)
@@ -588,7 +744,12 @@ impl Core {
             Ticket::Refused { .. } => None,
             Ticket::Decided { record, .. } => state.policies().get(cast::usize_from_u32(record.policy)).cloned(),
         };
-        Ok(TicketView { number, ticket, standing: self.standings.get(&number).copied(), policy })
+        Ok(TicketView {
+            number,
+            ticket,
+            standing: self.standings.get(&number).copied(),
+            policy,
+        })
     }
 }
 
@@ -616,7 +777,10 @@ fn room(command: &Command, private: Option<&str>) -> Result<usize, Error> {
         _ => 0,
     });
     let private = private.map_or(0, str::len);
-    for (what, bytes, most) in [("record", payload, RECORD_BYTES_MAX), ("private part", private, PRIVATE_BYTES_MAX)] {
+    for (what, bytes, most) in [
+        ("record", payload, RECORD_BYTES_MAX),
+        ("private part", private, PRIVATE_BYTES_MAX),
+    ] {
         if bytes > most {
             let message = format!("a {what} of {bytes} bytes, and the log takes at most {most}");
             return Err(Error::new(ErrorKind::TooLarge(message)));
@@ -641,7 +805,10 @@ struct Salts {
 
 impl Salts {
     fn new() -> Result<Self, Error> {
-        Ok(Self { secret: random()?, drawn: 0 })
+        Ok(Self {
+            secret: random()?,
+            drawn: 0,
+        })
     }
     fn next(&mut self) -> [u8; 32] {
         self.drawn = self.drawn.wrapping_add(1);

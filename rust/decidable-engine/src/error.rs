@@ -29,6 +29,8 @@ pub enum ErrorKind {
     KeyConflict(String),
     /// A ticket was dispatched, so its money cannot be released without a settlement.
     Dispatched(u64),
+    /// Nobody knows whether a ticket was acted on, so nobody may act on it: it is reconciled.
+    InDoubt(u64),
     /// A ticket was settled before with another cost or other use.
     SettledOtherwise(u64),
     /// The decision that was proposed does not follow from policy and request. Nothing was written.
@@ -81,6 +83,7 @@ impl Error {
             ErrorKind::TooLarge(_) => "engine.too_large",
             ErrorKind::KeyConflict(_) => "engine.key_conflict",
             ErrorKind::Dispatched(_) => "engine.dispatched",
+            ErrorKind::InDoubt(_) => "engine.in_doubt",
             ErrorKind::SettledOtherwise(_) => "engine.settled_otherwise",
             ErrorKind::DoesNotReplay(_) => "engine.does_not_replay",
             ErrorKind::UnknownKind(_) => "engine.unknown_kind",
@@ -107,22 +110,39 @@ impl fmt::Display for Error {
             ErrorKind::UnknownAccount(name) => write!(f, "no account {name:?} is open"),
             ErrorKind::AccountExists(name) => write!(f, "an account {name:?} is open already"),
             ErrorKind::BadName(name) => {
-                write!(f, "a name has 1 to 256 bytes without control characters, an account's no # first; this is {name:?}")
+                write!(
+                    f,
+                    "a name has 1 to 256 bytes without control characters, an account's no # first; this is {name:?}"
+                )
             }
             ErrorKind::KeyConflict(key) => write!(f, "the key {key:?} was used before for another request"),
             ErrorKind::Dispatched(ticket) => {
-                write!(f, "ticket {ticket} was dispatched, so it can be settled but not cancelled")
+                write!(
+                    f,
+                    "someone acts on ticket {ticket}, so it can be settled but not cancelled or acted on again"
+                )
+            }
+            ErrorKind::InDoubt(ticket) => {
+                write!(
+                    f,
+                    "ticket {ticket} is in doubt: someone may have acted on it, so it can only be reconciled"
+                )
             }
             ErrorKind::SettledOtherwise(ticket) => write!(f, "ticket {ticket} was settled before with other values"),
             ErrorKind::DoesNotReplay(what) => write!(f, "a decision does not replay and was not written: {what}"),
             ErrorKind::UnknownKind(kind) => write!(f, "kind {kind} is not known to this version"),
             ErrorKind::PolicyNotGiven(digest) => {
-                write!(f, "the log installed the policy {digest}, which is not among those given")
+                write!(
+                    f,
+                    "the log installed the policy {digest}, which is not among those given"
+                )
             }
             ErrorKind::NotExportable(what) | ErrorKind::TooLarge(what) => f.write_str(what),
             ErrorKind::NotWritten(what) => write!(f, "the export cannot be written: {what}"),
             ErrorKind::NotText(what) => write!(f, "a private part is not text: {what}"),
-            ErrorKind::Forked => f.write_str("this engine belongs to the process that opened it; open another in the child"),
+            ErrorKind::Forked => {
+                f.write_str("this engine belongs to the process that opened it; open another in the child")
+            }
             ErrorKind::NoRandomness(what) => write!(f, "the system gives no randomness: {what}"),
             ErrorKind::Stopped => f.write_str("an earlier fault stopped this engine; close it and open the log again"),
         }

@@ -51,7 +51,11 @@ pub fn verify_exchange(
     match (outcome, fault) {
         (_, Some(fault)) => Err(fault),
         (Err(error), None) => Err(error.into()),
-        (Ok(read), None) => Ok(ExchangeVerified { read, rederived, missing_policies }),
+        (Ok(read), None) => Ok(ExchangeVerified {
+            read,
+            rederived,
+            missing_policies,
+        }),
     }
 }
 
@@ -86,7 +90,10 @@ pub fn export(
     let mut refused: Vec<(u64, String)> = Vec::new();
     let (mut decisions, mut refusals) = (0u64, 0u64);
     let mut log_id = None;
-    let options = ScanOptions { key, ..ScanOptions::default() };
+    let options = ScanOptions {
+        key,
+        ..ScanOptions::default()
+    };
     let head_id = decidable_wal::Scan::open(storage, &options)?.log_id();
     let outcome = read(storage, &options, |framed, entry, book| {
         let Entry::Step(Record::Decision(record)) = entry else {
@@ -96,7 +103,11 @@ pub fn export(
             return Ok(());
         };
         let id = log_id.get_or_insert_with(|| hex::encode(&head_id));
-        let Some(policy) = book.state().policies().get(decidable_canon::cast::usize_from_u32(record.policy)) else {
+        let Some(policy) = book
+            .state()
+            .policies()
+            .get(decidable_canon::cast::usize_from_u32(record.policy))
+        else {
             return Err("a decision names a policy that is not installed".to_owned());
         };
         let metadata = metadata(framed, id);
@@ -120,15 +131,30 @@ pub fn export(
     }
     outcome?;
     if let Some((_, first)) = refused.first() {
-        let numbers: Vec<String> = refused.iter().take(NAMED).map(|(number, _)| number.to_string()).collect();
+        let numbers: Vec<String> = refused
+            .iter()
+            .take(NAMED)
+            .map(|(number, _)| number.to_string())
+            .collect();
         let more = refused.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         let message = format!("decisions {}{more} cannot be exported; {first}", numbers.join(", "));
         return Err(Error::new(ErrorKind::NotExportable(message)));
     }
     let anchor = writer.anchor();
-    writer.into_inner().flush().map_err(|error| Error::new(ErrorKind::NotWritten(error.to_string())))?;
-    Ok(Exported { decisions, anchor, refusals })
+    writer
+        .into_inner()
+        .flush()
+        .map_err(|error| Error::new(ErrorKind::NotWritten(error.to_string())))?;
+    Ok(Exported {
+        decisions,
+        anchor,
+        refusals,
+    })
 }
 
 /// `{"decidable":{"log_id":…,"sequence":…,"hash":…},"metadata":…}`: where the decision stands in our log, and the

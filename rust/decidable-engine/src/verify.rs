@@ -87,7 +87,11 @@ pub fn verify(
     policies: &[decidable_canon::Digest],
     mut progress: impl FnMut(u64) -> Result<(), String>,
 ) -> Result<Verified, Error> {
-    let options = ScanOptions { key, head, boot_id: None };
+    let options = ScanOptions {
+        key,
+        head,
+        boot_id: None,
+    };
     let (mut decisions, mut refusals, mut settlements, mut outcomes) = (0u64, 0u64, 0u64, 0u64);
     let mut stranger = None;
     let (scanned, book) = read(storage, &options, |framed, entry, _| {
@@ -126,5 +130,14 @@ pub fn verify(
         })
         .collect();
     let policies = decidable_canon::cast::u32_from_usize(state.policies().len()).unwrap_or(u32::MAX);
-    Ok(Verified { scanned, decisions, refusals, settlements, outcomes, policies, balances, open_tickets })
+    Ok(Verified {
+        scanned,
+        decisions,
+        refusals,
+        settlements,
+        outcomes,
+        policies,
+        balances,
+        open_tickets,
+    })
 }

@@ -218,11 +218,13 @@ fn what_was_dispatched_is_settled_or_stays_in_doubt() {
         decide(&engine, CHEAP);
     }
     engine.dispatch(1).unwrap();
-    engine.dispatch(1).unwrap();
+    assert_eq!(engine.dispatch(1).unwrap_err().code(), "engine.dispatched");
+    assert_eq!(engine.reconcile(1, None).unwrap_err().code(), "engine.dispatched");
     assert_eq!(engine.ticket(1).unwrap().standing, Some(Standing::Dispatched));
     assert_eq!(engine.cancel(1).unwrap_err().code(), "engine.dispatched");
     engine.leave(1).unwrap();
     assert_eq!(engine.ticket(1).unwrap().standing, Some(Standing::InDoubt));
+    assert_eq!(engine.dispatch(1).unwrap_err().code(), "engine.in_doubt");
     assert_eq!(engine.cancel(1).unwrap_err().code(), "engine.dispatched");
     engine.close().unwrap();
 

@@ -61,7 +61,13 @@ pub(crate) struct Settlement {
 #[pymethods]
 impl Settlement {
     fn __repr__(&self) -> String {
-        let Self { ticket, charged_microunits, returned_microunits, debt_microunits, seq } = self;
+        let Self {
+            ticket,
+            charged_microunits,
+            returned_microunits,
+            debt_microunits,
+            seq,
+        } = self;
         format!(
             "Settlement(ticket={ticket}, charged_microunits={charged_microunits}, \
              returned_microunits={returned_microunits}, debt_microunits={debt_microunits}, seq={seq})"
@@ -84,22 +90,32 @@ impl Engine {
         provenance: Given<'_, '_>,
         head: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let policy = policy.cast::<Policy>().map_err(|_| wrong_type("policy", "a Policy", policy))?;
+        let policy = policy
+            .cast::<Policy>()
+            .map_err(|_| wrong_type("policy", "a Policy", policy))?;
         let sync = match sync.or("group".to_owned(), |value| text("sync", value))?.as_str() {
             "group" => Sync::Group,
             "none" => Sync::None,
             other => {
                 let message = format!("sync is {other:?}, which is neither \"group\" nor \"none\"");
-                return Err(raise(py, Class::InvalidInput, "engine.unknown_sync", &message, |details| {
-                    details.set_item("field", "sync")?;
-                    details.set_item("value", other)
-                }));
+                return Err(raise(
+                    py,
+                    Class::InvalidInput,
+                    "engine.unknown_sync",
+                    &message,
+                    |details| {
+                        details.set_item("field", "sync")?;
+                        details.set_item("value", other)
+                    },
+                ));
             }
         };
         let clock: Arc<dyn Clock> = match clock {
             None => Arc::new(SystemClock),
             Some(clock) => {
-                let manual = clock.cast::<ManualClock>().map_err(|_| wrong_type("clock", "a ManualClock", clock))?;
+                let manual = clock
+                    .cast::<ManualClock>()
+                    .map_err(|_| wrong_type("clock", "a ManualClock", clock))?;
                 let manual: Arc<decidable_engine::ManualClock> = Arc::clone(&manual.get().0);
                 manual
             }
@@ -137,6 +153,13 @@ impl Engine {
         let answer = py
             .detach(|| engine.decide(request, account.as_deref(), key.as_deref(), metadata.as_deref()))
             .map_err(|error| errors::engine(py, &error))?;
+        if let Err(interrupted) = py.check_signals() {
+            // The caller will not receive the answer. Where its hold cannot be released the interrupt matters more.
+            if !answer.replayed {
+                let _ = py.detach(|| engine.disown(answer.view.number));
+            }
+            return Err(interrupted);
+        }
         Ok(Answer {
             view: answer.view,
             account,
@@ -170,12 +193,20 @@ impl Engine {
 
     fn dispatch(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
         let engine = &*self.0;
-        py.detach(|| engine.dispatch(ticket)).map_err(|error| errors::engine(py, &error))
+        py.detach(|| engine.dispatch(ticket))
+            .map_err(|error| errors::engine(py, &error))
+    }
+
+    fn disown(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
+        let engine = &*self.0;
+        py.detach(|| engine.disown(ticket))
+            .map_err(|error| errors::engine(py, &error))
     }
 
     fn leave(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
         let engine = &*self.0;
-        py.detach(|| engine.leave(ticket)).map_err(|error| errors::engine(py, &error))
+        py.detach(|| engine.leave(ticket))
+            .map_err(|error| errors::engine(py, &error))
     }
 
     #[pyo3(signature = (ticket, *, cost_microunits=None, input_tokens=None, output_tokens=None, latency_ms=None, durable_ns=None))]
@@ -199,7 +230,9 @@ impl Engine {
             durable_ns: optional("durable_ns", durable_ns)?,
         };
         let engine = &*self.0;
-        let settled = py.detach(|| engine.settle(number, used)).map_err(|error| errors::engine(py, &error))?;
+        let settled = py
+            .detach(|| engine.settle(number, used))
+            .map_err(|error| errors::engine(py, &error))?;
         Ok(Settlement {
             ticket: number,
             charged_microunits: settled.record.charged,
@@ -212,14 +245,18 @@ impl Engine {
     /// Releases the hold of a ticket that nobody acts on; the number of the record.
     fn submit_cancel(&self, py: Python<'_>, ticket: u64) -> PyResult<u64> {
         let engine = &*self.0;
-        py.detach(|| engine.cancel(ticket)).map(|step| step.seq).map_err(|error| errors::engine(py, &error))
+        py.detach(|| engine.cancel(ticket))
+            .map(|step| step.seq)
+            .map_err(|error| errors::engine(py, &error))
     }
 
     /// Releases the hold of a ticket in doubt, where it is certain that nothing was spent.
     fn submit_release(&self, py: Python<'_>, ticket: &Bound<'_, PyAny>) -> PyResult<u64> {
         let number = integer("ticket", ticket)?;
         let engine = &*self.0;
-        py.detach(|| engine.reconcile(number, None)).map(|step| step.seq).map_err(|error| errors::engine(py, &error))
+        py.detach(|| engine.reconcile(number, None))
+            .map(|step| step.seq)
+            .map_err(|error| errors::engine(py, &error))
     }
 
     #[pyo3(signature = (ticket, *, abandoned, cost_microunits=None, latency_ms=None, succeeded=None))]
@@ -234,13 +271,19 @@ impl Engine {
     ) -> PyResult<u64> {
         let number = integer("ticket", ticket)?;
         let seen = Observation {
-            disposition: if truth("abandoned", abandoned)? { Disposition::Abandoned } else { Disposition::Applied },
+            disposition: if truth("abandoned", abandoned)? {
+                Disposition::Abandoned
+            } else {
+                Disposition::Applied
+            },
             realized_cost_microunits: optional("cost_microunits", cost_microunits)?,
             realized_latency_ms: optional("latency_ms", latency_ms)?,
             succeeded: succeeded.map(|value| truth("succeeded", value)).transpose()?,
         };
         let engine = &*self.0;
-        py.detach(|| engine.observe(number, seen)).map(|(_, step)| step.seq).map_err(|error| errors::engine(py, &error))
+        py.detach(|| engine.observe(number, seen))
+            .map(|(_, step)| step.seq)
+            .map_err(|error| errors::engine(py, &error))
     }
 
     fn submit_account(
@@ -251,8 +294,9 @@ impl Engine {
     ) -> PyResult<(Balance, u64)> {
         let (name, initial) = (text("account", name)?, integer("initial", initial)?);
         let engine = &*self.0;
-        let (balance, step) =
-            py.detach(|| engine.open_account(&name, initial)).map_err(|error| errors::engine(py, &error))?;
+        let (balance, step) = py
+            .detach(|| engine.open_account(&name, initial))
+            .map_err(|error| errors::engine(py, &error))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
@@ -264,7 +308,9 @@ impl Engine {
     ) -> PyResult<(Balance, u64)> {
         let (name, amount) = (text("account", name)?, integer("amount", amount)?);
         let engine = &*self.0;
-        let (balance, step) = py.detach(|| engine.top_up(&name, amount)).map_err(|error| errors::engine(py, &error))?;
+        let (balance, step) = py
+            .detach(|| engine.top_up(&name, amount))
+            .map_err(|error| errors::engine(py, &error))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
@@ -277,37 +323,52 @@ impl Engine {
     ) -> PyResult<(Balance, u64)> {
         let (name, cap) = (text("account", name)?, optional("cap", cap)?);
         let engine = &*self.0;
-        let (balance, step) = py.detach(|| engine.set_cap(&name, cap)).map_err(|error| errors::engine(py, &error))?;
+        let (balance, step) = py
+            .detach(|| engine.set_cap(&name, cap))
+            .map_err(|error| errors::engine(py, &error))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
     fn balance(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<Balance> {
         let name = text("account", name)?;
         let engine = &*self.0;
-        let balance = py.detach(|| engine.balance(&name)).map_err(|error| errors::engine(py, &error))?;
+        let balance = py
+            .detach(|| engine.balance(&name))
+            .map_err(|error| errors::engine(py, &error))?;
         Ok(Balance::new(name, balance))
     }
 
     fn balances(&self, py: Python<'_>) -> PyResult<Vec<Balance>> {
         let engine = &*self.0;
-        let balances = py.detach(|| engine.balances()).map_err(|error| errors::engine(py, &error))?;
-        Ok(balances.into_iter().map(|(name, balance)| Balance::new(name, balance)).collect())
+        let balances = py
+            .detach(|| engine.balances())
+            .map_err(|error| errors::engine(py, &error))?;
+        Ok(balances
+            .into_iter()
+            .map(|(name, balance)| Balance::new(name, balance))
+            .collect())
     }
 
     /// The ticket of that number, as it stands.
     fn ticket(&self, py: Python<'_>, number: &Bound<'_, PyAny>) -> PyResult<Answer> {
         let number = integer("ticket", number)?;
         let engine = &*self.0;
-        let view = py.detach(|| engine.ticket(number)).map_err(|error| errors::engine(py, &error))?;
+        let view = py
+            .detach(|| engine.ticket(number))
+            .map_err(|error| errors::engine(py, &error))?;
         self.answer(py, view)
     }
 
     /// The tickets that are neither settled nor cancelled.
     fn open_tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let engine = &*self.0;
-        let views = py.detach(|| engine.open_tickets()).map_err(|error| errors::engine(py, &error))?;
-        let answers =
-            views.into_iter().map(|view| Bound::new(py, self.answer(py, view)?)).collect::<PyResult<Vec<_>>>()?;
+        let views = py
+            .detach(|| engine.open_tickets())
+            .map_err(|error| errors::engine(py, &error))?;
+        let answers = views
+            .into_iter()
+            .map(|view| Bound::new(py, self.answer(py, view)?))
+            .collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, answers)
     }
 
@@ -322,20 +383,23 @@ impl Engine {
     }
 
     /// Erases the private parts of records: what was erased, what was gone before, what had none.
-    fn erase(
-        &self,
-        py: Python<'_>,
-        sequences: Vec<Bound<'_, PyAny>>,
-    ) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
-        let sequences = sequences.iter().map(|one| integer("sequences", one)).collect::<PyResult<Vec<u64>>>()?;
+    fn erase(&self, py: Python<'_>, sequences: Vec<Bound<'_, PyAny>>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
+        let sequences = sequences
+            .iter()
+            .map(|one| integer("sequences", one))
+            .collect::<PyResult<Vec<u64>>>()?;
         let engine = &*self.0;
-        let erased = py.detach(|| engine.erase(&sequences)).map_err(|error| errors::engine(py, &error))?;
+        let erased = py
+            .detach(|| engine.erase(&sequences))
+            .map_err(|error| errors::engine(py, &error))?;
         Ok((erased.seqs, erased.already, erased.without))
     }
 
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let engine = &*self.0;
-        let head = py.detach(|| engine.close()).map_err(|error| errors::engine(py, &error))?;
+        let head = py
+            .detach(|| engine.close())
+            .map_err(|error| errors::engine(py, &error))?;
         head_dict(py, &head)
     }
 
@@ -347,8 +411,16 @@ impl Engine {
 impl Engine {
     fn answer(&self, py: Python<'_>, view: decidable_engine::TicketView) -> PyResult<Answer> {
         let map = |error: decidable_engine::Error| errors::engine(py, &error);
-        let account = view.ticket.account().map(|account| self.0.account_name(account)).transpose().map_err(map)?;
-        let step = Step { seq: view.ticket.seq(), started: std::time::Instant::now() };
+        let account = view
+            .ticket
+            .account()
+            .map(|account| self.0.account_name(account))
+            .transpose()
+            .map_err(map)?;
+        let step = Step {
+            seq: view.ticket.seq(),
+            started: std::time::Instant::now(),
+        };
         Ok(Answer {
             view,
             account,
@@ -403,12 +475,48 @@ impl Answer {
     #[getter]
     fn state(&self) -> &'static str {
         match (&self.view.ticket, self.view.standing) {
-            (Ticket::Refused { .. } | Ticket::Decided { status: Status::Closed, .. }, _) => "refused",
-            (Ticket::Decided { status: Status::Settled { .. }, .. }, _) => "settled",
-            (Ticket::Decided { status: Status::Cancelled { .. }, .. }, _) => "cancelled",
-            (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Held)) => "held",
-            (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::Dispatched)) => "dispatched",
-            (Ticket::Decided { status: Status::Open(_), .. }, Some(Standing::InDoubt) | None) => "in_doubt",
+            (
+                Ticket::Refused { .. }
+                | Ticket::Decided {
+                    status: Status::Closed, ..
+                },
+                _,
+            ) => "refused",
+            (
+                Ticket::Decided {
+                    status: Status::Settled { .. },
+                    ..
+                },
+                _,
+            ) => "settled",
+            (
+                Ticket::Decided {
+                    status: Status::Cancelled { .. },
+                    ..
+                },
+                _,
+            ) => "cancelled",
+            (
+                Ticket::Decided {
+                    status: Status::Open(_),
+                    ..
+                },
+                Some(Standing::Held),
+            ) => "held",
+            (
+                Ticket::Decided {
+                    status: Status::Open(_),
+                    ..
+                },
+                Some(Standing::Dispatched),
+            ) => "dispatched",
+            (
+                Ticket::Decided {
+                    status: Status::Open(_),
+                    ..
+                },
+                Some(Standing::InDoubt) | None,
+            ) => "in_doubt",
         }
     }
     #[getter]
@@ -422,7 +530,12 @@ impl Answer {
     #[getter]
     fn selected_name(&self) -> Option<String> {
         let model_id = self.selected_model_id()?;
-        let name = self.view.policy.as_ref().and_then(|policy| policy.names()).and_then(|names| names.name(decidable_kernel::Group::Model, model_id));
+        let name = self
+            .view
+            .policy
+            .as_ref()
+            .and_then(|policy| policy.names())
+            .and_then(|names| names.name(decidable_kernel::Group::Model, model_id));
         Some(name.map_or_else(|| model_id.to_string(), str::to_owned))
     }
     /// How long the record took to become durable, in nanoseconds.
@@ -439,7 +552,9 @@ impl Answer {
             return;
         }
         let elapsed = u64::try_from(self.step.started.elapsed().as_nanos()).unwrap_or(NOT_MEASURED);
-        let _ = self.durable_ns.compare_exchange(NOT_MEASURED, elapsed, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .durable_ns
+            .compare_exchange(NOT_MEASURED, elapsed, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -448,7 +563,12 @@ fn timed_out(error: &decidable_engine::Error) -> bool {
 }
 
 pub(crate) fn keyed(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<decidable_canon::Key>> {
-    key.map(|key| key.cast::<Key>().map(|key| key.get().0.clone()).map_err(|_| wrong_type("key", "a Key", key))).transpose()
+    key.map(|key| {
+        key.cast::<Key>()
+            .map(|key| key.get().0.clone())
+            .map_err(|_| wrong_type("key", "a Key", key))
+    })
+    .transpose()
 }
 
 pub(crate) fn head_dict<'py>(py: Python<'py>, head: &Head) -> PyResult<Bound<'py, PyDict>> {
@@ -461,20 +581,34 @@ pub(crate) fn head_dict<'py>(py: Python<'py>, head: &Head) -> PyResult<Bound<'py
 }
 
 pub(crate) fn head_of(value: &Bound<'_, PyAny>) -> PyResult<Head> {
-    let dict = value.cast::<PyDict>().map_err(|_| wrong_type("head", "a dict", value))?;
+    let dict = value
+        .cast::<PyDict>()
+        .map_err(|_| wrong_type("head", "a dict", value))?;
     let item = |name: &str| -> PyResult<Bound<'_, PyAny>> {
         dict.get_item(name)?.ok_or_else(|| {
             let message = format!("a head needs {name:?}");
-            raise(value.py(), Class::InvalidInput, "head.incomplete", &message, |details| details.set_item("field", name))
+            raise(
+                value.py(),
+                Class::InvalidInput,
+                "head.incomplete",
+                &message,
+                |details| details.set_item("field", name),
+            )
         })
     };
     let schema = text("schema_version", &item("schema_version")?)?;
     if schema != HEAD_SCHEMA {
         let message = format!("the head's schema is {schema:?}, not {HEAD_SCHEMA:?}");
-        return Err(raise(value.py(), Class::InvalidInput, "head.unknown_schema", &message, |details| {
-            details.set_item("field", "schema_version")?;
-            details.set_item("value", &schema)
-        }));
+        return Err(raise(
+            value.py(),
+            Class::InvalidInput,
+            "head.unknown_schema",
+            &message,
+            |details| {
+                details.set_item("field", "schema_version")?;
+                details.set_item("value", &schema)
+            },
+        ));
     }
     Ok(Head {
         log_id: hex_bytes("log_id", &item("log_id")?)?,

@@ -92,13 +92,19 @@ pub(crate) fn wal(py: Python<'_>, error: &decidable_wal::Error) -> PyErr {
 }
 
 fn log(py: Python<'_>, error: &decidable_wal::Error, seq: Option<u64>) -> PyErr {
-    raise(py, wal_class(error.kind()), error.code(), &error.to_string(), |details| {
-        details.set_item("sequence", seq)?;
-        details.set_item("offset", error.offset())?;
-        details.set_item("line", error.line())?;
-        details.set_item("os_code", error.os_code())?;
-        details.set_item("what", error.code())
-    })
+    raise(
+        py,
+        wal_class(error.kind()),
+        error.code(),
+        &error.to_string(),
+        |details| {
+            details.set_item("sequence", seq)?;
+            details.set_item("offset", error.offset())?;
+            details.set_item("line", error.line())?;
+            details.set_item("os_code", error.os_code())?;
+            details.set_item("what", error.code())
+        },
+    )
 }
 
 pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
@@ -117,7 +123,11 @@ pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
         _ if error.seq().is_some() => Class::VerificationError,
         Kind::Replay(_) | Kind::NotText(_) | Kind::DoesNotReplay(_) => Class::VerificationError,
         Kind::UnknownAccount(_) => Class::UnknownName,
-        Kind::AccountExists(_) | Kind::KeyConflict(_) | Kind::Dispatched(_) | Kind::SettledOtherwise(_) => Class::Conflict,
+        Kind::AccountExists(_)
+        | Kind::KeyConflict(_)
+        | Kind::Dispatched(_)
+        | Kind::InDoubt(_)
+        | Kind::SettledOtherwise(_) => Class::Conflict,
         Kind::BadName(_) | Kind::TooLarge(_) | Kind::NotExportable(_) => Class::InvalidInput,
         _ => Class::LogUnavailable,
     };

@@ -147,8 +147,12 @@ impl Explanation {
         self.0.verdicts.len()
     }
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        let verdicts =
-            self.0.verdicts.iter().map(|verdict| Bound::new(py, Verdict(*verdict))).collect::<PyResult<Vec<_>>>()?;
+        let verdicts = self
+            .0
+            .verdicts
+            .iter()
+            .map(|verdict| Bound::new(py, Verdict(*verdict)))
+            .collect::<PyResult<Vec<_>>>()?;
         PyTuple::new(py, verdicts)?.try_iter()
     }
     fn __getitem__(&self, index: isize) -> PyResult<Verdict> {

@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -5,6 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::errors::{Class, plain, raise};
 use crate::values::bytes;
+
+/// A key file has at most this many bytes; one that is larger is something else, such as a device without an end.
+const KEY_FILE_BYTES_MAX: u64 = 65_536;
 
 /// A secret of at least 32 bytes for sealing a log. It is never shown and cannot be pickled.
 #[pyclass(frozen, module = "decidable")]
@@ -20,10 +25,24 @@ impl Key {
     #[staticmethod]
     fn from_file(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
         let shown = path.display().to_string();
-        let raw = py.detach(|| std::fs::read(&path).map(Zeroizing::new)).map_err(|error| {
-            raise(py, Class::InvalidInput, "key.unreadable", &format!("the key file {shown} cannot be read: {error}"), |details| {
-                details.set_item("path", &shown)
-            })
+        let read = || {
+            let mut raw = Zeroizing::new(Vec::with_capacity(1_024));
+            File::open(&path)?
+                .take(KEY_FILE_BYTES_MAX.saturating_add(1))
+                .read_to_end(&mut raw)?;
+            if decidable_canon::cast::u64_from_usize(raw.len()) > KEY_FILE_BYTES_MAX {
+                return Err(io::Error::other(format!("it has more than {KEY_FILE_BYTES_MAX} bytes")));
+            }
+            io::Result::Ok(raw)
+        };
+        let raw = py.detach(read).map_err(|error| {
+            raise(
+                py,
+                Class::InvalidInput,
+                "key.unreadable",
+                &format!("the key file {shown} cannot be read: {error}"),
+                |details| details.set_item("path", &shown),
+            )
         })?;
         Self::of(py, &raw)
     }
@@ -48,7 +67,9 @@ pub(crate) struct ManualClock(pub(crate) Arc<decidable_engine::ManualClock>);
 impl ManualClock {
     #[new]
     fn new(time_ns: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self(Arc::new(decidable_engine::ManualClock::new(crate::values::integer("time_ns", time_ns)?))))
+        Ok(Self(Arc::new(decidable_engine::ManualClock::new(
+            crate::values::integer("time_ns", time_ns)?,
+        ))))
     }
     /// Moves the clock forward; an earlier time changes nothing.
     fn advance_to(&self, time_ns: &Bound<'_, PyAny>) -> PyResult<()> {

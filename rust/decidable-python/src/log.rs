@@ -60,7 +60,12 @@ impl Record {
     }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let names: Vec<String> = self.fields.bind(py).keys().iter().map(|key| key.to_string()).collect();
-        Ok(format!("<Record {} of kind {}: {}>", self.seq, self.kind, names.join(", ")))
+        Ok(format!(
+            "<Record {} of kind {}: {}>",
+            self.seq,
+            self.kind,
+            names.join(", ")
+        ))
     }
 }
 
@@ -102,10 +107,19 @@ impl Reader {
         key: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let kind = kind.map(|kind| known_kind(py, &text("kind", kind)?)).transpose()?;
-        let options = ScanOptions { key: keyed(key)?, ..ScanOptions::default() };
-        let scan =
-            py.detach(|| Scan::open(&Files::new(path), &options)).map_err(|error| errors::wal(py, &error))?;
-        let reading = Reading { scan: Some(scan), book: Book::new(), kind, ready: VecDeque::new() };
+        let options = ScanOptions {
+            key: keyed(key)?,
+            ..ScanOptions::default()
+        };
+        let scan = py
+            .detach(|| Scan::open(&Files::new(path), &options))
+            .map_err(|error| errors::wal(py, &error))?;
+        let reading = Reading {
+            scan: Some(scan),
+            book: Book::new(),
+            kind,
+            ready: VecDeque::new(),
+        };
         Ok(Self(Mutex::new(Box::new(reading))))
     }
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -166,16 +180,28 @@ impl Reading {
 const LOG_KINDS: [&str; 4] = ["opened", "recovered", "erased", "closed"];
 
 fn known_kind(py: Python<'_>, kind: &str) -> PyResult<String> {
-    let known: Vec<&str> =
-        LOG_KINDS.into_iter().chain(decidable_replay::Kind::ALL.into_iter().map(decidable_replay::Kind::label)).collect();
+    let known: Vec<&str> = LOG_KINDS
+        .into_iter()
+        .chain(
+            decidable_replay::Kind::ALL
+                .into_iter()
+                .map(decidable_replay::Kind::label),
+        )
+        .collect();
     if known.contains(&kind) {
         return Ok(kind.to_owned());
     }
     let message = format!("kind is {kind:?}, which is none of {}", known.join(", "));
-    Err(raise(py, Class::InvalidInput, "log.unknown_kind", &message, |details| {
-        details.set_item("field", "kind")?;
-        details.set_item("value", kind)
-    }))
+    Err(raise(
+        py,
+        Class::InvalidInput,
+        "log.unknown_kind",
+        &message,
+        |details| {
+            details.set_item("field", "kind")?;
+            details.set_item("value", kind)
+        },
+    ))
 }
 
 impl Seen {
@@ -247,13 +273,30 @@ impl Seen {
 
 fn note_fields(fields: &Bound<'_, PyDict>, note: &Note) -> PyResult<()> {
     match note {
-        Note::Opened { boot_id, epoch, sync, version } => {
+        Note::Opened {
+            boot_id,
+            epoch,
+            sync,
+            version,
+        } => {
             fields.set_item("boot_id", boot_id.map(|id| hex::encode(&id)))?;
             fields.set_item("writer_epoch", epoch)?;
-            fields.set_item("sync", if *sync == decidable_wal::Sync::Group { "group" } else { "none" })?;
+            fields.set_item(
+                "sync",
+                if *sync == decidable_wal::Sync::Group {
+                    "group"
+                } else {
+                    "none"
+                },
+            )?;
             fields.set_item("version", version)
         }
-        Note::Recovered { offset, cut_bytes, digest, reason } => {
+        Note::Recovered {
+            offset,
+            cut_bytes,
+            digest,
+            reason,
+        } => {
             fields.set_item("offset", offset)?;
             fields.set_item("cut_bytes", cut_bytes)?;
             fields.set_item("digest", digest.to_string())?;
@@ -265,29 +308,41 @@ fn note_fields(fields: &Bound<'_, PyDict>, note: &Note) -> PyResult<()> {
 }
 
 fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, account: Option<&str>) -> PyResult<()> {
-    let balanced = |balance: &decidable_ledger::Balance| {
-        Balance::new(account.unwrap_or_default().to_owned(), *balance)
-    };
+    let balanced = |balance: &decidable_ledger::Balance| Balance::new(account.unwrap_or_default().to_owned(), *balance);
     match record {
-        Step::Policy { number, policy, provenance } => {
+        Step::Policy {
+            number,
+            policy,
+            provenance,
+        } => {
             fields.set_item("policy_number", number)?;
             fields.set_item("policy", Bound::new(py, Policy(Arc::clone(policy)))?)?;
             fields.set_item("digest", policy.digest().to_string())?;
             fields.set_item("provenance", provenance)
         }
-        Step::Account { account: number, balance } => {
+        Step::Account {
+            account: number,
+            balance,
+        } => {
             fields.set_item("account", account)?;
             fields.set_item("account_number", number)?;
             fields.set_item("initial_microunits", balance.initial)?;
             fields.set_item("balance", Bound::new(py, balanced(balance))?)
         }
-        Step::TopUp { account: number, amount, balance } => {
+        Step::TopUp {
+            account: number,
+            amount,
+            balance,
+        } => {
             fields.set_item("account", account)?;
             fields.set_item("account_number", number)?;
             fields.set_item("amount_microunits", amount)?;
             fields.set_item("balance", Bound::new(py, balanced(balance))?)
         }
-        Step::Cap { account: number, balance } => {
+        Step::Cap {
+            account: number,
+            balance,
+        } => {
             fields.set_item("account", account)?;
             fields.set_item("account_number", number)?;
             fields.set_item("cap_microunits", balance.cap)?;
@@ -306,14 +361,19 @@ fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, accoun
                 Holding::Rejected => ("rejected", None, None, None),
                 Holding::Unheld => ("unheld", None, None, None),
                 Holding::Held { amount, balance } => ("held", u64::try_from(amount).ok(), None, Some(balance)),
-                Holding::Denied { amount, denial, balance } => {
-                    ("denied", Some(amount), Some(denial_label(denial)), Some(balance))
-                }
+                Holding::Denied {
+                    amount,
+                    denial,
+                    balance,
+                } => ("denied", Some(amount), Some(denial_label(denial)), Some(balance)),
             };
             fields.set_item("outcome", outcome)?;
             fields.set_item("hold_microunits", hold)?;
             fields.set_item("denial", denial)?;
-            fields.set_item("balance", balance.map(|balance| Bound::new(py, balanced(&balance))).transpose()?)
+            fields.set_item(
+                "balance",
+                balance.map(|balance| Bound::new(py, balanced(&balance))).transpose()?,
+            )
         }
         Step::Refusal(record) => {
             fields.set_item("request_sequence", record.request.fields().request_sequence)?;
@@ -334,12 +394,21 @@ fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, accoun
             fields.set_item("output_tokens", record.used.output_tokens)?;
             fields.set_item("latency_ms", record.used.latency_ms)?;
             fields.set_item("durable_ns", record.used.durable_ns)?;
-            fields.set_item("balance", record.balance.map(|balance| Bound::new(py, balanced(&balance))).transpose()?)
+            fields.set_item(
+                "balance",
+                record
+                    .balance
+                    .map(|balance| Bound::new(py, balanced(&balance)))
+                    .transpose()?,
+            )
         }
         Step::Cancellation { ticket, balance } => {
             fields.set_item("request_sequence", ticket)?;
             fields.set_item("account", account)?;
-            fields.set_item("balance", balance.map(|balance| Bound::new(py, balanced(&balance))).transpose()?)
+            fields.set_item(
+                "balance",
+                balance.map(|balance| Bound::new(py, balanced(&balance))).transpose()?,
+            )
         }
         Step::Outcome(record) => {
             fields.set_item("request_sequence", record.ticket)?;
@@ -390,7 +459,10 @@ fn given(policies: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<decidable_kernel::Poli
         .map_err(|_| wrong(policies))?
         .map(|policy| {
             let policy = policy?;
-            policy.cast::<Policy>().map(|policy| Arc::clone(&policy.get().0)).map_err(|_| wrong(&policy))
+            policy
+                .cast::<Policy>()
+                .map(|policy| Arc::clone(&policy.get().0))
+                .map_err(|_| wrong(&policy))
         })
         .collect()
 }
@@ -409,9 +481,15 @@ pub(crate) fn verify_log<'py>(
     let key = keyed(key)?;
     let head = head.map(head_of).transpose()?;
     let digests: Vec<_> = given(policies)?.iter().map(|policy| policy.digest()).collect();
-    let mut progress = Progress { callback: progress.as_ref(), interrupted: None, seen: 0 };
+    let mut progress = Progress {
+        callback: progress.as_ref(),
+        interrupted: None,
+        seen: 0,
+    };
     let verified = py.detach(|| {
-        decidable_engine::verify(&Files::new(path), key, head, &digests, |sequence| progress.step(sequence))
+        decidable_engine::verify(&Files::new(path), key, head, &digests, |sequence| {
+            progress.step(sequence)
+        })
     });
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
@@ -430,6 +508,7 @@ pub(crate) fn verify_log<'py>(
     found.set_item("sealed", scanned.sealed)?;
     found.set_item("head_found", scanned.head_found)?;
     found.set_item("erased", &scanned.erased)?;
+    found.set_item("unfinished_erasures", &scanned.unfinished_erasures)?;
     found.set_item("unrecorded_erasures", &scanned.unrecorded_erasures)?;
     let tail = scanned
         .tail
@@ -490,14 +569,24 @@ pub(crate) fn verify_exchange<'py>(
     let owned = given(policies)?;
     let shown = path.display().to_string();
     let file = py.detach(|| File::open(&path)).map_err(|error| {
-        raise(py, Class::InvalidInput, "log.unreadable", &format!("{shown} cannot be read: {error}"), |details| {
-            details.set_item("path", &shown)
-        })
+        raise(
+            py,
+            Class::InvalidInput,
+            "log.unreadable",
+            &format!("{shown} cannot be read: {error}"),
+            |details| details.set_item("path", &shown),
+        )
     })?;
-    let mut progress = Progress { callback: progress.as_ref(), interrupted: None, seen: 0 };
+    let mut progress = Progress {
+        callback: progress.as_ref(),
+        interrupted: None,
+        seen: 0,
+    };
     let verified = py.detach(|| {
         let borrowed: Vec<&decidable_kernel::Policy> = owned.iter().map(|policy| &**policy).collect();
-        decidable_engine::verify_exchange(BufReader::new(file), key, anchor, &borrowed, |sequence| progress.step(sequence))
+        decidable_engine::verify_exchange(BufReader::new(file), key, anchor, &borrowed, |sequence| {
+            progress.step(sequence)
+        })
     });
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
@@ -511,7 +600,16 @@ pub(crate) fn verify_exchange<'py>(
     found.set_item("anchor_found", read.anchor_found)?;
     let head = read
         .last
-        .map(|last_hash| anchor_dict(py, &Anchor { sequence: read.entries, last_hash, keyed: read.keyed }))
+        .map(|last_hash| {
+            anchor_dict(
+                py,
+                &Anchor {
+                    sequence: read.entries,
+                    last_hash,
+                    keyed: read.keyed,
+                },
+            )
+        })
         .transpose()?;
     found.set_item("head", head)?;
     let tail = read
@@ -545,11 +643,19 @@ pub(crate) fn export_log<'py>(
     let (key, out_key) = (keyed(key)?, keyed(out_key)?);
     let shown = out.display().to_string();
     let file = py.detach(|| File::create_new(&out)).map_err(|error| {
-        raise(py, Class::InvalidInput, "export.unwritable", &format!("{shown} cannot be created: {error}"), |details| {
-            details.set_item("path", &shown)
-        })
+        raise(
+            py,
+            Class::InvalidInput,
+            "export.unwritable",
+            &format!("{shown} cannot be created: {error}"),
+            |details| details.set_item("path", &shown),
+        )
     })?;
-    let mut progress = Progress { callback: progress.as_ref(), interrupted: None, seen: 0 };
+    let mut progress = Progress {
+        callback: progress.as_ref(),
+        interrupted: None,
+        seen: 0,
+    };
     let exported = py.detach(|| {
         let out = std::io::BufWriter::new(&file);
         let exported =
@@ -559,13 +665,21 @@ pub(crate) fn export_log<'py>(
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
     }
-    let exported = exported
-        .map_err(|error| errors::engine(py, &error))?
-        .map_err(|error| plain(py, Class::LogUnavailable, "export.unwritable", &format!("{shown} cannot be written: {error}")))?;
+    let exported = exported.map_err(|error| errors::engine(py, &error))?.map_err(|error| {
+        plain(
+            py,
+            Class::LogUnavailable,
+            "export.unwritable",
+            &format!("{shown} cannot be written: {error}"),
+        )
+    })?;
     let summary = PyDict::new(py);
     summary.set_item("decisions", exported.decisions)?;
     summary.set_item("refusals_left_out", exported.refusals)?;
-    summary.set_item("anchor", exported.anchor.map(|anchor| anchor_dict(py, &anchor)).transpose()?)?;
+    summary.set_item(
+        "anchor",
+        exported.anchor.map(|anchor| anchor_dict(py, &anchor)).transpose()?,
+    )?;
     Ok(summary)
 }
 
@@ -584,16 +698,28 @@ fn anchor_of(value: &Bound<'_, PyAny>) -> PyResult<Anchor> {
     let item = |name: &str| {
         value.get_item(name).map_err(|_| {
             let message = format!("an anchor needs {name:?}");
-            raise(value.py(), Class::InvalidInput, "head.incomplete", &message, |details| details.set_item("field", name))
+            raise(
+                value.py(),
+                Class::InvalidInput,
+                "head.incomplete",
+                &message,
+                |details| details.set_item("field", name),
+            )
         })
     };
     let schema = text("schema_version", &item("schema_version")?)?;
     if schema != ANCHOR_SCHEMA {
         let message = format!("the anchor's schema is {schema:?}, not {ANCHOR_SCHEMA:?}");
-        return Err(raise(value.py(), Class::InvalidInput, "head.unknown_schema", &message, |details| {
-            details.set_item("field", "schema_version")?;
-            details.set_item("value", &schema)
-        }));
+        return Err(raise(
+            value.py(),
+            Class::InvalidInput,
+            "head.unknown_schema",
+            &message,
+            |details| {
+                details.set_item("field", "schema_version")?;
+                details.set_item("value", &schema)
+            },
+        ));
     }
     Ok(Anchor {
         sequence: integer("sequence", &item("sequence")?)?,

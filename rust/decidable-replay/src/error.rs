@@ -44,10 +44,16 @@ impl Error {
         Self { kind, message }
     }
     pub(crate) fn disagrees(what: &str, written: impl fmt::Display, derived: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Disagrees, format!("{what} is written as {written} but follows as {derived}"))
+        Self::new(
+            ErrorKind::Disagrees,
+            format!("{what} is written as {written} but follows as {derived}"),
+        )
     }
     pub(crate) fn unreadable(what: &str, error: &dyn fmt::Display) -> Self {
-        Self::new(ErrorKind::Unreadable, format!("a record of kind {what} cannot be read: {error}"))
+        Self::new(
+            ErrorKind::Unreadable,
+            format!("a record of kind {what} cannot be read: {error}"),
+        )
     }
     pub(crate) fn ledger(error: &decidable_ledger::Error) -> Self {
         Self::new(ErrorKind::Ledger, error.to_string())

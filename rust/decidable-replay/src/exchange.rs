@@ -94,8 +94,12 @@ pub struct Audited {
 /// `Unreadable` if the data are not of the format; `Disagrees`, naming what, if something does not follow.
 pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     let unreadable = |what: String| Error::new(ErrorKind::Unreadable, what);
-    let Data { audit, input, decision: written, metadata: _ } =
-        serde_json::from_slice(data).map_err(|error| unreadable(format!("audited data cannot be read: {error}")))?;
+    let Data {
+        audit,
+        input,
+        decision: written,
+        metadata: _,
+    } = serde_json::from_slice(data).map_err(|error| unreadable(format!("audited data cannot be read: {error}")))?;
     expect("the schema", audit.schema_version, SCHEMA)?;
     expect("the digest algorithm", audit.digest_algorithm, ALGORITHM)?;
     expect("the proof version", audit.proof_version, PROOF_VERSION)?;
@@ -105,8 +109,16 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     let decision = decision_of(&written)?;
     expect("the policy epoch", audit.policy_epoch, decision.policy_epoch)?;
     expect("the catalog epoch", audit.catalog_epoch, decision.catalog_epoch)?;
-    expect("the input digest", audit.input_digest_hex.as_str(), request.shared_digest().to_string().as_str())?;
-    expect("the decision digest", audit.decision_digest_hex.as_str(), decision.digest().to_string().as_str())?;
+    expect(
+        "the input digest",
+        audit.input_digest_hex.as_str(),
+        request.shared_digest().to_string().as_str(),
+    )?;
+    expect(
+        "the decision digest",
+        audit.decision_digest_hex.as_str(),
+        decision.digest().to_string().as_str(),
+    )?;
     let policy_digest = Digest::from_hex(&audit.policy_digest_hex)
         .ok_or_else(|| unreadable("the policy digest is not 64 lowercase hex digits".to_owned()))?;
     let policy = policies.iter().find(|policy| policy.shared_digest() == policy_digest);
@@ -116,7 +128,12 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
             return Err(other_decision(&decision, &derived));
         }
     }
-    Ok(Audited { request, decision, policy_digest, rederived: policy.is_some() })
+    Ok(Audited {
+        request,
+        decision,
+        policy_digest,
+        rederived: policy.is_some(),
+    })
 }
 
 /// Writes a decision as audited data, with `metadata` as a JSON text.
@@ -130,10 +147,14 @@ pub fn write(policy: &Policy, record: &DecisionRecord, metadata: &str) -> Result
     let objective = policy.limits().objective;
     if objective != decidable_kernel::Objective::Utility {
         let name = objective.name();
-        return Err(refused(format!("decision {number} used the objective {name}, which the exchange format does not have")));
+        return Err(refused(format!(
+            "decision {number} used the objective {name}, which the exchange format does not have"
+        )));
     }
     if !record.request.quotes().is_empty() {
-        return Err(refused(format!("decision {number} used quotes, which the exchange format does not have")));
+        return Err(refused(format!(
+            "decision {number} used quotes, which the exchange format does not have"
+        )));
     }
     let metadata: &RawValue =
         serde_json::from_str(metadata).map_err(|error| refused(format!("the metadata are not JSON: {error}")))?;
@@ -167,7 +188,11 @@ pub fn json(text: &str) -> String {
 }
 
 fn expect<T: PartialEq + core::fmt::Display>(what: &str, written: T, derived: T) -> Result<(), Error> {
-    if written == derived { Ok(()) } else { Err(Error::disagrees(what, written, derived)) }
+    if written == derived {
+        Ok(())
+    } else {
+        Err(Error::disagrees(what, written, derived))
+    }
 }
 
 fn request_of(input: &Input) -> Result<Request, Error> {
@@ -259,8 +284,14 @@ fn decision_of(written: &Decided<'_>) -> Result<Decision, Error> {
     } = *written;
     Ok(Decision {
         request_sequence,
-        action: Action::ALL.into_iter().find(|known| known.name() == action).ok_or_else(|| unknown("the action", action))?,
-        reason: Reason::ALL.into_iter().find(|known| known.name() == reason).ok_or_else(|| unknown("the reason", reason))?,
+        action: Action::ALL
+            .into_iter()
+            .find(|known| known.name() == action)
+            .ok_or_else(|| unknown("the action", action))?,
+        reason: Reason::ALL
+            .into_iter()
+            .find(|known| known.name() == reason)
+            .ok_or_else(|| unknown("the reason", reason))?,
         selected_model_id: (selected_model_id != 0).then_some(selected_model_id),
         selected_model_index: (selected_model_index != NO_INDEX).then_some(selected_model_index),
         estimated_cost_microunits,

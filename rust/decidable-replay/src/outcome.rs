@@ -37,7 +37,11 @@ pub struct Selection {
 impl Canonical for Selection {
     const TAG: tag::Tag = tag::SELECTION;
     fn encode<S: Sink>(&self, out: &mut S) {
-        let Self { strategy, acted_model_id, propensity_bps } = self;
+        let Self {
+            strategy,
+            acted_model_id,
+            propensity_bps,
+        } = self;
         out.u8(strategy.code());
         out.u32(acted_model_id.unwrap_or(0));
         out.option(*propensity_bps, S::u16);

@@ -262,7 +262,11 @@ impl Record {
     /// Writes the payload that the log stores under [`Record::kind`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Policy { number, policy, provenance } => {
+            Self::Policy {
+                number,
+                policy,
+                provenance,
+            } => {
                 out.u32(*number);
                 out.digest(&policy.digest());
                 out.str(provenance);
@@ -272,13 +276,25 @@ impl Record {
                 out.u32(*account);
                 encode_balance(balance, out);
             }
-            Self::TopUp { account, amount, balance } => {
+            Self::TopUp {
+                account,
+                amount,
+                balance,
+            } => {
                 out.u32(*account);
                 out.i64(*amount);
                 encode_balance(balance, out);
             }
             Self::Decision(record) => {
-                let DecisionRecord { policy, account, request, decision, identity, holding, caller_key } = &**record;
+                let DecisionRecord {
+                    policy,
+                    account,
+                    request,
+                    decision,
+                    identity,
+                    holding,
+                    caller_key,
+                } = &**record;
                 out.u32(*policy);
                 out.option(*account, Vec::u32);
                 request.encode(out);
@@ -288,12 +304,23 @@ impl Record {
                 out.option(caller_key.as_ref(), Vec::digest);
             }
             Self::Refusal(record) => {
-                let RefusalRecord { account, request, caller_key } = &**record;
+                let RefusalRecord {
+                    account,
+                    request,
+                    caller_key,
+                } = &**record;
                 out.option(*account, Vec::u32);
                 request.encode(out);
                 out.option(caller_key.as_ref(), Vec::digest);
             }
-            Self::Settlement(SettlementRecord { ticket, used, charged, returned, debt, balance }) => {
+            Self::Settlement(SettlementRecord {
+                ticket,
+                used,
+                charged,
+                returned,
+                debt,
+                balance,
+            }) => {
                 out.u64(*ticket);
                 encode_use(used, out);
                 out.i64(*charged);
@@ -338,7 +365,9 @@ impl Record {
             Kind::Policy => Self::decode_policy(&mut reader)?,
             _ => Self::decode_step(kind, &mut reader).map_err(|error| Error::unreadable(kind.label(), &error))?,
         };
-        reader.finish().map_err(|error| Error::unreadable(kind.label(), &error))?;
+        reader
+            .finish()
+            .map_err(|error| Error::unreadable(kind.label(), &error))?;
         Ok(record)
     }
 
@@ -351,17 +380,29 @@ impl Record {
         if policy.digest() != written {
             return Err(Error::disagrees("the digest of a policy", written, policy.digest()));
         }
-        Ok(Self::Policy { number, policy: Arc::new(policy), provenance })
+        Ok(Self::Policy {
+            number,
+            policy: Arc::new(policy),
+            provenance,
+        })
     }
 
     fn decode_step(kind: Kind, reader: &mut Reader<'_>) -> Result<Self, decidable_kernel::Error> {
         Ok(match kind {
             Kind::Policy => return Err(reader.error(ReadErrorKind::OutOfRange).into()),
-            Kind::Account => Self::Account { account: reader.u32()?, balance: decode_balance(reader)? },
-            Kind::Cap => Self::Cap { account: reader.u32()?, balance: decode_balance(reader)? },
-            Kind::TopUp => {
-                Self::TopUp { account: reader.u32()?, amount: reader.i64()?, balance: decode_balance(reader)? }
-            }
+            Kind::Account => Self::Account {
+                account: reader.u32()?,
+                balance: decode_balance(reader)?,
+            },
+            Kind::Cap => Self::Cap {
+                account: reader.u32()?,
+                balance: decode_balance(reader)?,
+            },
+            Kind::TopUp => Self::TopUp {
+                account: reader.u32()?,
+                amount: reader.i64()?,
+                balance: decode_balance(reader)?,
+            },
             Kind::Decision => Self::Decision(Arc::new(DecisionRecord {
                 policy: reader.u32()?,
                 account: reader.option(Reader::u32)?,
@@ -384,9 +425,10 @@ impl Record {
                 debt: reader.i64()?,
                 balance: reader.option(decode_balance)?,
             }),
-            Kind::Cancellation => {
-                Self::Cancellation { ticket: reader.u64()?, balance: reader.option(decode_balance)? }
-            }
+            Kind::Cancellation => Self::Cancellation {
+                ticket: reader.u64()?,
+                balance: reader.option(decode_balance)?,
+            },
             Kind::Outcome => Self::Outcome(OutcomeRecord {
                 ticket: reader.u64()?,
                 observed_at_micros: reader.u64()?,
@@ -405,7 +447,14 @@ impl Record {
 }
 
 fn encode_balance(balance: &Balance, out: &mut Vec<u8>) {
-    let Balance { initial, remaining, reserved, committed, debt, cap } = balance;
+    let Balance {
+        initial,
+        remaining,
+        reserved,
+        committed,
+        debt,
+        cap,
+    } = balance;
     out.i64(*initial);
     out.i64(*remaining);
     out.i64(*reserved);
@@ -451,7 +500,11 @@ fn encode_holding(holding: &Holding, out: &mut Vec<u8>) {
             out.i64(*amount);
             encode_balance(balance, out);
         }
-        Holding::Denied { amount, denial, balance } => {
+        Holding::Denied {
+            amount,
+            denial,
+            balance,
+        } => {
             out.u8(3);
             out.u64(*amount);
             out.u8(denial_code(*denial));
@@ -465,19 +518,32 @@ fn decode_holding(reader: &mut Reader<'_>) -> Result<Holding, ReadError> {
     Ok(match reader.u8()? {
         0 => Holding::Rejected,
         1 => Holding::Unheld,
-        2 => Holding::Held { amount: reader.i64()?, balance: decode_balance(reader)? },
+        2 => Holding::Held {
+            amount: reader.i64()?,
+            balance: decode_balance(reader)?,
+        },
         3 => {
             let amount = reader.u64()?;
             let error = reader.error(ReadErrorKind::OutOfRange);
             let denial = denial_from_code(reader.u8()?).ok_or(error)?;
-            Holding::Denied { amount, denial, balance: decode_balance(reader)? }
+            Holding::Denied {
+                amount,
+                denial,
+                balance: decode_balance(reader)?,
+            }
         }
         _ => return Err(error),
     })
 }
 
 fn encode_use(used: &Use, out: &mut Vec<u8>) {
-    let Use { cost_microunits, input_tokens, output_tokens, latency_ms, durable_ns } = used;
+    let Use {
+        cost_microunits,
+        input_tokens,
+        output_tokens,
+        latency_ms,
+        durable_ns,
+    } = used;
     out.option(*cost_microunits, Vec::u64);
     out.option(*input_tokens, Vec::u32);
     out.option(*output_tokens, Vec::u32);

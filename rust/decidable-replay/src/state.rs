@@ -174,7 +174,13 @@ impl Ticket {
         }
     }
     const fn is_open(&self) -> bool {
-        matches!(self, Self::Decided { status: Status::Open(_), .. })
+        matches!(
+            self,
+            Self::Decided {
+                status: Status::Open(_),
+                ..
+            }
+        )
     }
 }
 
@@ -283,7 +289,10 @@ impl State {
     }
     /// The tickets that are neither settled nor cancelled, in order.
     pub fn open_tickets(&self) -> impl Iterator<Item = (u64, &Ticket)> {
-        self.tickets.iter().filter(|(_, ticket)| ticket.is_open()).map(|(number, ticket)| (*number, ticket))
+        self.tickets
+            .iter()
+            .filter(|(_, ticket)| ticket.is_open())
+            .map(|(number, ticket)| (*number, ticket))
     }
 
     /// Carries out a command and answers with the record that the log keeps under the number `seq`. On an error
@@ -298,16 +307,27 @@ impl State {
             Command::TopUp { account, amount } => {
                 let id = self.account(account)?;
                 let balance = self.ledger.top_up(id, amount).map_err(|error| Error::ledger(&error))?;
-                Ok(Record::TopUp { account, amount, balance })
+                Ok(Record::TopUp {
+                    account,
+                    amount,
+                    balance,
+                })
             }
             Command::SetCap { account, cap } => {
                 let id = self.account(account)?;
                 self.ledger.set_cap(id, cap).map_err(|error| Error::ledger(&error))?;
-                Ok(Record::Cap { account, balance: self.ledger.balance(id).ok_or_else(|| unknown_account(account))? })
+                Ok(Record::Cap {
+                    account,
+                    balance: self.ledger.balance(id).ok_or_else(|| unknown_account(account))?,
+                })
             }
-            Command::Decide { policy, account, request, caller_key, proposed } => {
-                self.decide(seq, policy, account, &request, caller_key, proposed)
-            }
+            Command::Decide {
+                policy,
+                account,
+                request,
+                caller_key,
+                proposed,
+            } => self.decide(seq, policy, account, &request, caller_key, proposed),
             Command::Settle { ticket, used } => self.settle(seq, ticket, used),
             Command::Cancel { ticket } => self.cancel(seq, ticket),
             Command::Observe {
@@ -344,7 +364,11 @@ impl State {
         derived.encode(&mut scratch);
         let same = derived.kind() == kind && scratch == payload;
         self.scratch = scratch;
-        if same { Ok(written) } else { Err(difference(&written, &derived)) }
+        if same {
+            Ok(written)
+        } else {
+            Err(difference(&written, &derived))
+        }
     }
 
     /// Requests are numbered without gaps.
@@ -363,20 +387,33 @@ impl State {
     }
 
     fn account(&self, account: u32) -> Result<AccountId, Error> {
-        self.accounts.get(cast::usize_from_u32(account)).copied().ok_or_else(|| unknown_account(account))
+        self.accounts
+            .get(cast::usize_from_u32(account))
+            .copied()
+            .ok_or_else(|| unknown_account(account))
     }
 
     fn install(&mut self, policy: Arc<Policy>, provenance: String) -> Result<Record, Error> {
         let number = cast::u32_from_usize(self.policies.len()).ok_or_else(|| too_many("policies"))?;
         self.policies.push(Arc::clone(&policy));
-        Ok(Record::Policy { number, policy, provenance })
+        Ok(Record::Policy {
+            number,
+            policy,
+            provenance,
+        })
     }
 
     fn open_account(&mut self, initial: i64) -> Result<Record, Error> {
         let account = cast::u32_from_usize(self.accounts.len()).ok_or_else(|| too_many("accounts"))?;
-        let id = self.ledger.open_account(&account.to_string(), initial).map_err(|error| Error::ledger(&error))?;
+        let id = self
+            .ledger
+            .open_account(&account.to_string(), initial)
+            .map_err(|error| Error::ledger(&error))?;
         self.accounts.push(id);
-        Ok(Record::Account { account, balance: self.ledger.balance(id).ok_or_else(|| unknown_account(account))? })
+        Ok(Record::Account {
+            account,
+            balance: self.ledger.balance(id).ok_or_else(|| unknown_account(account))?,
+        })
     }
 
     fn decide(
@@ -392,19 +429,35 @@ impl State {
         if let Some(key) = caller_key
             && self.keys.contains_key(&key)
         {
-            return Err(Error::new(ErrorKind::KeyConflict, "the caller's key was used before".to_owned()));
+            return Err(Error::new(
+                ErrorKind::KeyConflict,
+                "the caller's key was used before".to_owned(),
+            ));
         }
         let number = self.next_request;
         let next = number.checked_add(1).ok_or_else(|| too_many("requests"))?;
         let request = request.numbered(number);
         if request.fields().risk_bps >= SAFETY_CEILING_BPS {
-            let record = Arc::new(RefusalRecord { account, request, caller_key });
+            let record = Arc::new(RefusalRecord {
+                account,
+                request,
+                caller_key,
+            });
             self.next_request = next;
-            self.keep(number, Ticket::Refused { record: Arc::clone(&record), seq });
+            self.keep(
+                number,
+                Ticket::Refused {
+                    record: Arc::clone(&record),
+                    seq,
+                },
+            );
             return Ok(Record::Refusal(record));
         }
         let policy = self.policies.get(cast::usize_from_u32(policy_number)).ok_or_else(|| {
-            Error::new(ErrorKind::UnknownPolicy, format!("no policy of number {policy_number} is installed"))
+            Error::new(
+                ErrorKind::UnknownPolicy,
+                format!("no policy of number {policy_number} is installed"),
+            )
         })?;
         let decision = policy.decide(&request);
         if let Some(proposed) = proposed
@@ -418,25 +471,61 @@ impl State {
             (Some(_), None) => (Holding::Unheld, Status::Open(None)),
             (Some(amount), Some(payer)) => self.hold(payer, HoldId(number), amount)?,
         };
-        let record =
-            Arc::new(DecisionRecord { policy: policy_number, account, request, decision, identity, holding, caller_key });
+        let record = Arc::new(DecisionRecord {
+            policy: policy_number,
+            account,
+            request,
+            decision,
+            identity,
+            holding,
+            caller_key,
+        });
         self.next_request = next;
-        self.keep(number, Ticket::Decided { record: Arc::clone(&record), seq, status, revisions: 0 });
+        self.keep(
+            number,
+            Ticket::Decided {
+                record: Arc::clone(&record),
+                seq,
+                status,
+                revisions: 0,
+            },
+        );
         Ok(Record::Decision(record))
     }
 
     fn hold(&self, payer: AccountId, hold: HoldId, amount: u64) -> Result<(Holding, Status), Error> {
         let Some(wanted) = cast::i64_from_u64(amount) else {
             let balance = self.ledger.balance(payer).ok_or_else(|| unknown_account(payer.0))?;
-            let holding = Holding::Denied { amount, denial: decidable_ledger::Denial::Overflow, balance };
+            let holding = Holding::Denied {
+                amount,
+                denial: decidable_ledger::Denial::Overflow,
+                balance,
+            };
             return Ok((holding, Status::Closed));
         };
-        Ok(match self.ledger.reserve(payer, hold, wanted).map_err(|error| Error::ledger(&error))? {
-            Reserve::Held { hold, balance } => (Holding::Held { amount: wanted, balance }, Status::Open(Some(hold))),
-            Reserve::Denied { reason, balance } => {
-                (Holding::Denied { amount, denial: reason, balance }, Status::Closed)
-            }
-        })
+        Ok(
+            match self
+                .ledger
+                .reserve(payer, hold, wanted)
+                .map_err(|error| Error::ledger(&error))?
+            {
+                Reserve::Held { hold, balance } => (
+                    Holding::Held {
+                        amount: wanted,
+                        balance,
+                    },
+                    Status::Open(Some(hold)),
+                ),
+                Reserve::Denied { reason, balance } => (
+                    Holding::Denied {
+                        amount,
+                        denial: reason,
+                        balance,
+                    },
+                    Status::Closed,
+                ),
+            },
+        )
     }
 
     fn keep(&mut self, number: u64, ticket: Ticket) {
@@ -471,17 +560,32 @@ impl State {
 
     fn open_record(&self, ticket: u64) -> Result<(Arc<DecisionRecord>, Option<HoldId>), Error> {
         match self.tickets.get(&ticket).ok_or_else(|| unknown_ticket(ticket))? {
-            Ticket::Decided { record, status: Status::Open(hold), .. } => Ok((Arc::clone(record), *hold)),
-            Ticket::Refused { .. } | Ticket::Decided { status: Status::Closed, .. } => Err(Error::new(
+            Ticket::Decided {
+                record,
+                status: Status::Open(hold),
+                ..
+            } => Ok((Arc::clone(record), *hold)),
+            Ticket::Refused { .. }
+            | Ticket::Decided {
+                status: Status::Closed, ..
+            } => Err(Error::new(
                 ErrorKind::NothingSelected,
                 format!("ticket {ticket} selected nothing, so there is nothing to settle or cancel"),
             )),
-            Ticket::Decided { status: Status::Settled { .. }, .. } => {
-                Err(Error::new(ErrorKind::AlreadyClosed, format!("ticket {ticket} is settled already")))
-            }
-            Ticket::Decided { status: Status::Cancelled { .. }, .. } => {
-                Err(Error::new(ErrorKind::AlreadyClosed, format!("ticket {ticket} is cancelled already")))
-            }
+            Ticket::Decided {
+                status: Status::Settled { .. },
+                ..
+            } => Err(Error::new(
+                ErrorKind::AlreadyClosed,
+                format!("ticket {ticket} is settled already"),
+            )),
+            Ticket::Decided {
+                status: Status::Cancelled { .. },
+                ..
+            } => Err(Error::new(
+                ErrorKind::AlreadyClosed,
+                format!("ticket {ticket} is cancelled already"),
+            )),
         }
     }
 
@@ -498,12 +602,28 @@ impl State {
         let (returned, debt, balance) = match hold {
             None => (0, 0, None),
             Some(hold) => {
-                let commit = self.ledger.commit(hold, charged).map_err(|error| Error::ledger(&error))?;
+                let commit = self
+                    .ledger
+                    .commit(hold, charged)
+                    .map_err(|error| Error::ledger(&error))?;
                 (commit.returned, commit.debt, Some(commit.balance))
             }
         };
-        let settlement = SettlementRecord { ticket, used, charged, returned, debt, balance };
-        self.set_status(ticket, Status::Settled { record: settlement, seq });
+        let settlement = SettlementRecord {
+            ticket,
+            used,
+            charged,
+            returned,
+            debt,
+            balance,
+        };
+        self.set_status(
+            ticket,
+            Status::Settled {
+                record: settlement,
+                seq,
+            },
+        );
         Ok(Record::Settlement(settlement))
     }
 
@@ -516,14 +636,22 @@ impl State {
                 if record.request.quotes().iter().any(|(model, _)| *model == selected) {
                     return Err(Error::new(
                         ErrorKind::NoCost,
-                        format!("model {selected} was quoted for this request, so its settlement needs cost_microunits"),
+                        format!(
+                            "model {selected} was quoted for this request, so its settlement needs cost_microunits"
+                        ),
                     ));
                 }
                 let policy = self.policies.get(cast::usize_from_u32(record.policy)).ok_or_else(|| {
-                    Error::new(ErrorKind::UnknownPolicy, format!("no policy of number {} is installed", record.policy))
+                    Error::new(
+                        ErrorKind::UnknownPolicy,
+                        format!("no policy of number {} is installed", record.policy),
+                    )
                 })?;
                 policy.cost(selected, input, output).ok_or_else(|| {
-                    Error::new(ErrorKind::NothingSelected, format!("model {selected} is not in the policy"))
+                    Error::new(
+                        ErrorKind::NothingSelected,
+                        format!("model {selected} is not in the policy"),
+                    )
                 })?
             }
             (None, _, _) => {
@@ -534,7 +662,10 @@ impl State {
             }
         };
         cast::i64_from_u64(cost).ok_or_else(|| {
-            Error::new(ErrorKind::AmountOutOfRange, format!("a cost of {cost} microunits is beyond the ledger's range"))
+            Error::new(
+                ErrorKind::AmountOutOfRange,
+                format!("a cost of {cost} microunits is beyond the ledger's range"),
+            )
         })
     }
 
@@ -553,14 +684,26 @@ impl State {
     fn observe(&mut self, seen: OutcomeRecord) -> Result<Record, Error> {
         let number = seen.ticket;
         let nothing_selected = || {
-            Error::new(ErrorKind::NothingSelected, format!("ticket {number} selected nothing, so it has no outcome"))
+            Error::new(
+                ErrorKind::NothingSelected,
+                format!("ticket {number} selected nothing, so it has no outcome"),
+            )
         };
-        let Some(Ticket::Decided { record, status, revisions, .. }) = self.tickets.get_mut(&number) else {
-            return Err(if self.tickets.contains_key(&number) { nothing_selected() } else { unknown_ticket(number) });
+        let Some(Ticket::Decided {
+            record,
+            status,
+            revisions,
+            ..
+        }) = self.tickets.get_mut(&number)
+        else {
+            return Err(if self.tickets.contains_key(&number) {
+                nothing_selected()
+            } else {
+                unknown_ticket(number)
+            });
         };
-        let measured = seen.realized_cost_microunits.is_some()
-            || seen.realized_latency_ms.is_some()
-            || seen.succeeded.is_some();
+        let measured =
+            seen.realized_cost_microunits.is_some() || seen.realized_latency_ms.is_some() || seen.succeeded.is_some();
         if seen.disposition != Disposition::Abandoned && !matches!(status, Status::Open(_) | Status::Settled { .. }) {
             return Err(Error::new(
                 ErrorKind::NothingSelected,
@@ -579,7 +722,9 @@ impl State {
                     .to_owned(),
             ));
         }
-        let revision = revisions.checked_add(1).ok_or_else(|| too_many("outcomes of one ticket"))?;
+        let revision = revisions
+            .checked_add(1)
+            .ok_or_else(|| too_many("outcomes of one ticket"))?;
         let selection = Selection {
             strategy: Strategy::MaximizeUtility,
             acted_model_id: record.decision.selected_model_id,
@@ -597,19 +742,40 @@ impl State {
         }
         .digest();
         *revisions = revision;
-        Ok(Record::Outcome(OutcomeRecord { revision, digest, ..seen }))
+        Ok(Record::Outcome(OutcomeRecord {
+            revision,
+            digest,
+            ..seen
+        }))
     }
 }
 
 /// The command that a record answers.
 fn command_of(record: &Record) -> Command {
     match record {
-        Record::Policy { policy, provenance, number: _ } => {
-            Command::InstallPolicy { policy: Arc::clone(policy), provenance: provenance.clone() }
-        }
-        Record::Account { balance, account: _ } => Command::OpenAccount { initial: balance.initial },
-        Record::TopUp { account, amount, balance: _ } => Command::TopUp { account: *account, amount: *amount },
-        Record::Cap { account, balance } => Command::SetCap { account: *account, cap: balance.cap },
+        Record::Policy {
+            policy,
+            provenance,
+            number: _,
+        } => Command::InstallPolicy {
+            policy: Arc::clone(policy),
+            provenance: provenance.clone(),
+        },
+        Record::Account { balance, account: _ } => Command::OpenAccount {
+            initial: balance.initial,
+        },
+        Record::TopUp {
+            account,
+            amount,
+            balance: _,
+        } => Command::TopUp {
+            account: *account,
+            amount: *amount,
+        },
+        Record::Cap { account, balance } => Command::SetCap {
+            account: *account,
+            cap: balance.cap,
+        },
         Record::Decision(record) => Command::Decide {
             policy: record.policy,
             account: record.account,
@@ -624,7 +790,10 @@ fn command_of(record: &Record) -> Command {
             caller_key: record.caller_key,
             proposed: None,
         },
-        Record::Settlement(record) => Command::Settle { ticket: record.ticket, used: record.used },
+        Record::Settlement(record) => Command::Settle {
+            ticket: record.ticket,
+            used: record.used,
+        },
         Record::Cancellation { ticket, balance: _ } => Command::Cancel { ticket: *ticket },
         Record::Outcome(record) => Command::Observe {
             ticket: record.ticket,
@@ -653,28 +822,38 @@ macro_rules! differs {
 }
 
 pub(crate) fn other_decision(written: &Decision, derived: &Decision) -> Error {
-    differs!("a decision", written, derived, [
-        action,
-        reason,
-        selected_model_id,
-        selected_model_index,
-        estimated_cost_microunits,
-        expected_utility_microunits,
-        counterfactual_model_id,
-        counterfactual_utility_microunits,
-        evaluated_models,
-        eligible_models,
-        policy_epoch,
-        catalog_epoch,
-        request_sequence
-    ])
+    differs!(
+        "a decision",
+        written,
+        derived,
+        [
+            action,
+            reason,
+            selected_model_id,
+            selected_model_index,
+            estimated_cost_microunits,
+            expected_utility_microunits,
+            counterfactual_model_id,
+            counterfactual_utility_microunits,
+            evaluated_models,
+            eligible_models,
+            policy_epoch,
+            catalog_epoch,
+            request_sequence
+        ]
+    )
 }
 
 /// Names the first thing in which two records of the same command differ.
 fn difference(written: &Record, derived: &Record) -> Error {
     match (written, derived) {
         (Record::Decision(written), Record::Decision(derived)) => {
-            differs!("a decision", written, derived, [identity, holding, caller_key, account, policy])
+            differs!(
+                "a decision",
+                written,
+                derived,
+                [identity, holding, caller_key, account, policy]
+            )
         }
         (Record::Settlement(written), Record::Settlement(derived)) => {
             differs!("a settlement", written, derived, [charged, returned, debt, balance])
@@ -690,18 +869,37 @@ fn difference(written: &Record, derived: &Record) -> Error {
         }
         // What is left of these kinds is the balance after.
         (
-            Record::Account { balance: written, .. } | Record::TopUp { balance: written, .. } | Record::Cap { balance: written, .. },
-            Record::Account { balance: derived, .. } | Record::TopUp { balance: derived, .. } | Record::Cap { balance: derived, .. },
-        ) => Error::disagrees("an account's balance", format_args!("{written:?}"), format_args!("{derived:?}")),
+            Record::Account { balance: written, .. }
+            | Record::TopUp { balance: written, .. }
+            | Record::Cap { balance: written, .. },
+            Record::Account { balance: derived, .. }
+            | Record::TopUp { balance: derived, .. }
+            | Record::Cap { balance: derived, .. },
+        ) => Error::disagrees(
+            "an account's balance",
+            format_args!("{written:?}"),
+            format_args!("{derived:?}"),
+        ),
         (Record::Cancellation { balance: written, .. }, Record::Cancellation { balance: derived, .. }) => {
-            Error::disagrees("a cancellation's balance", format_args!("{written:?}"), format_args!("{derived:?}"))
+            Error::disagrees(
+                "a cancellation's balance",
+                format_args!("{written:?}"),
+                format_args!("{derived:?}"),
+            )
         }
-        _ => Error::disagrees("what became of a request", written.kind().label(), derived.kind().label()),
+        _ => Error::disagrees(
+            "what became of a request",
+            written.kind().label(),
+            derived.kind().label(),
+        ),
     }
 }
 
 fn unknown_account(account: u32) -> Error {
-    Error::new(ErrorKind::UnknownAccount, format!("no account of number {account} is open"))
+    Error::new(
+        ErrorKind::UnknownAccount,
+        format!("no account of number {account} is open"),
+    )
 }
 
 fn unknown_ticket(ticket: u64) -> Error {
@@ -709,7 +907,10 @@ fn unknown_ticket(ticket: u64) -> Error {
 }
 
 fn too_many(what: &str) -> Error {
-    Error::new(ErrorKind::TooMany, format!("the number of {what} has reached its limit"))
+    Error::new(
+        ErrorKind::TooMany,
+        format!("the number of {what} has reached its limit"),
+    )
 }
 
 #[cfg(test)]
