@@ -69,7 +69,7 @@ fn append(workload: &Workload, folder: &Path) {
         at = (at + 1) % length;
         at
     };
-    let mut peer_next = next.clone();
+    let mut peer_next = next;
     measure(
         "append/22/real",
         plan,

@@ -14,7 +14,7 @@ def send(model: str, prompt: str, max_tokens: int) -> dict[str, int]:
 
 
 with tempfile.TemporaryDirectory() as state, llm.Gateway.open(state, catalog=MODELS, min_quality="70%") as gateway:
-    gateway.open_account("acme/search", "25.00")
+    gateway.open_account("acme/search", "25.00", exist_ok=True)
 
     # Decided, the money held, and both in the log before route() returns. Leaving the block without a settlement
     # would leave the call in doubt, with its money held.

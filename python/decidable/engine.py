@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
-from decidable.errors import InvalidInput, LogUnavailable, Refused
+from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
 from decidable.wal import directory
 
 if TYPE_CHECKING:
@@ -236,13 +236,21 @@ class EngineLedger:
     def __init__(self, native: _native.Engine) -> None:
         self._native = native
 
-    def open_account(self, account: str, initial: int) -> Balance:
+    def open_account(self, account: str, initial: int, *, exist_ok: bool = False) -> Balance:
         """Open an account with ``initial`` microunits.
 
+        Args:
+            exist_ok: An account of that name that is open already is left as it is: for a program that starts again.
+
         Raises:
-            Conflict: if an account of that name is open.
+            Conflict: if an account of that name is open, unless ``exist_ok``.
         """
-        return self._durable(self._native.submit_account(account, initial))
+        try:
+            return self._durable(self._native.submit_account(account, initial))
+        except Conflict:
+            if not exist_ok:
+                raise
+            return self._native.balance(account)
 
     def top_up(self, account: str, amount: int) -> Balance:
         """Add ``amount`` microunits; debt is repaid first."""

@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--input-tokens", required=True, metavar="N", help="size of the prompt, such as 1200 or 4k")
     parser.add_argument("--expected-output-tokens", metavar="N", help="expected size of the answer; default 256")
     parser.add_argument("--max-output-tokens", metavar="N", help="largest size: sizes the hold; default 4 times that")
-    parser.add_argument("--max-cost", metavar="MONEY", help="most that the call may cost, such as 0.02")
+    parser.add_argument("--max-cost", metavar="MONEY", help="most that the expected answer may cost, such as 0.02")
     parser.add_argument("--value", metavar="MONEY", help="what a right answer is worth")
     parser.add_argument("--min-quality", metavar="P", help="least quality, such as 70%%")
     parser.add_argument("--max-latency", metavar="TIME", help="most p95 latency, such as 2s")
@@ -53,7 +53,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--catalog", type=Path, metavar="FILE", help="models.toml or policy.json; default: the demo's models"
     )
-    parser.add_argument("--objective", choices=_OBJECTIVES, help="default: cheapest, and with --value the catalog's")
+    parser.add_argument(
+        "--objective",
+        choices=_OBJECTIVES,
+        help="default: the catalog's own, else cheapest; without --catalog and --value cheapest",
+    )
     parser.add_argument("--why", action="store_true", help="show the verdict on every candidate")
     state = parser.add_argument_group("in an engine's state")
     state.add_argument("--state", type=Path, metavar="DIR", help="decide, hold and log in this engine's state")
@@ -70,7 +74,9 @@ def _route(parsed: argparse.Namespace, screen: Screen) -> int:
             raise Usage("cli.usage", f"--{name.replace('_', '-')} needs --state")
     catalog = _catalog(parsed)
     # Utility weighs a price against what an answer is worth; without a value nothing would be worth its price.
-    usual = "cheapest" if parsed.value is None else catalog.limits.get("objective", "utility")
+    shipped = parsed.catalog is None
+    # The shipped catalog weighs an answer's value, which a first try does not give.
+    usual = "cheapest" if shipped and parsed.value is None else catalog.limits.get("objective") or "cheapest"
     policy = catalog.policy(objective=parsed.objective or usual)
     wishes: dict[str, Any] = {
         "input_tokens": parsed.input_tokens,

@@ -3,7 +3,7 @@
     from decidable import llm
 
     with llm.Gateway.open("state/", catalog="models.toml", min_quality="70%") as gateway:
-        gateway.open_account("acme/search", "25.00")
+        gateway.open_account("acme/search", "25.00", exist_ok=True)
         with gateway.route("gpt-5-mini", input_tokens=1_200, max_cost="0.02", account="acme/search") as call:
             answer = send(call.model, prompt, max_tokens=call.max_output_tokens)
             call.settle(usage=answer.usage)
@@ -244,9 +244,12 @@ class Gateway:
 
     # --- accounts -------------------------------------------------------------------------------------------------
 
-    def open_account(self, account: str, initial: Friendly) -> Balance:
-        """Opens an account with a budget, such as ``"25.00"``; a fraction of a microunit is dropped."""
-        return self.engine.ledger.open_account(account, _budget(initial, "initial"))
+    def open_account(self, account: str, initial: Friendly, *, exist_ok: bool = False) -> Balance:
+        """Opens an account with a budget, such as ``"25.00"``; a fraction of a microunit is dropped.
+
+        With ``exist_ok`` an account that is open already is left as it is: for a program that starts again.
+        """
+        return self.engine.ledger.open_account(account, _budget(initial, "initial"), exist_ok=exist_ok)
 
     def top_up(self, account: str, amount: Friendly) -> Balance:
         """Adds to an account's budget. A debt is repaid first."""
@@ -280,7 +283,7 @@ class Gateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.engine.__exit__(kind, error, trace)
 
 
 class Call:
@@ -310,6 +313,17 @@ class Call:
     def refusal(self) -> str | None:
         """Why nothing may be called, such as ``"budget_constraint"`` or ``"insufficient"``; else ``None``."""
         return self._ticket.refusal
+
+    @property
+    def replayed(self) -> bool:
+        """Whether this is an earlier call, found by its key. ``state`` says what has become of it: only one that is
+        still ``"held"`` may be made; entering any other raises ``Conflict``, so that no call is made twice."""
+        return self._ticket.replayed
+
+    @property
+    def state(self) -> str:
+        """``refused``, ``held``, ``dispatched``, ``settled``, ``cancelled`` or ``in_doubt``."""
+        return self._ticket.state
 
     @property
     def decision(self) -> Decision | None:
@@ -362,6 +376,10 @@ class Call:
         """Gives the held money back, because the call will not be made. Only before the call is marked as made."""
         self._ticket.cancel()
 
+    async def acancel(self) -> None:
+        """:meth:`cancel` for asyncio."""
+        await self._ticket.acancel()
+
     def __enter__(self) -> Self:
         self._ticket.__enter__()
         return self
@@ -381,7 +399,7 @@ class Call:
         await self._ticket.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
-        standing = f"refused: {self.refusal}" if self.refusal else self.model
+        standing = f"refused: {self.refusal}" if self.refusal else repr(self.model)
         return f"<Call {self.id}: {standing}>"
 
 
