@@ -526,9 +526,9 @@ class Engine:
         *,
         policy: Policy,
         key: Key | None = None,
-        sync: str = "group",
+        sync: str = ...,
         clock: ManualClock | None = None,
-        provenance: str = "",
+        provenance: str = ...,
         head: dict[str, Any] | None = None,
     ) -> Engine: ...
     def submit(

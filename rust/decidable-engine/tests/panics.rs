@@ -1,0 +1,56 @@
+//! A panic in code that the caller brought leaves nothing half done.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod ground;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use decidable_engine::{Clock, Engine, Options};
+use decidable_wal::{Memory, Sync};
+use ground::{CHEAP, policy, request};
+
+#[derive(Default)]
+struct Fragile {
+    breaks: AtomicBool,
+}
+
+impl Clock for Fragile {
+    fn now_ns(&self) -> i64 {
+        assert!(!self.breaks.load(Ordering::Relaxed), "the clock stands still");
+        1
+    }
+}
+
+#[test]
+fn a_clock_that_panics_stops_the_engine_and_leaves_a_log_that_opens() {
+    let storage = Memory::new();
+    let clock = Arc::new(Fragile::default());
+    let options = Options {
+        policy: policy(1),
+        provenance: String::new(),
+        key: None,
+        sync: Sync::Group,
+        head: None,
+        clock: clock.clone(),
+        decide: None,
+    };
+    let engine = Engine::open(Arc::new(storage.clone()), options).unwrap();
+    engine.open_account("acme", 10_000).unwrap();
+    engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap();
+
+    clock.breaks.store(true, Ordering::Relaxed);
+    let panicked = catch_unwind(AssertUnwindSafe(|| engine.decide(&request(CHEAP), Some("acme"), None, None)));
+    assert!(panicked.is_err());
+    clock.breaks.store(false, Ordering::Relaxed);
+    let refused = engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap_err();
+    assert_eq!(refused.code(), "engine.stopped");
+    engine.close().unwrap();
+
+    let engine = ground::open(&storage);
+    assert_eq!(engine.open_tickets().unwrap().len(), 1);
+    assert_eq!(engine.balance("acme").unwrap().reserved, 1_400);
+    engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap();
+}
