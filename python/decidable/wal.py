@@ -84,7 +84,8 @@ def export(
 
     Returns:
         ``decisions`` (how many were written), ``refusals_left_out`` (requests that the safety ceiling refused, for
-        which the format has no place) and ``anchor``, the head of the written log.
+        which the format has no place), ``anchor``, the head of the written log, and ``tail``: bytes after the last
+        whole batch, which are no records, as in a report.
 
     Raises:
         InvalidInput: if ``out`` exists or cannot be written, or decisions used extensions that the format cannot hold;

@@ -6,7 +6,7 @@ use decidable_canon::{Digest, Key, hex};
 use decidable_kernel::Policy;
 use decidable_replay::Record;
 use decidable_wal::exchange::{Anchor, Read, ReadOptions, Writer, read as read_lines};
-use decidable_wal::{PrivatePart, ScanOptions, Storage};
+use decidable_wal::{PrivatePart, ScanOptions, Storage, Tail};
 
 use crate::{Entry, Error, ErrorKind, read};
 
@@ -68,6 +68,8 @@ pub struct Exported {
     pub anchor: Option<Anchor>,
     /// How many requests the safety ceiling had refused; the format has no place for them.
     pub refusals: u64,
+    /// Bytes after the log's last whole batch: they are no records, and nothing of them was written.
+    pub tail: Option<Tail>,
 }
 
 /// How many decisions that cannot be exported a message names.
@@ -129,7 +131,7 @@ pub fn export(
     if let Some(fault) = fault {
         return Err(fault);
     }
-    outcome?;
+    let (scanned, _) = outcome?;
     if let Some((_, first)) = refused.first() {
         let numbers: Vec<String> = refused
             .iter()
@@ -154,6 +156,7 @@ pub fn export(
         decisions,
         anchor,
         refusals,
+        tail: scanned.tail,
     })
 }
 

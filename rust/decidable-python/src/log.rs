@@ -10,7 +10,7 @@ use decidable_canon::{Key, hex};
 use decidable_engine::{Book, Entry};
 use decidable_replay::{Holding, Record as Step};
 use decidable_wal::exchange::Anchor;
-use decidable_wal::{Files, Note, NoteKind, PrivatePart, Scan, ScanOptions, TailReason};
+use decidable_wal::{Files, Note, NoteKind, PrivatePart, Scan, ScanOptions, Tail, TailReason};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -510,21 +510,7 @@ pub(crate) fn verify_log<'py>(
     found.set_item("erased", &scanned.erased)?;
     found.set_item("unfinished_erasures", &scanned.unfinished_erasures)?;
     found.set_item("unrecorded_erasures", &scanned.unrecorded_erasures)?;
-    let tail = scanned
-        .tail
-        .map(|tail| {
-            let dict = PyDict::new(py);
-            dict.set_item("offset", tail.offset)?;
-            dict.set_item("bytes", tail.bytes)?;
-            let reason = match tail.reason {
-                TailReason::Incomplete => "incomplete",
-                TailReason::Zeros => "zeros",
-                TailReason::Damaged => "damaged",
-            };
-            dict.set_item("reason", reason)?;
-            PyResult::Ok(dict)
-        })
-        .transpose()?;
+    let tail = scanned.tail.map(|tail| tail_dict(py, &tail)).transpose()?;
     found.set_item("tail", tail)?;
     found.set_item("decisions", verified.decisions)?;
     found.set_item("refusals", verified.refusals)?;
@@ -676,11 +662,25 @@ pub(crate) fn export_log<'py>(
     let summary = PyDict::new(py);
     summary.set_item("decisions", exported.decisions)?;
     summary.set_item("refusals_left_out", exported.refusals)?;
+    summary.set_item("tail", exported.tail.map(|tail| tail_dict(py, &tail)).transpose()?)?;
     summary.set_item(
         "anchor",
         exported.anchor.map(|anchor| anchor_dict(py, &anchor)).transpose()?,
     )?;
     Ok(summary)
+}
+
+fn tail_dict<'py>(py: Python<'py>, tail: &Tail) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("offset", tail.offset)?;
+    dict.set_item("bytes", tail.bytes)?;
+    let reason = match tail.reason {
+        TailReason::Incomplete => "incomplete",
+        TailReason::Zeros => "zeros",
+        TailReason::Damaged => "damaged",
+    };
+    dict.set_item("reason", reason)?;
+    Ok(dict)
 }
 
 const ANCHOR_SCHEMA: &str = "calybris.wal-anchor.v1";
