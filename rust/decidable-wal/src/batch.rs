@@ -2,7 +2,10 @@ use decidable_canon::{Digest, Key, cast};
 
 use crate::{
     error::ErrorKind,
-    frame::{CHAINED_HEADER_BYTES, CONTINUES, Chain, DIGEST_BYTES, HEADER_BYTES, Header, Layout, MAGIC, PRIVATE},
+    frame::{
+        CHAINED_HEADER_BYTES, CONTINUES, Chain, DIGEST_BYTES, FRAME_PAYLOAD_BYTES_MAX, HEADER_BYTES, Header, Layout,
+        MAGIC, PRIVATE,
+    },
     record::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, PRIVATE_BYTES_MAX, RECORD_BYTES_MAX, commitment},
 };
 
@@ -203,10 +206,9 @@ fn follows(header: &Header, seq: u64, expected: &Expected, before: Option<&Heade
     };
     let payload_bytes = cast::usize_from_u32(header.payload_bytes);
     let sized = if header.continues() {
-        payload_bytes == crate::frame::FRAME_PAYLOAD_BYTES_MAX
+        payload_bytes == FRAME_PAYLOAD_BYTES_MAX
     } else {
-        payload_bytes <= crate::frame::FRAME_PAYLOAD_BYTES_MAX
-            && (payload_bytes > 0 || !before.is_some_and(Header::continues))
+        payload_bytes <= FRAME_PAYLOAD_BYTES_MAX && (payload_bytes > 0 || !before.is_some_and(Header::continues))
     };
     let private = if header.has_private() {
         !header.continues() && cast::usize_from_u32(header.private_bytes) <= PRIVATE_BYTES_MAX

@@ -39,23 +39,29 @@ mod frame;
 mod source;
 mod batch;
 mod walk;
+mod found;
 mod scan;
 mod writer;
 mod recover;
+mod queue;
+mod open;
 mod log;
 pub mod exchange;
 
 pub use error::{Error, ErrorKind};
 pub use files::{Files, boot_id};
+pub use found::{Scanned, Tail, TailReason};
 pub use frame::{FRAME_PAYLOAD_BYTES_MAX, frame_bytes};
-pub use log::{Erased, Log, Opened, Options, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
+pub use log::{Erased, Log};
 pub use memory::{Fault, Memory};
 pub use note::{CALLER_KIND_MIN, Note, NoteKind, RecoveryReason, Sync};
+pub use open::{Opened, Options};
+pub use queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 pub use record::{
     Entry, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Head, PRIVATE_BYTES_MAX, Position, Private, PrivatePart,
     RECORD_BYTES_MAX, Record, commitment,
 };
 pub use recover::Recovery;
-pub use scan::{Scan, ScanOptions, Scanned, Tail, TailReason, scan, scan_bytes};
+pub use scan::{Scan, ScanOptions, scan, scan_bytes};
 pub use segment::SEGMENT_NAME;
 pub use storage::{Access, FileState, Lock, Locking, Storage, StoredFile};

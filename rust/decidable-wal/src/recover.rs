@@ -5,8 +5,8 @@ use decidable_canon::{Digest, Hasher, Sink as _, cast};
 use crate::{
     batch::PrivateState,
     error::{Error, ErrorKind},
+    found::{Found, Tail, TailReason},
     note::{RecoveryReason, Sync},
-    scan::{Found, Tail, TailReason},
     segment::SegmentHead,
     source::Source,
     storage::{Access, Storage, StoredFile},

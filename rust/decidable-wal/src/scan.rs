@@ -1,12 +1,13 @@
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{io, sync::Arc};
 
-use decidable_canon::{Digest, Key, cast};
+use decidable_canon::{Key, cast};
 
 use crate::{
-    batch::{self, Damage, Frame, Outline, PrivateState, is_zero},
+    batch::{self, Damage, Outline, PrivateState, is_zero},
     error::{Error, ErrorKind},
-    frame::{Chain, HEADER_BYTES, Header, MAGIC},
-    note::{CALLER_KIND_MIN, Note, NoteKind, Sync},
+    found::{Found, Scanned, Tail, TailReason},
+    frame::{HEADER_BYTES, Header, MAGIC},
+    note::{NoteKind, Sync},
     record::{Head, Record},
     segment::{SEGMENT_HEAD_BYTES, SEGMENT_NAME, SEGMENT_SUFFIX, SegmentHead},
     source::Source,
@@ -24,65 +25,6 @@ pub struct ScanOptions {
     /// Which start of the machine this is, if the log was written on it. A damaged end that no crash since can have left
     /// is then corruption; otherwise it is reported as a [`Tail`].
     pub boot_id: Option<[u8; 16]>,
-}
-
-/// What a scan established.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scanned {
-    /// The last record of the last whole batch. Keep it elsewhere to detect a later cut.
-    pub head: Head,
-    /// How many records there are, the log's own among them.
-    pub records: u64,
-    /// How many batches they were written in.
-    pub batches: u64,
-    /// How many bytes the segment's head and the whole batches take.
-    pub bytes: u64,
-    /// When the log was created, in nanoseconds since 1970-01-01 UTC.
-    pub created_ns: i64,
-    /// The time of the last record.
-    pub last_time_ns: Option<i64>,
-    /// How often it was opened for writing.
-    pub sessions: u64,
-    /// How often an unfinished end was cut.
-    pub recoveries: u64,
-    /// Whether the last record says that the log was closed.
-    pub closed: bool,
-    /// Whether the batches carry seals.
-    pub keyed: bool,
-    /// Whether the seals were checked.
-    pub sealed: bool,
-    /// Whether a given head was found.
-    pub head_found: bool,
-    /// The records whose private parts are erased, as the log records it, ascending.
-    pub erased: Vec<u64>,
-    /// Those of them whose bytes are not all gone yet; the next writer finishes that.
-    pub unfinished_erasures: Vec<u64>,
-    /// Records whose private parts are zeroed although the log records no erasure, ascending.
-    pub unrecorded_erasures: Vec<u64>,
-    /// What follows the last whole batch.
-    pub tail: Option<Tail>,
-}
-
-/// Bytes after the last whole batch. They are no records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
-    /// Where they begin.
-    pub offset: u64,
-    /// How many there are.
-    pub bytes: u64,
-    /// What they look like.
-    pub reason: TailReason,
-}
-
-/// What the bytes after the last whole batch look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TailReason {
-    /// The beginning of a batch: a writer was stopped, or is at work.
-    Incomplete,
-    /// Zeros: the file had been made longer when the power was lost.
-    Zeros,
-    /// A batch with holes: a power loss, or damage to the last batch. The log alone cannot tell which.
-    Damaged,
 }
 
 /// Reads and verifies a log without ever writing: chain, batches, private parts, seals, head.
@@ -139,130 +81,6 @@ pub struct Scan<'a> {
     found: Found,
 }
 
-/// What a scan has found so far, with what a writer needs besides.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) scanned: Scanned,
-    ended: bool,
-    /// The chain behind the last whole batch.
-    pub(crate) chain: Chain,
-    /// Where the last whole batch begins.
-    pub(crate) last_batch_at: u64,
-    pub(crate) session: Option<Session>,
-    /// The cuts that the log records: where, and of which bytes.
-    pub(crate) cuts: BTreeSet<(u64, Digest)>,
-    /// The records that the log says are erased.
-    pub(crate) erased: BTreeSet<u64>,
-    /// The records whose private parts are zero.
-    zeroed: BTreeSet<u64>,
-    /// The records whose private parts are neither zero nor what was committed to, and where they begin.
-    altered: Vec<(u64, u64)>,
-}
-
-/// The last writer that opened the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Session {
-    pub(crate) boot_id: Option<[u8; 16]>,
-    pub(crate) sync: Sync,
-    /// Where the batch begins in which it said so.
-    pub(crate) at: u64,
-}
-
-impl Found {
-    /// Whether a record's private part is gone, or is to go.
-    pub(crate) fn is_erased(&self, seq: u64) -> bool {
-        self.erased.contains(&seq) || self.zeroed.contains(&seq)
-    }
-
-    /// Takes a verified record into account.
-    #[inline]
-    fn account(&mut self, record: &Record<'_>, frame: &Frame, batch_at: u64) -> Result<(), Error> {
-        let scanned = &mut self.scanned;
-        scanned.records = scanned.records.saturating_add(1);
-        scanned.last_time_ns = Some(record.time_ns);
-        scanned.closed = record.kind == NoteKind::Closed.code();
-        scanned.head.seq = record.seq;
-        scanned.head.hash = record.hash;
-        match frame.private {
-            PrivateState::None | PrivateState::Intact => {}
-            PrivateState::Zero => {
-                self.zeroed.insert(record.seq);
-            }
-            PrivateState::Other => {
-                let offset = batch_at.saturating_add(cast::u64_from_usize(frame.at));
-                self.altered.push((record.seq, offset));
-            }
-        }
-        if record.kind < CALLER_KIND_MIN {
-            self.account_note(record, batch_at)?;
-        }
-        Ok(())
-    }
-
-    /// Reads a record of the log about itself.
-    fn account_note(&mut self, record: &Record<'_>, batch_at: u64) -> Result<(), Error> {
-        let malformed = |why: String| {
-            Error::new(ErrorKind::NoteMalformed, why)
-                .at_seq(record.seq)
-                .at_offset(batch_at)
-        };
-        let kind = NoteKind::from_code(record.kind).ok_or_else(|| {
-            malformed(format!(
-                "the log has a record of the unknown kind {} about itself",
-                record.kind
-            ))
-        })?;
-        let note = Note::decode(kind, record.payload)
-            .map_err(|error| malformed(format!("a record of the log about itself is malformed: {error}")))?;
-        match note {
-            Note::Opened { boot_id, sync, .. } => {
-                self.scanned.sessions = self.scanned.sessions.saturating_add(1);
-                self.session = Some(Session {
-                    boot_id,
-                    sync,
-                    at: batch_at,
-                });
-            }
-            Note::Recovered { offset, digest, .. } => {
-                self.scanned.recoveries = self.scanned.recoveries.saturating_add(1);
-                self.cuts.insert((offset, digest));
-            }
-            Note::Erased { seqs } => self.erased.extend(seqs),
-            Note::Closed => {}
-        }
-        Ok(())
-    }
-
-    /// Draws the conclusions that only the end allows.
-    fn conclude(&mut self, wanted: Option<&Head>) -> Result<(), Error> {
-        if let Some(wanted) = wanted
-            && !self.scanned.head_found
-        {
-            return Err(Error::new(
-                ErrorKind::ShorterThanHead,
-                format!(
-                    "the log ends at record {}, before the head that was given: records up to {} existed",
-                    self.scanned.head.seq, wanted.seq
-                ),
-            )
-            .at_seq(wanted.seq)
-            .at_offset(self.scanned.bytes));
-        }
-        if let Some((seq, offset)) = self.altered.iter().find(|(seq, _)| !self.erased.contains(seq)) {
-            return Err(Error::new(
-                ErrorKind::PrivateDamaged,
-                "the private part of a record is neither what was committed to nor erased",
-            )
-            .at_seq(*seq)
-            .at_offset(*offset));
-        }
-        self.scanned.erased = self.erased.iter().copied().collect();
-        self.scanned.unfinished_erasures = self.erased.difference(&self.zeroed).copied().collect();
-        self.scanned.unrecorded_erasures = self.zeroed.difference(&self.erased).copied().collect();
-        Ok(())
-    }
-}
-
 impl<'a> Scan<'a> {
     /// Begins a scan of the log in `storage`.
     ///
@@ -299,39 +117,7 @@ impl<'a> Scan<'a> {
         let head = SegmentHead::decode(source.from(0))?;
         head.accept_key(options.key.as_ref())?;
         let walk = Walk::new(source, &head);
-        let scanned = Scanned {
-            head: Head {
-                log_id: head.log_id,
-                seq: 0,
-                hash: walk.expected.chain.hash,
-            },
-            records: 0,
-            batches: 0,
-            bytes: walk.at,
-            created_ns: head.created_ns,
-            last_time_ns: None,
-            sessions: 0,
-            recoveries: 0,
-            closed: false,
-            keyed: head.is_keyed(),
-            sealed: head.is_keyed() && options.key.is_some(),
-            head_found: false,
-            erased: Vec::new(),
-            unfinished_erasures: Vec::new(),
-            unrecorded_erasures: Vec::new(),
-            tail: None,
-        };
-        let found = Found {
-            scanned,
-            ended: false,
-            chain: walk.expected.chain,
-            last_batch_at: walk.at,
-            session: None,
-            cuts: BTreeSet::new(),
-            erased: BTreeSet::new(),
-            zeroed: BTreeSet::new(),
-            altered: Vec::new(),
-        };
+        let found = Found::nothing(&head, walk.expected.chain, walk.at, options.key.is_some());
         let mut scan = Self {
             walk,
             head,

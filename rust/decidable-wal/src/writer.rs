@@ -5,7 +5,7 @@ use decidable_canon::{Key, cast};
 use crate::{
     error::{Error, ErrorKind},
     frame::{Batch, Chain},
-    note::Sync,
+    note::{Note, Sync},
     record::{Entry, Head},
     storage::StoredFile,
 };
@@ -25,6 +25,16 @@ pub(crate) struct Group {
 pub(crate) struct Zone {
     pub(crate) offset: u64,
     pub(crate) bytes: usize,
+}
+
+/// A note of the log about itself as an entry.
+pub(crate) fn note_entry(note: &Note, time_ns: i64) -> Entry {
+    Entry {
+        kind: note.kind().code(),
+        time_ns,
+        payload: note.encode(),
+        private: None,
+    }
 }
 
 /// The end of a segment, where batches are appended: it alone writes to the file.

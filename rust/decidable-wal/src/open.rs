@@ -1,0 +1,265 @@
+use std::{collections::BTreeSet, io, process, sync::Arc};
+
+use decidable_canon::{Key, hex};
+
+use crate::{
+    batch::is_zero,
+    error::{Error, ErrorKind},
+    found::Found,
+    note::{Note, Sync},
+    queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX},
+    record::{Head, Record},
+    recover::{self, Recovery},
+    scan::{Scan, ScanOptions, refuse_other_segments},
+    segment::{SEGMENT_NAME, SegmentHead},
+    storage::{Access, Lock, Locking, Storage, StoredFile},
+    writer::{Group, Writer, note_entry, write_whole},
+};
+
+const LOCK_NAME: &str = "LOCK";
+
+/// How a log is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The key that seals the batches. Whether a log is sealed is settled when it is created.
+    pub key: Option<Key>,
+    /// When a record counts as written.
+    pub sync: Sync,
+    /// The id of a log that is created: random bytes, not all zero. It is part of the chain.
+    pub log_id: [u8; 16],
+    /// Which start of the machine this is ([`boot_id`](crate::boot_id)); it tells a power loss from damage.
+    pub boot_id: Option<[u8; 16]>,
+    /// The time of the opening, in nanoseconds since 1970-01-01 UTC.
+    pub time_ns: i64,
+    /// Whether a log is created where there is none.
+    pub create: bool,
+    /// A place that the log must contain, kept elsewhere.
+    pub head: Option<Head>,
+    /// The queue holds at most this many records.
+    pub queue_records_max: usize,
+    /// The queue holds at most this many bytes.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            key: None,
+            sync: Sync::Group,
+            log_id: [0; 16],
+            boot_id: None,
+            time_ns: 0,
+            create: false,
+            head: None,
+            queue_records_max: QUEUE_RECORDS_MAX,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+        }
+    }
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The head after opening, the record of the opening included.
+    pub head: Head,
+    /// How many records there were before.
+    pub records: u64,
+    /// Whether the log was created.
+    pub created: bool,
+    /// How often it has been opened for writing, this time included.
+    pub epoch: u64,
+    /// Whether the writer before closed it.
+    pub closed_before: bool,
+    /// The time of the last record: no later record has an earlier one.
+    pub last_time_ns: i64,
+    /// The ends that were cut and are recorded now.
+    pub recoveries: Vec<Recovery>,
+    /// The records whose erasure had been interrupted and is done now.
+    pub erasures_finished: Vec<u64>,
+    /// Records whose private parts are zero although no erasure is recorded.
+    pub unrecorded_erasures: Vec<u64>,
+}
+
+/// A log that is verified, recovered and held, and whose writer is at its end.
+pub(crate) struct Ready {
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) segment: SegmentHead,
+    pub(crate) writer: Writer,
+    pub(crate) opened: Opened,
+}
+
+/// Everything that opening a log for writing does but starting its flusher.
+pub(crate) fn open(
+    storage: &dyn Storage,
+    options: Options,
+    visit: &mut dyn FnMut(&Record<'_>) -> Result<(), String>,
+) -> Result<Ready, Error> {
+    let (lock, created) = claim(storage, &options)?;
+    let file = storage
+        .open(SEGMENT_NAME, Access::Write)
+        .map_err(|error| Error::io("cannot open the log", &error))?;
+    let (segment, found) = verify(file.clone(), &options)?;
+    recover::replay(file.clone(), &segment, &found, visit)?;
+
+    let recoveries = repair(storage, &*file, &found)?;
+    let mut writer = Writer {
+        file,
+        length: found.scanned.bytes,
+        chain: found.chain,
+        key: options.key.clone(),
+        sync: Sync::Group,
+        buffer: Vec::new(),
+    };
+    finish_erasures(&writer, &segment, &found)?;
+    let mut opened = Opened {
+        head: found.scanned.head,
+        records: found.scanned.records,
+        created,
+        epoch: found.scanned.sessions.saturating_add(1),
+        closed_before: found.scanned.closed,
+        last_time_ns: options.time_ns.max(found.scanned.last_time_ns.unwrap_or(i64::MIN)),
+        recoveries,
+        erasures_finished: found.scanned.unfinished_erasures,
+        unrecorded_erasures: found.scanned.unrecorded_erasures,
+    };
+    opened.head = note_opening(&mut writer, &opened, &options)?;
+    writer.sync = options.sync;
+    Ok(Ready {
+        lock,
+        segment,
+        writer,
+        opened,
+    })
+}
+
+/// Takes the lock of a log that is there, or creates one; whether it was created.
+fn claim(storage: &dyn Storage, options: &Options) -> Result<(Box<dyn Lock>, bool), Error> {
+    if !is_there(storage)? {
+        refuse_creation(options)?;
+        storage
+            .create()
+            .map_err(|error| Error::io("cannot make the log's directory", &error))?;
+    }
+    let lock = take_lock(storage, options)?;
+    refuse_other_segments(storage)?;
+    // Somebody may have created it before we had the lock.
+    let created = !is_there(storage)?;
+    if created {
+        create_segment(storage, options)?;
+    }
+    Ok((lock, created))
+}
+
+fn verify(file: Arc<dyn StoredFile>, options: &Options) -> Result<(SegmentHead, Found), Error> {
+    let scan = Scan::of_file(
+        file,
+        &ScanOptions {
+            key: options.key.clone(),
+            head: options.head,
+            boot_id: options.boot_id,
+        },
+    )?;
+    let segment = scan.segment_head().clone();
+    if segment.is_keyed() && options.key.is_none() {
+        return Err(Error::new(
+            ErrorKind::KeyMissing,
+            "the log is sealed under a key, and none was given",
+        ));
+    }
+    Ok((segment, scan.finish_found()?))
+}
+
+/// Cuts an unfinished end and makes everything before it durable; the cuts that the log does not mention yet.
+fn repair(storage: &dyn Storage, file: &dyn StoredFile, found: &Found) -> Result<Vec<Recovery>, Error> {
+    // The name may be the work of a writer that was stopped before it was durable.
+    storage
+        .sync_directory("")
+        .map_err(|error| Error::io("cannot make the log's name durable", &error))?;
+    if let Some(tail) = &found.scanned.tail {
+        recover::cut(storage, file, tail)?;
+    }
+    recover::write_again(file, found)?;
+    recover::unmentioned(storage, &found.cuts)
+}
+
+fn finish_erasures(writer: &Writer, segment: &SegmentHead, found: &Found) -> Result<(), Error> {
+    let unfinished: BTreeSet<_> = found.scanned.unfinished_erasures.iter().copied().collect();
+    if unfinished.is_empty() {
+        return Ok(());
+    }
+    let located = recover::locate(writer.file.clone(), writer.length, segment, &unfinished)?;
+    let zones: Vec<_> = located.iter().filter_map(|located| located.zone).collect();
+    writer.zero(&zones).map_err(|failure| recover::failed_io(&failure))
+}
+
+/// Writes, in one batch, what the opening did and that the log is open; the head after it.
+fn note_opening(writer: &mut Writer, opened: &Opened, options: &Options) -> Result<Head, Error> {
+    let mut notes: Vec<_> = opened.recoveries.iter().map(recovered_note).collect();
+    notes.push(Note::opened(options.boot_id, opened.epoch, options.sync));
+    let group = Group {
+        first: opened.head.seq.saturating_add(1),
+        entries: notes.iter().map(|note| note_entry(note, opened.last_time_ns)).collect(),
+        zones: Vec::new(),
+    };
+    writer.append(&[group]).map_err(|failure| recover::failed_io(&failure))
+}
+
+fn recovered_note(recovery: &Recovery) -> Note {
+    Note::Recovered {
+        offset: recovery.offset,
+        cut_bytes: recovery.cut_bytes,
+        digest: recovery.digest,
+        reason: recovery.reason,
+    }
+}
+
+fn is_there(storage: &dyn Storage) -> Result<bool, Error> {
+    match storage.open(SEGMENT_NAME, Access::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("cannot open the log", &error)),
+    }
+}
+
+fn refuse_creation(options: &Options) -> Result<(), Error> {
+    if !options.create {
+        return Err(Error::new(ErrorKind::NotFound, "there is no log here"));
+    }
+    if options.head.is_some() {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            "there is no log here, and the head that was given says that there was one",
+        ));
+    }
+    if is_zero(&options.log_id) {
+        return Err(Error::new(ErrorKind::Invalid, "the id of a new log is all zero"));
+    }
+    Ok(())
+}
+
+fn take_lock(storage: &dyn Storage, options: &Options) -> Result<Box<dyn Lock>, Error> {
+    let boot = options
+        .boot_id
+        .map_or_else(|| "unknown".to_owned(), |id| hex::encode(&id));
+    let text = format!("pid {}\nboot {boot}\n", process::id());
+    match storage.lock(LOCK_NAME, &text) {
+        Ok(Locking::Held(lock)) => Ok(lock),
+        Ok(Locking::Busy(holder)) => Err(Error::new(
+            ErrorKind::Locked,
+            format!("the log is open for writing elsewhere: {}", holder.replace('\n', ", ")),
+        )),
+        Err(error) => Err(Error::io("cannot lock the log", &error)),
+    }
+}
+
+/// Makes the first segment: a temporary file, its contents durable, then its name. Opening makes the name durable.
+fn create_segment(storage: &dyn Storage, options: &Options) -> Result<(), Error> {
+    let failed = |error| Error::io("cannot create the log", &error);
+    refuse_creation(options)?;
+    let head = SegmentHead::first(options.log_id, options.time_ns, options.boot_id, options.key.as_ref());
+    let temporary = format!("{SEGMENT_NAME}.tmp");
+    let file = storage.open(&temporary, Access::Create).map_err(failed)?;
+    write_whole(&*file, &head.encode(), 0).map_err(|failure| recover::failed_io(&failure))?;
+    file.sync_data().map_err(failed)?;
+    storage.rename(&temporary, SEGMENT_NAME).map_err(failed)
+}

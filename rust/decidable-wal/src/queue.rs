@@ -1,0 +1,425 @@
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use decidable_canon::cast;
+
+use crate::{
+    error::{Error, ErrorKind},
+    frame::frame_bytes,
+    note::Sync,
+    record::{Entry, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Head, Position},
+    writer::{Failure, Group, Writer, Zone},
+};
+
+/// The queue holds at most this many records: more than a thousand group commits of 64 writers, so that a full queue means
+/// a stalled disk and not a burst.
+pub const QUEUE_RECORDS_MAX: usize = 65_536;
+
+/// The queue holds at most this many bytes, which bounds the memory that a stalled disk can cost.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// A batch takes groups up to this many records and bytes; a larger group is a batch of its own. Beyond that a write no
+/// longer gets cheaper by the record, and every waiter waits longer.
+const BATCH_RECORDS_MAX: usize = 4_096;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Without a sync nothing holds the flusher up, and it would write every record on its own. So it waits until so many
+/// bytes are queued, somebody waits for a record, or so long.
+const PATIENCE_BYTES: usize = 64 << 10;
+const PATIENCE: Duration = Duration::from_millis(1);
+
+const _: () = assert!(BATCH_RECORDS_MAX <= GROUP_RECORDS_MAX && BATCH_BYTES_MAX <= GROUP_BYTES_MAX);
+const _: () = assert!(GROUP_RECORDS_MAX <= QUEUE_RECORDS_MAX && GROUP_BYTES_MAX <= QUEUE_BYTES_MAX);
+
+/// What callers and the flusher share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    queue: Mutex<Queue>,
+    /// Signalled when the flusher is idle and there is work, and when it has been patient for long enough.
+    work: Condvar,
+    /// Whether the flusher waits for more before it writes: only without a sync.
+    patient: bool,
+    progress: Mutex<Progress>,
+    /// Signalled when `progress` has changed and someone waits.
+    moved: Condvar,
+    /// The number of the last durable record: `progress.head.seq`, to be read without a lock.
+    pub(crate) durable: AtomicU64,
+    pub(crate) abandoned: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    groups: VecDeque<Group>,
+    records: usize,
+    bytes: usize,
+    records_max: usize,
+    bytes_max: usize,
+    pub(crate) next_seq: u64,
+    pub(crate) last_time_ns: i64,
+    pub(crate) intake: Intake,
+    flusher_is_idle: bool,
+    flusher_is_patient: bool,
+    /// Whether somebody waits for what is queued.
+    urgent: bool,
+}
+
+/// Whether the queue takes entries.
+#[derive(Clone, Debug)]
+pub(crate) enum Intake {
+    Open,
+    Closed,
+    Poisoned(Failure),
+}
+
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) head: Head,
+    /// The segment's length behind the head.
+    pub(crate) length: u64,
+    /// The last record of an erasure that is finished.
+    pub(crate) erased: u64,
+    pub(crate) failure: Option<Failure>,
+    /// Whether the flusher has ended.
+    ended: bool,
+    waiting: usize,
+}
+
+impl Shared {
+    /// The state behind a log that was just opened: nothing queued, everything durable up to `head`, which `length` bytes end with.
+    pub(crate) fn new(
+        head: Head,
+        length: u64,
+        last_time_ns: i64,
+        sync: Sync,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Self {
+        Self {
+            queue: Mutex::new(Queue {
+                groups: VecDeque::new(),
+                records: 0,
+                bytes: 0,
+                records_max,
+                bytes_max,
+                next_seq: head.seq.saturating_add(1),
+                last_time_ns,
+                intake: Intake::Open,
+                flusher_is_idle: false,
+                flusher_is_patient: false,
+                urgent: false,
+            }),
+            work: Condvar::new(),
+            patient: sync == Sync::None,
+            progress: Mutex::new(Progress {
+                head,
+                length,
+                erased: 0,
+                failure: None,
+                ended: false,
+                waiting: 0,
+            }),
+            moved: Condvar::new(),
+            durable: AtomicU64::new(head.seq),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes nothing more and lets the flusher finish what is queued.
+    pub(crate) fn finish(&self) {
+        let mut queue = self.queue();
+        if matches!(queue.intake, Intake::Open) {
+            queue.intake = Intake::Closed;
+        }
+        drop(queue);
+        self.work.notify_all();
+    }
+
+    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+        hold(&self.queue)
+    }
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
+        hold(&self.progress)
+    }
+
+    pub(crate) fn refuse_abandoned(&self) -> Result<(), Error> {
+        if self.abandoned.load(Ordering::Acquire) {
+            Err(Error::new(
+                ErrorKind::Abandoned,
+                "the log belongs to the process that opened it, and this one was forked from it",
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn enqueue(&self, mut entries: Vec<Entry>, zones: Vec<Zone>, closes: bool) -> Result<Position, Error> {
+        self.refuse_abandoned()?;
+        let records = entries.len();
+        let bytes = entries.iter().map(weight).sum::<usize>();
+        let mut queue = self.queue();
+        queue.intake()?;
+        if !closes {
+            queue.make_room(records, bytes)?;
+        }
+        let first = queue.next_seq;
+        let count = cast::u64_from_usize(records);
+        let (Some(next), Some(last)) = (first.checked_add(count), count.checked_sub(1)) else {
+            return Err(Error::new(ErrorKind::Invalid, "a group needs at least one entry"));
+        };
+        for entry in &mut entries {
+            entry.time_ns = entry.time_ns.max(queue.last_time_ns);
+            queue.last_time_ns = entry.time_ns;
+        }
+        queue.next_seq = next;
+        queue.records = queue.records.saturating_add(records);
+        queue.bytes = queue.bytes.saturating_add(bytes);
+        queue.groups.push_back(Group { first, entries, zones });
+        if closes {
+            queue.intake = Intake::Closed;
+        }
+        let enough = queue.flusher_is_patient && (queue.bytes >= PATIENCE_BYTES || closes);
+        let wake = mem::take(&mut queue.flusher_is_idle) || enough;
+        drop(queue);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(Position {
+            first,
+            last: first.saturating_add(last),
+        })
+    }
+
+    /// Says that somebody waits for what is queued; the number that the next record gets.
+    pub(crate) fn hurry(&self) -> u64 {
+        let mut queue = self.queue();
+        queue.urgent = true;
+        let next_seq = queue.next_seq;
+        let wake = queue.flusher_is_patient;
+        drop(queue);
+        if wake {
+            self.work.notify_one();
+        }
+        next_seq
+    }
+
+    /// Waits until `reached`, and says whether it was.
+    pub(crate) fn wait_until(
+        &self,
+        timeout: Option<Duration>,
+        reached: impl Fn(&Progress) -> bool,
+    ) -> Result<bool, Error> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut progress = self.progress();
+        loop {
+            if reached(&progress) {
+                return Ok(true);
+            }
+            if let Some(failure) = &progress.failure {
+                return Err(lost(failure));
+            }
+            if progress.ended {
+                return Err(Error::new(ErrorKind::Closed, "the log is closed"));
+            }
+            let left = match deadline {
+                None => None,
+                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => Some(left),
+                    _ => return Ok(false),
+                },
+            };
+            progress.waiting = progress.waiting.saturating_add(1);
+            progress = match left {
+                None => self.moved.wait(progress).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.moved
+                        .wait_timeout(progress, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+            progress.waiting = progress.waiting.saturating_sub(1);
+        }
+    }
+
+    /// Changes the progress and wakes those who wait for it.
+    fn advance(&self, change: impl FnOnce(&mut Progress)) {
+        let mut progress = self.progress();
+        change(&mut progress);
+        self.durable.store(progress.head.seq, Ordering::Release);
+        let waiting = progress.waiting > 0;
+        drop(progress);
+        if waiting {
+            self.moved.notify_all();
+        }
+    }
+
+    /// Stops everything after the first failure: what waits is told, what is queued is dropped, nothing more is taken.
+    fn poison(&self, failure: &Failure) {
+        let dropped = {
+            let mut queue = self.queue();
+            queue.intake = Intake::Poisoned(failure.clone());
+            queue.records = 0;
+            queue.bytes = 0;
+            mem::take(&mut queue.groups)
+        };
+        self.advance(|progress| progress.failure = Some(failure.clone()));
+        drop(dropped);
+    }
+
+    /// Lets the queue grow until enough is there, somebody waits for it, or the time is over.
+    fn be_patient<'a>(&self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        let begun = Instant::now();
+        queue.flusher_is_patient = true;
+        while !queue.urgent && queue.bytes < PATIENCE_BYTES && matches!(queue.intake, Intake::Open) {
+            let Some(left) = PATIENCE.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else {
+                break;
+            };
+            queue = self
+                .work
+                .wait_timeout(queue, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        queue.flusher_is_patient = false;
+        queue.urgent = false;
+        queue
+    }
+
+    /// Takes the groups of the next batch into `batch`; false when there will be no more.
+    fn take(&self, batch: &mut Vec<Group>) -> bool {
+        let mut queue = self.queue();
+        while queue.groups.is_empty() {
+            if !matches!(queue.intake, Intake::Open) {
+                return false;
+            }
+            queue.flusher_is_idle = true;
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.flusher_is_idle = false;
+        if self.patient {
+            queue = self.be_patient(queue);
+        }
+        let (mut records, mut bytes) = (0_usize, 0_usize);
+        while let Some(group) = queue.groups.front() {
+            let more = group.entries.len();
+            let heavier = group.entries.iter().map(weight).sum::<usize>();
+            let fits =
+                records.saturating_add(more) <= BATCH_RECORDS_MAX && bytes.saturating_add(heavier) <= BATCH_BYTES_MAX;
+            if !batch.is_empty() && !fits {
+                break;
+            }
+            records = records.saturating_add(more);
+            bytes = bytes.saturating_add(heavier);
+            batch.extend(queue.groups.pop_front());
+        }
+        queue.records = queue.records.saturating_sub(records);
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        true
+    }
+}
+
+impl Queue {
+    pub(crate) fn intake(&self) -> Result<(), Error> {
+        match &self.intake {
+            Intake::Open => Ok(()),
+            Intake::Closed => Err(Error::new(ErrorKind::Closed, "the log is closed")),
+            Intake::Poisoned(failure) => Err(failure.error(ErrorKind::Poisoned, "the log takes nothing more, because")),
+        }
+    }
+
+    pub(crate) fn make_room(&self, records: usize, bytes: usize) -> Result<(), Error> {
+        if records > self.records_max.min(GROUP_RECORDS_MAX) || bytes > self.bytes_max.min(GROUP_BYTES_MAX) {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("a group of {records} entries and {bytes} bytes is larger than the log takes"),
+            ));
+        }
+        if self.records.saturating_add(records) > self.records_max || self.bytes.saturating_add(bytes) > self.bytes_max
+        {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                format!("the disk does not keep up: {} records are queued already", self.records),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The life of the flusher: batch after batch until the log is closed or a write or sync fails.
+pub(crate) fn flush(shared: &Shared, mut writer: Writer) {
+    let guard = Ending { shared };
+    let mut batch = Vec::new();
+    while shared.take(&mut batch) {
+        if let Err(failure) = flush_batch(shared, &mut writer, &batch) {
+            shared.poison(&failure);
+            return;
+        }
+        batch.clear();
+    }
+    if writer.sync == Sync::None
+        && let Err(failure) = writer.sync()
+    {
+        shared.poison(&failure);
+    }
+    drop(guard);
+}
+
+fn flush_batch(shared: &Shared, writer: &mut Writer, batch: &[Group]) -> Result<(), Failure> {
+    let head = writer.append(batch)?;
+    let length = writer.length;
+    shared.advance(|progress| {
+        progress.head = head;
+        progress.length = length;
+    });
+    for group in batch {
+        if group.zones.is_empty() {
+            continue;
+        }
+        if writer.sync == Sync::None {
+            // The record must be durable before the bytes go, whatever the log promises otherwise.
+            writer.sync()?;
+        }
+        writer.zero(&group.zones)?;
+        shared.advance(|progress| progress.erased = group.first);
+    }
+    Ok(())
+}
+
+/// Tells everyone who waits when the flusher ends, also when it panics.
+struct Ending<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.poison(&Failure::new("the log's writer panicked"));
+        }
+        self.shared.advance(|progress| progress.ended = true);
+    }
+}
+
+pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is done under these locks can leave the data half-changed, so a panic elsewhere does not matter.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn lost(failure: &Failure) -> Error {
+    failure.error(ErrorKind::DurabilityLost, "the record may not be durable")
+}
+
+/// How many bytes an entry takes in the queue and in a batch, nearly.
+fn weight(entry: &Entry) -> usize {
+    frame_bytes(
+        entry.payload.len(),
+        entry.private.as_ref().map(|private| private.bytes.len()),
+    )
+}
