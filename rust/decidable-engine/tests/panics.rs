@@ -42,7 +42,9 @@ fn a_clock_that_panics_stops_the_engine_and_leaves_a_log_that_opens() {
     engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap();
 
     clock.breaks.store(true, Ordering::Relaxed);
-    let panicked = catch_unwind(AssertUnwindSafe(|| engine.decide(&request(CHEAP), Some("acme"), None, None)));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        engine.decide(&request(CHEAP), Some("acme"), None, None)
+    }));
     assert!(panicked.is_err());
     clock.breaks.store(false, Ordering::Relaxed);
     let refused = engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap_err();
