@@ -365,8 +365,9 @@ fn a_full_queue_refuses_and_changes_nothing_and_the_engine_goes_on() {
     storage.stall(false);
     let next = loop {
         // Room comes as the disk keeps up again.
-        if let Ok(answer) = engine.decide(&request(CHEAP), Some("acme"), None, Some(&large)) {
-            break answer;
+        match engine.decide(&request(CHEAP), Some("acme"), None, Some(&large)) {
+            Ok(answer) => break answer,
+            Err(error) => assert_eq!(error.code(), "wal.overloaded"),
         }
         std::thread::yield_now();
     };
