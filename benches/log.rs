@@ -53,13 +53,13 @@ fn open(folder: &Path, key: Option<&Key>) -> Log {
         .0
 }
 
-fn entry(number: u64) -> Entry {
+fn entry(number: u64) -> Entry<'static> {
     let mut payload = vec![b'x'; PAYLOAD_BYTES];
     payload[..8].copy_from_slice(&number.to_le_bytes());
     Entry {
         kind: 16,
         time_ns: 0,
-        payload,
+        payload: payload.into(),
         private: None,
     }
 }
@@ -67,7 +67,7 @@ fn entry(number: u64) -> Entry {
 /// Appends one entry, waiting only where the queue is full.
 fn append_one(log: &Log, number: u64) -> u64 {
     loop {
-        match log.append(vec![entry(number)]) {
+        match log.append(&[entry(number)]) {
             Ok(position) => return position.last,
             Err(error) if error.kind() == ErrorKind::Overloaded => {
                 log.wait_change(log.head().seq, None).expect("it is written");
@@ -121,8 +121,8 @@ fn chain(folder: &Path, name: &str, key: Option<&Key>, group: u64) {
     {
         let log = open(&path, key);
         for first in (0..LOGGED).step_by(group as usize) {
-            let entries = (first..LOGGED.min(first + group)).map(entry).collect();
-            let position = log.append(entries).expect("it is taken");
+            let entries: Vec<_> = (first..LOGGED.min(first + group)).map(entry).collect();
+            let position = log.append(&entries).expect("it is taken");
             log.wait(position.last, None).expect("it is written");
         }
         log.close().expect("it closes");

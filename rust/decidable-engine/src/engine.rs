@@ -1,14 +1,14 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LockResult, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use decidable_canon::{Digest, Hasher, Key, Sink as _, cast};
+use decidable_canon::{Digest, Key, cast};
 use decidable_kernel::{Decision, Policy, Request};
 use decidable_ledger::Balance;
 use decidable_replay::{
-    Command, Disposition, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
+    Command, Disposition, Numbered, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
 };
 use decidable_wal::{Entry, Head, Log, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes};
 
@@ -131,11 +131,13 @@ pub struct Observation {
 struct Core {
     book: Book,
     policy: u32,
-    standings: BTreeMap<u64, Standing>,
+    standings: Numbered<Standing>,
     /// The open tickets that a key was answered with again: more than one caller may hold them.
     answered_again: BTreeSet<u64>,
     salts: Salts,
     log_id: [u8; 16],
+    /// The payload of the last record; kept for its room.
+    payload: Vec<u8>,
 }
 
 /// The live path over one log. Every method may be called from any thread.
@@ -206,11 +208,10 @@ impl Engine {
             (Err(error), None) => return Err(error.into()),
             (Ok(opened), None) => opened,
         };
-        let standings = book
-            .state()
-            .open_tickets()
-            .map(|(number, _)| (number, Standing::InDoubt))
-            .collect();
+        let mut standings = Numbered::new();
+        for (number, _) in book.state().open_tickets() {
+            standings.insert(number, Standing::InDoubt);
+        }
         let installed = book.state().policies().last().map(|installed| installed.digest());
         let engine = Self {
             core: Mutex::new(Core {
@@ -220,6 +221,7 @@ impl Engine {
                 salts,
                 log_id: log.log_id(),
                 book,
+                payload: Vec::new(),
             }),
             log,
             clock,
@@ -255,12 +257,27 @@ impl Engine {
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
         self.refuse_forked()?;
+        self.usable(self.core.lock())
+    }
+
+    /// [`Engine::core`] for steps whose answer is worth nothing before [`Engine::wait`], which refuses a forked child. So
+    /// only a lock that is held need be told from one that a fork left held, which saves a system call.
+    fn core_for_step(&self) -> Result<MutexGuard<'_, Core>, Error> {
+        match self.core.try_lock() {
+            Err(TryLockError::WouldBlock) => self.core(),
+            Err(TryLockError::Poisoned(poison)) => self.usable(Err(poison)),
+            Ok(core) => self.usable(Ok(core)),
+        }
+    }
+
+    fn usable<'a>(&self, core: LockResult<MutexGuard<'a, Core>>) -> Result<MutexGuard<'a, Core>, Error> {
         // A thread that panicked while it held the lock may have left the state ahead of the log.
-        let core = self.core.lock().map_err(|_| {
+        let core = core.map_err(|_| {
             self.stopped.store(true, Ordering::Release);
             Error::new(ErrorKind::Stopped)
         })?;
         if self.stopped.load(Ordering::Acquire) {
+            self.refuse_forked()?;
             // The log knows the cause, if it was the disk.
             self.log.ready(0)?;
             return Err(Error::new(ErrorKind::Stopped));
@@ -270,24 +287,24 @@ impl Engine {
 
     /// Performs a command and hands its record to the log, both or neither.
     fn perform(&self, core: &mut Core, command: Command, private: Option<&str>) -> Result<(Record, Step), Error> {
-        self.log.ready(room(&command, private)?)?;
-        let seq = self.log.next_seq();
+        let seq = self.log.ready(room(&command, private)?)?;
         // The clock is the caller's code: it is read before anything has changed.
         let time_ns = self.clock.now_ns();
         let private = private.map(|text| Private {
             salt: core.salts.next(),
-            bytes: text.as_bytes().to_vec(),
+            bytes: text.as_bytes().into(),
         });
         let record = core.book.state_mut().perform(seq, command)?;
-        let mut payload = Vec::with_capacity(PAYLOAD_BYTES);
-        record.encode(&mut payload);
+        core.payload.clear();
+        core.payload.shrink_to(PAYLOAD_BYTES_KEPT);
+        record.encode(&mut core.payload);
         let entry = Entry {
             kind: record.kind().code(),
             time_ns,
-            payload,
+            payload: core.payload.as_slice().into(),
             private,
         };
-        match self.log.append(vec![entry]) {
+        match self.log.append(&[entry]) {
             Ok(position) => Ok((
                 record,
                 Step {
@@ -337,7 +354,7 @@ impl Engine {
         key: Option<&str>,
         metadata: Option<&str>,
     ) -> Result<Answer, Error> {
-        let mut core = self.core()?;
+        let mut core = self.core_for_step()?;
         let payer = account
             .map(|name| {
                 core.book
@@ -359,7 +376,7 @@ impl Engine {
                 seq: ticket.seq(),
                 started: Instant::now(),
             };
-            if core.standings.contains_key(&number) {
+            if core.standings.get(number).is_some() {
                 core.answered_again.insert(number);
             }
             return Ok(Answer {
@@ -411,7 +428,7 @@ impl Engine {
         let mut core = self.core()?;
         core.open(ticket)?;
         self.log.ready(RECORD_BYTES)?;
-        match core.standings.get_mut(&ticket) {
+        match core.standings.get_mut(ticket) {
             Some(standing @ Standing::Held) => {
                 *standing = Standing::Dispatched;
                 Ok(())
@@ -428,7 +445,7 @@ impl Engine {
     /// If the log cannot take the record.
     pub fn disown(&self, ticket: u64) -> Result<(), Error> {
         let core = self.core()?;
-        if core.standings.get(&ticket) != Some(&Standing::Held) || core.answered_again.contains(&ticket) {
+        if core.standings.get(ticket) != Some(&Standing::Held) || core.answered_again.contains(&ticket) {
             return Ok(());
         }
         self.release(core, ticket).map(drop)
@@ -440,7 +457,7 @@ impl Engine {
     /// If the engine was forked or stopped.
     pub fn leave(&self, ticket: u64) -> Result<(), Error> {
         let mut core = self.core()?;
-        if let Some(standing) = core.standings.get_mut(&ticket) {
+        if let Some(standing) = core.standings.get_mut(ticket) {
             *standing = Standing::InDoubt;
         }
         Ok(())
@@ -451,7 +468,7 @@ impl Engine {
     /// # Errors
     /// If the ticket is unknown, cancelled, settled with other values, or the log cannot take the record.
     pub fn settle(&self, ticket: u64, used: Use) -> Result<Settled, Error> {
-        let mut core = self.core()?;
+        let mut core = self.core_for_step()?;
         if let Some(Ticket::Decided {
             status: Status::Settled { record, seq },
             ..
@@ -465,7 +482,7 @@ impl Engine {
                 return Err(Error::new(ErrorKind::SettledOtherwise(ticket)));
             }
             return Ok(Settled {
-                record: *record,
+                record: **record,
                 step: Step {
                     seq: *seq,
                     started: Instant::now(),
@@ -493,7 +510,7 @@ impl Engine {
     pub fn cancel(&self, ticket: u64) -> Result<Step, Error> {
         let core = self.core()?;
         if matches!(
-            core.standings.get(&ticket),
+            core.standings.get(ticket),
             Some(Standing::Dispatched | Standing::InDoubt)
         ) {
             return Err(Error::new(ErrorKind::Dispatched(ticket)));
@@ -527,7 +544,7 @@ impl Engine {
             Some(used) => self.settle(ticket, used).map(|settled| settled.step),
             None => {
                 let core = self.core()?;
-                if core.standings.get(&ticket) == Some(&Standing::Dispatched) {
+                if core.standings.get(ticket) == Some(&Standing::Dispatched) {
                     return Err(Error::new(ErrorKind::Dispatched(ticket)));
                 }
                 self.release(core, ticket)
@@ -656,7 +673,7 @@ impl Engine {
     /// If the engine was forked or stopped.
     pub fn open_tickets(&self) -> Result<Vec<TicketView>, Error> {
         let core = self.core()?;
-        core.standings.keys().map(|number| core.view(*number)).collect()
+        core.standings.iter().map(|(number, _)| core.view(number)).collect()
     }
 
     /// The policy that decides.
@@ -731,7 +748,7 @@ impl Core {
         )
     }
     fn close(&mut self, number: u64) {
-        self.standings.remove(&number);
+        self.standings.remove(number);
         self.answered_again.remove(&number);
     }
     fn open(&self, number: u64) -> Result<(), Error> {
@@ -747,14 +764,14 @@ impl Core {
         Ok(TicketView {
             number,
             ticket,
-            standing: self.standings.get(&number).copied(),
+            standing: self.standings.get(number).copied(),
             policy,
         })
     }
 }
 
-/// The usual size of a payload; larger ones grow.
-const PAYLOAD_BYTES: usize = 384;
+/// Room for a payload beyond this is given back: nearly every record takes less.
+const PAYLOAD_BYTES_KEPT: usize = 4_096;
 
 /// What a record may take besides the parts that have no bound of their own.
 const RECORD_BYTES: usize = 1_024;
@@ -799,9 +816,12 @@ fn bad_name(name: &str) -> Error {
 
 /// Salts for private parts: each the hash of a secret of this process and a counter.
 struct Salts {
-    secret: [u8; 32],
+    secret: [u8; SECRET_BYTES],
     drawn: u64,
 }
+
+const SECRET_BYTES: usize = 32;
+const DRAWN_BYTES: usize = size_of::<u64>();
 
 impl Salts {
     fn new() -> Result<Self, Error> {
@@ -812,11 +832,11 @@ impl Salts {
     }
     fn next(&mut self) -> [u8; 32] {
         self.drawn = self.drawn.wrapping_add(1);
-        let mut hasher = Hasher::new();
-        hasher.put(&self.secret);
-        hasher.u64(self.drawn);
-        let salt: Digest = hasher.finish();
-        *salt.bytes()
+        let mut bytes = [0; SECRET_BYTES + DRAWN_BYTES];
+        let (secret, drawn) = bytes.split_at_mut(SECRET_BYTES);
+        secret.copy_from_slice(&self.secret);
+        drawn.copy_from_slice(&self.drawn.to_le_bytes());
+        *Digest::of(&bytes).bytes()
     }
 }
 

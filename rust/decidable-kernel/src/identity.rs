@@ -3,7 +3,10 @@ use decidable_canon::{
     tag::{self, Tag},
 };
 
-use crate::{Decision, Policy, Request};
+use crate::{Decision, Policy, Request, row};
+
+/// Bytes of an identity with its tag: three digests and the number.
+const TAGGED_BYTES: usize = 9 + 3 * 32 + 8;
 
 /// Which policy, request and decision a decision was: the digest (`calyidn1`) that outcomes refer to.
 #[must_use]
@@ -26,6 +29,10 @@ struct Identity {
 
 impl Canonical for Identity {
     const TAG: Tag = tag::IDENTITY;
+
+    fn digest(&self) -> Digest {
+        row::digest::<TAGGED_BYTES, _>(self)
+    }
 
     fn encode<S: Sink>(&self, out: &mut S) {
         let Self {

@@ -8,12 +8,14 @@
 //! It does no I/O and does not know how records are stored, chained or made durable.
 
 mod error;
+mod numbered;
 mod outcome;
 mod record;
 mod state;
 pub mod exchange;
 
 pub use error::{Error, ErrorKind};
+pub use numbered::Numbered;
 pub use outcome::{Disposition, Outcome, Selection, Strategy};
 pub use record::{DecisionRecord, Holding, Kind, OutcomeRecord, Record, RefusalRecord, SettlementRecord, Use};
 pub use state::{Command, RETAINED_TICKETS, State, Status, Ticket, caller_key};

@@ -6,8 +6,8 @@ use decidable_kernel::{Decision, Policy, Request, identity};
 use decidable_ledger::{AccountId, Balance, HoldId, Ledger, Reserve};
 
 use crate::{
-    DecisionRecord, Disposition, Error, ErrorKind, Holding, Kind, Outcome, OutcomeRecord, Record, RefusalRecord,
-    SAFETY_CEILING_BPS, Selection, SettlementRecord, Strategy, Use,
+    DecisionRecord, Disposition, Error, ErrorKind, Holding, Kind, Numbered, Outcome, OutcomeRecord, Record,
+    RefusalRecord, SAFETY_CEILING_BPS, Selection, SettlementRecord, Strategy, Use,
 };
 
 /// How many closed tickets are remembered, the latest first: for so long a caller's key answers as before and an
@@ -112,7 +112,7 @@ pub enum Ticket {
 }
 
 /// What has become of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Nothing was selected, or the account could not hold it.
     Closed,
@@ -121,7 +121,7 @@ pub enum Status {
     /// Settled.
     Settled {
         /// The settlement.
-        record: SettlementRecord,
+        record: Arc<SettlementRecord>,
         /// The number of its record in the log.
         seq: u64,
     },
@@ -201,7 +201,7 @@ pub struct State {
     policies: Vec<Arc<Policy>>,
     ledger: Ledger,
     accounts: Vec<AccountId>,
-    tickets: BTreeMap<u64, Ticket>,
+    tickets: Numbered<Ticket>,
     keys: BTreeMap<Digest, u64>,
     closed: VecDeque<u64>,
     retained: usize,
@@ -229,7 +229,7 @@ impl State {
             policies: Vec::new(),
             ledger: Ledger::new(),
             accounts: Vec::new(),
-            tickets: BTreeMap::new(),
+            tickets: Numbered::new(),
             keys: BTreeMap::new(),
             closed: VecDeque::new(),
             retained: closed_tickets,
@@ -266,19 +266,19 @@ impl State {
     /// The ticket of that number, unless it was closed so long ago that it is forgotten.
     #[must_use]
     pub fn ticket(&self, number: u64) -> Option<&Ticket> {
-        self.tickets.get(&number)
+        self.tickets.get(number)
     }
     /// The ticket that a caller's key was used for.
     #[must_use]
     pub fn ticket_of_key(&self, key: &Digest) -> Option<&Ticket> {
-        self.tickets.get(self.keys.get(key)?)
+        self.tickets.get(*self.keys.get(key)?)
     }
     /// The ticket of that number.
     ///
     /// # Errors
     /// `UnknownTicket` if it was never written, or closed so long ago that it is forgotten.
     pub fn known_ticket(&self, number: u64) -> Result<&Ticket, Error> {
-        self.tickets.get(&number).ok_or_else(|| unknown_ticket(number))
+        self.tickets.get(number).ok_or_else(|| unknown_ticket(number))
     }
     /// Whether the ticket of that number can be settled or cancelled.
     ///
@@ -289,10 +289,7 @@ impl State {
     }
     /// The tickets that are neither settled nor cancelled, in order.
     pub fn open_tickets(&self) -> impl Iterator<Item = (u64, &Ticket)> {
-        self.tickets
-            .iter()
-            .filter(|(_, ticket)| ticket.is_open())
-            .map(|(number, ticket)| (*number, ticket))
+        self.tickets.iter().filter(|(_, ticket)| ticket.is_open())
     }
 
     /// Carries out a command and answers with the record that the log keeps under the number `seq`. On an error
@@ -543,7 +540,7 @@ impl State {
         self.closed.push_back(number);
         if self.closed.len() > self.retained
             && let Some(oldest) = self.closed.pop_front()
-            && let Some(ticket) = self.tickets.remove(&oldest)
+            && let Some(ticket) = self.tickets.remove(oldest)
         {
             self.free_key(ticket.caller_key(), oldest);
         }
@@ -559,7 +556,7 @@ impl State {
     }
 
     fn open_record(&self, ticket: u64) -> Result<(Arc<DecisionRecord>, Option<HoldId>), Error> {
-        match self.tickets.get(&ticket).ok_or_else(|| unknown_ticket(ticket))? {
+        match self.tickets.get(ticket).ok_or_else(|| unknown_ticket(ticket))? {
             Ticket::Decided {
                 record,
                 status: Status::Open(hold),
@@ -590,7 +587,7 @@ impl State {
     }
 
     fn set_status(&mut self, number: u64, new: Status) {
-        if let Some(Ticket::Decided { status, .. }) = self.tickets.get_mut(&number) {
+        if let Some(Ticket::Decided { status, .. }) = self.tickets.get_mut(number) {
             *status = new;
         }
         self.close(number);
@@ -620,7 +617,7 @@ impl State {
         self.set_status(
             ticket,
             Status::Settled {
-                record: settlement,
+                record: Arc::new(settlement),
                 seq,
             },
         );
@@ -694,9 +691,9 @@ impl State {
             status,
             revisions,
             ..
-        }) = self.tickets.get_mut(&number)
+        }) = self.tickets.get_mut(number)
         else {
-            return Err(if self.tickets.contains_key(&number) {
+            return Err(if self.tickets.get(number).is_some() {
                 nothing_selected()
             } else {
                 unknown_ticket(number)

@@ -226,8 +226,8 @@ impl Chain {
     }
 
     /// Appends a record as the frames that it takes, and advances. The payload is copied once, here.
-    pub(crate) fn append(&mut self, seq: u64, batch: Batch, entry: &Entry, key: Option<&Key>, out: &mut Vec<u8>) {
-        let mut rest = entry.payload.as_slice();
+    pub(crate) fn append(&mut self, seq: u64, batch: Batch, entry: &Entry<'_>, key: Option<&Key>, out: &mut Vec<u8>) {
+        let mut rest = &*entry.payload;
         loop {
             let (payload, after) = rest.split_at_checked(FRAME_PAYLOAD_BYTES_MAX).unwrap_or((rest, &[]));
             let last = after.is_empty();

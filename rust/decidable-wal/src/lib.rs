@@ -15,7 +15,7 @@
 //! let storage: Arc<dyn Storage> = Arc::new(Memory::new());
 //! let options = Options { log_id: [7; 16], create: true, ..Options::default() };
 //! let (log, _) = Log::open(storage.clone(), options, |_| Ok(()))?;
-//! let at = log.append(vec![Entry { kind: 16, time_ns: 1, payload: b"hello".to_vec(), private: None }])?;
+//! let at = log.append(&[Entry { kind: 16, time_ns: 1, payload: b"hello".into(), private: None }])?;
 //! log.wait(at.last, None)?;                       // durable from here on
 //! let head = log.close()?;
 //!
@@ -41,6 +41,7 @@ mod batch;
 mod walk;
 mod found;
 mod scan;
+mod gathered;
 mod writer;
 mod recover;
 mod queue;

@@ -98,35 +98,30 @@ impl Log {
         Ok((log, opened))
     }
 
-    /// Queues entries to be written together: after a crash all of them are there or none. Does not wait for the disk;
-    /// [`Log::wait`] for the last number does.
+    /// Queues entries to be written together: after a crash all of them are there or none. Copies their bytes and does not
+    /// wait for the disk; [`Log::wait`] for the last number does.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full: nothing was taken, try again later. `Invalid`, `TooLarge`, `Poisoned`, `Closed`,
     /// `Abandoned`.
-    pub fn append(&self, entries: Vec<Entry>) -> Result<Position, Error> {
-        for entry in &entries {
+    pub fn append(&self, entries: &[Entry<'_>]) -> Result<Position, Error> {
+        for entry in entries {
             accept(entry)?;
         }
-        self.shared.enqueue(entries, Vec::new(), false)
+        self.shared.enqueue(entries, &[], false)
     }
 
-    /// Whether a record of `bytes` bytes, its private part included, would be taken now. A caller that must not append in
-    /// vain asks before it changes anything of its own; while nobody else appends the answer stands.
+    /// The number that a record of `bytes` bytes, its private part included, would get now. A caller that must not append
+    /// in vain asks before it changes anything of its own; while nobody else appends the answer stands.
     ///
     /// # Errors
     /// As [`Log::append`].
-    pub fn ready(&self, bytes: usize) -> Result<(), Error> {
+    pub fn ready(&self, bytes: usize) -> Result<u64, Error> {
         self.shared.refuse_abandoned()?;
         let queue = self.shared.queue();
         queue.intake()?;
-        queue.make_room(1, bytes)
-    }
-
-    /// The number that the next record gets.
-    #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.shared.queue().next_seq
+        queue.make_room(1, bytes)?;
+        Ok(queue.next_seq)
     }
 
     /// Waits until the record of that number is durable (without syncing: written).
@@ -226,7 +221,7 @@ impl Log {
         let note = Note::Erased {
             seqs: erased.seqs.clone(),
         };
-        let position = self.shared.enqueue(vec![note_entry(&note, time_ns)], zones, false)?;
+        let position = self.shared.enqueue(&[note_entry(&note, time_ns)], &zones, false)?;
         self.shared.hurry();
         self.shared
             .wait_until(None, |progress| progress.erased >= position.last)?;
@@ -246,7 +241,7 @@ impl Log {
             // A poisoned log refuses the note; what matters then is the failure below.
             let _ = self
                 .shared
-                .enqueue(vec![note_entry(&Note::Closed, last_time_ns)], Vec::new(), true);
+                .enqueue(&[note_entry(&Note::Closed, last_time_ns)], &[], true);
             self.end(thread);
         }
         let progress = self.shared.progress();
@@ -306,7 +301,7 @@ impl fmt::Debug for Log {
     }
 }
 
-fn accept(entry: &Entry) -> Result<(), Error> {
+fn accept(entry: &Entry<'_>) -> Result<(), Error> {
     if entry.kind < CALLER_KIND_MIN {
         return Err(Error::new(
             ErrorKind::Invalid,

@@ -6,6 +6,7 @@ use crate::{
     batch::is_zero,
     error::{Error, ErrorKind},
     found::Found,
+    gathered::Gathered,
     note::{Note, Sync},
     queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX},
     record::{Head, Record},
@@ -13,7 +14,7 @@ use crate::{
     scan::{Scan, ScanOptions, refuse_other_segments},
     segment::{SEGMENT_NAME, SegmentHead},
     storage::{Access, Lock, Locking, Storage, StoredFile},
-    writer::{Group, Writer, note_entry, write_whole},
+    writer::{Writer, note_entry, write_whole},
 };
 
 const LOCK_NAME: &str = "LOCK";
@@ -196,12 +197,11 @@ fn finish_erasures(writer: &Writer, segment: &SegmentHead, found: &Found) -> Res
 fn note_opening(writer: &mut Writer, opened: &Opened, options: &Options) -> Result<Head, Error> {
     let mut notes: Vec<_> = opened.recoveries.iter().map(recovered_note).collect();
     notes.push(Note::opened(options.boot_id, opened.epoch, options.sync));
-    let group = Group {
-        first: opened.head.seq.saturating_add(1),
-        entries: notes.iter().map(|note| note_entry(note, opened.last_time_ns)).collect(),
-        zones: Vec::new(),
-    };
-    writer.append(&[group]).map_err(|failure| recover::failed_io(&failure))
+    let mut gathered = Gathered::from(opened.head.seq.saturating_add(1));
+    for note in &notes {
+        gathered.push(&note_entry(note, opened.last_time_ns), opened.last_time_ns);
+    }
+    writer.append(&gathered).map_err(|failure| recover::failed_io(&failure))
 }
 
 fn recovered_note(recovery: &Recovery) -> Note {

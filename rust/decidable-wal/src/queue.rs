@@ -13,10 +13,10 @@ use decidable_canon::cast;
 
 use crate::{
     error::{Error, ErrorKind},
-    frame::frame_bytes,
+    gathered::{Gathered, Zone, weight},
     note::Sync,
     record::{Entry, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Head, Position},
-    writer::{Failure, Group, Writer, Zone},
+    writer::{Failure, Writer},
 };
 
 /// The queue holds at most this many records: more than a thousand group commits of 64 writers, so that a full queue means
@@ -33,7 +33,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Without a sync nothing holds the flusher up, and it would write every record on its own. So it waits until so many
 /// bytes are queued, somebody waits for a record, or so long.
-const PATIENCE_BYTES: usize = 64 << 10;
+const PATIENCE_BYTES: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_millis(1);
 
 const _: () = assert!(BATCH_RECORDS_MAX <= GROUP_RECORDS_MAX && BATCH_BYTES_MAX <= GROUP_BYTES_MAX);
@@ -57,7 +57,10 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 pub(crate) struct Queue {
-    groups: VecDeque<Group>,
+    /// The batches that wait, the last of which is being filled.
+    batches: VecDeque<Gathered>,
+    /// The room of a batch that was written, for the next one.
+    spare: Gathered,
     records: usize,
     bytes: usize,
     records_max: usize,
@@ -104,7 +107,8 @@ impl Shared {
     ) -> Self {
         Self {
             queue: Mutex::new(Queue {
-                groups: VecDeque::new(),
+                batches: VecDeque::new(),
+                spare: Gathered::default(),
                 records: 0,
                 bytes: 0,
                 records_max,
@@ -160,7 +164,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn enqueue(&self, mut entries: Vec<Entry>, zones: Vec<Zone>, closes: bool) -> Result<Position, Error> {
+    /// Puts entries into the batch that is being filled, or into the next. The private parts at `zones` are zeroed once
+    /// they are durable.
+    pub(crate) fn enqueue(&self, entries: &[Entry<'_>], zones: &[Zone], closes: bool) -> Result<Position, Error> {
         self.refuse_abandoned()?;
         let records = entries.len();
         let bytes = entries.iter().map(weight).sum::<usize>();
@@ -174,14 +180,10 @@ impl Shared {
         let (Some(next), Some(last)) = (first.checked_add(count), count.checked_sub(1)) else {
             return Err(Error::new(ErrorKind::Invalid, "a group needs at least one entry"));
         };
-        for entry in &mut entries {
-            entry.time_ns = entry.time_ns.max(queue.last_time_ns);
-            queue.last_time_ns = entry.time_ns;
-        }
+        queue.gather(first, entries, zones);
         queue.next_seq = next;
         queue.records = queue.records.saturating_add(records);
         queue.bytes = queue.bytes.saturating_add(bytes);
-        queue.groups.push_back(Group { first, entries, zones });
         if closes {
             queue.intake = Intake::Closed;
         }
@@ -268,7 +270,7 @@ impl Shared {
             queue.intake = Intake::Poisoned(failure.clone());
             queue.records = 0;
             queue.bytes = 0;
-            mem::take(&mut queue.groups)
+            mem::take(&mut queue.batches)
         };
         self.advance(|progress| progress.failure = Some(failure.clone()));
         drop(dropped);
@@ -293,10 +295,12 @@ impl Shared {
         queue
     }
 
-    /// Takes the groups of the next batch into `batch`; false when there will be no more.
-    fn take(&self, batch: &mut Vec<Group>) -> bool {
+    /// Swaps the next batch for one that was written; false when there will be no more.
+    fn take(&self, batch: &mut Gathered) -> bool {
+        batch.clear();
         let mut queue = self.queue();
-        while queue.groups.is_empty() {
+        mem::swap(&mut queue.spare, batch);
+        while queue.batches.is_empty() {
             if !matches!(queue.intake, Intake::Open) {
                 return false;
             }
@@ -307,21 +311,11 @@ impl Shared {
         if self.patient {
             queue = self.be_patient(queue);
         }
-        let (mut records, mut bytes) = (0_usize, 0_usize);
-        while let Some(group) = queue.groups.front() {
-            let more = group.entries.len();
-            let heavier = group.entries.iter().map(weight).sum::<usize>();
-            let fits =
-                records.saturating_add(more) <= BATCH_RECORDS_MAX && bytes.saturating_add(heavier) <= BATCH_BYTES_MAX;
-            if !batch.is_empty() && !fits {
-                break;
-            }
-            records = records.saturating_add(more);
-            bytes = bytes.saturating_add(heavier);
-            batch.extend(queue.groups.pop_front());
+        if let Some(next) = queue.batches.pop_front() {
+            *batch = next;
         }
-        queue.records = queue.records.saturating_sub(records);
-        queue.bytes = queue.bytes.saturating_sub(bytes);
+        queue.records = queue.records.saturating_sub(batch.records());
+        queue.bytes = queue.bytes.saturating_sub(batch.bytes());
         true
     }
 }
@@ -332,6 +326,28 @@ impl Queue {
             Intake::Open => Ok(()),
             Intake::Closed => Err(Error::new(ErrorKind::Closed, "the log is closed")),
             Intake::Poisoned(failure) => Err(failure.error(ErrorKind::Poisoned, "the log takes nothing more, because")),
+        }
+    }
+
+    /// Adds a group to the last batch, or begins another with it. No time is before the one of the record before.
+    fn gather(&mut self, first: u64, entries: &[Entry<'_>], zones: &[Zone]) {
+        let records = entries.len();
+        let bytes = entries.iter().map(weight).sum::<usize>();
+        let fits = |batch: &Gathered| {
+            batch.records().saturating_add(records) <= BATCH_RECORDS_MAX
+                && batch.bytes().saturating_add(bytes) <= BATCH_BYTES_MAX
+        };
+        if !self.batches.back().is_some_and(fits) {
+            let mut begun = mem::take(&mut self.spare);
+            begun.begin(first);
+            self.batches.push_back(begun);
+        }
+        if let Some(batch) = self.batches.back_mut() {
+            for entry in entries {
+                self.last_time_ns = self.last_time_ns.max(entry.time_ns);
+                batch.push(entry, self.last_time_ns);
+            }
+            batch.zero_later(zones);
         }
     }
 
@@ -356,13 +372,12 @@ impl Queue {
 /// The life of the flusher: batch after batch until the log is closed or a write or sync fails.
 pub(crate) fn flush(shared: &Shared, mut writer: Writer) {
     let guard = Ending { shared };
-    let mut batch = Vec::new();
+    let mut batch = Gathered::default();
     while shared.take(&mut batch) {
         if let Err(failure) = flush_batch(shared, &mut writer, &batch) {
             shared.poison(&failure);
             return;
         }
-        batch.clear();
     }
     if writer.sync == Sync::None
         && let Err(failure) = writer.sync()
@@ -372,23 +387,20 @@ pub(crate) fn flush(shared: &Shared, mut writer: Writer) {
     drop(guard);
 }
 
-fn flush_batch(shared: &Shared, writer: &mut Writer, batch: &[Group]) -> Result<(), Failure> {
+fn flush_batch(shared: &Shared, writer: &mut Writer, batch: &Gathered) -> Result<(), Failure> {
     let head = writer.append(batch)?;
     let length = writer.length;
     shared.advance(|progress| {
         progress.head = head;
         progress.length = length;
     });
-    for group in batch {
-        if group.zones.is_empty() {
-            continue;
-        }
+    for erasure in batch.erasures() {
         if writer.sync == Sync::None {
             // The record must be durable before the bytes go, whatever the log promises otherwise.
             writer.sync()?;
         }
-        writer.zero(&group.zones)?;
-        shared.advance(|progress| progress.erased = group.first);
+        writer.zero(&erasure.zones)?;
+        shared.advance(|progress| progress.erased = erasure.seq);
     }
     Ok(())
 }
@@ -414,12 +426,4 @@ pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(crate) fn lost(failure: &Failure) -> Error {
     failure.error(ErrorKind::DurabilityLost, "the record may not be durable")
-}
-
-/// How many bytes an entry takes in the queue and in a batch, nearly.
-fn weight(entry: &Entry) -> usize {
-    frame_bytes(
-        entry.payload.len(),
-        entry.private.as_ref().map(|private| private.bytes.len()),
-    )
 }

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use decidable_canon::{Digest, tag};
 
 use crate::join;
@@ -17,26 +19,26 @@ pub const GROUP_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(RECORD_BYTES_MAX < GROUP_BYTES_MAX && PRIVATE_BYTES_MAX < GROUP_BYTES_MAX);
 
-/// What a caller appends.
+/// What a caller appends. Its bytes may be borrowed: the log copies them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<'a> {
     /// What the payload is; 16 or more.
     pub kind: u16,
     /// When it happened, in nanoseconds since 1970-01-01 UTC. A time before the previous record's is raised to it.
     pub time_ns: i64,
     /// The bytes that are chained; at most [`RECORD_BYTES_MAX`].
-    pub payload: Vec<u8>,
+    pub payload: Cow<'a, [u8]>,
     /// Bytes beside the chain that can be erased later.
-    pub private: Option<Private>,
+    pub private: Option<Private<'a>>,
 }
 
 /// Bytes that the chain covers only through a salted commitment, so that they can be erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Private {
+pub struct Private<'a> {
     /// Fresh random bytes, not all zero: without them the commitment to a guessable text could be guessed.
     pub salt: [u8; 32],
     /// The bytes; at most [`PRIVATE_BYTES_MAX`].
-    pub bytes: Vec<u8>,
+    pub bytes: Cow<'a, [u8]>,
 }
 
 /// The commitment to a private part: SHA-256 of the tag, the salt and the bytes.

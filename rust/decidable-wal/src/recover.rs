@@ -6,12 +6,13 @@ use crate::{
     batch::PrivateState,
     error::{Error, ErrorKind},
     found::{Found, Tail, TailReason},
+    gathered::Zone,
     note::{RecoveryReason, Sync},
     segment::SegmentHead,
     source::Source,
     storage::{Access, Storage, StoredFile},
     walk::Walk,
-    writer::{Failure, Zone, read_whole, write_whole},
+    writer::{Failure, read_whole, write_whole},
 };
 
 /// Bytes that recovery cut from the end of a log, and where they are kept.

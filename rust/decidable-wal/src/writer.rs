@@ -5,34 +5,18 @@ use decidable_canon::{Key, cast};
 use crate::{
     error::{Error, ErrorKind},
     frame::{Batch, Chain},
+    gathered::{Gathered, Zone},
     note::{Note, Sync},
     record::{Entry, Head},
     storage::StoredFile,
 };
 
-/// Entries that are written in one batch, whole.
-#[derive(Debug)]
-pub(crate) struct Group {
-    /// The number of the first entry.
-    pub(crate) first: u64,
-    pub(crate) entries: Vec<Entry>,
-    /// Private parts to zero once the group is durable.
-    pub(crate) zones: Vec<Zone>,
-}
-
-/// The place of a private part: salt, bytes and padding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Zone {
-    pub(crate) offset: u64,
-    pub(crate) bytes: usize,
-}
-
 /// A note of the log about itself as an entry.
-pub(crate) fn note_entry(note: &Note, time_ns: i64) -> Entry {
+pub(crate) fn note_entry(note: &Note, time_ns: i64) -> Entry<'static> {
     Entry {
         kind: note.kind().code(),
         time_ns,
-        payload: note.encode(),
+        payload: note.encode().into(),
         private: None,
     }
 }
@@ -86,18 +70,19 @@ impl fmt::Display for Failure {
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
 impl Writer {
-    /// Writes the groups as one batch, with one write and, unless the log does not sync, one sync. Returns the new head.
-    pub(crate) fn append(&mut self, groups: &[Group]) -> Result<Head, Failure> {
-        let count = groups.iter().map(|group| group.entries.len()).sum::<usize>();
-        let (Some(first), Some(count)) = (groups.first().map(|group| group.first), cast::u32_from_usize(count)) else {
+    /// Writes what was gathered as one batch, with one write and, unless the log does not sync, one sync. Returns the new
+    /// head.
+    pub(crate) fn append(&mut self, gathered: &Gathered) -> Result<Head, Failure> {
+        let first = gathered.first();
+        let (false, Some(count)) = (gathered.is_empty(), cast::u32_from_usize(gathered.records())) else {
             return Err(Failure::new("a batch has no records or too many"));
         };
         let batch = Batch { first, count };
         let mut seq = first;
         self.buffer.clear();
-        for entry in groups.iter().flat_map(|group| &group.entries) {
+        for entry in gathered.entries() {
             self.chain
-                .append(seq, batch, entry, self.key.as_ref(), &mut self.buffer);
+                .append(seq, batch, &entry, self.key.as_ref(), &mut self.buffer);
             seq = seq.saturating_add(1);
         }
         self.fence()?;

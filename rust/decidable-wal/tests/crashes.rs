@@ -31,8 +31,8 @@ struct Done {
 
 fn submit(log: &Log, done: &mut Done, group: Vec<Entry>) -> Result<u64, Error> {
     done.submitted
-        .push(group.iter().map(|entry| entry.payload.clone()).collect());
-    let position = log.append(group)?;
+        .push(group.iter().map(|entry| entry.payload.to_vec()).collect());
+    let position = log.append(&group)?;
     log.wait(position.last, None)?;
     done.promised = done.submitted.len();
     Ok(position.first)
@@ -98,7 +98,7 @@ fn assert_recovers(left: &Memory, options: &Options, done: &Done, context: &str)
             "{context}"
         );
     }
-    let position = log.append(vec![entry(16, b"after")]).unwrap();
+    let position = log.append(&[entry(16, b"after")]).unwrap();
     log.wait(position.last, None).unwrap();
     let head = log.close().unwrap();
     let (_, reopened, again) = open(
@@ -251,7 +251,7 @@ fn any_failing_operation_stops_the_log_and_loses_nothing_that_was_promised() {
             let (log, ..) = open(&storage, after(BOOT)).unwrap();
             let mut done = Done::default();
             done.submitted.push(vec![b"kept".to_vec()]);
-            let position = log.append(vec![entry(16, b"kept")]).unwrap();
+            let position = log.append(&[entry(16, b"kept")]).unwrap();
             log.wait(position.last, None).unwrap();
             let lost = storage.after_power_loss(operation);
             let (_, _, records) = open(&lost, after(NEXT_BOOT)).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -264,13 +264,13 @@ fn any_failing_operation_stops_the_log_and_loses_nothing_that_was_promised() {
 fn after_the_first_failure_nothing_is_taken_or_promised() {
     let storage = Memory::new();
     let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
-    let promised = log.append(vec![entry(16, b"one")]).unwrap();
+    let promised = log.append(&[entry(16, b"one")]).unwrap();
     log.wait(promised.last, None).unwrap();
     let head = log.head();
     let (operations, syncs) = (storage.operations(), storage.syncs());
     // Look, write, sync: the sync fails.
     storage.fail_at(operations + 3, Fault::Fail(Other));
-    let lost = log.append(vec![entry(16, b"two")]).unwrap();
+    let lost = log.append(&[entry(16, b"two")]).unwrap();
     let error = log.wait(lost.last, None).unwrap_err();
     assert_eq!(
         (error.kind(), error.code()),
@@ -278,7 +278,7 @@ fn after_the_first_failure_nothing_is_taken_or_promised() {
     );
     for _ in 0..3 {
         assert_eq!(
-            log.append(vec![entry(16, b"three")]).unwrap_err().kind(),
+            log.append(&[entry(16, b"three")]).unwrap_err().kind(),
             ErrorKind::Poisoned
         );
         assert_eq!(

@@ -24,7 +24,7 @@ fn shapes() -> [Made; 2] {
 /// Opens the log as a writer would, appends, opens it again, and returns what the first opening showed.
 fn open_append_and_reopen(storage: &Memory, key: Option<&Key>, boot: [u8; 16]) -> (Vec<Seen>, bool) {
     let (log, opened, records) = open(storage, options(key, boot)).unwrap();
-    let position = log.append(vec![logs::numbered(99, 10)]).unwrap();
+    let position = log.append(&[logs::numbered(99, 10)]).unwrap();
     log.wait(position.last, None).unwrap();
     let head = log.close().unwrap();
     let (_, reopened, after) = open(

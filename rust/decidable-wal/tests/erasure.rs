@@ -14,11 +14,11 @@ use decidable_wal::{
 };
 use logs::{BOOT, NEXT_BOOT, entry, key, numbered, open, options};
 
-fn personal(index: u64) -> Entry {
+fn personal(index: u64) -> Entry<'static> {
     Entry {
         private: Some(Private {
             salt: [u8::try_from(index % 255).unwrap() + 1; 32],
-            bytes: format!("person {index} of the log").into_bytes(),
+            bytes: format!("person {index} of the log").into_bytes().into(),
         }),
         ..numbered(index, 50)
     }
@@ -36,7 +36,7 @@ fn a_hundred_of_a_thousand_private_parts_are_erased_and_every_proof_holds() {
         let mut last = opened.head.seq;
         for group in 0..100 {
             last = log
-                .append((0..10).map(|index| personal(group * 10 + index)).collect())
+                .append(&(0..10).map(|index| personal(group * 10 + index)).collect::<Vec<_>>())
                 .unwrap()
                 .last;
         }
@@ -57,7 +57,7 @@ fn a_hundred_of_a_thousand_private_parts_are_erased_and_every_proof_holds() {
             let scanned = scan(&storage, &options, |record| {
                 match record.private {
                     PrivatePart::Erased => assert!(wanted.contains(&record.seq)),
-                    PrivatePart::Present(bytes) => assert_eq!(bytes, personal(record.seq - 2).private.unwrap().bytes),
+                    PrivatePart::Present(bytes) => assert_eq!(bytes, &*personal(record.seq - 2).private.unwrap().bytes),
                     PrivatePart::None => assert!(record.kind < 16),
                 }
                 Ok(())
@@ -86,7 +86,7 @@ fn erasing_says_what_was_gone_already_what_had_nothing_and_what_is_unknown() {
     let storage = decidable_wal::Memory::new();
     let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
     let last = log
-        .append(vec![personal(1), entry(16, b"plain"), personal(2)])
+        .append(&[personal(1), entry(16, b"plain"), personal(2)])
         .unwrap()
         .last;
     log.wait(last, None).unwrap();
@@ -112,10 +112,10 @@ fn a_large_record_is_erased_too() {
     let storage = decidable_wal::Memory::new();
     let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
     let large = Entry {
-        payload: vec![3; 200_000],
+        payload: vec![3; 200_000].into(),
         ..personal(1)
     };
-    let last = log.append(vec![large]).unwrap().last;
+    let last = log.append(&[large]).unwrap().last;
     log.wait(last, None).unwrap();
     assert_eq!(log.erase(&[2], 0).unwrap().seqs, [2]);
     let head = log.close().unwrap();
@@ -136,7 +136,7 @@ fn an_interrupted_erasure_is_reported_and_finished_by_the_next_writer() {
     for keep in [0, 5, 40] {
         let storage = decidable_wal::Memory::new();
         let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
-        let last = log.append(vec![personal(1), personal(2)]).unwrap().last;
+        let last = log.append(&[personal(1), personal(2)]).unwrap().last;
         log.wait(last, None).unwrap();
         // Look, write, sync; look, zero: the process dies in the zeroing, which has taken `keep` bytes.
         storage.fail_at(storage.operations() + 2 + 5, Fault::Die(keep));
@@ -202,21 +202,24 @@ fn zeros_in_the_last_batch_are_a_hole_after_a_restart_and_an_erasure_before() {
 fn a_private_part_that_does_not_fit_its_rules_is_not_taken() {
     let storage = decidable_wal::Memory::new();
     let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
-    let with = |salt, bytes| Entry {
-        private: Some(Private { salt, bytes }),
+    let with = |salt, bytes: Vec<u8>| Entry {
+        private: Some(Private {
+            salt,
+            bytes: bytes.into(),
+        }),
         ..entry(16, b"")
     };
     assert_eq!(
-        log.append(vec![with([0; 32], vec![1])]).unwrap_err().kind(),
+        log.append(&[with([0; 32], vec![1])]).unwrap_err().kind(),
         ErrorKind::Invalid
     );
     let large = vec![1; decidable_wal::PRIVATE_BYTES_MAX + 1];
     assert_eq!(
-        log.append(vec![with([1; 32], large)]).unwrap_err().kind(),
+        log.append(&[with([1; 32], large)]).unwrap_err().kind(),
         ErrorKind::TooLarge
     );
     let last = log
-        .append(vec![
+        .append(&[
             with([1; 32], vec![]),
             with([1; 32], vec![0; decidable_wal::PRIVATE_BYTES_MAX]),
         ])
@@ -243,7 +246,7 @@ fn an_erasure_is_durable_even_where_the_log_does_not_sync() {
         ..options(None, BOOT)
     };
     let (log, ..) = open(&storage, options_none).unwrap();
-    let last = log.append(vec![personal(1)]).unwrap().last;
+    let last = log.append(&[personal(1)]).unwrap().last;
     log.wait(last, None).unwrap();
     log.erase(&[last], 0).unwrap();
     for seed in 0..20 {
@@ -268,7 +271,7 @@ fn no_byte_goes_before_the_record_that_says_so_is_durable() {
                 },
             )
             .unwrap();
-            let last = log.append(vec![personal(1)]).unwrap().last;
+            let last = log.append(&[personal(1)]).unwrap().last;
             log.wait(last, None).unwrap();
             log.close().unwrap();
             let (log, ..) = open(

@@ -82,7 +82,7 @@ fn batches_of_two_logs_under_one_key_do_not_mix() {
         ..options(Some(&key()), BOOT)
     };
     let (log, ..) = open(&storage, other).unwrap();
-    log.append(vec![entry(16, b"other")]).unwrap();
+    log.append(&[entry(16, b"other")]).unwrap();
     log.close().unwrap();
     let other = storage.contents(SEGMENT_NAME).unwrap();
     let spliced = [&one.bytes[..one.ends[1].0], &other[one.ends[1].0..]].concat();
@@ -245,11 +245,11 @@ fn somebody_elses_write_cut_or_replacement_stops_the_log_within_one_batch() {
     for change in foreign {
         let storage = Memory::new();
         let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
-        let last = log.append(vec![entry(16, b"one")]).unwrap().last;
+        let last = log.append(&[entry(16, b"one")]).unwrap().last;
         log.wait(last, None).unwrap();
         change(&storage);
         let left = storage.contents(SEGMENT_NAME).unwrap();
-        let last = log.append(vec![entry(16, b"two")]).unwrap().last;
+        let last = log.append(&[entry(16, b"two")]).unwrap().last;
         assert_eq!(kind(log.wait(last, None)), ErrorKind::DurabilityLost);
         assert_eq!(
             storage.contents(SEGMENT_NAME).unwrap(),
@@ -264,7 +264,7 @@ fn an_abandoned_log_refuses_everything_and_is_dropped_without_waiting() {
     let storage = Memory::new();
     let (log, opened, _) = open(&storage, options(None, BOOT)).unwrap();
     log.abandon();
-    assert_eq!(kind(log.append(vec![entry(16, b"x")])), ErrorKind::Abandoned);
+    assert_eq!(kind(log.append(&[entry(16, b"x")])), ErrorKind::Abandoned);
     assert_eq!(kind(log.wait(9, None)), ErrorKind::Abandoned);
     assert_eq!(kind(log.wait_change(0, None)), ErrorKind::Abandoned);
     assert_eq!(kind(log.erase(&[1], 0)), ErrorKind::Abandoned);

@@ -20,7 +20,7 @@ struct Frame<'a> {
     flags: u16,
     time_ns: i64,
     payload: &'a [u8],
-    private: Option<&'a Private>,
+    private: Option<&'a Private<'a>>,
 }
 
 fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -100,7 +100,7 @@ fn the_bytes_are_those_of_the_document() {
     for key in [None, Some(key())] {
         let private = Private {
             salt: [9; 32],
-            bytes: b"someone".to_vec(),
+            bytes: b"someone".into(),
         };
         let large: Vec<u8> = (0..FRAME_PAYLOAD_BYTES_MAX + 5)
             .map(|at| u8::try_from(at % 256).unwrap())
@@ -109,19 +109,19 @@ fn the_bytes_are_those_of_the_document() {
             Entry {
                 kind: 16,
                 time_ns: 500,
-                payload: b"thirteen byte".to_vec(),
+                payload: b"thirteen byte".into(),
                 private: Some(private.clone()),
             },
             Entry {
                 kind: 17,
                 time_ns: 3_000,
-                payload: large.clone(),
+                payload: large.clone().into(),
                 private: None,
             },
         ];
         let storage = decidable_wal::Memory::new();
         let (log, ..) = open(&storage, options(key.as_ref(), BOOT)).unwrap();
-        let last = log.append(entries).unwrap().last;
+        let last = log.append(&entries).unwrap().last;
         log.wait(last, None).unwrap();
         let found = log.head();
         log.close().unwrap();
@@ -213,7 +213,7 @@ fn frames_that_no_writer_writes_are_refused_though_their_hashes_are_right() {
     let full = vec![1; FRAME_PAYLOAD_BYTES_MAX];
     let private = Private {
         salt: [9; 32],
-        bytes: vec![2],
+        bytes: vec![2].into(),
     };
     let plain = Frame {
         seq: 1,
@@ -372,10 +372,13 @@ fn no_record_and_no_batch_makes_a_reader_take_more_memory_than_the_largest_that_
     }
 }
 
-fn any_entry() -> impl Strategy<Value = Entry> {
+fn any_entry() -> impl Strategy<Value = Entry<'static>> {
     let private = (any::<[u8; 32]>(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(mut salt, bytes)| {
         salt[0] |= 1;
-        Private { salt, bytes }
+        Private {
+            salt,
+            bytes: bytes.into(),
+        }
     });
     (
         16..=u16::MAX,
@@ -386,7 +389,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         .prop_map(|(kind, time_ns, payload, private)| Entry {
             kind,
             time_ns,
-            payload,
+            payload: payload.into(),
             private,
         })
 }
@@ -407,7 +410,7 @@ proptest! {
                 log.close().unwrap();
                 log = open(&storage, options.clone()).unwrap().0;
             }
-            log.append(group.clone()).unwrap();
+            log.append(group).unwrap();
         }
         let head = log.close().unwrap();
         let bytes = storage.contents(SEGMENT_NAME).unwrap();
@@ -424,8 +427,8 @@ proptest! {
         let appended: Vec<&Entry> = groups.iter().flatten().collect();
         prop_assert_eq!(read.len(), appended.len());
         for (seen, entry) in read.iter().zip(appended) {
-            prop_assert_eq!((seen.kind, &seen.payload), (entry.kind, &entry.payload));
-            prop_assert_eq!(&seen.private, &entry.private.as_ref().map(|private| Some(private.bytes.clone())));
+            prop_assert_eq!((seen.kind, &*seen.payload), (entry.kind, &*entry.payload));
+            prop_assert_eq!(&seen.private, &entry.private.as_ref().map(|private| Some(private.bytes.to_vec())));
         }
     }
 

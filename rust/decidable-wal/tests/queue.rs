@@ -30,7 +30,7 @@ fn opened() -> (Memory, Log) {
 fn whatever_is_queued_meanwhile_is_one_write_and_one_sync() {
     let (storage, log) = opened();
     storage.stall(true);
-    let first = log.append(vec![entry(16, b"first")]).unwrap();
+    let first = log.append(&[entry(16, b"first")]).unwrap();
     // The flusher is in the sync of the first batch when the others queue up.
     while storage.writes() < 3 {
         thread::yield_now();
@@ -38,7 +38,7 @@ fn whatever_is_queued_meanwhile_is_one_write_and_one_sync() {
     let (writes, syncs) = (storage.writes(), storage.syncs());
     let mut last = first.last;
     for index in 0..500 {
-        last = log.append(vec![numbered(index, 60), numbered(index, 10)]).unwrap().last;
+        last = log.append(&[numbered(index, 60), numbered(index, 10)]).unwrap().last;
     }
     assert_eq!(log.head().seq, first.first - 1);
     storage.stall(false);
@@ -75,7 +75,7 @@ fn a_stalled_disk_fills_the_queue_and_nothing_is_promised() {
     storage.stall(true);
     let mut taken = 0;
     let error = loop {
-        match log.append(vec![numbered(taken, 100), numbered(taken, 100)]) {
+        match log.append(&[numbered(taken, 100), numbered(taken, 100)]) {
             Ok(_) => taken += 1,
             Err(error) => break error,
         }
@@ -93,7 +93,7 @@ fn a_stalled_disk_fills_the_queue_and_nothing_is_promised() {
     assert_eq!(log.head(), head);
     storage.stall(false);
     log.wait(head.seq + 2 * taken, None).unwrap();
-    let last = log.append(vec![entry(16, b"room again")]).unwrap().last;
+    let last = log.append(&[entry(16, b"room again")]).unwrap().last;
     assert_eq!(last, head.seq + 2 * taken + 1);
     log.wait(last, None).unwrap();
 }
@@ -111,13 +111,13 @@ fn the_bytes_of_the_queue_are_bounded_too() {
     .unwrap();
     storage.stall(true);
     let mut taken = 0;
-    while log.append(vec![entry(16, &[1; 3_000])]).is_ok() {
+    while log.append(&[entry(16, &[1; 3_000])]).is_ok() {
         taken += 1;
         assert!(taken < 10);
     }
     assert!(taken >= 3);
     assert_eq!(
-        log.append(vec![entry(16, &[1; 10_000])]).unwrap_err().kind(),
+        log.append(&[entry(16, &[1; 10_000])]).unwrap_err().kind(),
         ErrorKind::TooLarge
     );
     storage.stall(false);
@@ -137,9 +137,9 @@ fn what_the_log_does_not_take_is_refused_whole() {
         (vec![entry(16, b""); GROUP_RECORDS_MAX + 1], ErrorKind::TooLarge),
     ];
     for (group, kind) in cases {
-        assert_eq!(log.append(group).unwrap_err().kind(), kind);
+        assert_eq!(log.append(&group).unwrap_err().kind(), kind);
     }
-    assert_eq!(log.append(vec![entry(16, b"next")]).unwrap().first, 2);
+    assert_eq!(log.append(&[entry(16, b"next")]).unwrap().first, 2);
     assert_eq!(log.wait(4, None).unwrap_err().kind(), ErrorKind::UnknownSequence);
 }
 
@@ -174,12 +174,12 @@ fn records_of_every_size_come_back_as_they_were() {
             .iter()
             .zip(1..)
             .map(|(size, index)| Entry {
-                payload: vec![index; *size],
+                payload: vec![index; *size].into(),
                 ..numbered(u64::from(index), 0)
             })
             .collect();
         for group in entries.chunks(5) {
-            log.append(group.to_vec()).unwrap();
+            log.append(group).unwrap();
         }
         log.close().unwrap();
         let mut read = Vec::new();
@@ -192,7 +192,7 @@ fn records_of_every_size_come_back_as_they_were() {
         .unwrap();
         assert_eq!(read.len(), entries.len());
         for (entry, (kind, payload)) in entries.iter().zip(read) {
-            assert!(entry.kind == kind && entry.payload == payload);
+            assert!(entry.kind == kind && *entry.payload == payload);
         }
         assert_eq!((scanned.closed, scanned.tail), (true, None));
     }
@@ -203,7 +203,7 @@ fn time_never_goes_back() {
     let (storage, log) = opened();
     let times = [5_000, 4_000, i64::MIN, 6_000, 0, i64::MAX, 1];
     for time_ns in times {
-        log.append(vec![Entry {
+        log.append(&[Entry {
             time_ns,
             ..entry(16, b"t")
         }])
@@ -227,14 +227,11 @@ fn time_never_goes_back() {
 #[test]
 fn a_closed_log_takes_nothing_and_keeps_its_promises() {
     let (storage, log) = opened();
-    let last = log.append(vec![entry(16, b"queued")]).unwrap().last;
+    let last = log.append(&[entry(16, b"queued")]).unwrap().last;
     let head = log.close().unwrap();
     assert_eq!((head.seq, log.close().unwrap()), (last + 1, head));
     log.wait(last, None).unwrap();
-    assert_eq!(
-        log.append(vec![entry(16, b"late")]).unwrap_err().kind(),
-        ErrorKind::Closed
-    );
+    assert_eq!(log.append(&[entry(16, b"late")]).unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(log.wait_change(head.seq, None).unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(log.wait_change(0, None).unwrap(), head.seq);
     assert_eq!(scan(&storage, &ScanOptions::default(), |_| Ok(())).unwrap().head, head);
@@ -255,7 +252,7 @@ fn a_waker_sees_every_change_and_then_the_end() {
         });
         let mut last = 0;
         for index in 0..50 {
-            last = log.append(vec![numbered(index, 5)]).unwrap().last;
+            last = log.append(&[numbered(index, 5)]).unwrap().last;
             log.wait(last, None).unwrap();
         }
         let head = log.close().unwrap();
@@ -272,7 +269,7 @@ fn a_waker_sees_every_change_and_then_the_end() {
 fn many_waiters_of_one_batch_are_all_woken() {
     let (storage, log) = opened();
     storage.stall(true);
-    let last = log.append(vec![entry(16, b"one"); 40]).unwrap().last;
+    let last = log.append(&vec![entry(16, b"one"); 40]).unwrap().last;
     thread::scope(|scope| {
         let waiters: Vec<_> = (2..=last)
             .map(|seq| {
@@ -292,9 +289,9 @@ fn many_waiters_of_one_batch_are_all_woken() {
 #[test]
 fn the_largest_groups_are_written_and_read() {
     let (storage, log) = opened();
-    log.append(vec![entry(16, b""); GROUP_RECORDS_MAX]).unwrap();
+    log.append(&vec![entry(16, b""); GROUP_RECORDS_MAX]).unwrap();
     let sized = GROUP_BYTES_MAX / 4 - 258 * 80;
-    log.append(vec![entry(16, &vec![1; RECORD_BYTES_MAX.min(sized)]); 4])
+    log.append(&vec![entry(16, &vec![1; RECORD_BYTES_MAX.min(sized)]); 4])
         .unwrap();
     let head = log.close().unwrap();
     assert_eq!(head.seq, 1 + 65_536 + 4 + 1);

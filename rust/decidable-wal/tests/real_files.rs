@@ -60,14 +60,14 @@ fn files(path: &Path) -> Arc<Files> {
     Arc::new(Files::new(path))
 }
 
-fn entry(index: u64) -> Entry {
+fn entry(index: u64) -> Entry<'static> {
     Entry {
         kind: 16,
         time_ns: 0,
-        payload: index.to_le_bytes().repeat(20),
+        payload: index.to_le_bytes().repeat(20).into(),
         private: index.is_multiple_of(4).then(|| Private {
             salt: [1; 32],
-            bytes: b"someone".to_vec(),
+            bytes: b"someone".into(),
         }),
     }
 }
@@ -92,7 +92,7 @@ fn a_log_lives_through_sessions_in_a_directory_that_only_its_owner_reads() {
             (opened.records, session == 0, session + 1)
         );
         let last = (0..50)
-            .map(|index| log.append(vec![entry(index)]).unwrap().last)
+            .map(|index| log.append(&[entry(index)]).unwrap().last)
             .max()
             .unwrap();
         log.wait(last, None).unwrap();
@@ -114,7 +114,7 @@ fn a_torn_end_is_cut_and_kept_in_quarantine() {
     let scratch = Scratch::new();
     let path = scratch.log();
     let (log, _) = Log::open(files(&path), options(), |_| Ok(())).unwrap();
-    log.append(vec![entry(1), entry(2)]).unwrap();
+    log.append(&[entry(1), entry(2)]).unwrap();
     drop(log);
     let segment = path.join(SEGMENT_NAME);
     let bytes = fs::read(&segment).unwrap();
@@ -205,9 +205,9 @@ fn a_file_that_is_removed_replaced_or_written_by_others_stops_the_log() {
         let path = scratch.log();
         let (log, _) = Log::open(files(&path), options(), |_| Ok(())).unwrap();
         change(&path.join(SEGMENT_NAME));
-        let last = log.append(vec![entry(1)]).unwrap().last;
+        let last = log.append(&[entry(1)]).unwrap().last;
         assert_eq!(log.wait(last, None).unwrap_err().kind(), ErrorKind::DurabilityLost);
-        assert_eq!(log.append(vec![entry(1)]).unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(log.append(&[entry(1)]).unwrap_err().kind(), ErrorKind::Poisoned);
     }
 }
 
@@ -240,7 +240,7 @@ fn readers_of_a_log_that_is_being_written_see_whole_batches_and_at_most_an_unfin
         });
         let mut last = 0;
         for index in 0..3_000 {
-            last = log.append(vec![entry(index), entry(index + 1)]).unwrap().last;
+            last = log.append(&[entry(index), entry(index + 1)]).unwrap().last;
             if index % 100 == 0 {
                 log.wait(last, None).unwrap();
             }
@@ -288,7 +288,7 @@ fn an_abandoned_log_leaves_the_lock_to_whoever_else_has_it() {
     let path = scratch.log();
     let (log, _) = Log::open(files(&path), options(), |_| Ok(())).unwrap();
     log.abandon();
-    assert_eq!(log.append(vec![entry(1)]).unwrap_err().kind(), ErrorKind::Abandoned);
+    assert_eq!(log.append(&[entry(1)]).unwrap_err().kind(), ErrorKind::Abandoned);
     drop(log);
     // No other process shares the descriptor here, so the last one to close it has unlocked it.
     Log::open(files(&path), options(), |_| Ok(())).unwrap();

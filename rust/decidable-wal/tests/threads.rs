@@ -26,10 +26,10 @@ fn what_sixteen_appenders_were_promised_is_in_the_reopened_log_in_order() {
                             let entry = Entry {
                                 kind: 16,
                                 time_ns: 0,
-                                payload: payload.clone(),
+                                payload: payload.clone().into(),
                                 private: None,
                             };
-                            let position = log.append(vec![entry]).unwrap();
+                            let position = log.append(&[entry]).unwrap();
                             log.wait(position.last, None).unwrap();
                             (position.last, payload)
                         })

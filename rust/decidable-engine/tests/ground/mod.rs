@@ -209,12 +209,12 @@ pub fn rechained(storage: &Memory, steps: &[Step]) -> Memory {
     for step in steps {
         let private = step.private.as_ref().map(|bytes| Private {
             salt: [1; 32],
-            bytes: bytes.clone(),
+            bytes: bytes.into(),
         });
-        log.append(vec![Entry {
+        log.append(&[Entry {
             kind: step.kind,
             time_ns: 1,
-            payload: step.payload.clone(),
+            payload: (&step.payload).into(),
             private,
         }])
         .unwrap();

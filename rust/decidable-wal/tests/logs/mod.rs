@@ -72,17 +72,17 @@ pub fn open(storage: &Memory, options: Options) -> Result<(Log, Opened, Vec<Seen
     Ok((log, opened, records))
 }
 
-pub fn entry(kind: u16, payload: &[u8]) -> Entry {
+pub fn entry(kind: u16, payload: &[u8]) -> Entry<'static> {
     Entry {
         kind,
         time_ns: 2_000,
-        payload: payload.to_vec(),
+        payload: payload.to_vec().into(),
         private: None,
     }
 }
 
 /// The entry that the tests append as number `index`: of many sizes, many with a private part.
-pub fn numbered(index: u64, bytes: usize) -> Entry {
+pub fn numbered(index: u64, bytes: usize) -> Entry<'static> {
     let payload = (0..bytes)
         .map(|at| u8::try_from((at as u64 * 31 + index * 7) % 251).unwrap())
         .collect();
@@ -92,19 +92,19 @@ pub fn numbered(index: u64, bytes: usize) -> Entry {
         payload,
         private: (index.is_multiple_of(3) || index.is_multiple_of(7)).then(|| Private {
             salt: [u8::try_from(index % 250).unwrap() + 1; 32],
-            bytes: format!("account-{index}").into_bytes(),
+            bytes: format!("account-{index}").into_bytes().into(),
         }),
     }
 }
 
 /// Appends each group as a batch of its own. The opening is the first batch.
-pub fn make(key: Option<&Key>, groups: &[Vec<Entry>]) -> Made {
+pub fn make(key: Option<&Key>, groups: &[Vec<Entry<'_>>]) -> Made {
     let storage = Memory::new();
     let (log, opened, _) = open(&storage, options(key, BOOT)).unwrap();
     let length = || storage.contents(SEGMENT_NAME).unwrap().len();
     let mut ends = vec![(128, 0), (length(), opened.head.seq)];
     for group in groups {
-        let position = log.append(group.clone()).unwrap();
+        let position = log.append(group).unwrap();
         log.wait(position.last, None).unwrap();
         ends.push((length(), position.last));
     }
