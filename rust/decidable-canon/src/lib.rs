@@ -28,10 +28,12 @@ mod digest;
 mod sink;
 mod reader;
 mod canonical;
+mod row;
 mod key;
 
 pub use canonical::{Canonical, Hasher};
 pub use digest::Digest;
 pub use key::{Key, KeyError, MINIMUM_KEY_BYTES};
 pub use reader::{ReadError, ReadErrorKind, Reader};
+pub use row::{Message, Row};
 pub use sink::Sink;

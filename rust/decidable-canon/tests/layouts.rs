@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use decidable_canon::{Canonical, Digest, Hasher, Key, ReadErrorKind, Reader, Sink, cast, hex, tag};
+use decidable_canon::{Canonical, Digest, Hasher, Key, Message, ReadErrorKind, Reader, Sink, cast, hex, tag};
 use proptest::prelude::*;
 
 struct Blob(Vec<u8>);
@@ -111,4 +111,33 @@ fn hmac_matches_rfc_4231_test_case_6_and_short_keys_are_refused() {
     assert!(!key.verify(&[b"another message"], &mac));
     assert_eq!(Key::new(&[0; 31]).unwrap_err().given, 31);
     assert_eq!(format!("{key:?}"), "Key(…)");
+}
+
+/// A value with a layout of a fixed length, as rows have it.
+struct Fixed<const BYTES: usize>([u8; BYTES]);
+
+impl<const BYTES: usize> Canonical for Fixed<BYTES> {
+    const TAG: tag::Tag = tag::STATE;
+    fn encode<S: Sink>(&self, out: &mut S) {
+        let Self(bytes) = self;
+        out.put(bytes);
+    }
+}
+
+proptest! {
+    #[test]
+    fn messages_that_are_hashed_in_turn_have_the_digests_of_their_layouts(
+        one: [u8; 20], two: [u8; 20], three: [u8; 20], long: [[u8; 11]; 10],
+    ) {
+        const TAGGED: usize = 9 + 20;
+        // The bit and the length just fit two blocks.
+        const LONGEST: usize = 9 + 110;
+        let values = [one, two, three].map(Fixed);
+        let messages = values.each_ref().map(Message::<1>::of::<TAGGED, _>);
+        prop_assert_eq!(Message::digests(messages.each_ref()), values.each_ref().map(Canonical::digest));
+        let mut bytes = [0; 110];
+        bytes.copy_from_slice(long.as_flattened());
+        let value = Fixed(bytes);
+        prop_assert_eq!(Message::<2>::of::<LONGEST, _>(&value).digest(), value.digest());
+    }
 }

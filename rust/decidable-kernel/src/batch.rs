@@ -5,12 +5,11 @@
 
 use std::{panic::resume_unwind, thread};
 
-use decidable_canon::{Canonical as _, Reader, cast};
+use decidable_canon::{Canonical as _, Reader, Row, cast};
 
 use crate::{
     Error, Policy, RequestFields,
     lanes::{LANES, Lanes},
-    row::Row,
 };
 
 pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
@@ -82,7 +81,9 @@ fn decide_rows(
 ) -> Result<(), Error> {
     let Some(lanes) = lanes else {
         for (request, decision) in requests.iter().zip(decisions) {
-            policy.decide_fields(&read(request)?, &[]).encode(&mut Row(decision));
+            policy
+                .decide_fields(&read(request)?, &[])
+                .encode(&mut Row::new(decision));
         }
         return Ok(());
     };
@@ -95,7 +96,7 @@ fn decide_rows(
         let mut rows = decisions.iter_mut();
         lanes.decide(fields, |decision| {
             if let Some(row) = rows.next() {
-                decision.encode(&mut Row(row));
+                decision.encode(&mut Row::new(row));
             }
         });
     }

@@ -1,6 +1,6 @@
-use decidable_canon::{Reader, Sink, units::BPS_WHOLE};
+use decidable_canon::{Reader, Row, Sink, units::BPS_WHOLE};
 
-use crate::{Error, row::Row};
+use crate::Error;
 
 /// The largest `provider_id`: a request allows providers by one bit each of a 64-bit mask.
 pub const HIGHEST_PROVIDER_ID: u16 = 63;
@@ -71,7 +71,7 @@ impl Candidate {
     /// Writes the candidate as every policy layout has it (docs/spec/formats.md, `calypol1`).
     pub(crate) fn encode<S: Sink>(&self, out: &mut S) {
         let mut bytes = [0; CANDIDATE_BYTES];
-        self.fill(&mut Row(&mut bytes));
+        self.fill(&mut Row::new(&mut bytes));
         out.put(&bytes);
     }
 

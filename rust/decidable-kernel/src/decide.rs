@@ -19,9 +19,20 @@ impl Policy {
         self.decide_fields(request.fields(), request.quotes())
     }
 
-    /// Decides a request and counts, for every gate, the candidates that failed it first.
-    ///
-    /// It always prices in 128 bits, which is the definition of what [`decide`](Self::decide) finds faster.
+    /// Derives the decision of a request by the definition: every candidate that passes the gates is priced in 128 bits,
+    /// one after the other. [`decide`](Self::decide) finds the same faster; whoever checks a decision derives it.
+    #[must_use]
+    pub fn derive(&self, request: &Request) -> Decision {
+        let fields = request.fields();
+        if let Some(reason) = refusal(self.limits(), fields) {
+            return self.rejection(fields, reason, 0);
+        }
+        let price = Exact::new(self.limits(), fields, request.quotes());
+        let screen = Screen::new(fields);
+        self.conclusion(fields, &self.tried(fields, &price, screen.passing(self.sides())))
+    }
+
+    /// [`Derives`](Self::derive) the decision of a request and counts, for every gate, the candidates that failed it first.
     #[must_use]
     pub fn decide_counted(&self, request: &Request) -> (Decision, Rejections) {
         let fields = request.fields();

@@ -1,9 +1,9 @@
 use decidable_canon::{
-    Canonical, Digest, ReadErrorKind, Reader, Sink,
+    Canonical, Digest, Message, ReadErrorKind, Reader, Sink,
     tag::{self, Tag},
 };
 
-use crate::{Error, row};
+use crate::Error;
 
 /// Bytes of one decision: its thirteen fields without a tag.
 pub const DECISION_ROW_BYTES: usize = 8 + 1 + 2 + 4 + 2 + 8 + 8 + 4 + 8 + 2 + 2 + 8 + 8;
@@ -212,6 +212,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What the digest is the SHA-256 of.
+    #[inline(always)]
+    pub(crate) fn message(&self) -> Message<2> {
+        Message::of::<TAGGED_BYTES, _>(self)
+    }
+
     /// Reads the fields that follow the tag in `calydcn1`.
     ///
     /// # Errors
@@ -255,7 +261,7 @@ impl Canonical for Decision {
     const TAG: Tag = tag::DECISION;
 
     fn digest(&self) -> Digest {
-        row::digest::<TAGGED_BYTES, _>(self)
+        self.message().digest()
     }
 
     #[inline(always)]

@@ -1,9 +1,9 @@
 use decidable_canon::{
-    Canonical, Digest, Sink,
+    Canonical, Digest, Message, Sink,
     tag::{self, Tag},
 };
 
-use crate::{Decision, Policy, Request, row};
+use crate::{Decision, Policy, Request};
 
 /// Bytes of an identity with its tag: three digests and the number.
 const TAGGED_BYTES: usize = 9 + 3 * 32 + 8;
@@ -11,10 +11,16 @@ const TAGGED_BYTES: usize = 9 + 3 * 32 + 8;
 /// Which policy, request and decision a decision was: the digest (`calyidn1`) that outcomes refer to.
 #[must_use]
 pub fn identity(policy: &Policy, request: &Request, decision: &Decision) -> Digest {
+    let (request, decision_digest) = if request.is_extended() {
+        (request.digest(), decision.digest())
+    } else {
+        let [request, decision] = Message::digests([&request.fields().message(), &decision.message()]);
+        (request, decision)
+    };
     Identity {
         policy: policy.digest(),
-        request: request.digest(),
-        decision: decision.digest(),
+        request,
+        decision: decision_digest,
         request_sequence: decision.request_sequence,
     }
     .digest()
@@ -31,7 +37,7 @@ impl Canonical for Identity {
     const TAG: Tag = tag::IDENTITY;
 
     fn digest(&self) -> Digest {
-        row::digest::<TAGGED_BYTES, _>(self)
+        Message::<2>::of::<TAGGED_BYTES, _>(self).digest()
     }
 
     fn encode<S: Sink>(&self, out: &mut S) {

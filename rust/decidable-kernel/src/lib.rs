@@ -35,7 +35,6 @@
 //! ```
 
 mod error;
-mod row;
 mod names;
 mod candidate;
 mod limits;

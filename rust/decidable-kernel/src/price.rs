@@ -31,10 +31,20 @@ pub(crate) trait Price {
     fn utility(&self, candidate: &Candidate, cost: u64) -> i64;
 }
 
+/// `floor(number / DIVISOR)`. Most numbers fit 64 bits, and there a division by a constant is a multiplication.
+#[inline(always)]
+fn over<const DIVISOR: u64>(number: u128) -> u128 {
+    match u64::try_from(number) {
+        Ok(number) => (number / DIVISOR).into(),
+        Err(_) => number / u128::from(DIVISOR),
+    }
+}
+
 /// `ceil(tokens × rate / 10^6)`.
+#[inline(always)]
 fn side(tokens: u32, rate: u64) -> u128 {
     // Below 2^96, so nothing here can overflow 128 bits.
-    (u128::from(tokens) * u128::from(rate)).div_ceil(TOKENS_PER_RATE.into())
+    over::<TOKENS_PER_RATE>(u128::from(tokens) * u128::from(rate) + u128::from(TOKENS_PER_RATE - 1))
 }
 
 /// The cost of an amount of use from a candidate's rates, capped at the largest `u64`.
@@ -48,7 +58,7 @@ pub(crate) fn cost_from_rates(candidate: &Candidate, input_tokens: u32, output_t
 /// `floor(value × a × b / 10^8)` for two proportions.
 fn proportion(value: u64, a: u16, b: u16) -> u128 {
     // Below 2^96.
-    u128::from(value) * u128::from(a) * u128::from(b) / u128::from(BPS_WHOLE_SQUARED)
+    over::<BPS_WHOLE_SQUARED>(u128::from(value) * u128::from(a) * u128::from(b))
 }
 
 /// The definition of cost and utility: docs/spec/decisions.md, in 128 bits.

@@ -1,10 +1,10 @@
 use decidable_canon::{
-    Canonical, Digest, ReadError, Reader, Sink, cast,
+    Canonical, Digest, Message, ReadError, Reader, Sink, cast,
     tag::{self, Tag},
     units::BPS_WHOLE,
 };
 
-use crate::{Error, row};
+use crate::Error;
 
 /// A request has at most this many quotes: one for each candidate of the largest catalog.
 const MOST_QUOTES: usize = 65_535;
@@ -69,6 +69,12 @@ impl Default for RequestFields {
 }
 
 impl RequestFields {
+    /// What the digest is the SHA-256 of.
+    #[inline(always)]
+    pub(crate) fn message(&self) -> Message<2> {
+        Message::of::<TAGGED_BYTES, _>(self)
+    }
+
     #[inline(always)]
     pub(crate) fn validate(&self) -> Result<(), Error> {
         for (field, value) in [
@@ -107,7 +113,7 @@ impl Canonical for RequestFields {
     const TAG: Tag = tag::REQUEST;
 
     fn digest(&self) -> Digest {
-        row::digest::<TAGGED_BYTES, _>(self)
+        self.message().digest()
     }
 
     #[inline(always)]

@@ -456,7 +456,7 @@ impl State {
                 format!("no policy of number {policy_number} is installed"),
             )
         })?;
-        let decision = policy.decide(&request);
+        let decision = policy.derive(&request);
         if let Some(proposed) = proposed
             && proposed != decision
         {
