@@ -380,9 +380,8 @@ class Engine:
 
     def _disown(self, answer: Answer) -> None:
         """Release what was held for an answer that nobody received."""
-        if not answer.replayed:
-            with contextlib.suppress(LogUnavailable):
-                self._native.disown(answer.number)
+        with contextlib.suppress(LogUnavailable):
+            self._native.disown(answer.number)
 
     async def _durable(self, seq: int, when_durable: Callable[[], None] | None = None) -> None:
         await self._waker.wait(seq, when_durable)

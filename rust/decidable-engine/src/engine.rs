@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LockResult, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -132,8 +132,8 @@ struct Core {
     book: Book,
     policy: u32,
     standings: Numbered<Standing>,
-    /// The open tickets that a key was answered with again: more than one caller may hold them.
-    answered_again: BTreeSet<u64>,
+    /// The open tickets that a key was answered with again, and how often: so many callers hold them beside the first.
+    answered_again: BTreeMap<u64, u32>,
     salts: Salts,
     log_id: [u8; 16],
     /// The payload of the last record; kept for its room.
@@ -217,7 +217,7 @@ impl Engine {
             core: Mutex::new(Core {
                 policy: 0,
                 standings,
-                answered_again: BTreeSet::new(),
+                answered_again: BTreeMap::new(),
                 salts,
                 log_id: log.log_id(),
                 book,
@@ -276,7 +276,8 @@ impl Engine {
             self.stopped.store(true, Ordering::Release);
             Error::new(ErrorKind::Stopped)
         })?;
-        if self.stopped.load(Ordering::Acquire) {
+        // After a failed write the state is ahead of the log: not even a balance may be read from it.
+        if self.log.has_failed() || self.stopped.load(Ordering::Acquire) {
             self.refuse_forked()?;
             // The log knows the cause, if it was the disk.
             self.log.ready(0)?;
@@ -377,7 +378,8 @@ impl Engine {
                 started: Instant::now(),
             };
             if core.standings.get(number).is_some() {
-                core.answered_again.insert(number);
+                let times = core.answered_again.entry(number).or_default();
+                *times = times.saturating_add(1);
             }
             return Ok(Answer {
                 view: core.view(number)?,
@@ -438,25 +440,33 @@ impl Engine {
         }
     }
 
-    /// Releases the hold of an answer that its caller never received, unless the caller's key was answered with the same
-    /// ticket again meanwhile: then someone else may hold it, and it stays.
+    /// Says that a caller never received its answer. The hold is released when the last of those whom the caller's key was
+    /// answered with the same ticket says so; as long as someone else may hold it, it stays.
     ///
     /// # Errors
     /// If the log cannot take the record.
     pub fn disown(&self, ticket: u64) -> Result<(), Error> {
-        let core = self.core()?;
-        if core.standings.get(ticket) != Some(&Standing::Held) || core.answered_again.contains(&ticket) {
+        let mut core = self.core()?;
+        if core.standings.get(ticket) != Some(&Standing::Held) {
             return Ok(());
         }
-        self.release(core, ticket).map(drop)
+        match core.answered_again.get_mut(&ticket) {
+            Some(others) if *others > 0 => {
+                *others = others.saturating_sub(1);
+                Ok(())
+            }
+            _ => self.release(core, ticket).map(drop),
+        }
     }
 
     /// Says that the ticket was left without a settlement: it is in doubt from now on.
     ///
     /// # Errors
-    /// If the engine was forked or stopped.
+    /// If the engine was forked.
     pub fn leave(&self, ticket: u64) -> Result<(), Error> {
-        let mut core = self.core()?;
+        self.refuse_forked()?;
+        // After a fault too: what is in doubt stays so in this process, and is found so when the log is opened again.
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(standing) = core.standings.get_mut(ticket) {
             *standing = Standing::InDoubt;
         }
@@ -720,8 +730,12 @@ impl Engine {
     /// If the log could not write, now or before; it is closed all the same. If the engine was forked.
     pub fn close(&self) -> Result<Head, Error> {
         self.refuse_forked()?;
-        // Nothing may be half-way between state and log; what comes after finds the log closed.
-        let _core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            // Nothing may be half-way between state and log; what comes after finds the log closed. Those who come do not
+            // wait for the disk.
+            let _core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            self.log.finish()?;
+        }
         Ok(self.log.close()?)
     }
 

@@ -155,9 +155,7 @@ impl Engine {
             .map_err(|error| errors::engine(py, &error))?;
         if let Err(interrupted) = py.check_signals() {
             // The caller will not receive the answer. Where its hold cannot be released the interrupt matters more.
-            if !answer.replayed {
-                let _ = py.detach(|| engine.disown(answer.view.number));
-            }
+            let _ = py.detach(|| engine.disown(answer.view.number));
             return Err(interrupted);
         }
         Ok(Answer {

@@ -229,6 +229,26 @@ impl Log {
         Ok(erased)
     }
 
+    /// Whether a write or sync failed: then nothing is taken any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Acquire)
+    }
+
+    /// Records the closing and takes nothing more. Does not wait for the disk; [`Log::close`] does.
+    ///
+    /// # Errors
+    /// `Abandoned`.
+    pub fn finish(&self) -> Result<(), Error> {
+        self.shared.refuse_abandoned()?;
+        let last_time_ns = self.shared.queue().last_time_ns;
+        // A log that failed or was finished refuses the note. If it failed, closing says so.
+        let _ = self
+            .shared
+            .enqueue(&[note_entry(&Note::Closed, last_time_ns)], &[], true);
+        Ok(())
+    }
+
     /// Writes what is queued, records the closing, syncs, and unlocks. Returns the final head. Closing again returns it too.
     ///
     /// # Errors
@@ -237,11 +257,7 @@ impl Log {
         self.shared.refuse_abandoned()?;
         let mut flusher = hold(&self.flusher);
         if let Some(thread) = flusher.take() {
-            let last_time_ns = self.shared.queue().last_time_ns;
-            // A poisoned log refuses the note; what matters then is the failure below.
-            let _ = self
-                .shared
-                .enqueue(&[note_entry(&Note::Closed, last_time_ns)], &[], true);
+            self.finish()?;
             self.end(thread);
         }
         let progress = self.shared.progress();

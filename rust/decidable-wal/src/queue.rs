@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     /// The number of the last durable record: `progress.head.seq`, to be read without a lock.
     pub(crate) durable: AtomicU64,
     pub(crate) abandoned: AtomicBool,
+    /// Whether `progress` has a failure.
+    pub(crate) failed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,7 @@ impl Shared {
             moved: Condvar::new(),
             durable: AtomicU64::new(head.seq),
             abandoned: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -265,6 +268,7 @@ impl Shared {
 
     /// Stops everything after the first failure: what waits is told, what is queued is dropped, nothing more is taken.
     fn poison(&self, failure: &Failure) {
+        self.failed.store(true, Ordering::Release);
         let dropped = {
             let mut queue = self.queue();
             queue.intake = Intake::Poisoned(failure.clone());
