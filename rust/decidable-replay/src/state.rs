@@ -11,11 +11,27 @@ use crate::{
 };
 
 /// How many closed tickets are remembered, the latest first: for so long a caller's key answers as before and an
-/// outcome can be observed. An open ticket is never forgotten. At some 300 bytes each this bounds a long-lived
-/// process to less than 100 MB.
+/// outcome can be observed. One with many quotes counts as several ([`QUOTES_PER_TICKET`]). An open ticket is never
+/// forgotten. At less than a kilobyte each this bounds what closed tickets take in a long-lived process to 256 MB.
 ///
 /// It is part of the format: a log in which a forgotten key was used again only follows with the same number.
 pub const RETAINED_TICKETS: usize = 262_144;
+
+/// A closed ticket counts as one more for every so many quotes of its request, which take half a kilobyte. It is part of
+/// the format, too.
+pub const QUOTES_PER_TICKET: usize = 32;
+
+/// What a closed ticket takes at most, without the quotes that let it count as more: its place, twice because vectors
+/// double, what it points to, its key, which trees keep half empty, and its number in the order of closing.
+const _: () = assert!(
+    2 * size_of::<Option<Ticket>>()
+        + size_of::<DecisionRecord>()
+        + size_of::<SettlementRecord>()
+        + 2 * size_of::<(Digest, u64)>()
+        + 2 * size_of::<u64>()
+        < 1_024
+);
+const _: () = assert!(QUOTES_PER_TICKET * size_of::<(u32, u64)>() < 1_024);
 
 /// What someone asks of the state.
 #[derive(Clone, Debug)]
@@ -167,6 +183,10 @@ impl Ticket {
             Self::Refused { .. } => None,
         }
     }
+    /// As how many tickets it counts once it is closed.
+    fn weight(&self) -> usize {
+        (self.request().quotes().len() / QUOTES_PER_TICKET).saturating_add(1)
+    }
     fn caller_key(&self) -> Option<Digest> {
         match self {
             Self::Refused { record, .. } => record.caller_key,
@@ -204,6 +224,8 @@ pub struct State {
     tickets: Numbered<Ticket>,
     keys: BTreeMap<Digest, u64>,
     closed: VecDeque<u64>,
+    /// What the closed tickets count as, together.
+    closed_weight: usize,
     retained: usize,
     next_request: u64,
     scratch: Vec<u8>,
@@ -232,6 +254,7 @@ impl State {
             tickets: Numbered::new(),
             keys: BTreeMap::new(),
             closed: VecDeque::new(),
+            closed_weight: 0,
             retained: closed_tickets,
             next_request: 1,
             scratch: Vec::new(),
@@ -538,11 +561,15 @@ impl State {
 
     fn close(&mut self, number: u64) {
         self.closed.push_back(number);
-        if self.closed.len() > self.retained
+        let weight = self.tickets.get(number).map_or(0, Ticket::weight);
+        self.closed_weight = self.closed_weight.saturating_add(weight);
+        while self.closed_weight > self.retained
             && let Some(oldest) = self.closed.pop_front()
-            && let Some(ticket) = self.tickets.remove(oldest)
         {
-            self.free_key(ticket.caller_key(), oldest);
+            if let Some(ticket) = self.tickets.remove(oldest) {
+                self.closed_weight = self.closed_weight.saturating_sub(ticket.weight());
+                self.free_key(ticket.caller_key(), oldest);
+            }
         }
     }
 

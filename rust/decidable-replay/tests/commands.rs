@@ -260,6 +260,39 @@ fn closed_tickets_are_forgotten_in_the_same_order_live_and_in_replay() {
 }
 
 #[test]
+fn a_closed_ticket_with_many_quotes_counts_as_several() {
+    let mut written = Written::on(State::remembering(4));
+    written
+        .perform(Command::InstallPolicy {
+            policy: cheapest(1),
+            provenance: String::new(),
+        })
+        .unwrap();
+    let quoted = |count: u32| {
+        let quotes = (1_000..1_000 + count).map(|model| (model, 1)).collect();
+        decide(None, request_for(99).with_quotes(quotes).unwrap())
+    };
+    let known = |written: &Written| -> Vec<u64> {
+        (1..10)
+            .filter(|number| written.state.ticket(*number).is_some())
+            .collect()
+    };
+    for count in [0, 31, 32, 0] {
+        written.perform(quoted(count)).unwrap();
+    }
+    // The third counts as two, so that the first is gone.
+    assert_eq!(known(&written), [2, 3, 4]);
+    written.perform(quoted(64)).unwrap();
+    assert_eq!(known(&written), [4, 5]);
+    // One that counts as more than all that are remembered is forgotten at once.
+    written.perform(quoted(32 * 4)).unwrap();
+    assert_eq!(known(&written), [0_u64; 0]);
+    written.perform(quoted(0)).unwrap();
+    assert_eq!(known(&written), [7]);
+    assert_eq!(seen(&written.replay_on(State::remembering(4))), seen(&written.state));
+}
+
+#[test]
 fn forgetting_a_ticket_leaves_a_key_that_a_later_one_took_over() {
     let mut written = Written::on(State::remembering(1));
     written
