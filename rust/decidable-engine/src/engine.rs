@@ -430,7 +430,7 @@ impl Engine {
         let mut core = self.core()?;
         core.open(ticket)?;
         self.log.ready(RECORD_BYTES)?;
-        match core.standings.get_mut(ticket) {
+        match core.standings.change(ticket) {
             Some(standing @ Standing::Held) => {
                 *standing = Standing::Dispatched;
                 Ok(())
@@ -467,7 +467,7 @@ impl Engine {
         self.refuse_forked()?;
         // After a fault too: what is in doubt stays so in this process, and is found so when the log is opened again.
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(standing) = core.standings.get_mut(ticket) {
+        if let Some(standing) = core.standings.change(ticket) {
             *standing = Standing::InDoubt;
         }
         Ok(())

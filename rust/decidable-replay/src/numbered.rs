@@ -2,11 +2,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use decidable_canon::cast;
 
-use crate::RETAINED_TICKETS;
-
 /// How many of the latest numbers are found by their place alone: as many as closed tickets are remembered. An empty place
 /// costs as much as a full one, so this bounds what a few entries that stay for ever can cost.
-const RECENT_MAX: usize = RETAINED_TICKETS;
+pub(crate) const RECENT_MAX: usize = 262_144;
 
 /// A map from numbers that are given out in ascending order and mostly asked for soon after: the latest lie in a row, and
 /// whatever stays longer is kept in order behind them.
@@ -47,7 +45,7 @@ impl<T> Numbered<T> {
 
     /// The value of a number, to be changed.
     #[inline]
-    pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+    pub fn change(&mut self, number: u64) -> Option<&mut T> {
         match number.checked_sub(self.first) {
             Some(place) => self.recent.get_mut(cast::usize_from_u64(place)?)?.as_mut(),
             None => self.older.get_mut(&number),

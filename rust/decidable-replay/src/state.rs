@@ -7,7 +7,7 @@ use decidable_ledger::{AccountId, Balance, HoldId, Ledger, Reserve};
 
 use crate::{
     DecisionRecord, Disposition, Error, ErrorKind, Holding, Kind, Numbered, Outcome, OutcomeRecord, Record,
-    RefusalRecord, SAFETY_CEILING_BPS, Selection, SettlementRecord, Strategy, Use,
+    RefusalRecord, SAFETY_CEILING_BPS, Selection, SettlementRecord, Strategy, Use, numbered::RECENT_MAX,
 };
 
 /// How many closed tickets are remembered, the latest first: for so long a caller's key answers as before and an
@@ -16,6 +16,8 @@ use crate::{
 ///
 /// It is part of the format: a log in which a forgotten key was used again only follows with the same number.
 pub const RETAINED_TICKETS: usize = 262_144;
+
+const _: () = assert!(RECENT_MAX == RETAINED_TICKETS);
 
 /// A closed ticket counts as one more for every so many quotes of its request, which take half a kilobyte. It is part of
 /// the format, too.
@@ -614,7 +616,7 @@ impl State {
     }
 
     fn set_status(&mut self, number: u64, new: Status) {
-        if let Some(Ticket::Decided { status, .. }) = self.tickets.get_mut(number) {
+        if let Some(Ticket::Decided { status, .. }) = self.tickets.change(number) {
             *status = new;
         }
         self.close(number);
@@ -718,7 +720,7 @@ impl State {
             status,
             revisions,
             ..
-        }) = self.tickets.get_mut(number)
+        }) = self.tickets.change(number)
         else {
             return Err(if self.tickets.get(number).is_some() {
                 nothing_selected()

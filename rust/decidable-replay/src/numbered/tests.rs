@@ -45,7 +45,7 @@ proptest! {
                 }
                 5 | 6 => prop_assert_eq!(map.remove(some), plain.remove(&some)),
                 _ => {
-                    if let Some(held) = map.get_mut(some) {
+                    if let Some(held) = map.change(some) {
                         *held = value;
                     }
                     if let Some(held) = plain.get_mut(&some) {

@@ -60,7 +60,7 @@ fn when_the_revisions_of_a_ticket_run_out_no_outcome_is_taken() {
     let mut state = nearly_full();
     state.perform(2, ask(0)).unwrap();
     let number = u64::MAX - 1;
-    let Some(Ticket::Decided { revisions, .. }) = state.tickets.get_mut(number) else {
+    let Some(Ticket::Decided { revisions, .. }) = state.tickets.change(number) else {
         panic!("no ticket")
     };
     *revisions = u32::MAX - 1;
