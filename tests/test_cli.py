@@ -281,6 +281,52 @@ def test_explain_shows_every_candidate(here: Path) -> None:
     assert "No candidate was looked at" in run("explain", "policy.json", "-", cwd=here, given=refused).stdout
 
 
+@pytest.mark.parametrize(
+    ("objective", "second", "columns"),
+    [
+        ("utility", "gpt-5-mini, utility 0.036988", "utility +cost"),
+        ("cheapest", "mistral-small-2603, cost 0.000334", "cost +quality"),
+        ("quality", "mistral-large-2512, quality 83%", "quality +cost"),
+        ("fastest", "gpt-4.1-mini, latency 1,700 ms", "latency +cost"),
+    ],
+)
+def test_what_ranks_is_what_is_shown(tmp_path: Path, objective: str, second: str, columns: str) -> None:
+    """The objective is named, and the second best and the table show what it compares; a gate shows names."""
+    wishes = [
+        "--value=0.05", "--min-quality=70%", "--max-latency=5s", "--max-cost=0.002", "--region=eu",
+        "--capability=vision", "--provider=openai", "--provider=mistral", "--why",
+    ]  # fmt: skip
+    done = run("route", "gpt-5", "--input-tokens", 1200, *wishes, "--objective", objective, cwd=tmp_path)
+    assert re.search(rf"^  objective +{objective}$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^  second best +{re.escape(second)}$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^  model +verdict +why +{columns}$", done.stdout, re.MULTILINE)
+    assert ("utility  " in done.stdout) == (objective == "utility")
+    for model, why in (
+        ("gpt-5", "latency 8,000 ms, above 5,000 ms"),
+        ("gpt-4o-mini", "quality 68%, below 70%"),
+        ("gpt-4.1", "cost 0.004448, above 0.002000"),
+        ("claude-haiku-4-5", "provider anthropic is not allowed"),
+        ("llama-4-scout", "lacks vision"),
+    ):
+        assert re.search(
+            rf"^  {re.escape(model)} +(gate|over budget) +{re.escape(why)}( |$)", done.stdout, re.MULTILINE
+        )
+
+
+def test_a_gate_shows_bits_where_there_are_no_names(here: Path) -> None:
+    """A mask is never shown as a number."""
+    for wanted, why in (
+        ({"required_capabilities": 0b101}, "lacks bit 0, bit 2"),
+        ({"allowed_provider_mask": 0b10}, "provider 3 is not allowed"),
+        ({"required_region_mask": 0b110}, "in none, not in bit 1, bit 2"),
+        ({"risk_bps": 850}, "risk 8.5%, above its ceiling of 8%"),
+    ):
+        models = [{**each, "provider_id": 3, "region_mask": 0, "risk_ceiling_bps": 800} for each in POLICY["models"]]
+        (here / "masks.json").write_text(json.dumps(POLICY | {"models": models}), encoding="utf-8")
+        done = run("explain", "masks.json", "-", cwd=here, given=json.dumps(REQUEST | wanted))
+        assert len(re.findall(rf"gate +{re.escape(why)}$", done.stdout, re.MULTILINE)) == 2, done.stdout
+
+
 def test_digests_are_those_of_the_vectors(vectors: Path, tmp_path: Path) -> None:
     """A policy, a request, a decision by codes and by names, and a ledger."""
     case = json.loads((vectors / "decisions.jsonl").read_text(encoding="utf-8").splitlines()[0])

@@ -99,12 +99,12 @@ VALUES = {
     "Explanation": (
         lambda: policy().explain(dc.Request(**REQUEST)),
         lambda: policy().explain(dc.Request(**REQUEST | {"risk_bps": 801})),
-        ("decision",),
+        ("decision", "objective"),
     ),
     "Verdict": (
         lambda: policy().explain(dc.Request(**REQUEST))[0],
         lambda: policy().explain(dc.Request(**REQUEST))[1],
-        decisions.Verdict._fields,
+        (*decisions.Verdict._fields, "quality_bps", "p95_latency_ms"),
     ),
     "WhatWouldWin": (
         lambda: policy().what_would_win(dc.Request(**REQUEST), model_id=9),

@@ -8,7 +8,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from math import isqrt
 
-__all__ = ["MICROUNITS", "clock", "count", "duration", "money", "nearest_rank", "nice_step", "share", "size", "stamp"]
+__all__ = [
+    "MICROUNITS",
+    "clock",
+    "count",
+    "duration",
+    "money",
+    "nearest_rank",
+    "nice_step",
+    "percent",
+    "share",
+    "size",
+    "stamp",
+]
 
 MICROUNITS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,6 +56,16 @@ def share(part: int, whole: int) -> str:
         return "-"
     tenths = (part * 2000 + whole) // (whole * 2)
     return f"{tenths // 10}.{tenths % 10} %"
+
+
+def percent(bps: int) -> str:
+    """A proportion as a person writes it, exact.
+
+    >>> percent(8_400), percent(8_425), percent(5), percent(10_000)
+    ('84%', '84.25%', '0.05%', '100%')
+    """
+    whole, rest = divmod(bps, 100)
+    return f"{whole}.{rest:02}".rstrip("0") + "%" if rest else f"{whole}%"
 
 
 def duration(nanoseconds: int) -> str:

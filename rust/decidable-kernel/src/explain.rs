@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Candidate, Decision, Gate, Names, Policy, Request, Terms,
+    Candidate, Decision, Gate, Names, Objective, Policy, Request, Terms,
     gate::{Gates, refusal},
     price::{Exact, Price as _},
     trial::Trial,
@@ -12,6 +12,8 @@ use crate::{
 pub struct Explanation {
     /// The decision.
     pub decision: Decision,
+    /// What the policy prefers among those that passed.
+    pub objective: Objective,
     /// One verdict per candidate, in catalog order; none if the request was refused before any was looked at.
     pub verdicts: Vec<Verdict>,
     names: Option<Arc<Names>>,
@@ -22,6 +24,10 @@ pub struct Explanation {
 pub struct Verdict {
     /// The candidate.
     pub model_id: u32,
+    /// Its quality, by which objectives order.
+    pub quality_bps: u16,
+    /// Its latency, by which objectives order.
+    pub p95_latency_ms: u32,
     /// What was found.
     pub finding: Finding,
 }
@@ -74,12 +80,15 @@ impl Policy {
                 .iter()
                 .map(|candidate| Verdict {
                     model_id: candidate.model_id,
+                    quality_bps: candidate.quality_bps,
+                    p95_latency_ms: candidate.p95_latency_ms,
                     finding: trial.finding(&gates, candidate),
                 })
                 .collect()
         };
         Explanation {
             decision: self.decide(request),
+            objective: self.limits().objective,
             verdicts,
             names: self.shared_names().cloned(),
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use decidable_kernel::{Candidate, Limits, Names, Policy, Request, RequestFields};
+use decidable_kernel::{Candidate, Limits, Names, Objective, Policy, Request, RequestFields};
 
 fn named(entries: &[(u32, &str)]) -> BTreeMap<u32, String> {
     entries.iter().map(|(id, name)| (*id, (*name).to_owned())).collect()
@@ -123,7 +123,7 @@ fn a_table_names_every_candidate_and_what_was_compared() {
     assert_eq!(
         explanation.to_string(),
         "\
-request 7: substitute, alternative_maximizes_utility: 2 large\\u{1b}[31m, cost 3000, utility 3900
+request 7, objective utility: substitute, alternative_maximizes_utility: 2 large\\u{1b}[31m, cost 3000, utility 3900
 candidate          verdict                        cost  quality  risk  latency  utility
 1 small            second                         3000     8000   100     2000     2900
 2 large\\u{1b}[31m  selected                       3000     9000   100     2000     3900
@@ -144,8 +144,9 @@ candidate          verdict                        cost  quality  risk  latency  
 fn without_names_numbers_and_bits_stand_for_themselves() {
     let policy = Policy::new(limits(), catalog(), None).unwrap();
     let text = policy.explain(&request()).to_string();
-    assert!(text.contains("\n7          capability: lacks 1\n"), "{text}");
+    assert!(text.contains("\n7          capability: lacks bit 1\n"), "{text}");
     assert!(text.contains("\n8          provider: 2 is not allowed\n"), "{text}");
+    assert!(text.contains("\n9          region: in bit 1, not in bit 0\n"), "{text}");
 }
 
 #[test]
@@ -158,5 +159,48 @@ fn a_request_refused_before_the_catalog_has_one_line() {
     .unwrap();
     let explanation = policy.explain(&request);
     assert!(explanation.verdicts.is_empty());
-    assert_eq!(explanation.to_string(), "request 7: reject, risk_hard_limit");
+    assert_eq!(
+        explanation.to_string(),
+        "request 7, objective utility: reject, risk_hard_limit"
+    );
+}
+
+/// The head line and the columns of each objective, with the selected candidate's row.
+#[test]
+fn a_table_shows_what_its_objective_compares() {
+    for (objective, first, columns, selected) in [
+        (
+            Objective::Cheapest,
+            ": 2, cost 3000",
+            "cost  quality bps  latency ms",
+            "3000         9000         400",
+        ),
+        (
+            Objective::Quality,
+            ": 2, quality 9000 bps, cost 3000",
+            "quality bps  cost  latency ms",
+            "9000  3000         400",
+        ),
+        (
+            Objective::Fastest,
+            ": 2, latency 400 ms, cost 3000",
+            "latency ms  cost  quality bps",
+            "400  3000         9000",
+        ),
+    ] {
+        let limits = Limits { objective, ..limits() };
+        let text = Policy::new(limits, catalog(), None)
+            .unwrap()
+            .explain(&request())
+            .to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines[0].starts_with(&format!("request 7, objective {}: ", objective.name())),
+            "{text}"
+        );
+        assert!(lines[0].ends_with(first), "{text}");
+        assert!(lines[1].ends_with(columns), "{text}");
+        assert!(lines[3].ends_with(selected), "{text}");
+        assert!(!text.contains("utility "), "{text}");
+    }
 }

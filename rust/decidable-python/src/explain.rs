@@ -25,6 +25,14 @@ impl Verdict {
         self.0.model_id
     }
     #[getter]
+    const fn quality_bps(&self) -> u16 {
+        self.0.quality_bps
+    }
+    #[getter]
+    const fn p95_latency_ms(&self) -> u32 {
+        self.0.p95_latency_ms
+    }
+    #[getter]
     const fn verdict(&self) -> &'static str {
         match self.0.finding {
             Finding::Refused { .. } => "gate",
@@ -80,32 +88,32 @@ impl Verdict {
         self.terms().map(|terms| terms.utility)
     }
     fn __repr__(&self) -> String {
-        match self.0.finding {
-            Finding::Refused { gate, measured, limit } => format!(
-                "Verdict(model_id={}, verdict='gate', gate='{}', measured={measured}, limit={limit})",
-                self.0.model_id,
-                gate.name()
-            ),
+        let decidable_kernel::Verdict {
+            model_id,
+            quality_bps,
+            p95_latency_ms,
+            finding,
+        } = &self.0;
+        let found = match finding {
+            Finding::Refused { gate, measured, limit } => {
+                format!(", gate='{}', measured={measured}, limit={limit}", gate.name())
+            }
             Finding::OverBudget {
                 cost_microunits,
                 limit_microunits,
-            } => format!(
-                "Verdict(model_id={}, verdict='over_budget', measured={cost_microunits}, limit={limit_microunits}, \
-                 cost_microunits={cost_microunits})",
-                self.0.model_id
-            ),
+            } => {
+                format!(", measured={cost_microunits}, limit={limit_microunits}, cost_microunits={cost_microunits}")
+            }
             Finding::NonPositiveUtility(terms) | Finding::Eligible(terms) => format!(
-                "Verdict(model_id={}, verdict='{}', quality_adjusted={}, risk_penalty={}, cost_microunits={}, \
-                 latency_penalty={}, utility={})",
-                self.0.model_id,
-                self.verdict(),
-                terms.quality_adjusted,
-                terms.risk_penalty,
-                terms.cost_microunits,
-                terms.latency_penalty,
-                terms.utility
+                ", quality_adjusted={}, risk_penalty={}, cost_microunits={}, latency_penalty={}, utility={}",
+                terms.quality_adjusted, terms.risk_penalty, terms.cost_microunits, terms.latency_penalty, terms.utility
             ),
-        }
+        };
+        format!(
+            "Verdict(model_id={model_id}, quality_bps={quality_bps}, p95_latency_ms={p95_latency_ms}, \
+             verdict='{}'{found})",
+            self.verdict()
+        )
     }
 }
 
@@ -143,6 +151,11 @@ impl Explanation {
     const fn decision(&self) -> Decision {
         Decision(self.0.decision)
     }
+    /// What the policy prefers among those that passed.
+    #[getter]
+    const fn objective(&self) -> &'static str {
+        self.0.objective.name()
+    }
     fn __len__(&self) -> usize {
         self.0.verdicts.len()
     }
@@ -171,8 +184,9 @@ impl Explanation {
     }
     fn __repr__(&self) -> String {
         format!(
-            "Explanation(decision={}, verdicts={})",
+            "Explanation(decision={}, objective='{}', verdicts={})",
             self.decision().__repr__(),
+            self.objective(),
             self.0.verdicts.len()
         )
     }
