@@ -14,6 +14,10 @@ STAMP := $(VENV)/.stamps
 # Under CI the lock file must already be right; elsewhere cargo may bring it up to date.
 LOCKED := $(if $(CI),--locked)
 
+# pip writes INSTALLER when everything else of a package is there. A package without it was cut off, and pip would take it
+# for installed or refuse to replace it: it is forgotten here and installed again.
+FORGET_HALVES := find $(VENV)/lib -type d -name '*.dist-info' ! -exec test -e '{}/INSTALLER' ';' -prune -exec rm -rf '{}' +
+
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
 
 .PHONY: help
@@ -47,16 +51,19 @@ cargo:
 	fi
 
 $(STAMP)/build-tools: $(STAMP)/venv pyproject.toml
+	@$(FORGET_HALVES)
 	@$(BIN)/python -m pip install --quiet --group build
 	@touch $@
 
 $(STAMP)/extension: $(STAMP)/build-tools $(RUST_SOURCES) pyproject.toml | cargo
 	@echo "Building the extension (the first time takes some minutes)"
+	@$(FORGET_HALVES)
 	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PIP_QUIET=1 $(BIN)/maturin develop --release --extras cli --quiet $(LOCKED)
 	@touch $@
 
 $(STAMP)/dev-tools: $(STAMP)/venv pyproject.toml
 	@echo "Installing the tools for tests and lints"
+	@$(FORGET_HALVES)
 	@$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 

@@ -499,8 +499,11 @@ def test_the_demo_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_an_interrupt_ends_the_demo_without_a_traceback(tmp_path: Path) -> None:
-    """Exit code 130, one line, and a log that verifies up to where it came."""
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_the_demo_without_a_traceback(tmp_path: Path, number: int, code: int, says: str) -> None:
+    """Its exit code, one line, and a log that verifies up to where it came."""
     process = subprocess.Popen(
         [sys.executable, "-m", "decidable.cli", "demo"],
         cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL,
@@ -508,12 +511,50 @@ def test_an_interrupt_ends_the_demo_without_a_traceback(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list((tmp_path / "demo" / "state").glob("*.seg")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert errors == "decidable demo: interrupted\n"
+    assert process.returncode == code, errors
+    assert errors == f"decidable demo: {says}\n"
     verified = run("verify", "demo/state", "--key-file", "demo/wal.key", cwd=tmp_path)
     assert verified.returncode in (0, 3), verified.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(
+    "command", [[SCRIPT], [sys.executable, "-m", "decidable"], [sys.executable, "-m", "decidable.cli"]]
+)
+def test_an_interrupt_while_the_command_is_imported_is_one_line(tmp_path: Path, command: list[str | Path]) -> None:
+    """Whichever way it was started; nothing of ours could catch an exception yet."""
+    (tmp_path / "numpy.py").write_text(
+        "import time\nopen('importing', 'w').close()\ntime.sleep(60)\n", encoding="utf-8"
+    )
+    process = subprocess.Popen(
+        [*command, "--help"],
+        cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "importing").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "decidable: interrupted\n")
+
+
+def test_a_program_that_imports_the_library_is_interrupted_as_it_chose(tmp_path: Path) -> None:
+    """Importing changes no handler, and neither does running a command line in the program."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import signal\nfrom decidable import cli\n"
+        "def handlers(): return [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]\n"
+        "assert handlers() == [signal.default_int_handler, signal.SIG_DFL]\n"
+        "assert cli.main(['verify', 'nothing']) == 2\n"
+        "assert handlers() == [signal.default_int_handler, signal.SIG_DFL]\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, env=environment(), check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # --- verify, report, export ---------------------------------------------------------------------------------------
@@ -740,6 +781,24 @@ def test_a_reader_that_goes_away_is_no_error(here: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_2(here: Path) -> None:
+    """One line where that can be written, and never a traceback."""
+    for arguments in (["decide", "policy.json", "request.json"], ["decide", "policy.json", "request.json", "--json"]):
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "decidable.cli", *arguments],
+                cwd=here, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 2
+            assert done.stderr == "decidable decide: no space left on device\n"
+            silent = subprocess.run(
+                [sys.executable, "-m", "decidable.cli", *arguments[:2], "nothing"],
+                cwd=here, env=environment(), stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert (silent.returncode, silent.stdout) == (2, "")
 
 
 def on_a_terminal(arguments: list[str], cwd: Path, *, errors: bool = False, **changes: str) -> str:

@@ -121,7 +121,7 @@ def test_a_file_uses_only_modules_above_its_own_in_lib_rs() -> None:
 # --- the order of the Python modules ------------------------------------------------------------------------------
 
 PYTHON_FLOORS = [
-    {"_native", "errors", "_version"},
+    {"_native", "_start", "errors", "_version"},
     {"arrays", "catalog", "builders", "ledger", "guard", "learn", "evaluate", "wal"},
     {"engine", "replay"},
     {"domains", "integrations", "llm", "trading", "sourcing", "access"},

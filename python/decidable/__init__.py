@@ -10,6 +10,7 @@ alone, and with :class:`Engine` for the whole path.
 
 from __future__ import annotations
 
+from decidable import _start as _start
 from decidable._native import (
     Action,
     Balance,

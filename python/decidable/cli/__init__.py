@@ -7,15 +7,29 @@ never a traceback; the codes are in `decidable.cli.exits` and docs/cli.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 from decidable._native import __version__
+from decidable._start import interrupted
 from decidable.cli import decide, demo, digest, export, report, route, verify
-from decidable.cli.exits import FAILED, INTERNAL, INTERRUPTED, PIPE_CLOSED, USAGE, Usage
+from decidable.cli.exits import (
+    FAILED,
+    INTERNAL,
+    INTERRUPTED,
+    PIPE_CLOSED,
+    TERMINATED,
+    USAGE,
+    Terminated,
+    Usage,
+)
 from decidable.cli.screen import Screen
 from decidable.errors import DecidableError, VerificationError
 
@@ -40,14 +54,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        with _signals():
+            code = _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Terminated:
+        code = TERMINATED
+    except BrokenPipeError:
+        # The reader has what it wanted.
+        code = PIPE_CLOSED
+    try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has what it wanted. Nothing may be written at exit either.
+    except OSError as error:
+        # Nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return PIPE_CLOSED
+        if isinstance(error, BrokenPipeError):
+            return PIPE_CLOSED
+        return code or USAGE
     return code
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """While a command runs, being interrupted and being terminated are exceptions."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {}
+    for number, usual, handler in (
+        (signal.SIGINT, interrupted, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL, _terminate),
+    ):
+        if signal.getsignal(number) is usual:
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, chosen in before.items():
+            signal.signal(number, chosen)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 def _run(given: Sequence[str]) -> int:
@@ -60,23 +109,28 @@ def _run(given: Sequence[str]) -> int:
         return int(stop.code or 0)
     screen, command = Screen(as_json=parsed.json), f"decidable {parsed.command}"
     try:
-        return int(parsed.run(parsed, screen))
+        code = int(parsed.run(parsed, screen))
+        screen.flush()
     except KeyboardInterrupt:
         screen.error(command, "interrupted")
         return INTERRUPTED
+    except Terminated:
+        screen.error(command, "terminated")
+        return TERMINATED
     except DecidableError as error:
         return _failed(screen, command, error, FAILED if isinstance(error, VerificationError) else USAGE)
     except BrokenPipeError:
         raise
     except OSError as error:
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        code = "cli.missing_file" if isinstance(error, FileNotFoundError) else "cli.unusable_file"
-        return _failed(screen, command, Usage(code, f"{name}{(error.strerror or str(error)).lower()}"), USAGE)
+        missing = "cli.missing_file" if isinstance(error, FileNotFoundError) else "cli.unusable_file"
+        return _failed(screen, command, Usage(missing, f"{name}{(error.strerror or str(error)).lower()}"), USAGE)
     except Exception as error:  # a fault of ours: say so in one line too
         if os.environ.get("DECIDABLE_TRACEBACK"):
             raise
         message = f"internal error, {type(error).__name__}: {error} (DECIDABLE_TRACEBACK=1 shows where)"
         return _failed(screen, command, Usage("cli.internal", message), INTERNAL)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,5 +145,7 @@ def _parser() -> argparse.ArgumentParser:
 def _failed(screen: Screen, command: str, error: DecidableError, exit_code: int) -> int:
     screen.error(command, error.message)
     if screen.as_json:
-        screen.emit({"error": {**error.details, "code": error.code, "message": error.message}})
+        # Standard output may be what is wrong.
+        with contextlib.suppress(OSError):
+            screen.emit({"error": {**error.details, "code": error.code, "message": error.message}})
     return exit_code

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from decidable._start import INTERRUPTED
 from decidable.errors import InvalidInput
 
-__all__ = ["FAILED", "FINE", "INTERNAL", "INTERRUPTED", "PIPE_CLOSED", "UNFINISHED", "USAGE", "Usage"]
+__all__ = [
+    "FAILED",
+    "FINE",
+    "INTERNAL",
+    "INTERRUPTED",
+    "PIPE_CLOSED",
+    "TERMINATED",
+    "UNFINISHED",
+    "USAGE",
+    "Terminated",
+    "Usage",
+]
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -16,9 +28,13 @@ USAGE: Final = 2
 UNFINISHED: Final = 3
 """What is complete holds, but the log ends in an unfinished tail."""
 INTERNAL: Final = 70
-INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
+TERMINATED: Final = 143
 
 
 class Usage(InvalidInput):
     """The command line asks for something that cannot be; the codes start with ``cli.``."""
+
+
+class Terminated(BaseException):
+    """Somebody asked the command to end (SIGTERM), as an exception so that it tidies up."""

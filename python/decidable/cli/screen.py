@@ -14,7 +14,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from decidable.report.escape import visible
@@ -91,11 +91,18 @@ class Screen:
         assert self._console is not None
         self._console.print(table)
 
+    def flush(self) -> None:
+        """Hands on what was printed: where that fails, it fails here."""
+        if self._out is not None:
+            self._out.flush()
+
     # --- progress and errors -------------------------------------------------------------------------------------
 
     def error(self, command: str, message: str) -> None:
         """One readable line."""
-        print(visible(f"{command}: {message}"), file=self._err, flush=True)
+        # Where it cannot be said, the exit code still says it.
+        with suppress(OSError):
+            print(visible(f"{command}: {message}"), file=self._err, flush=True)
 
     def note(self, text: str) -> None:
         """A remark beside the result, for a person only."""
