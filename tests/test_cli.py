@@ -487,6 +487,40 @@ def test_the_demo_decides_the_same_each_time_and_replaces_only_its_own(tmp_path:
     assert code_of(run("demo", "--limit", 60, "--out", "file", "--json", cwd=tmp_path)) == "cli.exists"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals and locks as POSIX has them")
+def test_a_second_demo_replaces_the_first_whole_or_not_at_all(tmp_path: Path) -> None:
+    """It says what is there; cut off, it leaves the first as it was; and two do not write at once."""
+
+    def contents() -> dict[str, bytes]:
+        return {str(each): each.read_bytes() for each in sorted((tmp_path / "demo").rglob("*")) if each.is_file()}
+
+    assert run("demo", "--limit", 60, cwd=tmp_path).returncode == 0
+    first = contents()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "demo"],
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list((tmp_path / "demo").glob(".decidable-demo-*/new/state/*.seg")):
+        time.sleep(0.01)
+    busy = run("demo", "--limit", 60, "--json", cwd=tmp_path)
+    assert (busy.returncode, code_of(busy)) == (2, "cli.in_use")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.splitlines()[1:]) == (130, ["decidable demo: interrupted"])
+    assert errors.startswith("demo holds an earlier demo, which the new one replaces when it is whole")
+    assert contents() == first
+    (tmp_path / "demo" / ".decidable-demo-killed").mkdir()
+    assert run("demo", "--limit", 61, cwd=tmp_path).returncode == 0
+    second = contents()
+    assert second.keys() == first.keys()
+    assert not [
+        name for name in first if second[name] == first[name] and not name.endswith((".decidable-demo", "LOCK"))
+    ]
+    (tmp_path / "demo" / "report.html").unlink()
+    assert "demo holds a demo that was cut off" in run("demo", "--limit", 60, cwd=tmp_path).stderr
+
+
 def test_the_demo_in_words(tmp_path: Path) -> None:
     """Each part has its heading; the log that is named can be verified as it says."""
     done = run("demo", "--limit", 60, cwd=tmp_path)

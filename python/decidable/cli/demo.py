@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from decidable import demo as data
 from decidable._native import Key, Policy
@@ -27,10 +29,16 @@ from decidable.report.quantity import clock, count, duration, money, nearest_ran
 from decidable.report.words import refusal_order, refusal_words
 from decidable.wal import write_head
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ["add"]
 
 _MARK: Final = ".decidable-demo"
-_OURS: Final = ("state", "head.json", "wal.key", "report.html", _MARK)
+_WRITTEN: Final = ("state", "head.json", "wal.key", "report.html")
+_BESIDE: Final = ".decidable-demo-"
 _MODELS_SHOWN: Final = 12
 
 
@@ -56,8 +64,17 @@ def _positive(text: str) -> int:
 
 
 def _demo(parsed: argparse.Namespace, screen: Screen) -> int:
-    folder: Path = parsed.out
-    _fresh(folder)
+    with _ours(parsed.out, screen) as folder:
+        told = _play(parsed, screen, folder)
+    if screen.as_json:
+        screen.emit(told.document())
+    else:
+        told.show(screen)
+    return FAILED if told.rendered.error is not None else FINE
+
+
+def _play(parsed: argparse.Namespace, screen: Screen, folder: Path) -> _Told:
+    """The whole demonstration, its files in ``folder``."""
     catalog, policy, accounts = data.catalog(), data.policy(), data.accounts()
     with screen.progress("reading the trace"):
         arrivals = list(data.load_requests(parsed.limit))
@@ -69,7 +86,7 @@ def _demo(parsed: argparse.Namespace, screen: Screen) -> int:
     head = folder / "head.json"
     write_head(head, durable.head)
     with (
-        tempfile.TemporaryDirectory(dir=folder) as beside,
+        tempfile.TemporaryDirectory(prefix=_BESIDE, dir=folder) as beside,
         screen.progress("deciding again, not waiting for the disk", 2 * len(arrivals)) as advance,
     ):
         unsynced = play(Path(beside) / "state", arrivals=arrivals, sync="none", advance=advance)
@@ -80,33 +97,53 @@ def _demo(parsed: argparse.Namespace, screen: Screen) -> int:
     with screen.progress("writing the report") as advance:
         rendered = render(folder / "state", policies=[policy], key=key, head=head, progress=reached(advance))
     write_whole(folder / "report.html", rendered.html.encode())
-    told = _Told(parsed, policy, arrivals, accounts, durable, unsynced, baselines, verification, rendered)
-    if screen.as_json:
-        screen.emit(told.document())
-    else:
-        told.show(screen)
-    return FAILED if rendered.error is not None else FINE
+    size = octets(folder / "state")
+    return _Told(parsed, policy, arrivals, accounts, durable, unsynced, baselines, verification, rendered, size)
 
 
-def _fresh(folder: Path) -> None:
-    """An empty folder of our own: what an earlier run left is removed, anything else is left alone and refused."""
-    if folder.exists():
-        if not folder.is_dir():
-            raise Usage("cli.exists", f"{folder} is not a directory", path=str(folder))
-        if any(folder.iterdir()) and not (folder / _MARK).is_file():
-            raise Usage(
-                "cli.not_ours",
-                f"{folder} holds files that no demo wrote; name another place with --out",
-                path=str(folder),
-            )
-        for name in _OURS:
-            place = folder / name
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
-            else:
-                place.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _ours(folder: Path, screen: Screen) -> Iterator[Path]:
+    """Where to write: the folder itself, or beside an earlier demonstration there, which the new one replaces when it
+    is whole. What no demonstration wrote is left alone."""
+    if folder.exists() and not folder.is_dir():
+        raise Usage("cli.exists", f"{folder} is not a directory", path=str(folder))
+    mark = folder / _MARK
+    if folder.exists() and any(folder.iterdir()) and not mark.is_file():
+        message = f"{folder} holds files that no demo wrote; name another place with --out"
+        raise Usage("cli.not_ours", message, path=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).write_text("Written by `decidable demo`, which replaces what it wrote here.\n", encoding="utf-8")
+    with mark.open("a", encoding="utf-8") as file:
+        _hold(file, folder)
+        if not file.tell():
+            file.write("Written by `decidable demo`, which replaces what it wrote here.\n")
+        for left in folder.glob(f"{_BESIDE}*"):
+            shutil.rmtree(left)
+        earlier = [name for name in _WRITTEN if os.path.lexists(folder / name)]
+        if not earlier:
+            yield folder
+            return
+        what = "an earlier demo" if "report.html" in earlier else "a demo that was cut off"
+        screen.note(f"{folder} holds {what}, which the new one replaces when it is whole (--out names another place)")
+        with tempfile.TemporaryDirectory(prefix=_BESIDE, dir=folder) as beside:
+            new, old = Path(beside) / "new", Path(beside) / "old"
+            new.mkdir()
+            old.mkdir()
+            yield new
+            for name in earlier:
+                (folder / name).rename(old / name)
+            for name in _WRITTEN:
+                (new / name).rename(folder / name)
+
+
+def _hold(mark: TextIO, folder: Path) -> None:
+    """Only one demonstration writes into a folder at a time, where the system has locks for files."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = f"another demo is writing into {folder}: wait for it, or name another place with --out"
+        raise Usage("cli.in_use", message, path=str(folder)) from None
 
 
 def _new_key(path: Path) -> Key:
@@ -130,13 +167,14 @@ class _Told:
         baselines: Any,
         verification: Any,
         rendered: Any,
+        log_bytes: int,
     ) -> None:
         self.folder: Path = parsed.out
         self.policy, self.arrivals, self.accounts = policy, arrivals, accounts
         self.durable, self.unsynced, self.baselines = durable, unsynced, baselines
         self.verification, self.rendered = verification, rendered
         self.facts = rendered.facts
-        self.log_bytes = octets(self.folder / "state")
+        self.log_bytes = log_bytes
         self.example = self._example()
 
     def _example(self) -> data.Arrival:
@@ -177,7 +215,7 @@ class _Told:
             "example": explanation_document(self.policy, self.policy.explain(self.example.request)),
             "verification": verification_document(self.verification),
             "verdict": self.rendered.verdict.state,
-            "files": {name: str(self.folder / name) for name in ("state", "head.json", "wal.key", "report.html")},
+            "files": {name: str(self.folder / name) for name in _WRITTEN},
         }
 
     def show(self, screen: Screen) -> None:
