@@ -462,6 +462,8 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
     "verifying a file of no log": (lambda path: dc.verify(path / "file"), dc.VerificationError, "wal.line_malformed"),
     "verifying an empty file": (lambda path: dc.verify(path / "nothing"), dc.InvalidInput, "exchange.empty"),
     "opening within a file": (lambda path: ground.opened(path / "file" / "log"), dc.LogUnavailable, "wal.io"),
+    "opening a folder of others": (lambda path: ground.opened(path), dc.InvalidInput, "wal.not_a_log"),
+    "verifying a folder of others": (lambda path: dc.verify(path), dc.UnknownName, "wal.not_found"),
     "opening no path": (lambda _: ground.opened(""), dc.InvalidInput, "log.no_path"),
     "verifying no path": (lambda _: dc.verify(""), dc.InvalidInput, "log.no_path"),
     "reading a number": (lambda _: dc.read(5), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]

@@ -322,7 +322,8 @@ class Engine:
             head: A head that was kept elsewhere. A log that does not contain it is refused.
 
         Raises:
-            InvalidInput: if the path is empty or a file.
+            InvalidInput: if the path is empty, a file, or a directory that holds other files and no log: a log has a
+                directory of its own (catalog, key and head belong elsewhere).
             LogUnavailable: if the log is open elsewhere, or sealed under another key.
             VerificationError: if the log is damaged or does not follow from its own records.
         """

@@ -142,7 +142,7 @@ class Gateway:
         """Opens the state in a directory, which is made if need be.
 
         Args:
-            path: The directory of the log.
+            path: The directory of the log, of its own: the catalog's file, for example, belongs elsewhere.
             catalog: A catalog, or the file of one (docs/catalog.md).
             objective: ``"cheapest"``, ``"quality"``, ``"fastest"`` or ``"utility"``.
             min_quality: Least quality of a model, for calls that do not give their own.
@@ -152,7 +152,7 @@ class Gateway:
             limits: Limits of the policy over those of the file, such as ``hard_risk_limit="96%"``.
 
         Raises:
-            InvalidInput: A limit or the catalog cannot be used.
+            InvalidInput: A limit or the catalog cannot be used, or the directory holds other files and no log.
             LogUnavailable: The directory is in use, damaged, or sealed with another key.
         """
         models = catalog if isinstance(catalog, Catalog) else Catalog.load(catalog)

@@ -82,7 +82,7 @@ fn wal_class(kind: decidable_wal::ErrorKind) -> Class {
     }
     match kind {
         Kind::NotFound | Kind::UnknownSequence => Class::UnknownName,
-        Kind::Invalid | Kind::TooLarge => Class::InvalidInput,
+        Kind::Invalid | Kind::TooLarge | Kind::NotALog => Class::InvalidInput,
         _ => Class::LogUnavailable,
     }
 }

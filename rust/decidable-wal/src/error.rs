@@ -17,6 +17,8 @@ pub struct Error {
 pub enum ErrorKind {
     /// There is no log, and none may be created.
     NotFound,
+    /// There is no log, and none is created among other files.
+    NotALog,
     /// Another process, or another handle of this one, holds the log.
     Locked,
     /// The bytes belong to no format that this version knows.
@@ -77,6 +79,7 @@ impl ErrorKind {
     pub const fn code(self) -> &'static str {
         match self {
             Self::NotFound => "wal.not_found",
+            Self::NotALog => "wal.not_a_log",
             Self::Locked => "wal.locked",
             Self::UnknownFormat => "wal.unknown_format",
             Self::WrongKey => "wal.wrong_key",

@@ -64,10 +64,7 @@ impl Storage for Files {
         };
         let mut names = Vec::new();
         for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.extend(entry.file_name().into_string().ok());
-            }
+            names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.sort_unstable();
         Ok(names)

@@ -352,6 +352,7 @@ impl Storage for Memory {
         Ok(disk
             .names
             .keys()
+            .chain(disk.directories.iter().filter(|name| !name.is_empty()))
             .filter(|name| directory_of(name) == directory)
             .map(|name| name.rsplit_once('/').map_or(name.as_str(), |(_, last)| last).to_owned())
             .collect())

@@ -12,7 +12,7 @@ use crate::{
     record::{Head, Record},
     recover::{self, Recovery},
     scan::{Scan, ScanOptions, refuse_other_segments},
-    segment::{SEGMENT_NAME, SegmentHead},
+    segment::{SEGMENT_NAME, SEGMENT_SUFFIX, SegmentHead},
     storage::{Access, Lock, Locking, Storage, StoredFile},
     writer::{Writer, note_entry, write_whole},
 };
@@ -137,6 +137,7 @@ pub(crate) fn open(
 fn claim(storage: &dyn Storage, options: &Options) -> Result<(Box<dyn Lock>, bool), Error> {
     if !is_there(storage)? {
         refuse_creation(options)?;
+        refuse_others_place(storage)?;
         storage
             .create()
             .map_err(|error| Error::io("cannot make the log's directory", &error))?;
@@ -237,6 +238,27 @@ fn refuse_creation(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// A log is created in a directory of its own: one that is empty, or where an earlier creation was cut off.
+fn refuse_others_place(storage: &dyn Storage) -> Result<(), Error> {
+    let names = storage
+        .list("")
+        .map_err(|error| Error::io("cannot list the log's directory", &error))?;
+    // A segment may have come from someone who creates the log beside us.
+    let ours = |name: &str| name == LOCK_NAME || name == temporary_name() || name.ends_with(SEGMENT_SUFFIX);
+    match names.iter().find(|name| !ours(name)) {
+        Some(other) => Err(Error::new(
+            ErrorKind::NotALog,
+            format!("there is no log here, but other files ({other:?}): a new log needs a directory of its own"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What the first segment is called until it is whole.
+fn temporary_name() -> String {
+    format!("{SEGMENT_NAME}.tmp")
+}
+
 fn take_lock(storage: &dyn Storage, options: &Options) -> Result<Box<dyn Lock>, Error> {
     let boot = options
         .boot_id
@@ -257,7 +279,7 @@ fn create_segment(storage: &dyn Storage, options: &Options) -> Result<(), Error>
     let failed = |error| Error::io("cannot create the log", &error);
     refuse_creation(options)?;
     let head = SegmentHead::first(options.log_id, options.time_ns, options.boot_id, options.key.as_ref());
-    let temporary = format!("{SEGMENT_NAME}.tmp");
+    let temporary = temporary_name();
     let file = storage.open(&temporary, Access::Create).map_err(failed)?;
     write_whole(&*file, &head.encode(), 0).map_err(|failure| recover::failed_io(&failure))?;
     file.sync_data().map_err(failed)?;

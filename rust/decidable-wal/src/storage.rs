@@ -35,7 +35,7 @@ pub trait Storage: Send + std::marker::Sync + fmt::Debug {
     /// # Errors
     /// Those of the platform.
     fn create_directory(&self, name: &str) -> io::Result<()>;
-    /// The names of the files in a directory; none if there is no such directory.
+    /// The names in a directory, of files and of whatever else; none if there is no such directory.
     ///
     /// # Errors
     /// Those of the platform.

@@ -283,6 +283,42 @@ fn two_creators_make_one_log() {
 }
 
 #[test]
+fn a_log_is_not_created_among_other_files() {
+    type Make = fn(&Path);
+    let others: [(&str, Make); 4] = [
+        ("models.toml", |place| fs::write(place, "mine").unwrap()),
+        (".hidden", |place| fs::write(place, "mine").unwrap()),
+        ("folder", |place| fs::create_dir(place).unwrap()),
+        // What is left of a log whose segment is gone is no place for a new one.
+        ("quarantine", |place| fs::create_dir(place).unwrap()),
+    ];
+    for (name, make) in others {
+        let scratch = Scratch::new();
+        make(&scratch.0.join(name));
+        let error = Log::open(files(&scratch.0), options(), |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotALog, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(files(&scratch.0).list("").unwrap(), [name]);
+    }
+    let scratch = Scratch::new();
+    fs::write(scratch.0.join("models.toml"), "mine").unwrap();
+    let (log, _) = Log::open(files(&scratch.0.join("state")), options(), |_| Ok(())).unwrap();
+    log.close().unwrap();
+    // A log that is there stays one, whatever is laid beside it later.
+    fs::write(scratch.0.join("state/head.json"), "{}").unwrap();
+    Log::open(files(&scratch.0.join("state")), options(), |_| Ok(())).unwrap();
+}
+
+#[test]
+fn a_creation_that_was_cut_off_is_begun_again() {
+    let scratch = Scratch::new();
+    fs::write(scratch.0.join("LOCK"), "pid 1\n").unwrap();
+    fs::write(scratch.0.join(format!("{SEGMENT_NAME}.tmp")), "half").unwrap();
+    let (_, opened) = Log::open(files(&scratch.0), options(), |_| Ok(())).unwrap();
+    assert!(opened.created);
+}
+
+#[test]
 fn an_abandoned_log_leaves_the_lock_to_whoever_else_has_it() {
     let scratch = Scratch::new();
     let path = scratch.log();
