@@ -742,6 +742,53 @@ def test_csv_has_every_decision_and_settlement(shown: Path, tmp_path: Path) -> N
 # --- what every command keeps to ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["json-lines", "csv"])
+def test_an_export_goes_to_standard_output_as_to_a_file(here: Path, shown: Path, form: str) -> None:
+    """The same bytes, nothing else on standard output, and nothing on standard error."""
+    log, *key = (shown / "demo" / "state", "--key-file", shown / "demo" / "wal.key")
+    assert run("export", log, *key, "--format", form, "-o", "file", cwd=here).returncode == 0
+    for output in ([], ["-o", "-"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "decidable.cli", "export", log, *key, "--format", form, *output],
+            cwd=here, env=environment(PYTHONIOENCODING="ascii"), capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == (here / "file").read_bytes()
+    described = run("export", log, *key, "--format", form, "--json", cwd=here)
+    assert (described.returncode, code_of(described)) == (2, "cli.usage")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+@pytest.mark.parametrize("form", ["json-lines", "csv"])
+def test_an_export_to_a_reader_that_goes_away_is_no_error(here: Path, shown: Path, form: str) -> None:
+    """As `decidable export … | head -1`: the first line is there, and nothing is said."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "export", shown / "demo" / "state", "--format", form],
+        cwd=here, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"{" if form == "json-lines" else b"record,time,")
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+
+
+def test_an_export_of_a_damaged_log_says_so_beside_the_lines(log: Path, tmp_path: Path) -> None:
+    """Standard output has the lines that were verified before the damage; the error is one line elsewhere, and 1."""
+    whole = run("export", log / "state", cwd=tmp_path).stdout
+    file = segment(log)
+    octets = bytearray(file.read_bytes())
+    octets[len(octets) // 2] ^= 1
+    file.write_bytes(octets)
+    done = run("export", log / "state", cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert whole.startswith(done.stdout)
+    assert len(done.stdout) < len(whole)
+
+
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
     """A folder with a log and a policy full of names that try something."""

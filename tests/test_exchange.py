@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
@@ -415,3 +417,28 @@ def test_a_log_without_decisions_is_exported_as_an_empty_file(tmp_path: Path) ->
     summary = dc.export(tmp_path / "log", tmp_path / "out.jsonl")
     assert summary == {"decisions": 0, "refusals_left_out": 0, "anchor": None, "tail": None}
     assert (tmp_path / "out.jsonl").read_bytes() == b""
+
+
+def test_an_export_streams(tmp_path: Path) -> None:
+    """Whatever has `write` gets the bytes of the file, in as many pieces as it takes; what it raises is raised."""
+    path, out = tmp_path / "log", tmp_path / "out.jsonl"
+    written(path)
+    summary = dc.export(path, out)
+
+    class Reluctant(io.BytesIO):
+        def write(self, data: bytes, /) -> int:  # type: ignore[override]
+            return super().write(data[:100])
+
+    for stream in (io.BytesIO(), Reluctant()):
+        assert dc.export(path, stream) == summary
+        assert stream.getvalue() == out.read_bytes()
+
+    class Full(io.BytesIO):
+        def write(self, data: bytes, /) -> int:  # type: ignore[override]
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        dc.export(path, Full())
+    with pytest.raises(dc.InvalidInput) as caught:
+        dc.export(path, 5)  # type: ignore[arg-type]
+    assert caught.value.code == "input.wrong_type"

@@ -18,6 +18,9 @@ class _Catalog(Protocol):
     @property
     def names(self) -> Names | None: ...
 
+class _Writable(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
 @final
 class Action:
     """What a decision does: codes 1 to 3 (docs/spec/decisions.md)."""
@@ -625,7 +628,7 @@ def verify_exchange(
 ) -> dict[str, Any]: ...
 def export_log(
     path: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | _Writable,
     *,
     key: Key | None = None,
     out_key: Key | None = None,

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from decidable import _native
 from decidable._native import Key, Record
@@ -21,6 +21,13 @@ __all__ = ["HEAD_FILE_BYTES_MAX", "export", "read", "read_head", "write_head"]
 
 HEAD_FILE_BYTES_MAX = 65_536
 """A head takes some hundred bytes; a file that is larger is something else."""
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A stream of bytes, such as ``sys.stdout.buffer``."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 def place(path: str | os.PathLike[str]) -> Path:
@@ -70,15 +77,17 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | No
 
 def export(
     path: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | Writable,
     *,
     key: Key | None = None,
     out_key: Key | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write the decisions of a log as a JSON-lines log of the exchange format; ``out`` appears whole or not at all.
+    """Write the decisions of a log as a JSON-lines log of the exchange format.
 
     Args:
+        out: A file, which appears whole or not at all; or a stream of bytes that is open for writing. What a stream
+            was given before an error is the part of the log that was read and verified before it.
         key: The key of the log, if it is sealed.
         out_key: Makes the written log a keyed one.
 
@@ -91,7 +100,10 @@ def export(
         InvalidInput: if ``out`` exists or cannot be written, or decisions used extensions that the format cannot hold;
             the message says which.
     """
-    source, target = existing(path), place(out)
+    source = existing(path)
+    if isinstance(out, Writable):
+        return _native.export_log(source, out, key=key, out_key=out_key, progress=progress)
+    target = place(out)
     if target.exists():
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target))
     part = target.with_name(f".{target.name}.part")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from decidable._native import Key, Policy
 from decidable.cli.answer import model_name
@@ -47,7 +50,9 @@ def add(commands: Any) -> None:
         "or every decision and settlement as CSV. JSON lines refuse decisions that used extensions, and say which.",
     )
     parser.add_argument("log", type=Path, metavar="LOG")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="must not exist yet")
+    parser.add_argument(
+        "-o", "--output", default="-", metavar="FILE", help="must not exist yet; default: -, standard output"
+    )
     parser.add_argument("--format", choices=("json-lines", "csv"), default="json-lines")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="the log's key: raw bytes, at least 32")
     add_json(parser)
@@ -56,42 +61,79 @@ def add(commands: Any) -> None:
 
 def _export(parsed: argparse.Namespace, screen: Screen) -> int:
     present(parsed.log)
-    if parsed.output.exists():
-        raise Usage("cli.exists", f"{parsed.output} exists already", path=str(parsed.output))
     key = key_of(parsed)
-    with screen.progress(f"exporting {parsed.log} ({size(octets(parsed.log))})") as advance:
+    if parsed.output == "-":
+        return _to_standard_output(parsed, screen, key)
+    output = Path(parsed.output)
+    if output.exists():
+        raise Usage("cli.exists", f"{output} exists already", path=str(output))
+    with screen.progress(_label(parsed.log)) as advance:
         if parsed.format == "csv":
-            summary = _csv(parsed.log, parsed.output, key)
+            summary = _csv(parsed.log, output, key)
         else:
-            summary = export(parsed.log, parsed.output, key=key, progress=reached(advance))
+            summary = export(parsed.log, output, key=key, progress=reached(advance))
     if screen.as_json:
-        screen.emit({"output": str(parsed.output), "format": parsed.format, **summary})
+        screen.emit({"output": str(output), "format": parsed.format, **summary})
     else:
         written = f"{count(summary['rows'])} rows" if "rows" in summary else f"{count(summary['decisions'])} decisions"
-        screen.line(f"{parsed.output}: {written} ({size(octets(parsed.output))})", style="bold")
+        screen.line(f"{output}: {written} ({size(octets(output))})", style="bold")
         if summary.get("refusals_left_out"):
-            left = count(summary["refusals_left_out"])
-            screen.line(f"  {left} requests that the safety ceiling refused have no place in the format")
+            screen.line(f"  {_left_out(summary)}")
     return FINE
+
+
+def _to_standard_output(parsed: argparse.Namespace, screen: Screen, key: Key | None) -> int:
+    """As it is read; what there is to say beside it goes to standard error."""
+    if screen.as_json:
+        raise Usage("cli.usage", "--json describes a file, so it needs -o FILE (see decidable export --help)")
+    if sys.stdout is None:
+        raise Usage("cli.unusable_file", "standard output is closed")
+    # On a terminal the lines themselves are the progress.
+    with (
+        contextlib.nullcontext(lambda _: None)
+        if sys.stdout.isatty()
+        else screen.progress(_label(parsed.log)) as advance
+    ):
+        if parsed.format == "csv":
+            _write_csv(sys.stdout.buffer, parsed.log, key)
+        else:
+            summary = export(parsed.log, sys.stdout.buffer, key=key, progress=reached(advance))
+            if summary["refusals_left_out"]:
+                screen.note(_left_out(summary))
+    return FINE
+
+
+def _label(log: Path) -> str:
+    return f"exporting {log} ({size(octets(log))})"
+
+
+def _left_out(summary: dict[str, Any]) -> str:
+    left = count(summary["refusals_left_out"])
+    return f"{left} requests that the safety ceiling refused have no place in the format"
 
 
 def _csv(log: Path, output: Path, key: Key | None) -> dict[str, Any]:
     """Written beside its place and moved there when it is whole."""
     part = output.with_name(f".{output.name}.part")
-    rows = 0
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(",".join(_COLUMNS) + "\r\n")
-            for row in _rows(log, key):
-                file.write(",".join(csv_cell(cell) for cell in row) + "\r\n")
-                rows += 1
+        with part.open("wb") as file:
+            rows = _write_csv(file, log, key)
         os.link(part, output)
     finally:
         part.unlink(missing_ok=True)
     return {"rows": rows}
 
 
-def _rows(log: Path, key: Key | None) -> Iterator[list[str]]:
+def _write_csv(file: BinaryIO, log: Path, key: Key | None) -> int:
+    """Writes a heading and the rows; how many rows."""
+    rows = 0
+    for row in itertools.chain([_COLUMNS], _rows(log, key)):
+        file.write((",".join(csv_cell(cell) for cell in row) + "\r\n").encode())
+        rows += 1
+    return rows - 1
+
+
+def _rows(log: Path, key: Key | None) -> Iterator[Sequence[str]]:
     policies: dict[int, Policy] = {}
     for record in read(log, key=key):
         fields = record.fields

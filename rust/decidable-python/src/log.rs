@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -615,48 +615,101 @@ pub(crate) fn verify_exchange<'py>(
     Ok(found)
 }
 
-/// Writes the decisions of a log in the exchange format to a new file.
+/// Where an export goes.
+enum Target {
+    /// A file that was created for it.
+    File(File),
+    /// An object that has `write`, and what it raised.
+    Stream { stream: Py<PyAny>, fault: Option<PyErr> },
+}
+
+impl Target {
+    fn of(out: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if out.hasattr("write")? {
+            return Ok(Self::Stream {
+                stream: out.clone().unbind(),
+                fault: None,
+            });
+        }
+        let (py, path) = (out.py(), out.extract::<PathBuf>()?);
+        let shown = path.display().to_string();
+        py.detach(|| File::create_new(path)).map(Self::File).map_err(|error| {
+            raise(
+                py,
+                Class::InvalidInput,
+                "export.unwritable",
+                &format!("{shown} cannot be created: {error}"),
+                |details| details.set_item("path", &shown),
+            )
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.sync_all(),
+            Self::Stream { .. } => Ok(()),
+        }
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Stream { fault: Some(_), .. } => Err(io::Error::other("the stream has failed")),
+            Self::Stream { stream, fault } => Python::attach(|py| {
+                let written = stream.call_method1(py, "write", (PyBytes::new(py, bytes),))?;
+                // A stream that does not say how much it took has taken all.
+                Ok(written.extract(py).unwrap_or(bytes.len()).min(bytes.len()))
+            })
+            .map_err(|error: PyErr| {
+                *fault = Some(error);
+                io::Error::other("the stream has failed")
+            }),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes the decisions of a log in the exchange format to a new file, or to an object that has `write`.
 #[pyfunction]
 #[pyo3(signature = (path, out, *, key=None, out_key=None, progress=None))]
 pub(crate) fn export_log<'py>(
     py: Python<'py>,
     path: PathBuf,
-    out: PathBuf,
+    out: &Bound<'py, PyAny>,
     key: Option<&Bound<'py, PyAny>>,
     out_key: Option<&Bound<'py, PyAny>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (key, out_key) = (keyed(key)?, keyed(out_key)?);
-    let shown = out.display().to_string();
-    let file = py.detach(|| File::create_new(&out)).map_err(|error| {
-        raise(
-            py,
-            Class::InvalidInput,
-            "export.unwritable",
-            &format!("{shown} cannot be created: {error}"),
-            |details| details.set_item("path", &shown),
-        )
-    })?;
+    let mut target = Target::of(out)?;
     let mut progress = Progress {
         callback: progress.as_ref(),
         interrupted: None,
         seen: 0,
     };
     let exported = py.detach(|| {
-        let out = std::io::BufWriter::new(&file);
+        let out = BufWriter::new(&mut target);
         let exported =
             decidable_engine::export(&Files::new(path), key, out, out_key, |sequence| progress.step(sequence));
-        exported.map(|exported| file.sync_all().map(|()| exported))
+        exported.map(|exported| target.sync().map(|()| exported))
     });
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
+    }
+    if let Target::Stream { fault: Some(fault), .. } = target {
+        return Err(fault);
     }
     let exported = exported.map_err(|error| errors::engine(py, &error))?.map_err(|error| {
         plain(
             py,
             Class::LogUnavailable,
             "export.unwritable",
-            &format!("{shown} cannot be written: {error}"),
+            &format!("{out} cannot be written: {error}"),
         )
     })?;
     let summary = PyDict::new(py);
