@@ -940,6 +940,31 @@ def test_rich_adds_colour_and_no_words(shown: Path, no_rich: dict[str, str], com
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
+@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize(
+    "command", [["verify", "demo/state"], ["explain", "demo/state", "7"], ["demo", "--limit", "50"]]
+)
+def test_a_narrow_terminal_breaks_lines_between_words(
+    shown: Path, tmp_path: Path, no_rich: dict[str, str], command: list[str], columns: int
+) -> None:
+    """Only a word that is longer than the terminal goes beyond its edge; with rich, without, and in ASCII."""
+    cwd = shown if command[0] != "demo" else tmp_path
+    wide = run(*command, cwd=cwd).stdout
+    for changes in ({}, no_rich, {"NO_COLOR": "1"}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}):
+        told = on_a_terminal(command, cwd, **{"COLUMNS": str(columns)} | changes)
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", told)
+        lines = [line.rstrip() for line in plain.replace("\r\n", "\n").split("\n")]
+        beyond = [
+            line for line in lines if len(line) > columns and len(line.split()) > 1 and "decidable verify" not in line
+        ]
+        assert not beyond
+        assert told.isascii() or changes.get("PYTHONIOENCODING") != "ascii"
+        if command[0] != "demo":
+            assert set(words(wide)) <= set(words(told)) | {"model", "account"}, set(words(wide)) - set(words(told))
+    assert run(*command, cwd=cwd, COLUMNS="40").stdout.splitlines()[1:4] == wide.splitlines()[1:4]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
 def test_progress_is_for_terminals_only(tmp_path: Path, no_rich: dict[str, str]) -> None:
     """It moves on a terminal, with rich and without, and is silent with --json and TERM=dumb."""
     label = "deciding, every record durable before its answer"
@@ -948,6 +973,10 @@ def test_progress_is_for_terminals_only(tmp_path: Path, no_rich: dict[str, str])
     assert label in plain
     assert "\x1b" not in plain
     assert label in on_a_terminal(command, tmp_path, errors=True)
+    ascii_only = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "40"}
+    assert "of 8,000" in (narrow := on_a_terminal(command, tmp_path, errors=True, **ascii_only))
+    assert "\\u" not in narrow
+    assert max(map(len, re.findall(r"\r([^\r\n]*)", narrow))) < 40
     assert label not in on_a_terminal([*command, "--json"], tmp_path, errors=True)
     assert label not in on_a_terminal(command, tmp_path, errors=True, **(no_rich | {"TERM": "dumb"}))
 

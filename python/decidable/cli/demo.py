@@ -332,4 +332,4 @@ class _Told:
         folder = self.folder
         screen.line("Repeat it:", style="bold")
         evidence = f"--head {folder / 'head.json'} --key-file {folder / 'wal.key'}"
-        screen.line(f"  decidable verify {folder / 'state'} {evidence}")
+        screen.line(f"  decidable verify {folder / 'state'} {evidence}", whole=True)

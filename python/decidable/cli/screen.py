@@ -7,20 +7,27 @@ words are the same without it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
+import shutil
 import sys
 import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from decidable.report.escape import visible
 from decidable.report.quantity import count
 
 __all__ = ["Screen", "reached", "to_json"]
+
+# What stands between two columns of a table at most, and the least that a column of words is given.
+_GAP: Final = 3
+_NARROWEST: Final = 12
 
 # How often a progress line is written again, in seconds.
 _TICK = 0.1
@@ -34,6 +41,9 @@ class Screen:
         self._out = sys.stdout if out is None else out
         self._err = sys.stderr if err is None else err
         self._console = None if as_json else _console(self._out)
+        # Only a terminal has a width; what goes elsewhere is never broken.
+        on_terminal = self._out is not None and self._out.isatty()
+        self._columns = shutil.get_terminal_size().columns if on_terminal else None
 
     # --- results -------------------------------------------------------------------------------------------------
 
@@ -45,38 +55,93 @@ class Screen:
         """One of many answers, as one line of JSON."""
         self._write(json.dumps(document, sort_keys=True, default=_plain))
 
-    def line(self, text: str = "", *, style: str | None = None) -> None:
-        """One line. ``style`` is a rich style and may be ignored."""
-        if self._console is not None and style is not None:
-            from rich.text import Text
+    def line(self, text: str = "", *, style: str | None = None, whole: bool = False) -> None:
+        """One line, or on a terminal that is too narrow several, broken between words unless it is to stay ``whole``.
 
-            self._console.print(Text(visible(text), style=style), soft_wrap=True)
-        else:
-            self._write(visible(text))
+        ``style`` is a rich style and may be ignored.
+        """
+        shown = self._shown(text)
+        indent = len(shown) - len(shown.lstrip(" ")) + 2
+        for each in [shown] if whole else self._broken(shown, indent):
+            self._styled(each, style)
 
     def heading(self, text: str) -> None:
         """A line that starts a part, set apart from what came before."""
         self.line()
         self.line(text, style="bold")
 
-    def pairs(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Names and values, the values aligned."""
+    def pairs(self, rows: Sequence[tuple[str, str]], *, indent: int = 2) -> None:
+        """Names and values, the values aligned; on a narrow terminal a long value stands below its name."""
         width = max((_width(name) for name, _ in rows), default=0)
         for name, value in rows:
-            self.line(f"  {name}{' ' * (width - _width(name))}  {value}")
+            shown = self._shown(value)
+            room = None if self._columns is None else self._columns - indent - width - 2
+            if room is not None and max(map(_width, shown.split(" "))) > room:
+                self.line(" " * indent + name)
+                self.line(" " * (indent + 2) + value)
+                continue
+            head = f"{' ' * indent}{self._shown(name)}{' ' * (width - _width(name))}  "
+            for each in self._broken(head + shown, indent + width + 2):
+                self._styled(each, None)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under headings; a column named with a leading ``#`` is numeric and stands to the right."""
+        """Rows under headings; a column named with a leading ``#`` is numeric and stands to the right.
+
+        On a terminal that is too narrow, long words are broken into lines within their column; where that is not
+        enough, each row is told as names and values.
+        """
         names = [name.removeprefix("#") for name in columns]
         right = [name.startswith("#") for name in columns]
-        shown = [[visible(cell) for cell in row] for row in rows]
-        if self._console is not None:
-            self._ruled(names, right, shown)
-            return
+        shown = [[self._shown(cell) for cell in row] for row in rows]
         widths = [max(_width(row[place]) for row in [names, *shown]) for place in range(len(names))]
-        for row in [names, ["-" * width for width in widths], *shown]:
-            cells = [_padded(cell, width, end) for cell, width, end in zip(row, widths, right, strict=True)]
-            self._write(("  " + "  ".join(cells)).rstrip())
+        least = [
+            max(_NARROWEST, *(_width(word) for row in [names, *shown] for word in row[place].split(" ")))
+            for place in range(len(names))
+        ]
+        if not self._fit(
+            widths, [width if end else most for width, end, most in zip(widths, right, least, strict=True)]
+        ):
+            for row in shown:
+                self.line(f"  {row[0]}", style="bold")
+                self.pairs([pair for pair in zip(names[1:], row[1:], strict=True) if pair[1]], indent=4)
+        elif self._console is not None:
+            self._ruled(names, right, [_folded(row, widths) for row in shown])
+        else:
+            for row in [names, ["-" * width for width in widths], *shown]:
+                self._row(_folded(row, widths), widths, right)
+
+    def _fit(self, widths: list[int], least: list[int]) -> bool:
+        """Takes from the widest columns what is too much; whether the table fits then."""
+        while self._columns is not None and sum(widths) + _GAP * len(widths) > self._columns:
+            place = max(range(len(widths)), key=lambda place: widths[place] - least[place])
+            if widths[place] <= least[place]:
+                return False
+            widths[place] -= 1
+        return True
+
+    def _row(self, cells: list[str], widths: list[int], right: list[bool]) -> None:
+        """One row, whose cells may have several lines."""
+        for parts in itertools.zip_longest(*(cell.split("\n") for cell in cells), fillvalue=""):
+            padded = [_padded(part, width, end) for part, width, end in zip(parts, widths, right, strict=True)]
+            self._write(("  " + "  ".join(padded)).rstrip())
+
+    def _broken(self, text: str, indent: int) -> list[str]:
+        return [text] if self._columns is None else _lines(text, self._columns, indent)
+
+    def _shown(self, text: str) -> str:
+        """As it will stand there, so that it can be measured: what the encoding lacks by its number."""
+        safe, encoding = visible(text), getattr(self._out, "encoding", None) or "utf-8"
+        if safe.isascii() or encoding.lower().startswith("utf"):
+            return safe
+        return safe.replace("µs", "us").encode(encoding, "backslashreplace").decode(encoding)
+
+    def _styled(self, text: str, style: str | None) -> None:
+        if self._console is not None and style is not None:
+            from rich.text import Text
+
+            self._console.print(Text(text, style=style), soft_wrap=True)
+        else:
+            self._write(text)
 
     def _ruled(self, names: list[str], right: list[bool], rows: list[list[str]]) -> None:
         from rich import box
@@ -158,8 +223,11 @@ def _moves(stream: TextIO) -> bool:
 
 
 def _console(stream: TextIO) -> Any:
-    """rich's console, where there is a terminal, rich, and no wish for plain text (https://no-color.org)."""
-    if not _moves(stream) or os.environ.get("NO_COLOR"):
+    """rich's console, where there is a terminal, rich, and no wish for plain text (https://no-color.org).
+
+    Its rules and bars take Unicode; a terminal without it gets ours.
+    """
+    if not _moves(stream) or os.environ.get("NO_COLOR") or not (stream.encoding or "").lower().startswith("utf"):
         return None
     try:
         from rich.console import Console
@@ -184,13 +252,16 @@ def _bar(stream: TextIO, label: str, total: int | None) -> Iterator[Callable[[in
 def _counter(stream: TextIO, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A line rewritten in place, by a thread of its own where there is nothing to count."""
     done, begun, stop = 0, time.monotonic(), threading.Event()
+    columns = shutil.get_terminal_size().columns - 1
 
     def show() -> None:
         waited = f"{time.monotonic() - begun:.0f} s"
         far = (
             f"{count(done)} of {count(total)}" if total is not None else f"{count(done)}, {waited}" if done else waited
         )
-        print(f"\r{visible(label)}  {far}", end="", file=stream, flush=True)
+        # A line that is longer than the terminal could not be written over.
+        shown = visible(label)[: max(0, columns - len(far) - 2)]
+        print(f"\r{shown}  {far}", end="", file=stream, flush=True)
 
     def tick() -> None:
         while not stop.wait(_TICK):
@@ -207,8 +278,25 @@ def _counter(stream: TextIO, label: str, total: int | None) -> Iterator[Callable
     finally:
         stop.set()
         ticking.join()
-        blank = " " * (_width(label) + 40)
-        print(f"\r{blank}\r", end="", file=stream, flush=True)
+        print(f"\r{' ' * columns}\r", end="", file=stream, flush=True)
+
+
+def _folded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Cells, broken into lines that their columns hold."""
+    return ["\n".join(_lines(cell, width, 0)) for cell, width in zip(row, widths, strict=True)]
+
+
+def _lines(text: str, columns: int, indent: int) -> list[str]:
+    """Text in lines of so many columns, broken at spaces and indented from the second on; a longer word stays whole."""
+    if _width(text) <= columns:
+        return [text]
+    lines, line, fresh = [], "", True
+    for word in re.findall(r" *[^ ]+", text):
+        if not fresh and _width(line + word) > columns:
+            lines.append(line)
+            line, word = " " * indent, word.lstrip(" ")
+        line, fresh = line + word, False
+    return [*lines, line]
 
 
 def _padded(cell: str, width: int, end: bool) -> str:
