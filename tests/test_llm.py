@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -256,11 +257,19 @@ def test_unknown_names_come_with_suggestions(gateway: llm.Gateway) -> None:
 
 
 def test_a_wish_that_nobody_knows_is_an_error(gateway: llm.Gateway) -> None:
-    """As with any Python call, and nothing is logged."""
-    with pytest.raises(TypeError, match="max_costs"):
-        gateway.route("mini", input_tokens=1, max_costs="1")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="input_tokens"):
-        gateway.route("mini")  # type: ignore[call-arg]
+    """As with any Python call, in one line that names the nearest, and nothing is logged."""
+    for wishes, says in (
+        ({"input_tokens": 1, "max_costs": "1"}, "'max_costs'; did you mean max_cost"),
+        ({"input_tokens": 1, "max_tokens": 1}, "'max_tokens'; did you mean max_output_tokens"),
+        ({"input_token": 1}, "'input_token'; did you mean input_tokens"),
+        ({"input_tokens": 1, "\x1b": 1}, "unexpected keyword argument '\\x1b'"),
+        ({}, "missing the keyword argument 'input_tokens'"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(says)) as caught:
+            gateway.route("mini", **wishes)  # type: ignore[typeddict-item]
+        assert str(caught.value).startswith("route() ")
+    with pytest.raises(TypeError, match="did you mean max_cost"):
+        asyncio.run(gateway.aroute("mini", input_tokens=1, max_costs="1"))  # type: ignore[call-arg]
     assert gateway.verify().decisions == 0
 
 

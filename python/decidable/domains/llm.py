@@ -184,6 +184,7 @@ class Gateway:
             InvalidInput: A value that cannot be read.
             Conflict: The key was used before for a different call.
             LogUnavailable: The decision could not be logged. Nothing is decided or held.
+            TypeError: A wish that does not exist, as with any keyword argument; the message names the nearest.
         """
         request, circumstances = self._prepared(model, wishes)
         return Call(self, self.engine.decide(request, **circumstances))
@@ -199,6 +200,12 @@ class Gateway:
     def _prepared(self, model: str | None, wishes: Wishes) -> tuple[Request, dict[str, str | None]]:
         """The kernel's request, and what the engine is told beside it."""
         rest: dict[str, Any] = dict(wishes)
+        for name in rest:
+            if name not in Wishes.__annotations__:
+                near = builders.suggestion(name, Wishes.__annotations__)
+                raise TypeError(f"route() got an unexpected keyword argument {name!r}{near}")
+        if "input_tokens" not in rest:
+            raise TypeError("route() is missing the keyword argument 'input_tokens'")
         circumstances = {
             "account": rest.pop("account", None),
             "key": rest.pop("key", None),
