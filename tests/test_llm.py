@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -339,6 +340,32 @@ def test_reopening_continues_and_installs_what_changed(tmp_path: Path, models: P
     assert [json.loads(record.provenance)["file"] for record in policies] == ["models.toml"] * 2
     digests = [json.loads(record.provenance)["sha256"] for record in policies]
     assert digests[0] != digests[1]
+
+
+def test_the_evidence_can_be_kept_elsewhere(tmp_path: Path, models: Path) -> None:
+    """The head of a gateway is the log's: with it a cut-off end is noticed, when verifying and when opening."""
+    key = dc.Key(bytes(range(32)))
+    with llm.Gateway.open(tmp_path / "state", catalog=models, key=key) as gateway:
+        shutil.copytree(tmp_path / "state", tmp_path / "earlier")
+        gateway.open_account("acme", "1.00")
+        with gateway.route("mini", input_tokens=1_200, account="acme") as call:
+            call.settle(cost="0.01")
+        head, policy = gateway.head(), gateway.policy
+        dc.write_head(tmp_path / "head.json", head)
+        for given in (head, tmp_path / "head.json"):
+            report = gateway.verify(policies=[policy], head=given)
+            assert "no policy other than those given" in " ".join(report.established)
+            assert "contains the head" in " ".join(report.established)
+            assert "seal" in " ".join(report.established)
+        with pytest.raises(dc.VerificationError):
+            gateway.verify(policies=[demo.policy()])
+        closed = gateway.close()
+    assert closed["sequence"] > head["sequence"]
+    assert dc.verify(tmp_path / "state", policies=[policy], key=key, head=closed).decisions == 1
+    llm.Gateway.open(tmp_path / "state", catalog=models, key=key, head=head).close()
+    with pytest.raises(dc.VerificationError) as caught:
+        llm.Gateway.open(tmp_path / "earlier", catalog=models, key=key, head=head)
+    assert caught.value.code == "wal.shorter_than_head"
 
 
 def test_an_outcome_is_recorded(gateway: llm.Gateway, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@
             answer = send(call.model, prompt, max_tokens=call.max_output_tokens)
             call.settle(usage=answer.usage)
         gateway.outcome(call.id, succeeded=True)
+        head = gateway.head()                      # keep it elsewhere: it shows whether the log's end was cut off
 
 Each call is decided, its money held, and both are in the log before :meth:`Gateway.route` returns. Which model is
 chosen depends on the catalog, the objective and the limits alone; :meth:`Call.explain` shows each one's verdict.
@@ -45,11 +46,11 @@ from decidable.replay import VerificationReport, verify
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
-    from decidable._native import Balance, Decision, Explanation, Key, ManualClock, Request, Settlement
+    from decidable._native import Balance, Decision, Explanation, Key, ManualClock, Policy, Request, Settlement
     from decidable.builders import Friendly
     from decidable.engine import Ticket
 
@@ -137,6 +138,7 @@ class Gateway:
         key: Key | None = None,
         sync: Literal["group", "none"] = "group",
         clock: ManualClock | None = None,
+        head: dict[str, Any] | None = None,
         **limits: Any,
     ) -> Gateway:
         """Opens the state in a directory, which is made if need be.
@@ -149,11 +151,13 @@ class Gateway:
             key: Seals the log.
             sync: ``"group"`` answers when the decision is on the disk; ``"none"`` does not wait for the disk.
             clock: Replaces the system's clock, to replay recorded traffic.
+            head: A head that was kept elsewhere (:meth:`head`). A log that does not contain it is refused.
             limits: Limits of the policy over those of the file, such as ``hard_risk_limit="96%"``.
 
         Raises:
             InvalidInput: A limit or the catalog cannot be used, or the directory holds other files and no log.
-            LogUnavailable: The directory is in use, damaged, or sealed with another key.
+            LogUnavailable: The directory is in use, or sealed with another key.
+            VerificationError: The log is damaged, or does not contain the head.
         """
         models = catalog if isinstance(catalog, Catalog) else Catalog.load(catalog)
         if min_quality is not None:
@@ -163,7 +167,7 @@ class Gateway:
         provenance = (
             json.dumps(dict(models.provenance), sort_keys=True, ensure_ascii=False) if models.provenance else ""
         )
-        engine = Engine.open(path, policy=policy, key=key, sync=sync, clock=clock, provenance=provenance)
+        engine = Engine.open(path, policy=policy, key=key, sync=sync, clock=clock, provenance=provenance, head=head)
         return cls(engine, models, path=path, key=key, min_quality=min_quality)
 
     # --- calls ----------------------------------------------------------------------------------------------------
@@ -272,17 +276,30 @@ class Gateway:
         """The verdict on every model for a call, by the policy in force. Prints as a table."""
         return self.policy.explain(call.request)
 
-    def verify(self) -> VerificationReport:
-        """Derives every decision, balance and hash of the log again, from the disk.
+    def head(self) -> dict[str, Any]:
+        """The head of the durable part of the log. Kept elsewhere, it shows later whether the end was cut off."""
+        return self.engine.head()
+
+    def verify(
+        self,
+        *,
+        policies: Sequence[Policy] = (),
+        head: dict[str, Any] | str | os.PathLike[str] | None = None,
+    ) -> VerificationReport:
+        """Derives every decision, balance and hash of the log again, from the disk, under the gateway's key.
+
+        Args:
+            policies: Those that were approved: any other that the log installed is refused.
+            head: A head that was kept elsewhere, or the file that holds it.
 
         Raises:
             VerificationError: Something disagrees; the error says which record and what.
         """
-        return verify(self._path, key=self._key)
+        return verify(self._path, policies=policies, key=self._key, head=head)
 
-    def close(self) -> None:
-        """Writes what is still under way and gives the directory free."""
-        self.engine.close()
+    def close(self) -> dict[str, Any]:
+        """Writes what is still under way, gives the directory free and returns the log's head."""
+        return self.engine.close()
 
     def __enter__(self) -> Self:
         return self
