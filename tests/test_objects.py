@@ -1,6 +1,7 @@
 """The objects of the public surface are values: frozen, comparable, hashable, picklable, printed with all fields."""
 
 import copy
+import json
 import operator
 import pickle
 import threading
@@ -317,8 +318,40 @@ def test_actions_and_reasons() -> None:
     for value in (*actions, *reasons):
         words = "".join(word.capitalize() for word in value.label.split("_"))
         assert value.name == words
-        assert getattr(type(value), value.label.upper()) is value or getattr(type(value), value.label.upper()) == value
+        assert getattr(type(value), value.label.upper()) is value
     assert dc.Reason.RISK_HARD_LIMIT.name == "RiskHardLimit"
+
+
+def test_an_action_is_one_object_however_it_is_reached() -> None:
+    """`is`, sets, dicts, `match`, pickles, copies and text do what a reader expects; a reason and a gate likewise."""
+    made, refused = decision(), policy().decide(dc.Request(**REQUEST | {"risk_bps": 9_999}))
+    again = dc.Decision.from_bytes(made.to_bytes())
+    blocked = policy().what_would_win(dc.Request(**REQUEST | {"risk_bps": 9_999}), model_id=7).blocked_by_request
+    for found, constant in (
+        (made.action, dc.Action.SUBSTITUTE),
+        (again.action, dc.Action.SUBSTITUTE),
+        (refused.action, dc.Action.REJECT),
+        (made.reason, dc.Reason.ALTERNATIVE_MAXIMIZES_UTILITY),
+        (refused.reason, dc.Reason.RISK_HARD_LIMIT),
+        (blocked, dc.Reason.RISK_HARD_LIMIT),
+    ):
+        assert found is constant
+        assert found in {constant}
+        assert {constant: 1}[found] == 1
+        assert pickle.loads(pickle.dumps(found)) is constant
+        assert copy.copy(found) is copy.deepcopy(found) is constant
+        assert json.dumps([found.label, found.code]) == f'["{found}", {int(found)}]'
+        assert found != found.label
+    match refused.action:
+        case dc.Action.EXECUTE_REQUESTED | dc.Action.SUBSTITUTE:
+            pytest.fail("it was refused")
+        case dc.Action.REJECT:
+            pass
+    with pytest.raises(TypeError):
+        json.dumps(refused.action)
+    gate = policy().explain(dc.Request(**REQUEST | {"minimum_quality_bps": 9_500}))[0].gate
+    assert type(gate) is str
+    assert gate == "Quality"
 
 
 def test_an_explanation_is_a_sequence_and_prints_as_a_table() -> None:

@@ -23,7 +23,12 @@ class _Writable(Protocol):
 
 @final
 class Action:
-    """What a decision does: codes 1 to 3 (docs/spec/decisions.md)."""
+    """What a decision does: codes 1 to 3 (docs/spec/decisions.md). One object for each, ``Action.REJECT`` and so on.
+
+    Compare with ``is``, ``==``, ``in`` or ``case``; it is a key of a dict, and is pickled. ``str()`` and ``.label``
+    give the stable name (``"reject"``), ``int()`` and ``.code`` the stable number, ``.name`` the name of the exchange
+    format (``"Reject"``). It is not a ``str``: what is written as JSON is one of these.
+    """
 
     EXECUTE_REQUESTED: ClassVar[Action]
     SUBSTITUTE: ClassVar[Action]
@@ -41,7 +46,7 @@ class Action:
 
 @final
 class Reason:
-    """Why: codes 1, 2 and 100 to 110 (docs/spec/decisions.md)."""
+    """Why: codes 1, 2 and 100 to 110 (docs/spec/decisions.md). One object for each, as of :class:`Action`."""
 
     REQUESTED_MODEL_MAXIMIZES_UTILITY: ClassVar[Reason]
     ALTERNATIVE_MAXIMIZES_UTILITY: ClassVar[Reason]
@@ -291,7 +296,7 @@ class Decision:
 
 @final
 class Verdict:
-    """What became of one candidate."""
+    """What became of one candidate. ``verdict`` and ``gate`` are plain ``str``: the names of docs/spec/decisions.md."""
 
     def __copy__(self) -> Verdict: ...
     def __deepcopy__(self, _memo: Any) -> Verdict: ...

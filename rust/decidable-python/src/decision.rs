@@ -1,16 +1,22 @@
 use decidable_canon::{Canonical as _, Reader};
+use pyo3::PyClass;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::errors;
 use crate::values::bytes;
 
-/// What a decision does. `int()` gives the code.
+/// What a decision does: one object for each of the three, `Action.REJECT` and so on.
+///
+/// Compare with `is`, `==`, `in` or `case`; it is a key of a dict, and is pickled. `str()` and `.label` give the stable
+/// name (`"reject"`), `int()` and `.code` the stable number, `.name` the name of the exchange format (`"Reject"`). It is
+/// not a `str`: what is written as JSON is one of these.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Action(pub(crate) decidable_kernel::Action);
 
-/// Why. `int()` gives the code.
+/// Why: one object for each of the thirteen, compared and named as an `Action` is.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Reason(pub(crate) decidable_kernel::Reason);
@@ -105,6 +111,36 @@ impl Reason {
     }
 }
 
+impl Action {
+    /// The constant of the class: one object for each value, so that `is` compares as `==` does.
+    fn constant(py: Python<'_>, action: decidable_kernel::Action) -> PyResult<Py<Self>> {
+        static CONSTANTS: PyOnceLock<Vec<Py<Action>>> = PyOnceLock::new();
+        let labels = decidable_kernel::Action::ALL.iter().map(|action| action.label());
+        let constants = CONSTANTS.get_or_try_init(py, || constants(py, labels))?;
+        let found = constants.iter().find(|constant| constant.get().0 == action);
+        found.map_or_else(|| Py::new(py, Self(action)), |constant| Ok(constant.clone_ref(py)))
+    }
+}
+
+impl Reason {
+    /// As [`Action::constant`].
+    pub(crate) fn constant(py: Python<'_>, reason: decidable_kernel::Reason) -> PyResult<Py<Self>> {
+        static CONSTANTS: PyOnceLock<Vec<Py<Reason>>> = PyOnceLock::new();
+        let labels = decidable_kernel::Reason::ALL.iter().map(|reason| reason.label());
+        let constants = CONSTANTS.get_or_try_init(py, || constants(py, labels))?;
+        let found = constants.iter().find(|constant| constant.get().0 == reason);
+        found.map_or_else(|| Py::new(py, Self(reason)), |constant| Ok(constant.clone_ref(py)))
+    }
+}
+
+/// The constants of a class, by their labels.
+fn constants<T: PyClass>(py: Python<'_>, labels: impl Iterator<Item = &'static str>) -> PyResult<Vec<Py<T>>> {
+    let class = py.get_type::<T>();
+    labels
+        .map(|label| Ok(class.getattr(label.to_uppercase())?.cast_into::<T>()?.unbind()))
+        .collect()
+}
+
 /// `(getattr, (class, name))`: how a constant of a class is pickled.
 fn attribute_of<'py>(py: Python<'py>, class: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let getattr = py.import("builtins")?.getattr("getattr")?;
@@ -156,12 +192,12 @@ impl Decision {
         self.0.request_sequence
     }
     #[getter]
-    const fn action(&self) -> Action {
-        Action(self.0.action)
+    fn action(&self, py: Python<'_>) -> PyResult<Py<Action>> {
+        Action::constant(py, self.0.action)
     }
     #[getter]
-    const fn reason(&self) -> Reason {
-        Reason(self.0.reason)
+    fn reason(&self, py: Python<'_>) -> PyResult<Py<Reason>> {
+        Reason::constant(py, self.0.reason)
     }
     #[getter]
     const fn selected_model_id(&self) -> Option<u32> {

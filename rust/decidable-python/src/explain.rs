@@ -264,8 +264,11 @@ impl WhatWouldWin {
         self.0.model_id
     }
     #[getter]
-    fn blocked_by_request(&self) -> Option<Reason> {
-        self.0.blocked_by_request.map(Reason)
+    fn blocked_by_request(&self, py: Python<'_>) -> PyResult<Option<Py<Reason>>> {
+        self.0
+            .blocked_by_request
+            .map(|reason| Reason::constant(py, reason))
+            .transpose()
     }
     #[getter]
     fn levers(&self) -> Levers {
