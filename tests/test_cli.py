@@ -668,6 +668,7 @@ def test_json_lines_logs_verify_alike(vectors: Path, tmp_path: Path) -> None:
         done = run("verify", vectors / name, *given, "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["decisions"] == 200
+        assert "What was held, spent or owed: the format has no accounts." in json.loads(done.stdout)["not_established"]
         report = run("report", vectors / name, *given, "-o", f"{name}.html", "--json", cwd=tmp_path)
         assert json.loads(report.stdout)["verdict"] == "holds"
     whole = (vectors / "log_plain.jsonl").read_text(encoding="utf-8")

@@ -130,6 +130,24 @@ def is_open(ledger: dc.Ledger, name: str) -> bool:
     return True
 
 
+def test_the_shared_digest_sees_neither_debts_nor_caps() -> None:
+    """As docs/spec/formats.md says: who must know what is owed asks the log."""
+    ledger = dc.Ledger()
+    ledger.open_account("acme", 100)
+    ledger.reserve("acme", 50).commit(160)
+    owing = ledger.snapshot()
+    assert ledger.balance("acme").debt == 60
+    document = json.loads(owing.to_json())
+    assert document["tenants"][0].pop("debt_microcents") == 60
+    owing_nothing = dc.LedgerSnapshot.from_json(json.dumps(document))
+    assert owing != owing_nothing
+    assert owing.digest() == owing_nothing.digest()
+    assert owing.certificate()["conservation_balanced"] is owing_nothing.certificate()["conservation_balanced"] is True
+    ledger.set_cap("acme", 7)
+    capped = json.loads(ledger.snapshot().to_json())
+    assert capped | {"version": 0} == json.loads(owing.to_json()) | {"version": 0}
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_snapshots_and_certificates_are_the_references(number: int) -> None:
     """A snapshot of the exchange format is read, written, digested and certified as the reference does it."""

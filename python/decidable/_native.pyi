@@ -456,7 +456,7 @@ class Ledger:
 
 @final
 class LedgerSnapshot:
-    """A ledger at one moment."""
+    """A ledger at one moment. Its digest (``calyldg1``) is the shared contract's and covers neither debts nor caps."""
 
     @staticmethod
     def from_json(data: str) -> LedgerSnapshot: ...

@@ -183,6 +183,7 @@ def _verify_exchange(
         missing.append("Who wrote it: no key was used.")
     if found["tail"] is not None:
         missing.append(f"What the last {found['tail']['bytes']} bytes were: they are an unfinished line.")
+    missing.append("What was held, spent or owed: the format has no accounts.")
     missing.append("When anything happened, and that the log is this log: the format binds neither time nor identity.")
     return VerificationReport(
         kind="json-lines",

@@ -69,7 +69,7 @@ impl AccountSnapshot {
 }
 
 /// A ledger at one moment, with the digest `calyldg1` and the JSON document of the shared contract
-/// (docs/spec/formats.md).
+/// (docs/spec/formats.md). The digest covers neither debts nor caps, and caps are not in it at all.
 ///
 /// ```
 /// use decidable_canon::Canonical;

@@ -260,7 +260,7 @@ impl Hold {
     }
 }
 
-/// A ledger at one moment: its digest (`calyldg1`), its JSON and its certificate.
+/// A ledger at one moment: its digest (`calyldg1`), its JSON and its certificate. The digest covers neither debts nor caps.
 #[pyclass(frozen, eq, module = "decidable")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct LedgerSnapshot(decidable_ledger::LedgerSnapshot);
