@@ -408,6 +408,71 @@ engine.close()
     )
 
 
+def test_threads_run_while_an_engine_is_closed(stalling: Stalling) -> None:
+    """Whoever asks the engine anything meanwhile waits for the disk with the closing; the others run on."""
+    stalling(
+        """
+native = engine._native
+number = native.submit(request(), account="acme").number
+closing = threading.Thread(target=engine.close)
+closing.start()
+time.sleep(0.2)
+asks = [
+    lambda: engine.policy, engine.head, engine.open_tickets, engine.ledger.accounts, lambda: engine.ticket(number),
+    lambda: native.dispatch(number), lambda: native.leave(number), lambda: native.disown(number),
+]
+def ask(question):
+    try:
+        question()
+    except dc.DecidableError:
+        pass
+asking = [threading.Thread(target=ask, args=[question]) for question in asks]
+for thread in asking:
+    thread.start()
+time.sleep(0.2)
+let_go()
+for thread in [closing, *asking]:
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+"""
+    )
+
+
+def test_threads_run_while_an_engine_that_nobody_closed_goes(stalling: Stalling) -> None:
+    """Its last records wait for the disk, and only the thread that let go of it waits with them."""
+    out = stalling(
+        """
+engine._native.submit(request(), account="acme")
+def drop():
+    global engine
+    del engine
+dropping = threading.Thread(target=drop)
+dropping.start()
+time.sleep(0.2)
+print(dropping.is_alive())
+let_go()
+dropping.join(PATIENCE)
+with ground.opened(path) as engine:
+    print([ticket.id for ticket in engine.open_tickets()])
+"""
+    )
+    assert out.splitlines() == ["True", "[1]"]
+
+
+def test_an_interpreter_that_ends_waits_for_what_was_asked(stalling: Stalling, path: Path) -> None:
+    """Also with an engine that nobody closed, on a disk that stands still, and with threads that wait for it."""
+    stalling(
+        """
+import subprocess
+threading.Thread(target=engine.decide, args=[request()], kwargs={"account": "acme"}, daemon=True).start()
+while not engine.open_tickets():
+    time.sleep(0.001)
+subprocess.Popen(["sh", "-c", 'sleep 0.3; rm "$1"', "sh", stall], env={})
+"""
+    )
+    assert [record.request_sequence for record in dc.read(path, kind="decision")] == [1]
+
+
 def test_an_interrupt_ends_a_wait_and_releases_the_hold(stalling: Stalling) -> None:
     """Control-C while the disk stands still: KeyboardInterrupt, and nobody holds money for an answer not received."""
     out = stalling(

@@ -80,6 +80,8 @@ pub struct TicketView {
     pub ticket: Ticket,
     /// Where it stands, if it is open.
     pub standing: Option<Standing>,
+    /// The name of the account that pays.
+    pub account: Option<String>,
     /// The policy that decided; `None` where the safety ceiling refused before any policy was read.
     pub policy: Option<Arc<Policy>>,
 }
@@ -661,14 +663,6 @@ impl Engine {
             .collect())
     }
 
-    /// The name of an account by its number.
-    ///
-    /// # Errors
-    /// If the engine was forked or stopped.
-    pub fn account_name(&self, account: u32) -> Result<String, Error> {
-        Ok(self.core()?.book.account_name(account))
-    }
-
     /// A ticket by its number.
     ///
     /// # Errors
@@ -739,6 +733,11 @@ impl Engine {
         Ok(self.log.close()?)
     }
 
+    /// Writes what is left and unlocks the log, without recording a closing. Dropping the engine does the same.
+    pub fn drain(&self) {
+        self.log.drain();
+    }
+
     /// In a forked child: lets go of the log without writing, waiting or unlocking.
     pub fn abandon(&self) {
         self.stopped.store(true, Ordering::Release);
@@ -777,6 +776,7 @@ impl Core {
         };
         Ok(TicketView {
             number,
+            account: ticket.account().map(|account| self.book.account_name(account)),
             ticket,
             standing: self.standings.get(number).copied(),
             policy,

@@ -31,11 +31,18 @@ pub(crate) const HEAD_SCHEMA: &str = "decidable.head.v0";
 #[pyclass(frozen, module = "decidable._native")]
 pub(crate) struct Engine(Arc<decidable_engine::Engine>);
 
+impl Drop for Engine {
+    /// An engine that nobody closed waits for the disk here; the other threads must not wait with it.
+    fn drop(&mut self) {
+        // Where the interpreter cannot be asked any more, the log's own drop waits.
+        let _ = Python::try_attach(|py| py.detach(|| self.0.drain()));
+    }
+}
+
 /// The answer to a request. Private: `decidable.Ticket` is the public class.
 #[pyclass(frozen, module = "decidable._native")]
 pub(crate) struct Answer {
     view: decidable_engine::TicketView,
-    account: Option<String>,
     step: Step,
     #[pyo3(get)]
     replayed: bool,
@@ -160,7 +167,6 @@ impl Engine {
         }
         Ok(Answer {
             view: answer.view,
-            account,
             step: answer.step,
             replayed: answer.replayed,
             durable_ns: AtomicU64::new(NOT_MEASURED),
@@ -354,7 +360,7 @@ impl Engine {
         let view = py
             .detach(|| engine.ticket(number))
             .map_err(|error| errors::engine(py, &error))?;
-        self.answer(py, view)
+        Ok(Answer::of(view))
     }
 
     /// The tickets that are neither settled nor cancelled.
@@ -365,18 +371,24 @@ impl Engine {
             .map_err(|error| errors::engine(py, &error))?;
         let answers = views
             .into_iter()
-            .map(|view| Bound::new(py, self.answer(py, view)?))
+            .map(|view| Bound::new(py, Answer::of(view)))
             .collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, answers)
     }
 
     /// The policy that decides.
     fn policy(&self, py: Python<'_>) -> PyResult<Policy> {
-        self.0.policy().map(Policy).map_err(|error| errors::engine(py, &error))
+        let engine = &*self.0;
+        py.detach(|| engine.policy())
+            .map(Policy)
+            .map_err(|error| errors::engine(py, &error))
     }
 
     fn head<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let head = self.0.head().map_err(|error| errors::engine(py, &error))?;
+        let engine = &*self.0;
+        let head = py
+            .detach(|| engine.head())
+            .map_err(|error| errors::engine(py, &error))?;
         head_dict(py, &head)
     }
 
@@ -406,26 +418,19 @@ impl Engine {
     }
 }
 
-impl Engine {
-    fn answer(&self, py: Python<'_>, view: decidable_engine::TicketView) -> PyResult<Answer> {
-        let map = |error: decidable_engine::Error| errors::engine(py, &error);
-        let account = view
-            .ticket
-            .account()
-            .map(|account| self.0.account_name(account))
-            .transpose()
-            .map_err(map)?;
+impl Answer {
+    /// An earlier ticket as it stands.
+    fn of(view: decidable_engine::TicketView) -> Self {
         let step = Step {
             seq: view.ticket.seq(),
             started: std::time::Instant::now(),
         };
-        Ok(Answer {
+        Self {
             view,
-            account,
             step,
             replayed: true,
             durable_ns: AtomicU64::new(NOT_MEASURED),
-        })
+        }
     }
 }
 
@@ -441,7 +446,7 @@ impl Answer {
     }
     #[getter]
     fn account(&self) -> Option<&str> {
-        self.account.as_deref()
+        self.view.account.as_deref()
     }
     #[getter]
     fn request(&self) -> Request {

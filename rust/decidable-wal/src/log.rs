@@ -267,6 +267,21 @@ impl Log {
         }
     }
 
+    /// Writes what is queued and unlocks, without recording a closing: what dropping the log does, which waits for the
+    /// disk.
+    pub fn drain(&self) {
+        if self.process != process::id() {
+            self.abandon();
+        }
+        if self.shared.abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        let flusher = hold(&self.flusher).take();
+        if let Some(flusher) = flusher {
+            self.end(flusher);
+        }
+    }
+
     /// For a child after `fork`: lets go of the log without flushing, joining or unlocking anything. The parent goes on.
     /// Every later call in the child fails with `Abandoned`.
     pub fn abandon(&self) {
@@ -293,18 +308,8 @@ impl Log {
 }
 
 impl Drop for Log {
-    /// Writes what is queued and unlocks, without recording a closing.
     fn drop(&mut self) {
-        if self.process != process::id() {
-            self.abandon();
-        }
-        if self.shared.abandoned.load(Ordering::Acquire) {
-            return;
-        }
-        let flusher = hold(&self.flusher).take();
-        if let Some(flusher) = flusher {
-            self.end(flusher);
-        }
+        self.drain();
     }
 }
 
