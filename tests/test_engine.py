@@ -386,6 +386,15 @@ def test_the_same_key_gives_the_same_ticket_also_after_opening_again(engine: dc.
     assert b"order 7" not in ground.segment(path).read_bytes()
 
 
+def test_a_ticket_that_was_asked_for_by_its_number_is_not_replayed(engine: dc.Engine) -> None:
+    """Only the answer to a repeated key is: looking at a ticket repeats nothing."""
+    ticket = engine.decide(request(), account="acme", key="k")
+    for looked_at in (engine.ticket(ticket.id), *engine.open_tickets()):
+        assert (looked_at.id, looked_at.account) == (ticket.id, "acme")
+        assert (looked_at.replayed, looked_at.durable_ns) == (False, None)
+    assert engine.decide(request(), account="acme", key="k").replayed
+
+
 def test_the_ticket_of_a_settled_key_cannot_be_acted_on_again(engine: dc.Engine) -> None:
     """Whoever repeats a whole call must not spend twice: entering it is a conflict."""
     with engine.decide(request(), account="acme", key="k") as ticket:

@@ -92,12 +92,12 @@ class Ticket:
 
     @property
     def replayed(self) -> bool:
-        """Whether this is an earlier ticket, found by the caller's key."""
+        """Whether it answered a request that was decided before, found by the caller's key."""
         return self._answer.replayed
 
     @property
     def durable_ns(self) -> int | None:
-        """How long the record took to become durable, in nanoseconds; ``None`` for an earlier ticket."""
+        """How long the record took to become durable, in nanoseconds; ``None`` where it was there before."""
         return self._answer.durable_ns
 
     @property

@@ -419,7 +419,7 @@ impl Engine {
 }
 
 impl Answer {
-    /// An earlier ticket as it stands.
+    /// A ticket as it stands, asked for by its number.
     fn of(view: decidable_engine::TicketView) -> Self {
         let step = Step {
             seq: view.ticket.seq(),
@@ -428,7 +428,7 @@ impl Answer {
         Self {
             view,
             step,
-            replayed: true,
+            replayed: false,
             durable_ns: AtomicU64::new(NOT_MEASURED),
         }
     }
@@ -549,7 +549,7 @@ impl Answer {
             measured => Some(measured),
         }
     }
-    /// Says that the record is durable now. The first time counts, and an earlier ticket was not measured here.
+    /// Says that the record is durable now. The first time counts, and an earlier ticket is not measured.
     fn mark_durable(&self) {
         if self.replayed {
             return;
