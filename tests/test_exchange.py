@@ -285,6 +285,23 @@ def test_the_reference_verifies_and_replays_what_we_export(tmp_path: Path, seale
     assert (report.records, report.decisions, report.head) == (5, 5, anchor)
 
 
+@pytest.mark.parametrize(
+    "metadata", ["[" * 124 + "]" * 124, "[" * 125 + "]" * 125, "[" * 130, "[" * 130 + "]" * 130, "1e999", '"\\ud800"']
+)
+def test_metadata_that_a_reader_cannot_follow_travel_as_text(tmp_path: Path, metadata: str) -> None:
+    """A caller's metadata never make a sound log unexportable, nor its export unreadable."""
+    path, out = tmp_path / "log", tmp_path / "out.jsonl"
+    with ground.opened(path, policy=ground.SHARED_POLICY) as engine:
+        engine.decide(request(), metadata=metadata)
+    dc.export(path, out)
+    policy = reference.reference_policy(bridge.model_policy(ground.SHARED_POLICY))
+    assert peer.replay_verify_audited_wal(str(out), policy)
+    assert dc.verify(out, policies=[ground.SHARED_POLICY]).decisions == 1
+    (entry,) = model.verify(out.read_bytes(), None)
+    own = json.loads(entry)["metadata"]["metadata"]
+    assert own == (json.loads(metadata) if metadata == "[" * 124 + "]" * 124 else metadata)
+
+
 def test_the_reference_refuses_what_was_changed_in_our_export(tmp_path: Path) -> None:
     """So it really looks."""
     path, out = tmp_path / "log", tmp_path / "out.jsonl"

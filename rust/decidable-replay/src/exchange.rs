@@ -178,10 +178,15 @@ pub fn write(policy: &Policy, record: &DecisionRecord, metadata: &str) -> Result
     serde_json::to_string(&data).map_err(|error| refused(format!("decision {number} cannot be written: {error}")))
 }
 
-/// `text` as a JSON value on one line: as it is where it is one, else as a JSON string.
+/// `text` as a JSON value on one line: as it is where it is one that every reader follows, else as a JSON string.
+///
+/// Readers, the reference among them, stop at a depth, and at numbers and escapes that stand for nothing they can hold.
 #[must_use]
 pub fn json(text: &str) -> String {
-    if !text.contains(['\n', '\r']) && serde_json::from_str::<&RawValue>(text).is_ok() {
+    let is_value = || serde_json::from_str::<&RawValue>(text).is_ok();
+    // The line, its data and their metadata stand around it.
+    let is_followed = || serde_json::from_str::<serde_json::Value>(&format!("[[[{text}]]]")).is_ok();
+    if !text.contains(['\n', '\r']) && is_value() && is_followed() {
         return text.trim().to_owned();
     }
     serde_json::to_string(text).unwrap_or_else(|_| "null".to_owned())

@@ -243,9 +243,18 @@ fn a_text_becomes_a_json_value_on_one_line() {
         ("{\r}", r#""{\r}""#),
         (r#"{"a": 1"#, r#""{\"a\": 1""#),
         ("\u{2028}🔒", "\"\u{2028}🔒\""),
+        ("1],[2", r#""1],[2""#),
+        ("1e999", r#""1e999""#),
+        (r#""\ud800""#, r#""\"\\ud800\"""#),
     ] {
         assert_eq!(exchange::json(text), expected);
         let value: Value = serde_json::from_str(&exchange::json(text)).unwrap();
         assert!(value.is_string() || serde_json::from_str::<Value>(text).unwrap() == value);
+    }
+    // A line nests it three deep, and readers follow 127.
+    for (depth, is_value) in [(1, true), (124, true), (125, false), (130, false), (100_000, false)] {
+        let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let value: Value = serde_json::from_str(&exchange::json(&text)).unwrap();
+        assert_eq!(value.as_str(), (!is_value).then_some(text.as_str()), "{depth}");
     }
 }
