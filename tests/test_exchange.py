@@ -78,6 +78,23 @@ def test_without_policy_anchor_or_key_the_report_says_what_is_missing(root: Path
         assert (caught.value.code, caught.value.sequence, caught.value.line) == ("wal.chain_broken", 1, 1)
 
 
+def test_of_many_policies_that_were_not_given_eight_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    """Whoever wrote the log decides how many there are, and the report stays a page."""
+    digests, lines, previous = [f"{number:064x}" for number in range(2_000)], [], "genesis"
+    template = (vectors.FOLDER / LOGS[0]).read_bytes().split(b"\n")[0].split(b'"data":')[1][:-1]
+    own = json.loads(template)["audit"]["policy_digest_hex"].encode()
+    for number, digest in enumerate([*digests, *digests], start=1):
+        lines.append(model.line(number, previous, template.replace(own, digest.encode(), 1), None))
+        previous = json.loads(lines[-1])["entry_hash"]
+    log = tmp_path / "many.jsonl"
+    log.write_bytes(b"".join(lines))
+    (sentence,) = (text for text in dc.verify(log).not_established if "policies" in text)
+    named = ", ".join(digest[:16] for digest in digests[:8])
+    assert sentence == (
+        f"Whether 4000 decisions follow, whose policies were not given: {named}, and others of 3984 decisions."
+    )
+
+
 Lines = list[bytes]
 
 

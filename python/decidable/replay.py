@@ -171,8 +171,9 @@ def _verify_exchange(
         established.append(f"{found['rederived']} decisions follow from the policies that were given.")
     if found["missing_policies"]:
         digests = ", ".join(digest[:16] for digest in found["missing_policies"])
-        count = len(found["missing_policies"])
-        missing.append(f"Whether the decisions of {count} policies follow, which were not given: {digests}.")
+        more = f", and others of {found['unnamed']} decisions" if found["unnamed"] else ""
+        left = found["records"] - found["rederived"]
+        missing.append(f"Whether {left} decisions follow, whose policies were not given: {digests}{more}.")
     if anchor is not None:
         established.append(f"The log contains the anchor that was kept at entry {anchor['sequence']}.")
     else:

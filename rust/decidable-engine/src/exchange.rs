@@ -17,9 +17,15 @@ pub struct ExchangeVerified {
     pub read: Read,
     /// How many decisions were derived again under a given policy.
     pub rederived: u64,
-    /// The digests of policies that decided and were not given, each once.
+    /// The digests of policies that decided and were not given, each once, and of many only the first eight.
     pub missing_policies: Vec<Digest>,
+    /// How many decisions are of policies that were not given and are not among those eight.
+    pub unnamed: u64,
 }
+
+/// How many policies that were not given, or decisions that cannot be exported, are named; the rest are counted. Whoever
+/// wrote the log decides how many there are.
+const NAMED: usize = 8;
 
 /// Verifies an exchange log: chain, digests, and every decision whose policy is among `policies`.
 ///
@@ -35,6 +41,7 @@ pub fn verify_exchange(
     let mut fault = None;
     let mut rederived = 0u64;
     let mut missing_policies: Vec<Digest> = Vec::new();
+    let mut unnamed = 0u64;
     let outcome = read_lines(source, &ReadOptions { key, anchor }, |entry| {
         let audited = decidable_replay::exchange::verify(entry.data, policies).map_err(|error| {
             let message = error.to_string();
@@ -44,7 +51,11 @@ pub fn verify_exchange(
         if audited.rederived {
             rederived = rederived.saturating_add(1);
         } else if !missing_policies.contains(&audited.policy_digest) {
-            missing_policies.push(audited.policy_digest);
+            if missing_policies.len() < NAMED {
+                missing_policies.push(audited.policy_digest);
+            } else {
+                unnamed = unnamed.saturating_add(1);
+            }
         }
         progress(entry.sequence)
     });
@@ -55,6 +66,7 @@ pub fn verify_exchange(
             read,
             rederived,
             missing_policies,
+            unnamed,
         }),
     }
 }
@@ -72,9 +84,6 @@ pub struct Exported {
     pub tail: Option<Tail>,
 }
 
-/// How many decisions that cannot be exported a message names.
-const NAMED: usize = 8;
-
 /// Writes the decisions of a log in the exchange format. The metadata of each line name the record it came from, and
 /// carry the caller's own unless they were erased.
 ///
@@ -89,7 +98,7 @@ pub fn export(
 ) -> Result<Exported, Error> {
     let mut writer = Writer::new(out, out_key);
     let mut fault = None;
-    let mut refused: Vec<(u64, String)> = Vec::new();
+    let mut refused = Refused::default();
     let (mut decisions, mut refusals) = (0u64, 0u64);
     let mut log_id = None;
     let options = ScanOptions {
@@ -114,9 +123,9 @@ pub fn export(
         };
         let metadata = metadata(framed, id);
         match decidable_replay::exchange::write(policy, record, &metadata) {
-            Err(error) => refused.push((record.request.fields().request_sequence, error.to_string())),
+            Err(error) => refused.add(record.request.fields().request_sequence, &error),
             Ok(data) => {
-                if refused.is_empty() {
+                if refused.why.is_none() {
                     writer.append(data.as_bytes()).map_err(|error| {
                         let message = error.to_string();
                         fault = Some(Error::from(error));
@@ -132,19 +141,7 @@ pub fn export(
         return Err(fault);
     }
     let (scanned, _) = outcome?;
-    if let Some((_, first)) = refused.first() {
-        let numbers: Vec<String> = refused
-            .iter()
-            .take(NAMED)
-            .map(|(number, _)| number.to_string())
-            .collect();
-        let more = refused.len().saturating_sub(NAMED);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let message = format!("decisions {}{more} cannot be exported; {first}", numbers.join(", "));
+    if let Some(message) = refused.message() {
         return Err(Error::new(ErrorKind::NotExportable(message)));
     }
     let anchor = writer.anchor();
@@ -158,6 +155,36 @@ pub fn export(
         refusals,
         tail: scanned.tail,
     })
+}
+
+/// The decisions that cannot be exported: the first few by number, how many more, and why the first cannot.
+#[derive(Default)]
+struct Refused {
+    named: Vec<String>,
+    more: u64,
+    why: Option<String>,
+}
+
+impl Refused {
+    fn add(&mut self, number: u64, error: &decidable_replay::Error) {
+        if self.named.len() < NAMED {
+            self.named.push(number.to_string());
+        } else {
+            self.more = self.more.saturating_add(1);
+        }
+        self.why.get_or_insert_with(|| error.to_string());
+    }
+
+    fn message(&self) -> Option<String> {
+        let Self { named, more, why } = self;
+        let more = if *more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        why.as_ref()
+            .map(|why| format!("decisions {}{more} cannot be exported; {why}", named.join(", ")))
+    }
 }
 
 /// `{"decidable":{"log_id":…,"sequence":…,"hash":…},"metadata":…}`: where the decision stands in our log, and the

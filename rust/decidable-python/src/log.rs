@@ -612,6 +612,7 @@ pub(crate) fn verify_exchange<'py>(
     found.set_item("rederived", verified.rederived)?;
     let missing: Vec<String> = verified.missing_policies.iter().map(ToString::to_string).collect();
     found.set_item("missing_policies", missing)?;
+    found.set_item("unnamed", verified.unnamed)?;
     Ok(found)
 }
 
