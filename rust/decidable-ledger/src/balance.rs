@@ -60,7 +60,7 @@ impl Reserve {
     }
 }
 
-/// Why a reserve was denied; the first that applies, in the order of their codes.
+/// Why a reserve was denied; the first that applies, in the order of this list.
 ///
 /// The list is closed on purpose: a new reason is a new meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,13 +74,13 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// The number of the reason, for a log.
+    /// The number of the reason in a log (docs/spec/records.md).
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
-            Self::Overflow => 1,
-            Self::OverCap => 2,
-            Self::Insufficient => 3,
+            Self::Insufficient => 0,
+            Self::OverCap => 1,
+            Self::Overflow => 2,
         }
     }
 
@@ -88,16 +88,16 @@ impl Denial {
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
-            1 => Some(Self::Overflow),
-            2 => Some(Self::OverCap),
-            3 => Some(Self::Insufficient),
+            0 => Some(Self::Insufficient),
+            1 => Some(Self::OverCap),
+            2 => Some(Self::Overflow),
             _ => None,
         }
     }
 
-    /// The name of the reason in lower case, such as `over_cap`.
+    /// The reason in lower case, such as `over_cap`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",
             Self::OverCap => "over_cap",

@@ -364,7 +364,7 @@ fn the_random_operations_reach_every_answer() {
             let note = match op {
                 Op::Reserve(account, hold, amount) => match model.reserve(account, hold, amount) {
                     Ok(Reserve::Held { .. }) => "held".to_owned(),
-                    Ok(Reserve::Denied { reason, .. }) => reason.name().to_owned(),
+                    Ok(Reserve::Denied { reason, .. }) => reason.label().to_owned(),
                     Err(kind) => format!("reserve {}", kind.code()),
                 },
                 Op::Commit(hold, actual) => match model.commit(hold, actual) {

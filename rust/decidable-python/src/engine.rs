@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyList};
 use crate::decision::Decision;
 use crate::errors::{self, Class, raise};
 use crate::key::{Key, ManualClock};
-use crate::ledger::{Balance, denial_label};
+use crate::ledger::Balance;
 use crate::policy::{Policy, requested};
 use crate::request::Request;
 use crate::values::{Given, hex_bytes, integer, optional, optional_text, text, truth, wrong_type};
@@ -470,7 +470,7 @@ impl Answer {
             Ticket::Refused { .. } => Some("safety_ceiling"),
             Ticket::Decided { record, .. } => match record.holding {
                 Holding::Rejected => Some(record.decision.reason.label()),
-                Holding::Denied { denial, .. } => Some(denial_label(denial)),
+                Holding::Denied { denial, .. } => Some(denial.label()),
                 Holding::Unheld | Holding::Held { .. } => None,
             },
         }

@@ -99,14 +99,6 @@ impl Balance {
     }
 }
 
-pub(crate) const fn denial_label(denial: Denial) -> &'static str {
-    match denial {
-        Denial::Insufficient => "insufficient",
-        Denial::OverCap => "over_cap",
-        Denial::Overflow => "overflow",
-    }
-}
-
 /// A ledger in memory: accounts, holds, settlement. Every method may be called from any thread.
 #[pyclass(frozen, module = "decidable")]
 pub(crate) struct Ledger(Arc<decidable_ledger::Ledger>);
@@ -228,7 +220,7 @@ impl Hold {
     /// Why it was denied: "insufficient", "over_cap" or "overflow"; `None` when held.
     #[getter]
     fn denied(&self) -> Option<&'static str> {
-        self.denial.map(denial_label)
+        self.denial.map(Denial::label)
     }
     const fn __bool__(&self) -> bool {
         self.denial.is_none()
@@ -252,7 +244,7 @@ impl Hold {
     fn __repr__(&self) -> String {
         let denied = self
             .denial
-            .map_or_else(|| "None".to_owned(), |denial| format!("'{}'", denial_label(denial)));
+            .map_or_else(|| "None".to_owned(), |denial| format!("'{}'", denial.label()));
         format!(
             "Hold(account={:?}, amount={}, denied={denied})",
             self.account, self.amount

@@ -18,7 +18,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::decision::Decision;
 use crate::engine::{head_dict, head_of, keyed};
 use crate::errors::{self, Class, plain, raise};
-use crate::ledger::{Balance, denial_label};
+use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::values::{integer, text, truth, wrong_type};
@@ -365,7 +365,7 @@ fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, accoun
                     amount,
                     denial,
                     balance,
-                } => ("denied", Some(amount), Some(denial_label(denial)), Some(balance)),
+                } => ("denied", Some(amount), Some(denial.label()), Some(balance)),
             };
             fields.set_item("outcome", outcome)?;
             fields.set_item("hold_microunits", hold)?;

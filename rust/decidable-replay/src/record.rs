@@ -474,23 +474,6 @@ fn decode_balance(reader: &mut Reader<'_>) -> Result<Balance, ReadError> {
     })
 }
 
-const fn denial_code(denial: Denial) -> u8 {
-    match denial {
-        Denial::Insufficient => 0,
-        Denial::OverCap => 1,
-        Denial::Overflow => 2,
-    }
-}
-
-const fn denial_from_code(code: u8) -> Option<Denial> {
-    match code {
-        0 => Some(Denial::Insufficient),
-        1 => Some(Denial::OverCap),
-        2 => Some(Denial::Overflow),
-        _ => None,
-    }
-}
-
 fn encode_holding(holding: &Holding, out: &mut Vec<u8>) {
     match holding {
         Holding::Rejected => out.u8(0),
@@ -507,7 +490,7 @@ fn encode_holding(holding: &Holding, out: &mut Vec<u8>) {
         } => {
             out.u8(3);
             out.u64(*amount);
-            out.u8(denial_code(*denial));
+            out.u8(denial.code());
             encode_balance(balance, out);
         }
     }
@@ -525,7 +508,7 @@ fn decode_holding(reader: &mut Reader<'_>) -> Result<Holding, ReadError> {
         3 => {
             let amount = reader.u64()?;
             let error = reader.error(ReadErrorKind::OutOfRange);
-            let denial = denial_from_code(reader.u8()?).ok_or(error)?;
+            let denial = Denial::from_code(reader.u8()?).ok_or(error)?;
             Holding::Denied {
                 amount,
                 denial,
