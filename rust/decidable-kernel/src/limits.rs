@@ -44,9 +44,9 @@ impl Objective {
             _ => None,
         }
     }
-    /// Its name in lower case, such as `cheapest`.
+    /// The objective in lower case, such as `cheapest`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Utility => "utility",
             Self::Cheapest => "cheapest",
@@ -54,10 +54,10 @@ impl Objective {
             Self::Fastest => "fastest",
         }
     }
-    /// The objective of this name.
+    /// The objective of this label.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|objective| objective.name() == name)
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|objective| objective.label() == label)
     }
 }
 

@@ -168,10 +168,10 @@ fn objectives_have_codes_and_names() {
     for (code, objective) in (0..).zip(Objective::ALL) {
         assert_eq!(objective.code(), code);
         assert_eq!(Objective::from_code(code), Some(objective));
-        assert_eq!(Objective::from_name(objective.name()), Some(objective));
+        assert_eq!(Objective::from_label(objective.label()), Some(objective));
     }
     assert_eq!(Objective::from_code(4), None);
-    assert_eq!(Objective::from_name("Utility"), None);
+    assert_eq!(Objective::from_label("Utility"), None);
 }
 
 #[test]

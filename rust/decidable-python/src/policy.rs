@@ -112,7 +112,7 @@ impl Policy {
     }
     #[getter]
     fn objective(&self) -> &'static str {
-        self.0.limits().objective.name()
+        self.0.limits().objective.label()
     }
     /// The candidates by ascending `model_id`.
     #[getter]
@@ -321,7 +321,7 @@ impl Policy {
         format!(
             "<Policy of {} models, objective {}, policy_epoch {}, catalog_epoch {}, digest {}>",
             self.0.candidates().len(),
-            limits.objective.name(),
+            limits.objective.label(),
             limits.policy_epoch,
             limits.catalog_epoch,
             self.0.digest()
@@ -341,23 +341,20 @@ pub(crate) fn requested<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<&'a B
 
 fn chosen(value: &Bound<'_, PyAny>) -> PyResult<Objective> {
     let name = text("objective", value)?;
-    Objective::ALL
-        .into_iter()
-        .find(|objective| objective.name() == name)
-        .ok_or_else(|| {
-            let known = Objective::ALL.map(Objective::name).join(", ");
-            let message = format!("objective is {name:?}, which is none of {known}");
-            raise(
-                value.py(),
-                Class::InvalidInput,
-                "kernel.unknown_objective",
-                &message,
-                |details| {
-                    details.set_item("field", "objective")?;
-                    details.set_item("value", &name)
-                },
-            )
-        })
+    Objective::from_label(&name).ok_or_else(|| {
+        let known = Objective::ALL.map(Objective::label).join(", ");
+        let message = format!("objective is {name:?}, which is none of {known}");
+        raise(
+            value.py(),
+            Class::InvalidInput,
+            "kernel.unknown_objective",
+            &message,
+            |details| {
+                details.set_item("field", "objective")?;
+                details.set_item("value", &name)
+            },
+        )
+    })
 }
 
 fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {

@@ -146,9 +146,9 @@ pub fn write(policy: &Policy, record: &DecisionRecord, metadata: &str) -> Result
     let number = record.request.fields().request_sequence;
     let objective = policy.limits().objective;
     if objective != decidable_kernel::Objective::Utility {
-        let name = objective.name();
+        let label = objective.label();
         return Err(refused(format!(
-            "decision {number} used the objective {name}, which the exchange format does not have"
+            "decision {number} used the objective {label}, which the exchange format does not have"
         )));
     }
     if !record.request.quotes().is_empty() {
