@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use decidable_canon::cast;
+use decidable_ledger::NAME_BYTES_MAX;
 use decidable_replay::{Kind, Record, State};
 use decidable_wal::{CALLER_KIND_MIN, PrivatePart, Record as Framed};
 
 use crate::{Error, ErrorKind};
-
-/// An account's name has at most this many bytes, as any name of the contract.
-const LONGEST_NAME_BYTES: usize = 256;
 
 /// A message shows at most this much of a name.
 pub(crate) const SHOWN_CHARS: usize = 64;
@@ -30,7 +28,7 @@ pub(crate) fn is_account_name(name: &str) -> bool {
 
 /// Whether a person can read the name on one line: 1 to 256 bytes, no control characters.
 pub(crate) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= LONGEST_NAME_BYTES && !name.chars().any(char::is_control)
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
 }
 
 const ERASED_MARK: char = '#';

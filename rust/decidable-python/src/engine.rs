@@ -10,9 +10,10 @@ use decidable_wal::{Files, Head, Sync};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::clock::ManualClock;
 use crate::decision::Decision;
 use crate::errors::{self, Class, raise};
-use crate::key::{Key, ManualClock};
+use crate::key::Key;
 use crate::ledger::Balance;
 use crate::policy::{Policy, requested};
 use crate::request::Request;

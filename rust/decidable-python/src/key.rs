@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::sync::Arc;
 
 use pyo3::prelude::*;
 use zeroize::Zeroizing;
@@ -56,29 +55,5 @@ impl Key {
         decidable_canon::Key::new(raw)
             .map(Self)
             .map_err(|error| plain(py, Class::InvalidInput, "key.too_short", &error.to_string()))
-    }
-}
-
-/// A clock that a caller moves, for replaying recorded traffic at its own times: nanoseconds since 1970-01-01 UTC.
-#[pyclass(frozen, module = "decidable")]
-pub(crate) struct ManualClock(pub(crate) Arc<decidable_engine::ManualClock>);
-
-#[pymethods]
-impl ManualClock {
-    #[new]
-    fn new(time_ns: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self(Arc::new(decidable_engine::ManualClock::new(
-            crate::values::integer("time_ns", time_ns)?,
-        ))))
-    }
-    /// Moves the clock forward; an earlier time changes nothing.
-    fn advance_to(&self, time_ns: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.0.advance_to(crate::values::integer("time_ns", time_ns)?);
-        Ok(())
-    }
-    #[getter]
-    fn time_ns(&self) -> i64 {
-        use decidable_engine::Clock as _;
-        self.0.now_ns()
     }
 }

@@ -11,6 +11,7 @@ mod explain;
 mod policy;
 mod ledger;
 mod key;
+mod clock;
 mod engine;
 mod log;
 
@@ -20,13 +21,15 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use super::clock::ManualClock;
+    #[pymodule_export]
     use super::decision::{Action, Decision, Reason};
     #[pymodule_export]
     use super::engine::{Answer, Engine, Settlement};
     #[pymodule_export]
     use super::explain::{Explanation, Lever, Margin, Verdict, WhatWouldWin};
     #[pymodule_export]
-    use super::key::{Key, ManualClock};
+    use super::key::Key;
     #[pymodule_export]
     use super::ledger::{Balance, Hold, Ledger, LedgerSnapshot};
     #[pymodule_export]
