@@ -168,8 +168,12 @@ impl Policy {
         counts.set_item("utility", utility)?;
         Ok((Decision(decision), counts))
     }
-    /// Decides an array of `REQUEST_DTYPE` into a new array of `DECISION_DTYPE`, in order. The rows are copied before
-    /// the interpreter lock is released, so that another thread writing to them changes nothing.
+    /// Decides an array of `REQUEST_DTYPE` into a new array of `DECISION_DTYPE`, in order.
+    ///
+    /// Rows are copied 65,536 at a time and decided as copied. The interpreter lock is held while they are copied, so
+    /// another thread sees or changes no row half-way; it is free while they are decided, and what is written to rows
+    /// that were not copied yet counts. A free-threaded interpreter has no such lock: there nothing may write to the
+    /// array before the call returns.
     #[pyo3(signature = (requests, *, threads=None))]
     fn decide_batch<'py>(
         &self,
