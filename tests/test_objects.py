@@ -4,8 +4,10 @@ import copy
 import json
 import operator
 import pickle
+import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ import pytest
 
 import bridge
 import decidable as dc
+from decidable.report.escape import visible
 from model import decisions
 from model.random_cases import Cases
 
@@ -372,6 +375,29 @@ def test_an_explanation_is_a_sequence_and_prints_as_a_table() -> None:
     assert "small" in table
     assert len(table.splitlines()) >= 3
     assert len(policy().explain(dc.Request(**REQUEST | {"risk_bps": 9_999}))) == 0
+
+
+def test_a_printed_explanation_shows_names_as_a_terminal_may_get_them() -> None:
+    """By the rule of the report and the command: a name from outside cannot move the cursor or reorder what is read."""
+    hostile = "a\x1b[2J\u202e\u200b\u2066\ufeff\xadb"
+    table = str(dc.Policy(dc.Catalog([dc.Model(**MODEL)], names=dc.Names(models={7: hostile}))).explain(dc.Request(**REQUEST)))
+    assert visible(hostile) == r"a\x1b[2J\u202e\u200b\u2066\ufeff\xadb"
+    assert f"7 {visible(hostile)}" in table
+    assert visible(table.replace("\n", " ")) == table.replace("\n", " ")
+
+
+def test_what_shows_itself_is_what_unicode_says() -> None:
+    """Every character. Which ones are unassigned depends on the version of Unicode; what ever was assigned stays so."""
+    hidden = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        shown = visible(character)
+        if unicodedata.category(character) in hidden or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
+            assert shown == character.encode("unicode_escape").decode() or code in b"\t\n\r", hex(code)
+            assert shown.startswith("\\"), hex(code)
+        elif unicodedata.ucd_3_2_0.category(character) != "Cn":
+            assert shown == character, hex(code)
+    assert visible("\t\n\r") == r"\x09\x0a\x0d"
 
 
 @pytest.mark.parametrize(

@@ -7,26 +7,28 @@ bidirectional controls could reorder what is read, so they are shown by their nu
 from __future__ import annotations
 
 import html
-import unicodedata
+import re
+from typing import Final
+
+from decidable import _native
 
 __all__ = ["csv_cell", "html_text", "visible"]
 
-# Cc control, Cf format (bidirectional controls, zero width), Cs surrogates, Co private use, Cn unassigned, Zl and Zp
-# line and paragraph separators.
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# A surrogate stands for no character: a name that was no text may hold one.
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # A spreadsheet takes a cell that starts with one of these for a formula.
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 
 
 def visible(text: str) -> str:
-    r"""Every character that does not show itself, as its number.
+    r"""Every character that does not show itself, as its number. Explanations print by the same rule.
 
     >>> print(visible("acme\x1b[31m\u202e"))
     acme\x1b[31m\u202e
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_numbered(each) if unicodedata.category(each) in _HIDDEN else each for each in text)
+    return _native.visible(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def html_text(text: str) -> str:
@@ -50,12 +52,3 @@ def csv_cell(text: str) -> str:
     if any(each in shown for each in ',"\n\r'):
         shown = '"' + shown.replace('"', '""') + '"'
     return shown
-
-
-def _numbered(character: str) -> str:
-    code = ord(character)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    if code <= 0xFFFF:
-        return f"\\u{code:04x}"
-    return f"\\U{code:08x}"

@@ -34,6 +34,7 @@
 //! # Ok::<(), decidable_kernel::Error>(())
 //! ```
 
+mod visible;
 mod error;
 mod names;
 mod candidate;
@@ -65,4 +66,5 @@ pub use names::{Group, LONGEST_NAME_BYTES, Names};
 pub use policy::{MOST_CANDIDATES, Policy};
 pub use price::Terms;
 pub use request::{Request, RequestFields};
+pub use visible::visible;
 pub use what_if::{Lever, LeverKind, Margin, WhatWouldWin};

@@ -1,10 +1,11 @@
-//! An explanation as a table for people. Names come from outside, so control characters in them are escaped.
+//! An explanation as a table for people. Names come from outside, so what does not show itself in them is shown by its number.
 
 use core::fmt;
 
 use crate::{
     Gate, Group, Objective, Terms,
     explain::{Explanation, Finding, Verdict},
+    visible::visible,
 };
 
 impl fmt::Display for Explanation {
@@ -143,7 +144,7 @@ impl Explanation {
     }
 
     fn named(&self, group: Group, id: u32) -> Option<String> {
-        self.names().and_then(|names| names.name(group, id)).map(escaped)
+        self.names().and_then(|names| names.name(group, id)).map(visible)
     }
 
     /// The name of an id or bit, or its number after what it is.
@@ -166,16 +167,4 @@ impl Explanation {
             (_, false) => names.join(", "),
         }
     }
-}
-
-fn escaped(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }

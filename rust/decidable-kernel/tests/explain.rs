@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use decidable_kernel::{Candidate, Limits, Names, Objective, Policy, Request, RequestFields};
+use decidable_kernel::{Candidate, Limits, Names, Objective, Policy, Request, RequestFields, visible};
 
 fn named(entries: &[(u32, &str)]) -> BTreeMap<u32, String> {
     entries.iter().map(|(id, name)| (*id, (*name).to_owned())).collect()
@@ -112,7 +112,7 @@ fn limits() -> Limits {
 #[test]
 fn a_table_names_every_candidate_and_what_was_compared() {
     let names = Names::new(
-        named(&[(1, "small"), (2, "large\u{1b}[31m"), (7, "blind")]),
+        named(&[(1, "small"), (2, "large\u{1b}[31m\u{202e}"), (7, "blind")]),
         named(&[(2, "acme")]),
         named(&[(0, "eu"), (1, "us")]),
         named(&[(1, "vision")]),
@@ -123,20 +123,20 @@ fn a_table_names_every_candidate_and_what_was_compared() {
     assert_eq!(
         explanation.to_string(),
         "\
-request 7, objective utility: substitute, alternative_maximizes_utility: 2 large\\u{1b}[31m, cost 3000, utility 3900
-candidate          verdict                        cost  quality  risk  latency  utility
-1 small            second                         3000     8000   100     2000     2900
-2 large\\u{1b}[31m  selected                       3000     9000   100     2000     3900
-3                  eligible                       3000     7999   100     2000     2899
-4                  disabled
-5                  quality: 1000 < 5000 bps
-6                  latency: 501 > 500 ms
-7 blind            capability: lacks vision
-8                  provider: acme is not allowed
-9                  region: in us, not in eu
-10                 risk ceiling: 100 > 99 bps
-11                 over budget: 92000 > 6000
-12                 utility not positive           6000     8000   100     2500     -600"
+request 7, objective utility: substitute, alternative_maximizes_utility: 2 large\\x1b[31m\\u202e, cost 3000, utility 3900
+candidate              verdict                        cost  quality  risk  latency  utility
+1 small                second                         3000     8000   100     2000     2900
+2 large\\x1b[31m\\u202e  selected                       3000     9000   100     2000     3900
+3                      eligible                       3000     7999   100     2000     2899
+4                      disabled
+5                      quality: 1000 < 5000 bps
+6                      latency: 501 > 500 ms
+7 blind                capability: lacks vision
+8                      provider: acme is not allowed
+9                      region: in us, not in eu
+10                     risk ceiling: 100 > 99 bps
+11                     over budget: 92000 > 6000
+12                     utility not positive           6000     8000   100     2500     -600"
     );
 }
 
@@ -203,4 +203,19 @@ fn a_table_shows_what_its_objective_compares() {
         assert!(lines[3].ends_with(selected), "{text}");
         assert!(!text.contains("utility "), "{text}");
     }
+}
+
+#[test]
+fn what_does_not_show_itself_is_shown_by_its_number() {
+    assert_eq!(
+        visible("é e\u{301} 模型 \"a\" 'b' \\ नि"),
+        "é e\u{301} 模型 \"a\" 'b' \\ नि"
+    );
+    assert_eq!(visible("\u{a0}\u{3000}"), "\u{a0}\u{3000}");
+    assert_eq!(visible("\0\n\t\u{7f}\u{85}\u{ad}"), r"\x00\x0a\x09\x7f\x85\xad");
+    assert_eq!(
+        visible("\u{200b}\u{2028}\u{202e}\u{2066}\u{feff}\u{e000}"),
+        r"\u200b\u2028\u202e\u2066\ufeff\ue000"
+    );
+    assert_eq!(visible("\u{e0001}\u{10ffff}"), r"\U000e0001\U0010ffff");
 }

@@ -345,3 +345,9 @@ impl<'py> IntoPyObject<'py> for Levers {
         PyTuple::new(py, levers)
     }
 }
+
+/// Text from outside as a person may read it: what does not show itself, by its number.
+#[pyfunction]
+pub(crate) fn visible(text: &str) -> String {
+    decidable_kernel::visible(text)
+}

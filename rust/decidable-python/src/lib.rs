@@ -27,7 +27,7 @@ mod _native {
     #[pymodule_export]
     use super::engine::{Answer, Engine, Settlement};
     #[pymodule_export]
-    use super::explain::{Explanation, Lever, Margin, Verdict, WhatWouldWin};
+    use super::explain::{Explanation, Lever, Margin, Verdict, WhatWouldWin, visible};
     #[pymodule_export]
     use super::key::Key;
     #[pymodule_export]
