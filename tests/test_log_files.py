@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import itertools
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -776,3 +778,18 @@ def test_records_carry_the_times_of_the_clock_that_was_given(tmp_path: Path) -> 
     assert (times["settlement"], times["outcome"], times["closed"]) == (7_000_000,) * 3
     (outcome,) = dc.read(tmp_path / "log", kind="outcome")
     assert outcome.observed_at_micros == 7_000
+
+
+def test_an_interrupt_ends_the_search_for_a_record_of_a_kind(tmp_path: Path) -> None:
+    """Control-C is heard before the next match is found, and the reader goes on from there."""
+    with ground.funded(tmp_path) as engine:
+        for _ in range(50):
+            ticket = engine.decide(ground.request(), account="acme")
+        ticket.settle(cost_microunits=1)
+        engine.outcome(ticket.id, succeeded=True)
+    reader = dc.read(tmp_path, kind="outcome")
+    # The interrupt is pending when the reader is asked: nothing between the two runs Python.
+    interrupted = zip(map(_thread.interrupt_main, [signal.SIGINT]), reader, strict=False)
+    with pytest.raises(KeyboardInterrupt):
+        next(interrupted)
+    assert [record.kind for record in reader] == ["outcome"]

@@ -26,6 +26,9 @@ use crate::values::{integer, text, truth, wrong_type};
 /// How many records pass between two looks at the interpreter's signals and the progress callback.
 const PROGRESS_RECORDS: u64 = 4_096;
 
+/// How many batches a reader walks between two looks at the interpreter's signals, where none has a record of the kind.
+const BATCHES_UNSEEN: usize = 16;
+
 /// One record of a log, verified as it was read. Its fields depend on the kind; they are attributes too.
 #[pyclass(frozen, module = "decidable")]
 pub(crate) struct Record {
@@ -126,20 +129,36 @@ impl Reader {
         slf
     }
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Record>> {
-        let seen = py
-            .detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).next())
-            .map_err(|error| errors::engine(py, &error))?;
-        seen.map(|seen| seen.into_record(py)).transpose()
+        loop {
+            let found = py
+                .detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).walk())
+                .map_err(|error| errors::engine(py, &error))?;
+            match found {
+                Walked::Found(seen) => return seen.into_record(py).map(Some),
+                Walked::End => return Ok(None),
+                Walked::Nothing => py.check_signals()?,
+            }
+        }
     }
 }
 
+/// What a reader came upon in the batches that it walked.
+enum Walked {
+    Found(Box<Seen>),
+    Nothing,
+    End,
+}
+
 impl Reading {
-    fn next(&mut self) -> Result<Option<Seen>, decidable_engine::Error> {
-        loop {
+    /// Goes on to the next record of the kind, through so many batches at most.
+    fn walk(&mut self) -> Result<Walked, decidable_engine::Error> {
+        for _ in 0..BATCHES_UNSEEN {
             if let Some(seen) = self.ready.pop_front() {
-                return Ok(Some(seen));
+                return Ok(Walked::Found(Box::new(seen)));
             }
-            let Some(scan) = &mut self.scan else { return Ok(None) };
+            let Some(scan) = &mut self.scan else {
+                return Ok(Walked::End);
+            };
             let (book, ready, kind) = (&mut self.book, &mut self.ready, &self.kind);
             let mut fault = None;
             let more = scan.next_batch(|framed| {
@@ -169,11 +188,12 @@ impl Reading {
                     return Err(match (fault, more) {
                         (Some(fault), _) => fault,
                         (None, Err(error)) => error.into(),
-                        (None, Ok(_)) => return Ok(None),
+                        (None, Ok(_)) => return Ok(Walked::End),
                     });
                 }
             }
         }
+        Ok(Walked::Nothing)
     }
 }
 
