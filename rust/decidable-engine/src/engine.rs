@@ -80,8 +80,6 @@ pub struct TicketView {
     pub ticket: Ticket,
     /// Where it stands, if it is open.
     pub standing: Option<Standing>,
-    /// The name of the account that pays.
-    pub account: Option<String>,
     /// The policy that decided; `None` where the safety ceiling refused before any policy was read.
     pub policy: Option<Arc<Policy>>,
 }
@@ -663,6 +661,14 @@ impl Engine {
             .collect())
     }
 
+    /// The name of an account by its number.
+    ///
+    /// # Errors
+    /// If the engine was forked or stopped.
+    pub fn account_name(&self, account: u32) -> Result<String, Error> {
+        Ok(self.core()?.book.account_name(account))
+    }
+
     /// A ticket by its number.
     ///
     /// # Errors
@@ -776,7 +782,6 @@ impl Core {
         };
         Ok(TicketView {
             number,
-            account: ticket.account().map(|account| self.book.account_name(account)),
             ticket,
             standing: self.standings.get(number).copied(),
             policy,

@@ -44,6 +44,7 @@ impl Drop for Engine {
 #[pyclass(frozen, module = "decidable._native")]
 pub(crate) struct Answer {
     view: decidable_engine::TicketView,
+    account: Option<String>,
     step: Step,
     #[pyo3(get)]
     replayed: bool,
@@ -168,6 +169,7 @@ impl Engine {
         }
         Ok(Answer {
             view: answer.view,
+            account,
             step: answer.step,
             replayed: answer.replayed,
             durable_ns: AtomicU64::new(NOT_MEASURED),
@@ -358,21 +360,24 @@ impl Engine {
     fn ticket(&self, py: Python<'_>, number: &Bound<'_, PyAny>) -> PyResult<Answer> {
         let number = integer("ticket", number)?;
         let engine = &*self.0;
-        let view = py
-            .detach(|| engine.ticket(number))
-            .map_err(|error| errors::engine(py, &error))?;
-        Ok(Answer::of(view))
+        py.detach(|| Answer::of(engine, engine.ticket(number)?))
+            .map_err(|error| errors::engine(py, &error))
     }
 
     /// The tickets that are neither settled nor cancelled.
     fn open_tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let engine = &*self.0;
-        let views = py
-            .detach(|| engine.open_tickets())
+        let answers = py
+            .detach(|| {
+                let views = engine.open_tickets()?.into_iter();
+                views
+                    .map(|view| Answer::of(engine, view))
+                    .collect::<Result<Vec<_>, _>>()
+            })
             .map_err(|error| errors::engine(py, &error))?;
-        let answers = views
+        let answers = answers
             .into_iter()
-            .map(|view| Bound::new(py, Answer::of(view)))
+            .map(|answer| Bound::new(py, answer))
             .collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, answers)
     }
@@ -421,17 +426,23 @@ impl Engine {
 
 impl Answer {
     /// A ticket as it stands, asked for by its number.
-    fn of(view: decidable_engine::TicketView) -> Self {
+    fn of(
+        engine: &decidable_engine::Engine,
+        view: decidable_engine::TicketView,
+    ) -> Result<Self, decidable_engine::Error> {
+        let payer = view.ticket.account();
+        let account = payer.map(|account| engine.account_name(account)).transpose()?;
         let step = Step {
             seq: view.ticket.seq(),
             started: std::time::Instant::now(),
         };
-        Self {
+        Ok(Self {
             view,
+            account,
             step,
             replayed: false,
             durable_ns: AtomicU64::new(NOT_MEASURED),
-        }
+        })
     }
 }
 
@@ -447,7 +458,7 @@ impl Answer {
     }
     #[getter]
     fn account(&self) -> Option<&str> {
-        self.view.account.as_deref()
+        self.account.as_deref()
     }
     #[getter]
     fn request(&self) -> Request {
