@@ -459,6 +459,30 @@ with ground.opened(path) as engine:
     assert out.splitlines() == ["True", "[1]"]
 
 
+def test_an_account_that_another_is_opening_is_there_when_its_record_is_durable(stalling: Stalling) -> None:
+    """With `exist_ok` nobody is told of an account that a crash could still take away."""
+    out = stalling(
+        """
+def open_account():
+    engine.ledger.open_account("beta", 500, exist_ok=True)
+first = threading.Thread(target=open_account)
+first.start()
+while "beta" not in engine.ledger:
+    time.sleep(0.001)
+second = threading.Thread(target=open_account)
+second.start()
+second.join(0.2)
+print(second.is_alive())
+let_go()
+for thread in (first, second):
+    thread.join(PATIENCE)
+print(engine.ledger.balance("beta").remaining)
+engine.close()
+"""
+    )
+    assert out.split() == ["True", "500"]
+
+
 def test_an_interpreter_that_ends_waits_for_what_was_asked(stalling: Stalling, path: Path) -> None:
     """Also with an engine that nobody closed, on a disk that stands still, and with threads that wait for it."""
     stalling(

@@ -250,7 +250,8 @@ class EngineLedger:
         except Conflict:
             if not exist_ok:
                 raise
-            return self._native.balance(account)
+            # Someone else may have opened it just now: their record must be durable for this answer as well.
+            return self._durable(self._native.opened_account(account))
 
     def top_up(self, account: str, amount: int) -> Balance:
         """Add ``amount`` microunits; debt is repaid first."""

@@ -114,6 +114,10 @@ impl Book {
             _ => nameless(account),
         }
     }
+    /// The number of the record that opened an account.
+    pub(crate) fn opened_by(&self, account: u32) -> Option<u64> {
+        self.accounts.get(cast::usize_from_u32(account)).map(|named| named.seq)
+    }
     pub(crate) fn name(&mut self, account: u32, seq: u64, name: Option<String>) {
         self.numbers
             .insert(name.clone().unwrap_or_else(|| nameless(account)), account);

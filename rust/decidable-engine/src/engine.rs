@@ -650,6 +650,21 @@ impl Engine {
             .ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
     }
 
+    /// The balance of an account that is open already, and the number of the record that opened it: whoever relies on that
+    /// waits for it.
+    ///
+    /// # Errors
+    /// If the account is unknown.
+    pub fn opened_account(&self, name: &str) -> Result<(Balance, u64), Error> {
+        let core = self.core()?;
+        let account = core.account(name)?;
+        core.book
+            .state()
+            .balance(account)
+            .zip(core.book.opened_by(account))
+            .ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
+    }
+
     /// Names and balances of all accounts, in the order of opening.
     ///
     /// # Errors

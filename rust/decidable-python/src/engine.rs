@@ -345,6 +345,16 @@ impl Engine {
         Ok(Balance::new(name, balance))
     }
 
+    /// The balance of an account that is open already, and the number of the record that opened it.
+    fn opened_account(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<(Balance, u64)> {
+        let name = text("account", name)?;
+        let engine = &*self.0;
+        let (balance, seq) = py
+            .detach(|| engine.opened_account(&name))
+            .map_err(|error| errors::engine(py, &error))?;
+        Ok((Balance::new(name, balance), seq))
+    }
+
     fn balances(&self, py: Python<'_>) -> PyResult<Vec<Balance>> {
         let engine = &*self.0;
         let balances = py
