@@ -747,6 +747,41 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     assert len(told) > 2
 
 
+# --- what opening found -----------------------------------------------------------------------------------------------
+
+
+def test_an_engine_says_what_opening_its_log_found_and_did(tmp_path: Path) -> None:
+    """A new log, one that was closed, one that was not and has an unfinished end, one that somebody wrote zeros into."""
+    path = tmp_path / "log"
+    with ground.funded(path) as engine:
+        assert engine.opened == dc.Opened(True, 0, 1, False, (), (), ())
+        kept = engine.decide(ground.request(), account="acme", metadata="what only the caller knows")
+    records = len(listed(path))
+    engine = ground.opened(path)
+    assert engine.opened == dc.Opened(False, records, 2, True, (), (), ())
+    before = ground.segment(path).stat().st_size
+    engine.decide(ground.request(), account="acme")
+    del engine
+    whole = ground.segment(path).read_bytes()
+    ground.segment(path).write_bytes(whole[:-10])
+    with ground.opened(path) as engine:
+        found = engine.opened
+        assert (found.created, found.writer_epoch, found.closed_before) == (False, 3, False)
+        (recovery,) = found.recoveries
+        assert (recovery["offset"], recovery["cut_bytes"]) == (before, len(whole) - 10 - before)
+        assert (path / recovery["quarantine"]).read_bytes() == whole[before:-10]
+        (record,) = dc.read(path, kind="recovered")
+        assert record.fields == {name: recovery[name] for name in ("offset", "cut_bytes", "digest", "cause")}
+        with pytest.raises(AttributeError):
+            found.records = 0  # type: ignore[misc]
+    zeroed = bytearray(ground.segment(path).read_bytes())
+    place = zeroed.index(b"what only the caller knows")
+    zeroed[place - 32 : place + 26] = bytes(58)
+    ground.segment(path).write_bytes(zeroed)
+    with ground.opened(path) as engine:
+        assert engine.opened.unrecorded_erasures == (kept.seq,)
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 

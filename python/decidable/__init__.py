@@ -38,7 +38,7 @@ from decidable._native import (
 from decidable.arrays import DECISION_DTYPE, REQUEST_DTYPE
 from decidable.catalog import Catalog
 from decidable.domains import llm
-from decidable.engine import Engine, EngineLedger, Ticket
+from decidable.engine import Engine, EngineLedger, Opened, Ticket
 from decidable.errors import (
     Conflict,
     DecidableError,
@@ -74,6 +74,7 @@ __all__ = [
     "Margin",
     "Model",
     "Names",
+    "Opened",
     "Policy",
     "Reason",
     "Record",

@@ -15,6 +15,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -26,7 +27,7 @@ from decidable.wal import directory
 if TYPE_CHECKING:
     from decidable._native import Answer
 
-__all__ = ["SAFETY_CEILING_BPS", "Engine", "EngineLedger", "Ticket"]
+__all__ = ["SAFETY_CEILING_BPS", "Engine", "EngineLedger", "Opened", "Ticket"]
 
 TicketState = Literal["refused", "held", "dispatched", "settled", "cancelled", "in_doubt"]
 
@@ -228,6 +229,30 @@ class Ticket:
         return f"<Ticket {self.id}: {self.model!r}, {self.state}>"
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What opening a log found and did (docs/spec/log.md).
+
+    Attributes:
+        created: Whether there was no log before.
+        records: How many records there were before.
+        writer_epoch: How often the log was opened for writing, this time included.
+        closed_before: Whether the engine before closed it. If not, it was stopped: look at the open tickets.
+        recoveries: The unfinished ends that were cut, each with ``offset``, ``cut_bytes``, ``digest``, ``cause`` and the
+            file under the log's directory, ``quarantine``, that has the bytes.
+        erasures_finished: The records whose erasure had been interrupted and is done now.
+        unrecorded_erasures: The records whose private parts are gone although the log records no erasure.
+    """
+
+    created: bool
+    records: int
+    writer_epoch: int
+    closed_before: bool
+    recoveries: tuple[dict[str, Any], ...]
+    erasures_finished: tuple[int, ...]
+    unrecorded_erasures: tuple[int, ...]
+
+
 class EngineLedger:
     """The accounts of an engine. Every change is a record, durable when the call returns."""
 
@@ -333,6 +358,11 @@ class Engine:
                 directory(path), policy=policy, key=key, sync=sync, clock=clock, provenance=provenance, head=head
             )
         )
+
+    @property
+    def opened(self) -> Opened:
+        """What opening the log found and did, such as ends that were cut."""
+        return Opened(**self._native.opened())
 
     @property
     def policy(self) -> Policy:

@@ -10,7 +10,9 @@ use decidable_ledger::Balance;
 use decidable_replay::{
     Command, Disposition, Numbered, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
 };
-use decidable_wal::{Entry, Head, Log, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes};
+use decidable_wal::{
+    Entry, Head, Log, Opened, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes,
+};
 
 use crate::book::{SHOWN_CHARS, is_account_name, is_name};
 use crate::{Book, Clock, Error, ErrorKind};
@@ -143,6 +145,7 @@ struct Core {
 /// The live path over one log. Every method may be called from any thread.
 pub struct Engine {
     log: Log,
+    opened: Opened,
     core: Mutex<Core>,
     clock: Arc<dyn Clock>,
     decide: Box<dyn Decide>,
@@ -203,7 +206,7 @@ impl Engine {
                 })
             },
         );
-        let (log, _opened) = match (opened, fault) {
+        let (log, opened) = match (opened, fault) {
             (_, Some(fault)) => return Err(fault),
             (Err(error), None) => return Err(error.into()),
             (Ok(opened), None) => opened,
@@ -224,6 +227,7 @@ impl Engine {
                 payload: Vec::new(),
             }),
             log,
+            opened,
             clock,
             decide: decide.unwrap_or_else(|| Box::new(Kernel)),
             process: std::process::id(),
@@ -244,6 +248,13 @@ impl Engine {
             core.policy = cast::u32_from_usize(count.saturating_sub(1)).unwrap_or(u32::MAX);
         }
         Ok(engine)
+    }
+
+    /// What opening the log found and did: ends that were cut, erasures that were finished, and whether the writer before
+    /// had closed it.
+    #[must_use]
+    pub const fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     /// A forked child must not even wait for a lock: the thread that holds it exists only in the parent.

@@ -8,7 +8,7 @@ use decidable_engine::{Clock, Observation, Options, Standing, Step, SystemClock}
 use decidable_replay::{Disposition, Holding, Status, Ticket, Use};
 use decidable_wal::{Files, Head, Sync};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::clock::ManualClock;
 use crate::decision::Decision;
@@ -141,6 +141,42 @@ impl Engine {
         py.detach(|| decidable_engine::Engine::open(Arc::new(Files::new(path)), options))
             .map(|engine| Self(Arc::new(engine)))
             .map_err(|error| errors::engine(py, &error))
+    }
+
+    /// What opening the log found and did. `decidable.Opened` is the public class.
+    fn opened<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let decidable_wal::Opened {
+            head: _,
+            records,
+            created,
+            epoch,
+            closed_before,
+            last_time_ns: _,
+            recoveries,
+            erasures_finished,
+            unrecorded_erasures,
+        } = self.0.opened();
+        let recoveries = recoveries.iter().map(|recovery| {
+            let dict = PyDict::new(py);
+            dict.set_item("offset", recovery.offset)?;
+            dict.set_item("cut_bytes", recovery.cut_bytes)?;
+            dict.set_item("digest", recovery.digest.to_string())?;
+            dict.set_item("cause", recovery.reason.label())?;
+            dict.set_item("quarantine", &recovery.quarantine)?;
+            PyResult::Ok(dict)
+        });
+        let found = PyDict::new(py);
+        found.set_item("created", created)?;
+        found.set_item("records", records)?;
+        found.set_item("writer_epoch", epoch)?;
+        found.set_item("closed_before", closed_before)?;
+        found.set_item(
+            "recoveries",
+            PyTuple::new(py, recoveries.collect::<PyResult<Vec<_>>>()?)?,
+        )?;
+        found.set_item("erasures_finished", PyTuple::new(py, erasures_finished)?)?;
+        found.set_item("unrecorded_erasures", PyTuple::new(py, unrecorded_erasures)?)?;
+        Ok(found)
     }
 
     /// Decides, holds and hands the record to the log, without waiting for it.
