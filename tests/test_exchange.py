@@ -20,6 +20,7 @@ import bridge
 import decidable as dc
 import ground
 import reference
+from decidable import _native
 from ground import CHEAP, request
 from model import exchange as model
 from model import vectors
@@ -431,6 +432,45 @@ def test_an_export_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(place.name for place in tmp_path.iterdir()) == ["damaged", "log"]
     assert dc.export(path, out)["decisions"] == 5_000
     assert peer.verify_audited_wal(str(out))[0] == 5_000
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_exports_to_one_file_the_first_that_is_whole_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Neither disturbs the other, and nothing is replaced, also on a file system without hard links."""
+    path, out = tmp_path / "log", tmp_path / "out.jsonl"
+    written(path)
+    native, others = _native.export_log, []
+
+    def interrupted(*given: Any, **options: Any) -> Any:
+        summary = native(*given, **options)
+        if not others:
+            others.append(None)
+            others[0] = dc.export(path, out, out_key=ground.KEY)
+        return summary
+
+    def no_link(*_: Any) -> None:
+        raise OSError(errno.EPERM, "this file system has no links")
+
+    monkeypatch.setattr(_native, "export_log", interrupted)
+    if not links:
+        monkeypatch.setattr(os, "link", no_link)
+    with pytest.raises(dc.InvalidInput) as caught:
+        dc.export(path, out)
+    assert (caught.value.code, caught.value.path) == ("export.exists", str(out))
+    assert dc.verify(out, key=ground.KEY, head=others[0]["anchor"]).records == others[0]["decisions"]
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["log", "out.jsonl"]
+
+
+def test_an_export_does_not_follow_what_lies_where_it_is_written(tmp_path: Path) -> None:
+    """A file that looks like the beginning of an export is somebody's."""
+    path, out = tmp_path / "log", tmp_path / "out.jsonl"
+    written(path)
+    other = tmp_path / ".out.jsonl.part"
+    other.write_text("mine", encoding="utf-8")
+    dc.export(path, out)
+    assert other.read_text(encoding="utf-8") == "mine"
 
 
 def test_an_export_of_a_log_with_an_unfinished_end_says_so(tmp_path: Path) -> None:

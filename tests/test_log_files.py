@@ -751,7 +751,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
 
 
 def test_an_engine_says_what_opening_its_log_found_and_did(tmp_path: Path) -> None:
-    """A new log, one that was closed, one that was not and has an unfinished end, one that somebody wrote zeros into."""
+    """A new log, one that was closed, one that was not and has an unfinished end, one with zeros in a private part."""
     path = tmp_path / "log"
     with ground.funded(path) as engine:
         assert engine.opened == dc.Opened(True, 0, 1, False, (), (), ())

@@ -378,9 +378,11 @@ def test_an_explanation_is_a_sequence_and_prints_as_a_table() -> None:
 
 
 def test_a_printed_explanation_shows_names_as_a_terminal_may_get_them() -> None:
-    """By the rule of the report and the command: a name from outside cannot move the cursor or reorder what is read."""
+    """By the rule of report and command: a name from outside cannot move the cursor or reorder what is read."""
     hostile = "a\x1b[2J\u202e\u200b\u2066\ufeff\xadb"
-    table = str(dc.Policy(dc.Catalog([dc.Model(**MODEL)], names=dc.Names(models={7: hostile}))).explain(dc.Request(**REQUEST)))
+    table = str(
+        dc.Policy(dc.Catalog([dc.Model(**MODEL)], names=dc.Names(models={7: hostile}))).explain(dc.Request(**REQUEST))
+    )
     assert visible(hostile) == r"a\x1b[2J\u202e\u200b\u2066\ufeff\xadb"
     assert f"7 {visible(hostile)}" in table
     assert visible(table.replace("\n", " ")) == table.replace("\n", " ")

@@ -238,8 +238,8 @@ class Opened:
         records: How many records there were before.
         writer_epoch: How often the log was opened for writing, this time included.
         closed_before: Whether the engine before closed it. If not, it was stopped: look at the open tickets.
-        recoveries: The unfinished ends that were cut, each with ``offset``, ``cut_bytes``, ``digest``, ``cause`` and the
-            file under the log's directory, ``quarantine``, that has the bytes.
+        recoveries: The unfinished ends that were cut, each with ``offset``, ``cut_bytes``, ``digest``, ``cause``, and
+            ``quarantine``, the file under the log's directory that has the bytes.
         erasures_finished: The records whose erasure had been interrupted and is done now.
         unrecorded_erasures: The records whose private parts are gone although the log records no erasure.
     """

@@ -6,6 +6,7 @@ later whether the end was cut off or the past rewritten.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -106,25 +107,55 @@ def export(
     target = place(out)
     if target.exists():
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target))
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
+    with appearing(target) as part:
+        return _native.export_log(source, part, key=key, out_key=out_key, progress=progress)
+
+
+@contextlib.contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """Where to write a new file: it gets the name ``target`` when it is whole, unless that is taken by then.
+
+    Raises:
+        InvalidInput: if the name is taken, or nothing can be created there.
+    """
     try:
-        summary = _native.export_log(source, part, key=key, out_key=out_key, progress=progress)
+        # A folder of our own: its name cannot be known beforehand, nor taken by another export to the same target.
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        message = f"{target} cannot be created: {error.strerror or error}"
+        raise InvalidInput("export.unwritable", message, path=str(target)) from None
+    part = folder / target.name
+    try:
+        yield part
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())
         _appear(part, target)
+        _sync_directory(target.parent)
     finally:
         part.unlink(missing_ok=True)
-    return summary
+        folder.rmdir()
 
 
 def _appear(part: Path, target: Path) -> None:
-    """Give a whole file its name, unless that is taken by now."""
+    """Give a whole file its name, and never replace what has that name already."""
     try:
-        os.link(part, target)
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links: the name is taken first, and only what has it by then is replaced.
+            target.open("xb").close()
+            try:
+                part.replace(target)
+            except OSError:
+                target.unlink()
+                raise
     except FileExistsError:
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target)) from None
-    except OSError:
-        # A file system without hard links.
-        part.rename(target)
+    except OSError as error:
+        message = f"{target} cannot be created: {error.strerror or error}"
+        raise InvalidInput("export.unwritable", message, path=str(target)) from None
 
 
 def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:

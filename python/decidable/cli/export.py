@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets
 from decidable.report.escape import csv_cell
 from decidable.report.quantity import count, size, stamp
-from decidable.wal import export, read
+from decidable.wal import appearing, export, read
 
 __all__ = ["add"]
 
@@ -113,14 +112,9 @@ def _left_out(summary: dict[str, Any]) -> str:
 
 
 def _csv(log: Path, output: Path, key: Key | None) -> dict[str, Any]:
-    """Written beside its place and moved there when it is whole."""
-    part = output.with_name(f".{output.name}.part")
-    try:
-        with part.open("wb") as file:
-            rows = _write_csv(file, log, key)
-        os.link(part, output)
-    finally:
-        part.unlink(missing_ok=True)
+    """Whole or not at all."""
+    with appearing(output) as part, part.open("wb") as file:
+        rows = _write_csv(file, log, key)
     return {"rows": rows}
 
 
