@@ -323,6 +323,25 @@ def test_the_explanation_names_every_model(gateway: llm.Gateway) -> None:
     assert [verdict.gate for verdict in call.explain()] == ["Quality", None]
 
 
+def test_an_earlier_call_is_explained_by_the_policy_that_decided_it(tmp_path: Path, models: Path) -> None:
+    """What a model is worth today says nothing of why it was not taken then."""
+    with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:
+        gateway.open_account("acme", "1.00")
+        call = gateway.route("mini", input_tokens=1_200, min_quality="80%", account="acme", key="k")
+        told = list(call.explain())
+        policy = gateway.policy
+    models.write_text(MODELS.replace('quality = "71%"', 'quality = "95%"'), encoding="utf-8")
+    with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:
+        (earlier,) = gateway.open_calls()
+        again = gateway.route("mini", input_tokens=1_200, min_quality="80%", account="acme", key="k")
+        for found in (earlier, again):
+            assert (list(found.explain()), found.ticket.policy) == (told, policy)
+        today = gateway.route("mini", input_tokens=1_200, min_quality="80%", account="acme")
+        assert [verdict.gate for verdict in today.explain()] == [None, None]
+        refused = gateway.route("mini", input_tokens=1_200, risk="98%")
+        assert (refused.ticket.policy, refused.explain().decision.request_sequence) == (None, refused.id)
+
+
 def test_reopening_continues_and_installs_what_changed(tmp_path: Path, models: Path) -> None:
     """Accounts and open calls are there, and the new prices hold from then on."""
     with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:

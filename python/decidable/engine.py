@@ -77,6 +77,11 @@ class Ticket:
         return self._answer.decision
 
     @property
+    def policy(self) -> Policy | None:
+        """The policy that decided, which need not be the one in force; ``None`` as for the decision."""
+        return self._answer.policy
+
+    @property
     def account(self) -> str | None:
         """The account that pays."""
         return self._answer.account

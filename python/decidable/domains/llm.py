@@ -273,8 +273,11 @@ class Gateway:
     # --- evidence -------------------------------------------------------------------------------------------------
 
     def explain(self, call: Call) -> Explanation:
-        """The verdict on every model for a call, by the policy in force. Prints as a table."""
-        return self.policy.explain(call.request)
+        """The verdict on every model for a call, by the policy that decided it. Prints as a table.
+
+        Where the risk was so high that none was asked, it is the policy in force.
+        """
+        return (call.ticket.policy or self.policy).explain(call.request)
 
     def head(self) -> dict[str, Any]:
         """The head of the durable part of the log. Kept elsewhere, it shows later whether the end was cut off."""

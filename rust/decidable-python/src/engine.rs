@@ -518,6 +518,11 @@ impl Answer {
             Ticket::Decided { record, .. } => Some(Decision(record.decision)),
         }
     }
+    /// The policy that decided; `None` as for the decision.
+    #[getter]
+    fn policy(&self) -> Option<Policy> {
+        self.view.policy.clone().map(Policy)
+    }
     #[getter]
     fn hold_microunits(&self) -> Option<i64> {
         self.view.ticket.held()
