@@ -233,6 +233,37 @@ def test_the_limits_are_those_of_the_code() -> None:
             assert number == rust_value(crate.replace("_", "-"), name), f"{limit}: {constant}"
 
 
+# Constants that are named like limits and bound nothing that anyone gives, each with what it is.
+NO_LIMITS = {
+    "BATCH_BYTES_READ_MAX": "a batch of the largest size and its seal",
+    "FIGURE_MAX": "the largest amount, which docs/limits.md gives in words",
+    "JOINED_BYTES_MAX": "up to where parts are copied together before they are hashed",
+    "LOCK_TEXT_BYTES_MAX": "how much of a lock's text a message shows",
+    "MAX_TO_EXPECTED": "a default",
+    "RECENT_MAX": "RETAINED_TICKETS",
+}
+
+
+def test_every_constant_that_is_a_limit_is_listed() -> None:
+    """Names that end in `_MAX`, or begin with a word for the largest or least, in the sources: none is left out."""
+    pattern = r"_?(?:(?:MOST|LONGEST|HIGHEST|MINIMUM|MAX)_[A-Z0-9_]+|[A-Z0-9_]+_(?:MAX|MOST))"
+    found: set[str] = set()
+    for path in sorted(ROOT.glob("rust/*/src/**/*.rs")):
+        crate = path.relative_to(ROOT).parts[1].replace("-", "_")
+        names = re.findall(rf"\bconst ({pattern}): \w+ =", path.read_text(encoding="utf-8"))
+        found |= {f"{crate}::{name}" for name in names}
+    for path in sorted(ROOT.glob("python/decidable/**/*.py")):
+        module = ".".join(path.relative_to(ROOT / "python").with_suffix("").parts)
+        names = re.findall(rf"^({pattern})(?:: [^=]+)? = ", path.read_text(encoding="utf-8"), re.MULTILINE)
+        found |= {f"{module}::{name}" for name in names}
+    assert len(found) > 25
+    table = rows((ROOT / "docs" / "limits.md").read_text(encoding="utf-8"), "limit")
+    listed = {constant.strip("`") for _, _, constant in table}
+    named = {constant: constant.partition("::")[2] for constant in found - listed}
+    missing = [constant for constant, name in named.items() if not re.fullmatch(r"[IU]\d+_MAX", name)]
+    assert sorted(named[constant] for constant in missing) == sorted(NO_LIMITS), "not in docs/limits.md"
+
+
 def test_every_dependency_has_a_reason() -> None:
     """docs/design.md says why for each crate and Python package that is built upon, and for no other."""
     table = rows((ROOT / "docs" / "design.md").read_text(encoding="utf-8"), "dependency")
