@@ -179,6 +179,16 @@ def test_a_python_module_imports_only_modules_of_lower_floors() -> None:
             del beside[leaf]
 
 
+def test_the_overview_names_the_python_modules_that_there_are() -> None:
+    """ARCHITECTURE.md: every module and package of the Python tree, and none that is gone."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    (tree,) = re.findall(r"^    python/decidable/\n((?:      .*\n)+)", text, re.MULTILINE)
+    named = set(re.findall(r"\b\w+(?:\.pyi?|/)(?!\w)", tree))
+    entries = [path.relative_to(PACKAGE) for path in tracked() if path.is_relative_to(PACKAGE)]
+    there = {entry.parts[0] + ("/" if len(entry.parts) > 1 else "") for entry in entries}
+    assert named == {name for name in there if name.endswith((".py", ".pyi", "/"))}
+
+
 # --- words --------------------------------------------------------------------------------------------------------
 
 CODE = {".rs", ".py", ".pyi"}
