@@ -17,7 +17,7 @@ impl fmt::Display for Explanation {
             f,
             "request {}, objective {}: {}, {}",
             decision.request_sequence,
-            self.objective.name(),
+            self.objective.label(),
             decision.action.label(),
             decision.reason.label()
         )?;

@@ -195,7 +195,7 @@ fn a_table_shows_what_its_objective_compares() {
             .to_string();
         let lines: Vec<_> = text.lines().collect();
         assert!(
-            lines[0].starts_with(&format!("request 7, objective {}: ", objective.name())),
+            lines[0].starts_with(&format!("request 7, objective {}: ", objective.label())),
             "{text}"
         );
         assert!(lines[0].ends_with(first), "{text}");

@@ -154,7 +154,7 @@ impl Explanation {
     /// What the policy prefers among those that passed.
     #[getter]
     const fn objective(&self) -> &'static str {
-        self.0.objective.name()
+        self.0.objective.label()
     }
     fn __len__(&self) -> usize {
         self.0.verdicts.len()
