@@ -5,6 +5,8 @@ import hashlib
 import heapq
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -269,6 +271,39 @@ def test_one_account_runs_dry_and_owes() -> None:
 def test_some_answers_are_longer_than_was_held_for() -> None:
     """The estimate is an estimate."""
     assert len(hour().admitted) // 20 < hour().longer_than_held_for < len(hour().admitted) // 5
+
+
+def test_the_command_has_this_hour_and_its_log_verifies(tmp_path: Path) -> None:
+    """`decidable demo` on every request: told, logged and verified are the same hour as the few lines above."""
+    done = subprocess.run(
+        [sys.executable, "-m", "decidable", "demo", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    told, expected = json.loads(done.stdout), hour()
+    balances = [expected.ledger.balance(name) for name in demo.accounts()]
+    assert told["requests"] == 19_366
+    assert told["chosen"] == expected.chosen
+    assert told["refused"] == expected.refusals
+    assert told["selected"] == told["settled"] == len(expected.admitted)
+    assert told["spent_microunits"] == sum(balance.committed + balance.debt for balance in balances)
+
+    state, policy = tmp_path / "demo" / "state", demo.policy()
+    key = dc.Key.from_file(tmp_path / "demo" / "wal.key")
+    report = dc.verify(state, policies=[policy], key=key, head=tmp_path / "demo" / "head.json")
+    assert list(report.balances) == balances
+    assert (report.tail, list(report.open_tickets)) == (None, [])
+    assert policy.names is not None
+    chosen: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for record in dc.read(state, key=key):
+        if record.kind == "refusal":
+            refused["safety_ceiling"] += 1
+        elif record.kind == "decision" and record.outcome == "held":
+            chosen[policy.names.models[record.decision.selected_model_id]] += 1
+        elif record.kind == "decision":
+            refused[record.denial or record.decision.reason.label] += 1
+    assert (chosen, refused) == (expected.chosen, expected.refusals)
 
 
 # --- the baselines ------------------------------------------------------------------------------------------------
