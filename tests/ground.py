@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +165,33 @@ def assert_same(books: replay.Books, balances: Iterable[dc.Balance]) -> None:
     assert found == [figures(account) for account in books.ledger.accounts.values()]
 
 
-# --- other processes --------------------------------------------------------------------------------------------------
+# --- threads and other processes --------------------------------------------------------------------------------------
+
+
+def run_threads(count: int, work: Callable[[int], object], together: threading.Barrier | None = None) -> None:
+    """Runs the work in so many threads that begin at once and take turns as often as they can; what fails in one fails
+    the test. ``together`` is where they meet: it is broken when one of them fails, so that the others do not wait."""
+    start, interval = threading.Barrier(count), sys.getswitchinterval()
+
+    def started(number: int) -> None:
+        try:
+            start.wait()
+            work(number)
+        except BaseException:
+            if together is not None:
+                together.abort()
+            raise
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            running = [pool.submit(started, number) for number in range(count)]
+    finally:
+        sys.setswitchinterval(interval)
+    failures = [failure for failure in (done.exception() for done in running) if failure is not None]
+    # A broken barrier only says that another thread failed.
+    for failure in sorted(failures, key=lambda failure: isinstance(failure, threading.BrokenBarrierError)):
+        raise failure
 
 
 def python(script: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

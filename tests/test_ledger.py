@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import decidable as dc
+import ground
 from model import ledger as model
 from model import vectors
 from model.random_cases import Cases, seeds
@@ -273,27 +275,26 @@ def test_a_hold_is_settled_once(settle: str) -> None:
 
 # --- threads ----------------------------------------------------------------------------------------------------------
 
-
-def run_threads(count: int, work: Callable[[int], None]) -> None:
-    """Runs the work in so many threads; an assertion that fails in one of them fails the test."""
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, number) for number in range(count)]:
-            done.result()
+# With the global interpreter lock a call into the ledger ends before another begins: these tests then order whole
+# operations at random, with the holds of many threads open at once. Inside an operation threads meet on a
+# free-threaded build, in rust/decidable-ledger/tests/threads.rs, and behind an engine (test_engine.py).
 
 
 def test_sixteen_threads_on_one_account_conserve_every_unit() -> None:
-    """16 threads x 10,000 reserves, commits and releases near the limit: conserved at any moment, exact at the end."""
+    """16 threads x 5,000 reserves, commits and releases near the limit: conserved at any moment, exact at the end."""
     ledger = dc.Ledger()
     ledger.open_account("a", 16_000)
-    committed, over = [0] * 16, threading.Event()
+    committed, denied, over = [0] * 16, [0] * 16, threading.Event()
 
     def work(number: int) -> None:
         random = Random(number)
-        for _ in range(10_000):
+        for _ in range(5_000):
             hold = ledger.reserve("a", random.randint(1, 2_000))
             if not hold:
+                denied[number] += 1
                 continue
-            if random.random() < 0.02:
+            time.sleep(0)  # another thread's turn
+            if random.random() < 0.04:
                 actual = random.randint(0, min(hold.amount, 3))
                 hold.commit(actual)
                 committed[number] += actual
@@ -301,16 +302,19 @@ def test_sixteen_threads_on_one_account_conserve_every_unit() -> None:
                 hold.release()
 
     def watch() -> None:
-        while not over.is_set():
+        while not over.wait(0):
             assert conserved(ledger.balance("a"))
 
     with ThreadPoolExecutor(1) as watcher:
         watching = watcher.submit(watch)
-        run_threads(16, work)
-        over.set()
+        try:
+            ground.run_threads(16, work)
+        finally:
+            over.set()
         watching.result()
     spent = sum(committed)
     assert 0 < spent <= 16_000
+    assert sum(denied) > 0, "the account was never near its limit"
     assert parts(ledger.balance("a")) == {
         "initial": 16_000,
         "remaining": 16_000 - spent,
@@ -324,53 +328,83 @@ def test_sixteen_threads_on_one_account_conserve_every_unit() -> None:
     assert certificate["active_reservations"] == 0
 
 
-def test_a_legal_reserve_is_never_refused() -> None:
-    """Sixteen threads that never hold more than their sixteenth: every reserve fits, so every one must be held."""
+@pytest.mark.parametrize("cap", [None, 1_600])
+def test_a_legal_reserve_is_never_refused(cap: int | None) -> None:
+    """Sixteen threads that never have more than their sixteenth, held or spent and not topped up: all of it is held."""
     ledger = dc.Ledger()
-    ledger.open_account("a", 16 * 100)
-    ledger.set_cap("a", 16 * 100)
+    ledger.open_account("a", 1_600)
+    ledger.set_cap("a", cap)
+    spent, together = [0] * 16, threading.Barrier(16)
+
+    def settle(hold: dc.Hold, number: int, random: Random) -> None:
+        actual = random.choice((0, hold.amount, random.randint(0, hold.amount)))
+        if actual == 0 and random.random() < 0.5:
+            hold.release()
+            return
+        balance = hold.commit(actual)
+        assert conserved(balance)
+        assert balance.debt == 0
+        if actual:
+            ledger.top_up("a", actual)
+            spent[number] += actual
 
     def work(number: int) -> None:
         random = Random(number)
-        for _ in range(10_000):
-            amount = random.randint(1, 100)
-            hold = ledger.reserve("a", amount)
+        for step in range(3_000):
+            whole = step % 300 == 0
+            hold = ledger.reserve("a", 100 if whole else random.randint(1, 100))
             assert hold, hold.denied
-            if random.random() < 0.5:
-                hold.release()
-            else:
-                hold.commit(0)
+            if whole:
+                # All of them hold their whole share: the account is at its limit, and one more is too many.
+                together.wait()
+                balance = ledger.balance("a")
+                assert (balance.remaining, balance.reserved) == (0, 1_600)
+                assert ledger.reserve("a", 1).denied == ("over_cap" if cap else "insufficient")
+                together.wait()
+            time.sleep(0)  # another thread's turn
+            settle(hold, number, random)
 
-    run_threads(16, work)
+    ground.run_threads(16, work, together)
+    total = sum(spent)
+    assert total > 0
     assert parts(ledger.balance("a")) == {
-        "initial": 1_600,
+        "initial": 1_600 + total,
         "remaining": 1_600,
         "reserved": 0,
-        "committed": 0,
+        "committed": total,
         "debt": 0,
-        "cap": 1_600,
+        "cap": cap,
     }
 
 
 def test_threads_that_overspend_leave_exact_debt() -> None:
-    """What all of them spent is what is committed and owed together."""
+    """What all of them spent is what is committed and owed together, and what they gave is in the account."""
     ledger = dc.Ledger()
     ledger.open_account("a", 5_000)
-    spent = [0] * 16
+    spent, given, owed = [0] * 16, [0] * 16, [0] * 16
 
     def work(number: int) -> None:
         random = Random(number)
         for _ in range(1_000):
             hold = ledger.reserve("a", 1)
             if hold:
+                time.sleep(0)  # another thread's turn
                 actual = random.randint(0, 5)
-                hold.commit(actual)
+                balance = hold.commit(actual)
                 spent[number] += actual
+                owed[number] += balance.debt > 0
             elif random.random() < 0.1:
-                ledger.top_up("a", random.randint(1, 3))
+                amount = random.randint(1, 30)
+                balance = ledger.top_up("a", amount)
+                given[number] += amount
+            else:
+                balance = ledger.balance("a")
+            assert conserved(balance)
 
-    run_threads(16, work)
+    ground.run_threads(16, work)
+    assert sum(owed) > 0, "no thread overspent"
     balance = ledger.balance("a")
     assert conserved(balance)
+    assert balance.initial == 5_000 + sum(given)
     assert balance.committed + balance.debt == sum(spent)
     assert balance.reserved == 0
