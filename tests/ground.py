@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import bridge
 import decidable as dc
@@ -201,3 +204,13 @@ def python(script: str, *arguments: object, **options: Any) -> subprocess.Comple
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         **{"capture_output": True, "text": True, "timeout": 120} | options,
     )
+
+
+def preloaded(name: str, folder: Path) -> Path:
+    """A library of tests/faults, made in the folder; the test is skipped, visibly, where it cannot be."""
+    compiler = shutil.which("cc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("needs Linux and a C compiler")
+    library, source = folder / f"{name}.so", Path(__file__).parent / "faults" / f"{name}.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library

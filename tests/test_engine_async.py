@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -243,14 +242,7 @@ class Stalling(Protocol):
 
 @pytest.fixture(scope="session")
 def stalling_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The preloaded library; the tests are skipped, visibly, where it cannot be made."""
-    compiler = shutil.which("cc")
-    if sys.platform != "linux" or compiler is None:
-        pytest.skip("needs Linux and a C compiler")
-    library = tmp_path_factory.mktemp("stall") / "stall.so"
-    source = Path(__file__).parent / "faults" / "stall.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return library
+    return ground.preloaded("stall", tmp_path_factory.mktemp("stall"))
 
 
 PRELUDE = """

@@ -22,6 +22,7 @@ import ground
 THREADS = 3
 TASKS = 6
 ACCOUNTS = ("acme", "beta")
+INITIAL = 200_000
 
 
 def tell(**step: Any) -> None:
@@ -81,9 +82,10 @@ def work(engine: dc.Engine, who: str, seed: str) -> None:
             with ticket:
                 settlement = ticket.settle(**used(choose))
             tell(op="settle", number=ticket.id, seq=settlement.seq, charged=settlement.charged_microunits)
-        elif choose.random() < 0.1:
-            balance = engine.ledger.top_up(choose.choice(ACCOUNTS), 20_000)
-            tell(op="top_up", account=balance.account)
+        elif choose.random() < 0.5:
+            amount = choose.randrange(1, 40_000)
+            balance = engine.ledger.top_up(choose.choice(ACCOUNTS), amount)
+            tell(op="top_up", account=balance.account, amount=amount, figures=ground.figures(balance))
 
 
 async def work_async(engine: dc.Engine, who: str, seed: str) -> None:
@@ -110,10 +112,12 @@ async def many(engine: dc.Engine, seed: str) -> None:
 
 def main() -> None:
     directory, seed, keyed = sys.argv[1:]
+    tell(op="opening")
     engine = ground.opened(directory, key=ground.KEY if keyed == "keyed" else None)
     for account in ACCOUNTS:
         if account not in engine.ledger:
-            engine.ledger.open_account(account, 200_000)
+            engine.ledger.open_account(account, INITIAL)
+            tell(op="account", account=account, initial=INITIAL)
     tell(op="ready")
     for number in range(THREADS):
         who = f"{seed}-thread-{number}"
