@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import decidable as dc
+
 pytestmark = pytest.mark.skipif(
     shutil.which("cargo") is None or shutil.which("maturin", path=Path(sys.executable).parent) is None,
     reason="building a wheel needs cargo and maturin",
@@ -91,6 +93,15 @@ def test_the_wheel_works_with_numpy_alone(installed: Path, tmp_path: Path) -> No
     ).split()
     assert Path(place).is_relative_to(installed.parent)
     assert version == distribution("decidable").version
+
+
+def test_the_examples_run_with_the_wheel_and_its_log_verifies(root: Path, installed: Path, tmp_path: Path) -> None:
+    """Every example, the demonstration, and verification, which this build confirms: as the wheel's workflow does."""
+    told = run(installed / "python", root / "tests" / "installed.py", cwd=tmp_path).split()
+    assert told == [*sorted(path.stem for path in (root / "examples").glob("[0-9]*.py")), "demo/state"]
+    demo = tmp_path / "demo"
+    key = dc.Key.from_file(demo / "wal.key")
+    assert dc.verify(demo / "state", key=key, head=demo / "head.json").decisions > 250
 
 
 def test_importing_loads_neither_the_command_nor_an_integration(installed: Path, tmp_path: Path) -> None:
