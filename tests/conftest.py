@@ -11,12 +11,22 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from model import random_cases
+
 ROOT = Path(__file__).resolve().parent.parent
 
-# A property test is judged by what it finds, not by how fast the machine is. Under CI the cases are the same each time.
-settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+# A property test is judged by what it finds, not by how fast the machine is. Under CI the cases are the same each time,
+# unless they are asked for from another seed on. (Hypothesis itself takes that from CI, so both are said.)
+SAME = bool(os.environ.get("CI")) and not random_cases.ASKED
+settings.register_profile(
+    "decidable",
+    derandomize=SAME,
+    database=None if SAME else settings.get_profile("default").database,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("decidable")
 
 # The reference implementation has no build for the free-threaded interpreter; what compares with it is left out there.
 REFERENCE = importlib.util.find_spec("calybris") is not None
@@ -28,9 +38,12 @@ collect_ignore = [
 ]
 
 
-def pytest_report_header() -> str:
-    """Says what is left out."""
-    return "reference implementation: " + ("present" if REFERENCE else f"absent, left out: {', '.join(collect_ignore)}")
+def pytest_report_header() -> list[str]:
+    """Says what is left out, and how to have the same random cases again."""
+    left_out = "present" if REFERENCE else f"absent, left out: {', '.join(collect_ignore)}"
+    alone = random_cases.ALONE
+    seed = f"DECIDABLE_SEED={alone}" if alone else f"DECIDABLE_FIRST_SEED={random_cases.FIRST_SEED}"
+    return [f"reference implementation: {left_out}", f"random cases: {seed}"]
 
 
 @pytest.fixture(scope="session")

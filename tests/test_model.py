@@ -1,7 +1,11 @@
 """The model gives the reference implementation's answers, so that the extension may be compared with the model."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -226,3 +230,30 @@ def test_objectives_differ_where_they_should() -> None:
     quoted = replace(request, quotes={1: 10, 3: 1, 9: 0})
     assert decide(replace(policy, objective="cheapest"), quoted)[0].selected_model_id == 3
     assert decisions.hold(replace(policy, objective="cheapest"), replace(quoted, max_output_tokens=3_000)) == 190_001
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CI": "true"}, [0, 1, 2]),
+        ({"CI": "true", "DECIDABLE_FIRST_SEED": "70"}, [70, 71, 72]),
+        ({"DECIDABLE_FIRST_SEED": "70"}, [70, 71, 72]),
+        ({"CI": "true", "DECIDABLE_FIRST_SEED": "70", "DECIDABLE_SEED": "9"}, [9]),
+        ({}, None),
+    ],
+)
+def test_random_cases_are_those_that_were_asked_for(
+    root: Path, environment: dict[str, str], expected: list[int] | None
+) -> None:
+    """The same ones under CI, those from a first seed on, one alone, or new ones in every process."""
+    plain = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("DECIDABLE_")}
+    script = "from model.random_cases import seeds; print(list(seeds(3)))"
+
+    def drawn() -> list[int]:
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=root / "tests", env=plain | environment, capture_output=True, check=True
+        )
+        return list(json.loads(done.stdout))
+
+    first, second = drawn(), drawn()
+    assert first == expected if expected is not None else first != second

@@ -14,7 +14,7 @@ import bridge
 import decidable as dc
 import ground
 from ground import CHEAP, CHEAP_COST, DEAR, FREE, request
-from model.random_cases import Cases
+from model.random_cases import ALONE, Cases, seeds
 
 
 @pytest.fixture
@@ -132,7 +132,8 @@ def test_random_logs_are_followed_by_the_model(tmp_path: Path) -> None:
     """Random policies of all objectives, random requests, tight accounts: the model agrees with every record."""
     kinds: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
-    for seed in range(12):
+    for seed in seeds(12):
+        print(f"DECIDABLE_SEED={seed}")
         cases, path = Cases(seed), tmp_path / str(seed)
         first, second = (cases.policy(largest=12, extended=True) for _ in range(2))
         for policy in (first, second):
@@ -144,6 +145,8 @@ def test_random_logs_are_followed_by_the_model(tmp_path: Path) -> None:
         assert [ticket["request_sequence"] for ticket in report.open_tickets] == books.open_tickets()
         kinds.update(record.kind for record in records)
         outcomes.update(record.outcome for record in records if record.kind == "decision")
+    if ALONE:
+        return  # one log need not have everything
     assert min(kinds[kind] for kind in ("decision", "refusal", "settlement", "cancellation", "outcome", "top_up")) > 10
     assert min(outcomes[outcome] for outcome in ("held", "unheld", "rejected", "denied")) > 10
 

@@ -1,6 +1,7 @@
 """Policies and requests from a seed: ordinary ones, ones made of extremes, ones full of ties, and ones on the edge.
 
-The same seed gives the same cases. A failing test names the seed; ``DECIDABLE_SEED=<seed>`` runs that one alone.
+The same seed gives the same cases. A failing test names the seed; ``DECIDABLE_SEED=<seed>`` runs that one alone. The
+seeds of a run are those from ``DECIDABLE_FIRST_SEED`` on; without it the same ones under CI, else new ones each time.
 """
 
 import os
@@ -26,13 +27,14 @@ SIZES = (1, 1, 2, 3, 4, 4, 5, 7, 8, 9, 15, 16, 17, 22, 22, 31, 32, 33)
 LARGE_SIZES = (63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 300)
 
 
+ALONE = os.environ.get("DECIDABLE_SEED")
+ASKED = os.environ.get("DECIDABLE_FIRST_SEED")
+FIRST_SEED = int(ASKED) if ASKED else 0 if os.environ.get("CI") else random.SystemRandom().randrange(10**12)
+
+
 def seeds(count: int) -> Iterator[int]:
-    """The seeds of one run: the one asked for, the same ones under CI, else new ones each time."""
-    asked = os.environ.get("DECIDABLE_SEED")
-    if asked is not None:
-        return iter((int(asked),))
-    start = 0 if os.environ.get("CI") else random.SystemRandom().randrange(10**12)
-    return iter(range(start, start + count))
+    """The seeds of one run, or the one that was asked for alone."""
+    return iter((int(ALONE),) if ALONE else range(FIRST_SEED, FIRST_SEED + count))
 
 
 class Cases(random.Random):
