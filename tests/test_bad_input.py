@@ -184,18 +184,29 @@ def test_an_integer_argument_takes_exact_integers_of_its_range(
         )
 
 
+NO_LIMIT = {
+    ("requested_model_id", 0),
+    ("budget_limit_microunits", U64),
+    ("max_p95_latency_ms", 0),
+    ("allowed_provider_mask", U64),
+    ("required_region_mask", 0),
+}
+"""Read as None: what the layout has where there is none."""
+
+
 def test_the_ends_of_every_range_are_taken() -> None:
     """The smallest and the largest number of each type, where no rule of the contract is narrower."""
     narrower = {"model_id", "provider_id", "quality_bps", "risk_ceiling_bps"}
     for name, bounds in MODEL_INTEGERS.items():
         for value in () if name in narrower else bounds:
-            policy(model(**{name: value}))
+            assert getattr(policy(model(**{name: value})).models[0], name) == value
     for name, bounds in POLICY_INTEGERS.items():
         for value in () if name.endswith("_bps") else bounds:
             assert getattr(policy(**{name: value}), name) == value
     for name, bounds in REQUEST_INTEGERS.items():
         for value in () if name.endswith("_bps") or name == "max_output_tokens" else bounds:
-            assert getattr(request(**{name: value, "max_output_tokens": U32}), name) in (value, None)
+            expected = None if (name, value) in NO_LIMIT else value
+            assert getattr(request(**{name: value, "max_output_tokens": U32}), name) == expected, name
 
 
 NONE_MEANS_NO_LIMIT = {

@@ -57,7 +57,8 @@ def test_what_if_and_margins() -> None:
 
 def test_levers_help_all_the_way() -> None:
     """Walking a lever step by step finds what bisection finds: a lever never turns around."""
-    for number in range(60):
+    decided = dict.fromkeys((kind.name for kind in decisions.LEVERS), 0)
+    for number in range(120):
         case = random_cases.Cases(number)
         policy = case.policy(largest=5, extended=number % 2 == 0)
         request = case.request(policy, extended=number % 2 == 0)
@@ -72,6 +73,8 @@ def test_levers_help_all_the_way() -> None:
             from_worst = values if kind.best > kind.worst else values[::-1]
             walked = [selects(policy, *kind.change(candidate, request, value)) for value in from_worst]
             assert walked == sorted(walked), (number, kind.name)
+            decided[kind.name] += walked[0] != walked[-1]
+    assert min(decided.values()) >= 10, f"too few levers that decide anything: {decided}"
 
 
 def test_outcome_digests() -> None:
