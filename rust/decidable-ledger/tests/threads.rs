@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    hint,
     sync::{
         Barrier,
         atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
@@ -212,10 +213,9 @@ fn what_is_granted_never_exceeds_the_limit() {
     let ledger = Ledger::new();
     let account = ledger.open_account("asked for more", LIMIT).unwrap();
     let granted = AtomicI64::new(0);
-    let denied = AtomicU64::new(0);
     thread::scope(|scope| {
         for number in 0..THREADS {
-            let (ledger, granted, denied) = (&ledger, &granted, &denied);
+            let (ledger, granted) = (&ledger, &granted);
             scope.spawn(move || {
                 for round in 0..ROUNDS {
                     let hold = HoldId(number * ROUNDS + round);
@@ -232,7 +232,6 @@ fn what_is_granted_never_exceeds_the_limit() {
                         Reserve::Denied { reason, balance } => {
                             assert_eq!(reason, Denial::Insufficient);
                             assert!(balance.remaining < 2 * SHARE, "{balance:?}");
-                            denied.fetch_add(1, SeqCst);
                         }
                     }
                 }
@@ -241,6 +240,92 @@ fn what_is_granted_never_exceeds_the_limit() {
     });
     ledger.verify().unwrap();
     assert_eq!(ledger.balance(account).unwrap().remaining, LIMIT);
+}
+
+#[test]
+fn as_many_holds_are_granted_as_the_limit_has_room_for() {
+    // 16 threads want twice their share and keep it: eight have it, whoever comes first.
+    for (funds, cap, expected) in [
+        (LIMIT, None, Denial::Insufficient),
+        (2 * LIMIT, Some(LIMIT), Denial::OverCap),
+    ] {
+        let ledger = Ledger::new();
+        let account = ledger.open_account("kept", funds).unwrap();
+        ledger.set_cap(account, cap).unwrap();
+        for round in 0..100 {
+            let start = Barrier::new(usize::try_from(THREADS).unwrap());
+            let granted = AtomicU64::new(0);
+            thread::scope(|scope| {
+                for number in 0..THREADS {
+                    let (ledger, start, granted) = (&ledger, &start, &granted);
+                    scope.spawn(move || {
+                        start.wait();
+                        let hold = HoldId(round * THREADS + number);
+                        match ledger.reserve(account, hold, 2 * SHARE).unwrap() {
+                            Reserve::Held { .. } => drop(granted.fetch_add(1, SeqCst)),
+                            Reserve::Denied { reason, .. } => assert_eq!(reason, expected),
+                        }
+                    });
+                }
+            });
+            assert_eq!(granted.load(SeqCst), THREADS / 2);
+            for hold in ledger.holds() {
+                ledger.release(hold.id).unwrap();
+            }
+        }
+        ledger.verify().unwrap();
+    }
+}
+
+#[test]
+fn two_threads_that_want_the_last_of_it_get_it_once() {
+    // Two threads begin each round together, give or take some steps of a processor: what fits once is granted once.
+    let rounds = 60_000_u64;
+    let ledger = Ledger::new();
+    let account = ledger.open_account("the last of it", 1).unwrap();
+    let (round, answered, granted) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let ask = |number: u64| {
+        if let Reserve::Held { .. } = ledger.reserve(account, HoldId(number), 1).unwrap() {
+            granted.fetch_add(1, SeqCst);
+        }
+    };
+    let mut numbers = Numbers(7);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            for now in 1..=rounds {
+                await_round(&round, now);
+                ask(2 * now);
+                answered.store(now, SeqCst);
+            }
+        });
+        for now in 1..=rounds {
+            round.store(now, SeqCst);
+            for _ in 0..numbers.below(60) {
+                hint::spin_loop();
+            }
+            ask(2 * now + 1);
+            while answered.load(SeqCst) < now && !other.is_finished() {
+                thread::yield_now();
+            }
+            // Nothing is asserted before the last round: the other thread would wait for ever.
+            for hold in ledger.holds() {
+                ledger.release(hold.id).unwrap();
+            }
+        }
+    });
+    assert_eq!(granted.load(SeqCst), rounds);
+    ledger.verify().unwrap();
+}
+
+fn await_round(round: &AtomicU64, now: u64) {
+    let mut looks = 0_u32;
+    while round.load(SeqCst) < now {
+        looks += 1;
+        if looks.is_multiple_of(1_000) {
+            thread::yield_now();
+        }
+        hint::spin_loop();
+    }
 }
 
 #[test]
@@ -314,10 +399,11 @@ fn what_is_spent_beyond_the_funds_is_debt_and_nothing_is_lost() {
         .collect();
     let spent: Vec<AtomicI64> = (0..3).map(|_| AtomicI64::new(0)).collect();
     let given: Vec<AtomicI64> = (0..3).map(|_| AtomicI64::new(5_000)).collect();
-    let working = AtomicU64::new(8);
+    let (working, indebted) = (AtomicU64::new(8), AtomicU64::new(0));
     thread::scope(|scope| {
         for number in 0..8_u64 {
-            let (ledger, accounts, spent, given, working) = (&ledger, &accounts, &spent, &given, &working);
+            let (ledger, accounts, working) = (&ledger, &accounts, &working);
+            let (spent, given, indebted) = (&spent, &given, &indebted);
             scope.spawn(move || {
                 let _at_work = AtWork(working);
                 let mut numbers = Numbers(number);
@@ -337,6 +423,9 @@ fn what_is_spent_beyond_the_funds_is_debt_and_nothing_is_lost() {
                     let commit = ledger.commit(hold, actual).unwrap();
                     assert_eq!(commit.charged + commit.debt, actual);
                     assert!(commit.balance.debt == 0 || commit.balance.remaining == 0);
+                    if commit.debt > 0 {
+                        indebted.fetch_add(1, SeqCst);
+                    }
                     spent[at].fetch_add(actual, SeqCst);
                 }
             });
@@ -350,6 +439,7 @@ fn what_is_spent_beyond_the_funds_is_debt_and_nothing_is_lost() {
         });
     });
     ledger.verify().unwrap();
+    assert!(indebted.load(SeqCst) > 0, "nobody spent beyond the funds");
     for ((account, spent), given) in accounts.iter().zip(&spent).zip(&given) {
         let balance = ledger.balance(*account).unwrap();
         assert_eq!(balance.reserved, 0);
@@ -362,16 +452,18 @@ fn what_is_spent_beyond_the_funds_is_debt_and_nothing_is_lost() {
 fn a_cap_that_was_lowered_is_never_exceeded_afterwards() {
     let ledger = Ledger::new();
     let account = ledger.open_account("capped", i64::MAX).unwrap();
-    let capping = AtomicU64::new(1);
+    let (capping, working, held) = (AtomicU64::new(1), AtomicU64::new(4), AtomicU64::new(0));
     thread::scope(|scope| {
         for number in 0..4_u64 {
-            let (ledger, capping) = (&ledger, &capping);
+            let (ledger, capping, working, held) = (&ledger, &capping, &working, &held);
             scope.spawn(move || {
+                let _at_work = AtWork(working);
                 let mut round = 0;
                 while capping.load(SeqCst) > 0 {
                     let hold = HoldId(number << 32 | round);
                     round += 1;
                     if let Reserve::Held { .. } = ledger.reserve(account, hold, 50).unwrap() {
+                        held.fetch_add(1, SeqCst);
                         ledger.commit(hold, 20).unwrap();
                     }
                 }
@@ -379,6 +471,11 @@ fn a_cap_that_was_lowered_is_never_exceeded_afterwards() {
         }
         let _at_work = AtWork(&capping);
         for _ in 0..2_000 {
+            // Somebody holds while there is no cap, so that there is something in flight when it comes.
+            let before = held.load(SeqCst);
+            while held.load(SeqCst) == before && working.load(SeqCst) == 4 {
+                thread::yield_now();
+            }
             ledger.set_cap(account, Some(0)).unwrap();
             let first = ledger.balance(account).unwrap().reserved;
             let second = ledger.balance(account).unwrap().reserved;
@@ -389,6 +486,7 @@ fn a_cap_that_was_lowered_is_never_exceeded_afterwards() {
             ledger.set_cap(account, None).unwrap();
         }
     });
+    assert!(held.load(SeqCst) >= 2_000);
     ledger.verify().unwrap();
 }
 

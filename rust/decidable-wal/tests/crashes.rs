@@ -298,17 +298,25 @@ fn after_the_first_failure_nothing_is_taken_or_promised() {
 #[test]
 fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
     let before = options(None, BOOT);
+    let mut full = 0;
     for limit in (0..6_000).step_by(37) {
         let storage = Memory::new();
         storage.limit(Some(limit));
         let mut done = Done::default();
         let outcome = work(&storage, &before, &mut done);
         storage.limit(None);
-        if outcome.is_ok() {
+        if let Err(error) = outcome {
+            assert!(
+                matches!(error.kind(), ErrorKind::Io | ErrorKind::DurabilityLost),
+                "limit {limit}: {error}"
+            );
+            full += 1;
+        } else {
             assert!(limit > 4_000);
         }
         assert_recovers(&storage, &after(BOOT), &done, &format!("limit {limit}"));
     }
+    assert!(full > 100, "{full} disks were full");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
     process,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -224,9 +224,9 @@ fn readers_of_a_log_that_is_being_written_see_whole_batches_and_at_most_an_unfin
         |_| Ok(()),
     )
     .unwrap();
-    let done = AtomicBool::new(false);
+    let (done, scans) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let reader = scope.spawn(|| {
             let mut records = 0;
             while !done.load(Ordering::Acquire) {
                 let scanned = scan(&*files(&path), &ScanOptions::default(), |_| Ok(())).unwrap();
@@ -236,6 +236,7 @@ fn readers_of_a_log_that_is_being_written_see_whole_batches_and_at_most_an_unfin
                     "{scanned:?}"
                 );
                 records = scanned.records;
+                scans.fetch_add(1, Ordering::AcqRel);
             }
         });
         let mut last = 0;
@@ -243,6 +244,11 @@ fn readers_of_a_log_that_is_being_written_see_whole_batches_and_at_most_an_unfin
             last = log.append(&[entry(index), entry(index + 1)]).unwrap().last;
             if index % 100 == 0 {
                 log.wait(last, None).unwrap();
+                // The reader gets on as the writer does; if it has failed, nobody waits for it.
+                let before = scans.load(Ordering::Acquire);
+                while scans.load(Ordering::Acquire) == before && !reader.is_finished() {
+                    thread::yield_now();
+                }
             }
         }
         log.wait(last, None).unwrap();
