@@ -124,9 +124,13 @@ impl Book {
         self.accounts.push(Named { name, seq });
     }
     /// Forgets the names whose records are among `erased`, as a reader of the log does.
-    pub(crate) fn forget_names(&mut self, erased: &[u64]) {
-        for (account, named) in (0..).zip(&mut self.accounts) {
-            if erased.contains(&named.seq)
+    pub(crate) fn forget_names<'a>(&mut self, erased: impl Iterator<Item = &'a u64>) {
+        for seq in erased {
+            // Accounts are numbered in the order of their records.
+            let Ok(at) = self.accounts.binary_search_by_key(seq, |named| named.seq) else {
+                continue;
+            };
+            if let (Some(named), Some(account)) = (self.accounts.get_mut(at), cast::u32_from_usize(at))
                 && let Some(name) = named.name.take()
             {
                 self.numbers.remove(&name);

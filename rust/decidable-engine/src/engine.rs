@@ -738,15 +738,25 @@ impl Engine {
     /// Erases the private parts of records, for good. Every proof still holds. An account whose name was among them is
     /// called `#` and its number from now on.
     ///
-    /// Other steps wait until it is done: the log takes the record of an erasure by itself, and theirs are numbered
-    /// before they are handed over.
+    /// Other steps go on meanwhile. The name stays taken until its bytes are gone from the disk: an account that takes it
+    /// is written only then, so whenever the log is read, no two accounts have one name.
     ///
     /// # Errors
     /// If a record is not durable yet, or the log cannot write.
     pub fn erase(&self, seqs: &[u64]) -> Result<decidable_wal::Erased, Error> {
-        let mut core = self.core()?;
-        let erased = self.log.erase(seqs, self.clock.now_ns())?;
-        core.book.forget_names(&erased.seqs);
+        drop(self.core()?);
+        let erasure = self.log.find_private(seqs)?;
+        let time_ns = self.clock.now_ns();
+        let erased = {
+            // The log numbers the record of an erasure by itself, and steps are numbered before they are handed over.
+            let _core = self.core()?;
+            self.log.append_erasure(erasure, time_ns)?
+        };
+        self.log.wait_erased(&erased)?;
+        // An engine that has stopped meanwhile names no account any more.
+        if let Ok(mut core) = self.core() {
+            core.book.forget_names(erased.seqs.iter().chain(&erased.already));
+        }
         Ok(erased)
     }
 

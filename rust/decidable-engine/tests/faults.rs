@@ -6,13 +6,12 @@ mod ground;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
 use decidable_engine::{Engine, Error, Options, Standing};
 use decidable_ledger::Balance;
 use decidable_replay::{Record, Status, Ticket};
-use decidable_wal::{Fault, Log, Memory};
-use ground::{CHEAP, cost, opened_with, options, request, verify_with};
+use decidable_wal::{Fault, Memory};
+use ground::{CHEAP, cost, opened_with, options, request, restarted, verify_with};
 
 /// What the caller was told to be durable.
 #[derive(Debug, Default)]
@@ -78,18 +77,6 @@ fn steps(engine: &Engine, told: &mut Acknowledged) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// The machine has started anew and the log was opened on it: only that tells a power loss from damage, and the engine
-/// of a test cannot restart its machine.
-fn restarted(image: &Memory, key: bool) {
-    let options = decidable_wal::Options {
-        key: key.then(ground::key),
-        boot_id: Some([0xb1; 16]),
-        ..decidable_wal::Options::default()
-    };
-    // Where there is no log yet, the engine makes one.
-    let _ = Log::open(Arc::new(image.clone()), options, |_| Ok(()));
 }
 
 /// The log has what was acknowledged, nothing that does not follow, and can be gone on with.
@@ -186,7 +173,7 @@ fn every_operation_can_fail_once() {
                 holds(&storage.after_kill(), key, &told, &what);
                 for seed in 0..3 {
                     let left = storage.after_power_loss(seed);
-                    restarted(&left, key);
+                    restarted(&left, key.then(ground::key));
                     holds(&left, key, &told, &format!("{what}, power {seed}"));
                 }
                 failed += 1;

@@ -603,6 +603,106 @@ fn account_names_are_names_and_stay_apart_from_erased_ones() {
     assert_eq!(ground::open(&storage).balances().unwrap(), live);
 }
 
+/// Runs `erase` in one thread and, once it waits for the disk, `meanwhile` in another, which must not wait for it.
+fn while_erasing(storage: &Memory, engine: &Engine, resume: impl Fn(), meanwhile: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let erasing = scope.spawn(|| engine.erase(&[3]));
+        while storage.waiting() == 0 {
+            assert!(!erasing.is_finished(), "an erasure that does not wait");
+            std::thread::yield_now();
+        }
+        let (done, told) = std::sync::mpsc::channel();
+        scope.spawn(move || {
+            meanwhile();
+            done.send(()).unwrap();
+        });
+        // Long enough for any machine; where the steps wait for the erasure, it never ends.
+        let went_on = told.recv_timeout(Duration::from_secs(60));
+        let waits = !erasing.is_finished();
+        resume();
+        assert_eq!(erasing.join().unwrap().unwrap().seqs, [3]);
+        assert!(waits && went_on.is_ok(), "the steps waited for the erasure");
+    });
+}
+
+#[test]
+fn decisions_go_on_while_an_erasure_reads_the_log() {
+    let storage = Memory::new();
+    let engine = funded(&storage, 100_000);
+    storage.stall_reads(true);
+    while_erasing(
+        &storage,
+        &engine,
+        || storage.stall_reads(false),
+        || {
+            let answer = decide(&engine, CHEAP);
+            settle(&engine, answer.view.number, 700);
+            assert_eq!(engine.balance("acme").unwrap().committed, 700);
+        },
+    );
+    assert_eq!(engine.balances().unwrap()[0].0, "#0");
+    engine.close().unwrap();
+    let verified = verify(&storage).unwrap();
+    assert_eq!((verified.scanned.erased, verified.settlements), (vec![3], 1));
+}
+
+#[test]
+fn a_name_is_taken_until_its_bytes_are_gone_and_decisions_do_not_wait_for_that() {
+    let storage = Memory::new();
+    let engine = funded(&storage, 100_000);
+    storage.stall(true);
+    while_erasing(
+        &storage,
+        &engine,
+        || storage.stall(false),
+        || {
+            // Until the disk has it nothing is erased: the log would be read with this name.
+            assert_eq!(
+                engine.open_account("acme", 1).unwrap_err().code(),
+                "engine.account_exists"
+            );
+            engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap();
+        },
+    );
+    assert_eq!(engine.balance("acme").unwrap_err().code(), "engine.unknown_account");
+    assert_eq!(engine.balance("#0").unwrap().reserved, 1_400);
+    engine.open_account("acme", 7).unwrap();
+    let live = engine.balances().unwrap();
+    engine.close().unwrap();
+    assert_eq!(verify(&storage).unwrap().balances, live);
+}
+
+#[test]
+fn a_log_reads_as_one_whenever_an_erasure_ends_early_and_its_name_is_taken_again() {
+    for operation in 1.. {
+        let storage = Memory::new();
+        let engine = funded(&storage, 100_000);
+        storage.fail_at(storage.operations() + operation, Fault::Die(5));
+        let reused = engine.erase(&[3]).is_ok()
+            && engine
+                .open_account("acme", 7)
+                .and_then(|(_, step)| engine.wait(step.seq, None))
+                .is_ok();
+        let lost = storage.after_power_loss(operation);
+        ground::restarted(&lost, None);
+        for (left, what) in [(storage.after_kill(), "killed"), (lost, "power lost")] {
+            let what = format!("operation {operation}, {what}");
+            let verified = verify(&left).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let balances = ground::open(&left).balances().unwrap();
+            let names: Vec<_> = balances.iter().map(|(name, _)| name.as_str()).collect();
+            // One step may be in the log that was never acknowledged.
+            assert!(
+                names == ["#0", "acme"] || (!reused && (names == ["acme"] || names == ["#0"])),
+                "{what}: {names:?}"
+            );
+            assert_eq!(names[0] == "#0", !verified.scanned.erased.is_empty(), "{what}");
+        }
+        if reused {
+            break;
+        }
+    }
+}
+
 #[test]
 fn records_carry_the_time_of_the_engines_clock() {
     let storage = Memory::new();

@@ -53,7 +53,7 @@ pub use error::{Error, ErrorKind};
 pub use files::{Files, boot_id};
 pub use found::{Scanned, Tail, TailReason};
 pub use frame::{FRAME_PAYLOAD_BYTES_MAX, frame_bytes};
-pub use log::{Erased, Log};
+pub use log::{Erased, Erasure, Log};
 pub use memory::{Fault, Memory};
 pub use note::{CALLER_KIND_MIN, Note, NoteKind, RecoveryReason, Sync};
 pub use open::{Opened, Options};

@@ -11,6 +11,7 @@ use decidable_canon::{cast, hex};
 use crate::{
     batch::is_zero,
     error::{Error, ErrorKind},
+    gathered::Zone,
     note::{CALLER_KIND_MIN, Note},
     open::{self, Opened, Options, Ready},
     queue::{Shared, flush, hold, lost},
@@ -35,6 +36,13 @@ pub struct Erased {
     pub without: Vec<u64>,
     /// The record that says so; absent if there was nothing to erase.
     pub recorded: Option<u64>,
+}
+
+/// Private parts that were found and are to be erased.
+#[derive(Debug)]
+pub struct Erasure {
+    erased: Erased,
+    zones: Vec<Zone>,
 }
 
 /// A log that is open for writing. Share it by reference or in an `Arc`; every method may be called from any thread.
@@ -173,9 +181,22 @@ impl Log {
     /// place and synced. Every proof stays valid, because the chain covers only the commitments. An erasure that is
     /// interrupted in between is finished when the log is opened next.
     ///
+    /// The three steps of it are [`Log::find_private`], [`Log::append_erasure`] and [`Log::wait_erased`].
+    ///
     /// # Errors
     /// `UnknownSequence` for a record that is not durable yet; `TooLarge` for millions at once; those of [`Log::append`] and [`Log::wait`].
     pub fn erase(&self, seqs: &[u64], time_ns: i64) -> Result<Erased, Error> {
+        let erased = self.append_erasure(self.find_private(seqs)?, time_ns)?;
+        self.wait_erased(&erased)?;
+        Ok(erased)
+    }
+
+    /// Finds the private parts of records and looks which of them are still there. It reads the log up to the last of
+    /// them and changes nothing.
+    ///
+    /// # Errors
+    /// `UnknownSequence` for a record that is not durable yet; `TooLarge` for millions at once; `Io`, `Abandoned`.
+    pub fn find_private(&self, seqs: &[u64]) -> Result<Erasure, Error> {
         self.shared.refuse_abandoned()?;
         let wanted = seqs.iter().copied().collect::<BTreeSet<_>>();
         if wanted.len() > ERASED_RECORDS_MAX {
@@ -215,18 +236,36 @@ impl Log {
                 zones.push(zone);
             }
         }
-        if zones.is_empty() {
-            return Ok(erased);
+        Ok(Erasure { erased, zones })
+    }
+
+    /// Queues the record of an erasure; the bytes go once it is durable, which [`Log::wait_erased`] waits for. What
+    /// another erasure took meanwhile is recorded again.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_erasure(&self, erasure: Erasure, time_ns: i64) -> Result<Erased, Error> {
+        let Erasure { mut erased, zones } = erasure;
+        if !zones.is_empty() {
+            let note = Note::Erased {
+                seqs: erased.seqs.clone(),
+            };
+            let position = self.shared.enqueue(&[note_entry(&note, time_ns)], &zones, false)?;
+            erased.recorded = Some(position.last);
         }
-        let note = Note::Erased {
-            seqs: erased.seqs.clone(),
-        };
-        let position = self.shared.enqueue(&[note_entry(&note, time_ns)], &zones, false)?;
-        self.shared.hurry();
-        self.shared
-            .wait_until(None, |progress| progress.erased >= position.last)?;
-        erased.recorded = Some(position.last);
         Ok(erased)
+    }
+
+    /// Waits until what was erased is gone from the disk.
+    ///
+    /// # Errors
+    /// As [`Log::wait`].
+    pub fn wait_erased(&self, erased: &Erased) -> Result<(), Error> {
+        if let Some(recorded) = erased.recorded {
+            self.shared.hurry();
+            self.shared.wait_until(None, |progress| progress.erased >= recorded)?;
+        }
+        Ok(())
     }
 
     /// Whether a write or sync failed: then nothing is taken any more.

@@ -54,6 +54,8 @@ struct Disk {
     faults: BTreeMap<u64, Fault>,
     capacity: Option<usize>,
     stalled: bool,
+    reads_stalled: bool,
+    waiting: usize,
     dead: bool,
 }
 
@@ -118,6 +120,27 @@ impl Memory {
     pub fn stall(&self, stalled: bool) {
         self.disk().stalled = stalled;
         self.shared.resumed.notify_all();
+    }
+    /// Makes reads wait until `stall_reads(false)`.
+    pub fn stall_reads(&self, stalled: bool) {
+        self.disk().reads_stalled = stalled;
+        self.shared.resumed.notify_all();
+    }
+    /// How many operations wait for a stall to end.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.disk().waiting
+    }
+
+    /// Waits as long as `stalled` says so.
+    fn resumed(&self, stalled: impl Fn(&Disk) -> bool) -> MutexGuard<'_, Disk> {
+        let mut disk = self.disk();
+        while stalled(&disk) {
+            disk.waiting = disk.waiting.saturating_add(1);
+            disk = self.shared.resumed.wait(disk).unwrap_or_else(PoisonError::into_inner);
+            disk.waiting = disk.waiting.saturating_sub(1);
+        }
+        disk
     }
 
     /// The bytes of a file as the process sees them.
@@ -296,6 +319,8 @@ impl Disk {
         self.syncs = 0;
         self.capacity = None;
         self.stalled = false;
+        self.reads_stalled = false;
+        self.waiting = 0;
         self.dead = false;
     }
     /// Counts an operation; a short write is the caller's to carry out.
@@ -460,7 +485,7 @@ struct MemoryFile {
 
 impl StoredFile for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut disk = self.memory.disk();
+        let mut disk = self.memory.resumed(|disk| disk.reads_stalled);
         disk.operate_whole()?;
         let contents = disk.file(self.file)?;
         let start = cast::usize_from_u64(offset).unwrap_or(usize::MAX);
@@ -489,15 +514,7 @@ impl StoredFile for MemoryFile {
         Ok(taken)
     }
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.memory.disk();
-        while disk.stalled {
-            disk = self
-                .memory
-                .shared
-                .resumed
-                .wait(disk)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut disk = self.memory.resumed(|disk| disk.stalled);
         disk.syncs = disk.syncs.saturating_add(1);
         let outcome = disk.operate_whole();
         let dead = disk.dead;

@@ -125,6 +125,18 @@ pub fn settle(engine: &Engine, ticket: u64, cost_microunits: u64) {
     engine.wait(settled.step.seq, None).unwrap();
 }
 
+/// The machine has started anew and the log was opened on it: only that tells a power loss from damage, and the engine
+/// of a test cannot restart its machine.
+pub fn restarted(image: &Memory, key: Option<Key>) {
+    let options = decidable_wal::Options {
+        key,
+        boot_id: Some([0xb1; 16]),
+        ..decidable_wal::Options::default()
+    };
+    // Where there is no log yet, the engine makes one.
+    let _ = Log::open(Arc::new(image.clone()), options, |_| Ok(()));
+}
+
 pub fn conserved(balance: &Balance) -> bool {
     balance.remaining + balance.reserved + balance.committed == balance.initial
         && balance
