@@ -338,6 +338,26 @@ def test_a_hundred_of_a_thousand_private_parts_are_erased_for_good(path: Path) -
     dc.verify(path, key=ground.KEY, head=engine.close())
 
 
+def test_an_erasure_takes_what_recovery_cut_and_kept_with_it(path: Path) -> None:
+    """A decision that was cut off before it was whole is no record, and what it said is erased all the same."""
+    with ground.funded(path) as engine:
+        ticket = engine.decide(request(), account="acme", metadata="first words")
+        whole = ground.segment(path).stat().st_size
+        engine.decide(request(), account="acme", metadata="unfinished words and others", key="k")
+        size = ground.segment(path).stat().st_size
+    # The last byte of the decision is lost, and all that followed.
+    with ground.segment(path).open("r+b") as file:
+        file.truncate(size - 1)
+    with ground.opened(path) as engine:
+        (kept,) = (path / "quarantine").iterdir()
+        assert b"unfinished words" in kept.read_bytes() and len(kept.read_bytes()) == size - 1 - whole
+        assert engine.erase([ticket.seq]) == [ticket.seq]
+        assert kept.read_bytes() == bytes(size - 1 - whole)
+    everything = b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
+    assert b"words" not in everything
+    dc.verify(path, policies=[ground.POLICY], head=engine.head())
+
+
 def test_an_erased_account_and_its_name_go_separate_ways(path: Path) -> None:
     """The name can be taken by another account; the old one is reached by its number; keys and money stay apart."""
     with ground.funded(path, 1_000_000) as engine:

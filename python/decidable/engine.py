@@ -474,7 +474,8 @@ class Engine:
     def erase(self, sequences: Sequence[int]) -> list[int]:
         """Erase the private parts of records for good; returns the numbers of those that had one.
 
-        Every proof still holds: the chain covers only a salted commitment.
+        Every proof still holds: the chain covers only a salted commitment. What recovery has cut and kept in
+        ``quarantine/`` is erased too, whichever records are named: nobody can say whose it is.
         """
         erased, _, _ = self._native.erase(list(sequences))
         return erased

@@ -735,8 +735,8 @@ impl Engine {
         Ok(self.log.head())
     }
 
-    /// Erases the private parts of records, for good. Every proof still holds. An account whose name was among them is
-    /// called `#` and its number from now on.
+    /// Erases the private parts of records, and what recovery has cut and kept, for good. Every proof still holds. An
+    /// account whose name was among them is called `#` and its number from now on.
     ///
     /// Other steps go on meanwhile. The name stays taken until its bytes are gone from the disk: an account that takes it
     /// is written only then, so whenever the log is read, no two accounts have one name.
@@ -745,14 +745,14 @@ impl Engine {
     /// If a record is not durable yet, or the log cannot write.
     pub fn erase(&self, seqs: &[u64]) -> Result<decidable_wal::Erased, Error> {
         drop(self.core()?);
-        let erasure = self.log.find_private(seqs)?;
+        let erasure = self.log.begin_erasure(seqs)?;
         let time_ns = self.clock.now_ns();
         let erased = {
             // The log numbers the record of an erasure by itself, and steps are numbered before they are handed over.
             let _core = self.core()?;
             self.log.append_erasure(erasure, time_ns)?
         };
-        self.log.wait_erased(&erased)?;
+        self.log.wait_erased()?;
         // An engine that has stopped meanwhile names no account any more.
         if let Ok(mut core) = self.core() {
             core.book.forget_names(erased.seqs.iter().chain(&erased.already));

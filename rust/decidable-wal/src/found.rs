@@ -84,6 +84,8 @@ pub(crate) struct Found {
     pub(crate) cuts: BTreeSet<(u64, Digest)>,
     /// The records that the log says are erased.
     pub(crate) erased: BTreeSet<u64>,
+    /// Those of them of which the last batch says it: that one was written proves that all before were zeroed.
+    pub(crate) erased_last: BTreeSet<u64>,
     /// The records whose private parts are zero.
     pub(crate) zeroed: BTreeSet<u64>,
     /// The records whose private parts are neither zero nor what was committed to, and where they begin.
@@ -132,6 +134,7 @@ impl Found {
             session: None,
             cuts: BTreeSet::new(),
             erased: BTreeSet::new(),
+            erased_last: BTreeSet::new(),
             zeroed: BTreeSet::new(),
             altered: Vec::new(),
         }
@@ -195,7 +198,10 @@ impl Found {
                 self.scanned.recoveries = self.scanned.recoveries.saturating_add(1);
                 self.cuts.insert((offset, digest));
             }
-            Note::Erased { seqs } => self.erased.extend(seqs),
+            Note::Erased { seqs } => {
+                self.erased.extend(&seqs);
+                self.erased_last.extend(seqs);
+            }
             Note::Closed => {}
         }
         Ok(())

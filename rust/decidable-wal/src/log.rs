@@ -48,6 +48,7 @@ pub struct Erasure {
 /// A log that is open for writing. Share it by reference or in an `Arc`; every method may be called from any thread.
 pub struct Log {
     shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
     file: Arc<dyn StoredFile>,
     segment: SegmentHead,
     opened: Head,
@@ -96,6 +97,7 @@ impl Log {
             .map_err(|error| Error::io("cannot start the log's writer", &error))?;
         let log = Self {
             shared,
+            storage,
             file,
             segment,
             opened: opened.head,
@@ -181,22 +183,25 @@ impl Log {
     /// place and synced. Every proof stays valid, because the chain covers only the commitments. An erasure that is
     /// interrupted in between is finished when the log is opened next.
     ///
-    /// The three steps of it are [`Log::find_private`], [`Log::append_erasure`] and [`Log::wait_erased`].
+    /// What recovery has cut and kept goes too, before all else: it can hold private parts, and nobody can say whose.
+    ///
+    /// The three steps of it are [`Log::begin_erasure`], [`Log::append_erasure`] and [`Log::wait_erased`].
     ///
     /// # Errors
     /// `UnknownSequence` for a record that is not durable yet; `TooLarge` for millions at once; those of [`Log::append`] and [`Log::wait`].
     pub fn erase(&self, seqs: &[u64], time_ns: i64) -> Result<Erased, Error> {
-        let erased = self.append_erasure(self.find_private(seqs)?, time_ns)?;
-        self.wait_erased(&erased)?;
+        let erased = self.append_erasure(self.begin_erasure(seqs)?, time_ns)?;
+        self.wait_erased()?;
         Ok(erased)
     }
 
-    /// Finds the private parts of records and looks which of them are still there. It reads the log up to the last of
-    /// them and changes nothing.
+    /// Finds the private parts of records and looks which of them are still there; then zeroes what is in quarantine,
+    /// durably. It reads the log up to the last of the records.
     ///
     /// # Errors
-    /// `UnknownSequence` for a record that is not durable yet; `TooLarge` for millions at once; `Io`, `Abandoned`.
-    pub fn find_private(&self, seqs: &[u64]) -> Result<Erasure, Error> {
+    /// `UnknownSequence` for a record that is not durable yet and `TooLarge` for millions at once, both before anything
+    /// is changed; `Io`, `Abandoned`.
+    pub fn begin_erasure(&self, seqs: &[u64]) -> Result<Erasure, Error> {
         self.shared.refuse_abandoned()?;
         let wanted = seqs.iter().copied().collect::<BTreeSet<_>>();
         if wanted.len() > ERASED_RECORDS_MAX {
@@ -236,6 +241,7 @@ impl Log {
                 zones.push(zone);
             }
         }
+        recover::zero_quarantine(&*self.storage)?;
         Ok(Erasure { erased, zones })
     }
 
@@ -256,15 +262,15 @@ impl Log {
         Ok(erased)
     }
 
-    /// Waits until what was erased is gone from the disk.
+    /// Waits until everything whose erasure was recorded is gone from the disk, by whomever.
     ///
     /// # Errors
     /// As [`Log::wait`].
-    pub fn wait_erased(&self, erased: &Erased) -> Result<(), Error> {
-        if let Some(recorded) = erased.recorded {
-            self.shared.hurry();
-            self.shared.wait_until(None, |progress| progress.erased >= recorded)?;
-        }
+    pub fn wait_erased(&self) -> Result<(), Error> {
+        self.shared.refuse_abandoned()?;
+        let last = self.shared.queue().erasure;
+        self.shared.hurry();
+        self.shared.wait_until(None, |progress| progress.erased >= last)?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, io, process, sync::Arc};
+use std::{io, process, sync::Arc};
 
 use decidable_canon::{Key, hex};
 
@@ -184,12 +184,15 @@ fn repair(storage: &dyn Storage, file: &dyn StoredFile, found: &Found) -> Result
     recover::unmentioned(storage, &found.cuts)
 }
 
+/// Zeroes what is not zero yet although the log says that it is erased, and again what the last batch says so of: the
+/// zeros may be in the page cache and nowhere else.
 fn finish_erasures(writer: &Writer, segment: &SegmentHead, found: &Found) -> Result<(), Error> {
-    let unfinished: BTreeSet<_> = found.scanned.unfinished_erasures.iter().copied().collect();
-    if unfinished.is_empty() {
+    let mut open = found.erased_last.clone();
+    open.extend(&found.scanned.unfinished_erasures);
+    if open.is_empty() {
         return Ok(());
     }
-    let located = recover::locate(writer.file.clone(), writer.length, segment, &unfinished)?;
+    let located = recover::locate(writer.file.clone(), writer.length, segment, &open)?;
     let zones: Vec<_> = located.iter().filter_map(|located| located.zone).collect();
     writer.zero(&zones).map_err(|failure| recover::failed_io(&failure))
 }

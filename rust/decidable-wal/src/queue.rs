@@ -69,6 +69,8 @@ pub(crate) struct Queue {
     bytes_max: usize,
     pub(crate) next_seq: u64,
     pub(crate) last_time_ns: i64,
+    /// The record of the last erasure.
+    pub(crate) erasure: u64,
     pub(crate) intake: Intake,
     flusher_is_idle: bool,
     flusher_is_patient: bool,
@@ -89,7 +91,7 @@ pub(crate) struct Progress {
     pub(crate) head: Head,
     /// The segment's length behind the head.
     pub(crate) length: u64,
-    /// The last record of an erasure that is finished.
+    /// The record of the last erasure that is finished.
     pub(crate) erased: u64,
     pub(crate) failure: Option<Failure>,
     /// Whether the flusher has ended.
@@ -117,6 +119,7 @@ impl Shared {
                 bytes_max,
                 next_seq: head.seq.saturating_add(1),
                 last_time_ns,
+                erasure: 0,
                 intake: Intake::Open,
                 flusher_is_idle: false,
                 flusher_is_patient: false,
@@ -185,6 +188,9 @@ impl Shared {
         };
         queue.gather(first, entries, zones);
         queue.next_seq = next;
+        if !zones.is_empty() {
+            queue.erasure = first;
+        }
         queue.records = queue.records.saturating_add(records);
         queue.bytes = queue.bytes.saturating_add(bytes);
         if closes {

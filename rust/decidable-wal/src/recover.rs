@@ -32,6 +32,9 @@ pub struct Recovery {
 
 const QUARANTINE: &str = "quarantine";
 
+/// The copy of an unfinished end while it is made.
+const UNFINISHED_COPY: &str = "unfinished.tmp";
+
 impl Recovery {
     fn new(offset: u64, cut_bytes: u64, digest: Digest, reason: RecoveryReason) -> Self {
         Self {
@@ -66,7 +69,7 @@ pub(crate) fn cut(storage: &dyn Storage, file: &dyn StoredFile, tail: &Tail) -> 
         TailReason::Zeros | TailReason::Damaged => RecoveryReason::PowerLoss,
     };
     let kept = failed("cannot keep the unfinished end in quarantine");
-    let temporary = format!("{QUARANTINE}/unfinished.tmp");
+    let temporary = format!("{QUARANTINE}/{UNFINISHED_COPY}");
     storage.create_directory(QUARANTINE).map_err(kept)?;
     storage.sync_directory("").map_err(kept)?;
     let copy = storage.open(&temporary, Access::Create).map_err(kept)?;
@@ -111,6 +114,31 @@ pub(crate) fn unmentioned(storage: &dyn Storage, mentioned: &BTreeSet<(u64, Dige
         });
     }
     Ok(recoveries)
+}
+
+/// Writes zeros over everything that recovery has put into quarantine, durably; names and lengths stay. All of it is
+/// written, whatever it seems to hold: zeros in the page cache need not be on the disk.
+pub(crate) fn zero_quarantine(storage: &dyn Storage) -> Result<(), Error> {
+    let failed = |error| Error::io("cannot erase what is in quarantine", &error);
+    for name in storage.list(QUARANTINE).map_err(failed)? {
+        if name != UNFINISHED_COPY && Recovery::of_file(&name, 0).is_none() {
+            continue;
+        }
+        let file = storage
+            .open(&format!("{QUARANTINE}/{name}"), Access::Write)
+            .map_err(failed)?;
+        let length = file.state().map_err(failed)?.length;
+        let mut at = 0;
+        while at < length {
+            let bytes = PIECE_BYTES.min(length.saturating_sub(at));
+            let zeros = vec![0; cast::usize_from_u64(bytes).unwrap_or_default()];
+            write_whole(&*file, &zeros, at)
+                .map_err(|failure| failure.error(ErrorKind::Io, "cannot erase what is in quarantine"))?;
+            at = at.saturating_add(bytes);
+        }
+        file.sync_data().map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// What is read to be written elsewhere or again is read in pieces of this size.

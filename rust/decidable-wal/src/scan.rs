@@ -204,6 +204,7 @@ impl<'a> Scan<'a> {
     fn accept(&mut self, bytes: usize, visit: &mut impl FnMut(&Record<'_>) -> Result<(), String>) -> Result<(), Error> {
         let batch_at = self.walk.at;
         let (found, wanted) = (&mut self.found, self.options.head.as_ref());
+        found.erased_last.clear();
         self.walk.each_record(
             |frame| frame.private != PrivateState::Intact,
             |record, frame| {

@@ -138,8 +138,8 @@ fn an_interrupted_erasure_is_reported_and_finished_by_the_next_writer() {
         let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
         let last = log.append(&[personal(1), personal(2)]).unwrap().last;
         log.wait(last, None).unwrap();
-        // Look, write, sync; look, zero: the process dies in the zeroing, which has taken `keep` bytes.
-        storage.fail_at(storage.operations() + 2 + 5, Fault::Die(keep));
+        // Read, read, list; look, write, sync; look, zero: the process dies in the zeroing, which has taken `keep` bytes.
+        storage.fail_at(storage.operations() + 3 + 5, Fault::Die(keep));
         let operations = storage.operations();
         assert_eq!(log.erase(&[2], 0).unwrap_err().kind(), ErrorKind::DurabilityLost);
         assert!(storage.operations() > operations);
@@ -156,6 +156,85 @@ fn an_interrupted_erasure_is_reported_and_finished_by_the_next_writer() {
         assert!(!contains(&left.contents(SEGMENT_NAME).unwrap(), b"person 1"));
         let scanned = scan(&left, &ScanOptions::default(), |_| Ok(())).unwrap();
         assert_eq!((scanned.erased, scanned.unfinished_erasures), (vec![2], vec![]));
+    }
+}
+
+/// A log of one record, and an unfinished end in quarantine that has the private part of another.
+fn quarantined() -> (decidable_wal::Memory, String) {
+    let made = logs::make(None, &[vec![personal(1)], vec![personal(2), entry(16, &[5; 2_000])]]);
+    let storage = logs::holding(&made.bytes[..made.bytes.len() - 1_000]);
+    let (log, opened, _) = open(&storage, options(None, BOOT)).unwrap();
+    log.close().unwrap();
+    let name = opened.recoveries[0].quarantine.clone();
+    let kept = storage.contents(&name).unwrap();
+    assert!(contains(&kept, b"person 2 of the log"));
+    // What an interrupted copy left, and what somebody else put there.
+    storage.put("quarantine/unfinished.tmp", &kept[..kept.len() / 2]);
+    storage.put("quarantine/notes.txt", b"ours");
+    (storage, name)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+#[test]
+fn an_erasure_takes_what_recovery_kept_with_it() {
+    for wanted in [vec![2], vec![]] {
+        let (storage, name) = quarantined();
+        let before = storage.contents(&name).unwrap().len();
+        let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+        // Nothing goes for an erasure that is refused.
+        log.erase(&[99], 0).unwrap_err();
+        assert!(!is_zero(&storage.contents(&name).unwrap()));
+        assert_eq!(log.erase(&wanted, 0).unwrap().seqs, wanted);
+        // Durably: the power may go at once.
+        for seed in 0..10 {
+            let left = storage.after_power_loss(seed);
+            for file in [&name, "quarantine/unfinished.tmp"] {
+                let bytes = left.contents(file).unwrap();
+                assert!(is_zero(&bytes), "{file}, seed {seed}");
+            }
+            assert_eq!(left.contents(&name).unwrap().len(), before);
+            assert_eq!(left.contents("quarantine/notes.txt").unwrap(), b"ours");
+        }
+        // The log still says what was cut, and says it once.
+        log.close().unwrap();
+        let (_, opened, records) = open(&storage, options(None, NEXT_BOOT)).unwrap();
+        assert!(opened.recoveries.is_empty());
+        assert_eq!(records.iter().filter(|seen| seen.kind == 2).count(), 1);
+    }
+}
+
+#[test]
+fn whoever_is_told_of_an_erasure_has_no_quarantined_bytes_whatever_fails() {
+    for fault in [Fault::Die(700), Fault::Fail(std::io::ErrorKind::Other), Fault::Short(3)] {
+        for operation in 1.. {
+            let (storage, name) = quarantined();
+            let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+            let before = storage.operations();
+            storage.fail_at(before + operation, fault);
+            let told = log.erase(&[2], 0).is_ok();
+            let hit = storage.operations() >= before + operation;
+            drop(log);
+            assert!(
+                !told || !hit,
+                "{fault:?} at {operation}: an operation that failed was not noticed"
+            );
+            // Opened again and asked again, it is done.
+            let left = storage.after_kill();
+            let (log, opened, _) = open(&left, options(None, BOOT)).unwrap();
+            // The record of the erasure may be torn; what was cut before is mentioned already.
+            let anew = opened.recoveries.iter().any(|recovery| recovery.quarantine == name);
+            assert!(!anew, "{fault:?} at {operation}");
+            log.erase(&[2], 0).unwrap();
+            let lost = left.after_power_loss(operation);
+            assert!(is_zero(&lost.contents(&name).unwrap()), "{fault:?} at {operation}");
+            assert!(!contains(&lost.contents(SEGMENT_NAME).unwrap(), b"person 1"));
+            if !hit {
+                break;
+            }
+        }
     }
 }
 
