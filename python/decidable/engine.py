@@ -481,7 +481,11 @@ class Engine:
         return erased
 
     def head(self) -> dict[str, Any]:
-        """The head of the durable part of the log. Kept elsewhere, it shows later whether the end was cut off."""
+        """The head of the durable part of the log. Kept elsewhere, it shows later whether the end was cut off.
+
+        With ``sync="none"`` it is the head of what was written: until the engine is closed a power loss can leave a log
+        that ends before it.
+        """
         return self._native.head()
 
     def close(self) -> dict[str, Any]:

@@ -128,7 +128,8 @@ def _verify_log(
         )
     if found["unrecorded_erasures"]:
         missing.append(
-            f"Who erased the private parts of {len(found['unrecorded_erasures'])} records: no erasure is recorded."
+            f"What became of the private parts of {len(found['unrecorded_erasures'])} records: "
+            "they are gone, and no erasure is recorded."
         )
     if found["tail"] is not None:
         missing.append(f"What the {found['tail']['bytes']} bytes after the last whole batch were: they are no records.")

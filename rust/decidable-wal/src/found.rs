@@ -42,7 +42,8 @@ pub struct Scanned {
     pub erased: Vec<u64>,
     /// Those of them whose bytes are not all gone yet; the next writer finishes that.
     pub unfinished_erasures: Vec<u64>,
-    /// Records whose private parts are zeroed although the log records no erasure, ascending.
+    /// Records whose private parts are zeroed although the log records no erasure, ascending; after a session without
+    /// syncs also those that a power loss took from it.
     pub unrecorded_erasures: Vec<u64>,
     /// What follows the last whole batch.
     pub tail: Option<Tail>,
@@ -90,6 +91,9 @@ pub(crate) struct Found {
     pub(crate) zeroed: BTreeSet<u64>,
     /// The records whose private parts are neither zero nor what was committed to, and where they begin.
     pub(crate) altered: Vec<(u64, u64)>,
+    /// The records whose private parts are gone although something is still in their place: those whose erasure was
+    /// interrupted, and those that a power loss took. Known at the end.
+    pub(crate) to_zero: BTreeSet<u64>,
 }
 
 /// The last writer that opened the log.
@@ -137,12 +141,13 @@ impl Found {
             erased_last: BTreeSet::new(),
             zeroed: BTreeSet::new(),
             altered: Vec::new(),
+            to_zero: BTreeSet::new(),
         }
     }
 
     /// Whether a record's private part is gone, or is to go.
     pub(crate) fn is_erased(&self, seq: u64) -> bool {
-        self.erased.contains(&seq) || self.zeroed.contains(&seq)
+        self.erased.contains(&seq) || self.zeroed.contains(&seq) || self.to_zero.contains(&seq)
     }
 
     /// Takes a verified record into account.
@@ -207,8 +212,9 @@ impl Found {
         Ok(())
     }
 
-    /// Draws the conclusions that only the end allows.
-    pub(crate) fn conclude(&mut self, wanted: Option<&Head>) -> Result<(), Error> {
+    /// Draws the conclusions that only the end allows. From `holes_from` on a power loss may have left holes, also in
+    /// private parts, which no hash after them covers.
+    pub(crate) fn conclude(&mut self, wanted: Option<&Head>, holes_from: Option<u64>) -> Result<(), Error> {
         if let Some(wanted) = wanted
             && !self.scanned.head_found
         {
@@ -222,17 +228,22 @@ impl Found {
             .at_seq(wanted.seq)
             .at_offset(self.scanned.bytes));
         }
-        if let Some((seq, offset)) = self.altered.iter().find(|(seq, _)| !self.erased.contains(seq)) {
-            return Err(Error::new(
-                ErrorKind::PrivateDamaged,
-                "the private part of a record is neither what was committed to nor erased",
-            )
-            .at_seq(*seq)
-            .at_offset(*offset));
+        for (seq, offset) in &self.altered {
+            if !self.erased.contains(seq) && holes_from.is_none_or(|from| *offset < from) {
+                return Err(Error::new(
+                    ErrorKind::PrivateDamaged,
+                    "the private part of a record is neither what was committed to nor erased",
+                )
+                .at_seq(*seq)
+                .at_offset(*offset));
+            }
+            self.to_zero.insert(*seq);
         }
+        self.to_zero.extend(self.erased.difference(&self.zeroed));
         self.scanned.erased = self.erased.iter().copied().collect();
-        self.scanned.unfinished_erasures = self.erased.difference(&self.zeroed).copied().collect();
-        self.scanned.unrecorded_erasures = self.zeroed.difference(&self.erased).copied().collect();
+        self.scanned.unfinished_erasures = self.erased.intersection(&self.to_zero).copied().collect();
+        let gone = &self.zeroed | &self.to_zero;
+        self.scanned.unrecorded_erasures = gone.difference(&self.erased).copied().collect();
         Ok(())
     }
 }

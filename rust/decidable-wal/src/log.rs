@@ -164,7 +164,8 @@ impl Log {
         Ok(self.shared.durable.load(Ordering::Acquire))
     }
 
-    /// The last durable record. Kept elsewhere, it detects a log that was cut or altered before it.
+    /// The last durable record (without syncing: written). Kept elsewhere, it detects a log that was cut or altered before
+    /// it.
     #[must_use]
     pub fn head(&self) -> Head {
         if self.shared.abandoned.load(Ordering::Acquire) {

@@ -77,7 +77,7 @@ pub struct Opened {
     pub recoveries: Vec<Recovery>,
     /// The records whose erasure had been interrupted and is done now.
     pub erasures_finished: Vec<u64>,
-    /// Records whose private parts are zero although no erasure is recorded.
+    /// Records whose private parts are gone although no erasure is recorded.
     pub unrecorded_erasures: Vec<u64>,
 }
 
@@ -184,11 +184,10 @@ fn repair(storage: &dyn Storage, file: &dyn StoredFile, found: &Found) -> Result
     recover::unmentioned(storage, &found.cuts)
 }
 
-/// Zeroes what is not zero yet although the log says that it is erased, and again what the last batch says so of: the
-/// zeros may be in the page cache and nowhere else.
+/// Zeroes what is gone and not zero yet, and again what the last batch says is erased: the zeros may be in the page cache
+/// and nowhere else.
 fn finish_erasures(writer: &Writer, segment: &SegmentHead, found: &Found) -> Result<(), Error> {
-    let mut open = found.erased_last.clone();
-    open.extend(&found.scanned.unfinished_erasures);
+    let open = &found.erased_last | &found.to_zero;
     if open.is_empty() {
         return Ok(());
     }

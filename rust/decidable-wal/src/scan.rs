@@ -231,6 +231,15 @@ impl<'a> Scan<'a> {
         then.map(|then| now != then)
     }
 
+    /// From where on a power loss may have left holes before whole batches: the last session did not sync, and the machine
+    /// may have started anew since.
+    fn holes_from(&self) -> Option<u64> {
+        self.found
+            .session
+            .filter(|session| session.sync == Sync::None && self.machine_restarted() != Some(false))
+            .map(|session| session.at)
+    }
+
     /// Tells an unfinished end from corruption.
     fn judge(&mut self, damage: &Damage, begins: bool) -> Result<TailReason, Error> {
         if begins {
@@ -243,8 +252,7 @@ impl<'a> Scan<'a> {
                 .at_offset(offset)
         };
         let restarted = self.machine_restarted();
-        let unsynced = self.found.session.is_some_and(|session| session.sync == Sync::None);
-        if let Some(later) = self.later_batch(unsynced && restarted != Some(false))? {
+        if let Some(later) = self.later_batch(self.holes_from().is_some())? {
             return Err(corrupt(format!(
                 "a later batch is intact at byte {later}, so this is damage and not an unfinished end"
             )));
@@ -319,7 +327,8 @@ impl<'a> Scan<'a> {
 
     pub(crate) fn finish_found(mut self) -> Result<Found, Error> {
         while self.next_batch(|_| Ok(()))? {}
-        self.found.conclude(self.options.head.as_ref())?;
+        let holes_from = self.holes_from();
+        self.found.conclude(self.options.head.as_ref(), holes_from)?;
         Ok(self.found)
     }
 }

@@ -14,7 +14,8 @@ use std::io::ErrorKind::{Other, StorageFull};
 
 use decidable_canon::Digest;
 use decidable_wal::{
-    CALLER_KIND_MIN, Entry, Error, ErrorKind, Fault, Log, Memory, NoteKind, Options, SEGMENT_NAME, Storage, Sync,
+    CALLER_KIND_MIN, Entry, Error, ErrorKind, Fault, Log, Memory, NoteKind, Options, Private, SEGMENT_NAME,
+    ScanOptions, Storage, Sync, scan,
 };
 use logs::{BOOT, NEXT_BOOT, Seen, entry, numbered, open, options};
 
@@ -333,27 +334,146 @@ fn a_session_without_syncs_survives_a_kill_whole_and_a_power_loss_as_a_prefix() 
     }
     assert_recovers(&storage.after_kill(), &after(BOOT), &done, "killed");
     done.promised = 0;
+    let (head, mut ended_before) = (log.head(), 0);
     for seed in 0..300 {
-        assert_recovers(
-            &storage.after_power_loss(seed),
-            &after(NEXT_BOOT),
-            &done,
-            &format!("seed {seed}"),
-        );
+        let left = storage.after_power_loss(seed);
+        // A head of what was only written holds if everything survived, and is refused otherwise.
+        let with_head = Options {
+            head: Some(head),
+            ..after(NEXT_BOOT)
+        };
+        if let Err(error) = open(&left.after_kill(), with_head) {
+            assert_eq!(error.kind(), ErrorKind::ShorterThanHead, "seed {seed}");
+            ended_before += 1;
+        }
+        assert_recovers(&left, &after(NEXT_BOOT), &done, &format!("seed {seed}"));
     }
-    // What a session without syncs left is made durable by the next opening.
-    drop(log);
-    let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+    assert!(ended_before > 0);
+    // What a session without syncs left when it was killed is made durable by the next opening, however that syncs.
     done.promised = done.submitted.len();
-    for seed in 0..100 {
-        assert_recovers(
-            &storage.after_power_loss(seed),
-            &after(NEXT_BOOT),
-            &done,
-            &format!("reopened, seed {seed}"),
-        );
+    for sync in [Sync::Group, Sync::None] {
+        let killed = storage.after_kill();
+        let reopened = Options {
+            sync,
+            ..options(None, BOOT)
+        };
+        let (log, ..) = open(&killed, reopened).unwrap();
+        for seed in 0..100 {
+            let left = killed.after_power_loss(seed);
+            assert_recovers(
+                &left,
+                &after(NEXT_BOOT),
+                &done,
+                &format!("reopened, {sync:?}, seed {seed}"),
+            );
+        }
+        drop(log);
     }
     drop(log);
+}
+
+/// A session without syncs whose private parts are larger than a sector, so that a power loss can take one and leave
+/// the record; and what was submitted.
+fn unsynced_with_large_private_parts() -> (Memory, Done) {
+    let storage = Memory::new();
+    let without = Options {
+        sync: Sync::None,
+        ..options(None, BOOT)
+    };
+    let (log, ..) = open(&storage, without).unwrap();
+    let mut done = Done::default();
+    for turn in 0..8 {
+        let large = Entry {
+            private: Some(Private {
+                salt: [9; 32],
+                bytes: large_private(turn).into(),
+            }),
+            ..numbered(40 + turn, 100)
+        };
+        submit(&log, &mut done, vec![large, numbered(41 + turn, 20)]).unwrap();
+    }
+    // Before the log is dropped: nothing is closed or synced.
+    (storage.after_kill(), done)
+}
+
+fn large_private(turn: u64) -> Vec<u8> {
+    vec![u8::try_from(turn).unwrap() + 1; 3_000]
+}
+
+#[test]
+fn a_private_part_that_a_power_loss_took_from_a_session_without_syncs_is_reported_and_the_log_goes_on() {
+    let (storage, mut done) = unsynced_with_large_private_parts();
+    assert_recovers(&storage.after_kill(), &after(BOOT), &done, "killed");
+    done.promised = 0;
+    let mut lost_in_all = 0;
+    for seed in 0..400 {
+        for boot_id in [Some(NEXT_BOOT), None] {
+            let left = storage.after_power_loss(seed);
+            let options = Options { boot_id, ..after(BOOT) };
+            let context = format!("seed {seed}, boot {boot_id:?}");
+            // A reader says of each record what the writer says afterwards.
+            let reader = ScanOptions {
+                boot_id,
+                ..ScanOptions::default()
+            };
+            let mut read = Vec::new();
+            let scanned = scan(&left, &reader, |record| {
+                read.push(Seen::from(record));
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+            let (log, opened, records) =
+                open(&left, options.clone()).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(read[..], records[..], "{context}");
+            assert_eq!(opened.unrecorded_erasures, scanned.unrecorded_erasures, "{context}");
+            for seen in &records {
+                match &seen.private {
+                    Some(None) => assert!(opened.unrecorded_erasures.contains(&seen.seq), "{context}"),
+                    Some(Some(bytes)) if bytes.len() == 3_000 => {
+                        assert_eq!(*bytes, large_private((seen.seq - 2) / 2), "{context}");
+                    }
+                    _ => {}
+                }
+            }
+            lost_in_all += opened.unrecorded_erasures.len();
+            let head = log.close().unwrap();
+            // What is left of a part that was lost is gone, so that nobody takes it for damage later.
+            let scanned = scan(
+                &left,
+                &ScanOptions {
+                    head: Some(head),
+                    ..ScanOptions::default()
+                },
+                |_| Ok(()),
+            )
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(scanned.unrecorded_erasures, opened.unrecorded_erasures, "{context}");
+            assert_recovers(&left, &options, &done, &context);
+        }
+    }
+    assert!(lost_in_all > 20, "{lost_in_all}");
+    // On the machine that has not started anew, and in a session that synced, it is damage.
+    for (name, sync, boot_id) in [("same boot", Sync::None, BOOT), ("synced", Sync::Group, NEXT_BOOT)] {
+        let damaged = Memory::new();
+        let (log, ..) = open(
+            &damaged,
+            Options {
+                sync,
+                ..options(None, BOOT)
+            },
+        )
+        .unwrap();
+        for turn in [0, 3, 1] {
+            let position = log.append(&[numbered(turn, 10)]).unwrap();
+            log.wait(position.last, None).unwrap();
+        }
+        let mut bytes = damaged.contents(SEGMENT_NAME).unwrap();
+        let at = bytes.windows(9).position(|window| window == b"account-3").unwrap();
+        bytes[at] ^= 1;
+        damaged.put(SEGMENT_NAME, &bytes);
+        let error = open(&damaged.after_kill(), after(boot_id)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PrivateDamaged, "{name}");
+    }
 }
 
 #[test]
