@@ -133,8 +133,10 @@ pub fn restarted(image: &Memory, key: Option<Key>) {
         boot_id: Some([0xb1; 16]),
         ..decidable_wal::Options::default()
     };
-    // Where there is no log yet, the engine makes one.
-    let _ = Log::open(Arc::new(image.clone()), options, |_| Ok(()));
+    if let Err(error) = Log::open(Arc::new(image.clone()), options, |_| Ok(())) {
+        // Where there is no log yet, the engine makes one.
+        assert_eq!(error.kind(), decidable_wal::ErrorKind::NotFound, "{error}");
+    }
 }
 
 pub fn conserved(balance: &Balance) -> bool {
