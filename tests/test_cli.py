@@ -603,7 +603,7 @@ def test_verify_says_what_is_established_and_what_is_not(shown: Path) -> None:
     bare = json.loads(run("verify", "demo/state", "--json", cwd=shown).stdout)
     assert any("no head was given" in each for each in bare["not_established"])
     assert any("no key was given" in each for each in bare["not_established"])
-    assert bare["records"] == bare["head"]["sequence"]
+    assert bare["records"] == bare["head"]["seq"]
 
 
 def test_verify_saves_the_head(shown: Path, tmp_path: Path) -> None:
@@ -687,7 +687,7 @@ def test_explain_finds_a_request_in_a_log(shown: Path, vectors: Path, tmp_path: 
     (record,) = (
         record for record in dc.read(shown / "demo" / "state", kind="decision") if record.request_sequence == 7
     )
-    assert answer["log"]["record"] == record.seq
+    assert answer["log"]["seq"] == record.seq
     assert answer["digests"]["decision"] == record.decision.digest().hex()
     assert "in the log" in run("explain", shown / "demo" / "state", "7", cwd=tmp_path).stdout
     assert code_of(run("explain", shown / "demo" / "state", "401", "--json", cwd=tmp_path)) == "cli.unknown_request"
@@ -769,7 +769,7 @@ def test_an_export_to_a_reader_that_goes_away_is_no_error(here: Path, shown: Pat
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
-    assert process.stdout.readline().startswith(b"{" if form == "json-lines" else b"record,time,")
+    assert process.stdout.readline().startswith(b"{" if form == "json-lines" else b"seq,time,")
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()

@@ -455,7 +455,7 @@ def test_another_policy_is_installed_under_the_next_number_and_old_tickets_keep_
     dc.verify(path, policies=[ground.POLICY, other])
     with pytest.raises(dc.VerificationError) as caught:
         dc.verify(path, policies=[ground.POLICY])
-    assert (caught.value.code, caught.value.sequence) == ("engine.policy_not_given", installed[1].seq)
+    assert (caught.value.code, caught.value.seq) == ("engine.policy_not_given", installed[1].seq)
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_two_thousand_decide_and_settle_at_once(engine: dc.Engine, path: Path) -
     assert [ticket.id for ticket in tickets] == list(range(1, 2_001))
     assert all(ticket.durable_ns for ticket in tickets)
     assert engine.ledger.balance("acme").committed == sum(range(2_001))
-    assert engine.head()["sequence"] == 3 + 4_000
+    assert engine.head()["seq"] == 3 + 4_000
     assert len({record.seq for record in dc.read(path, kind="settlement")}) == 2_000
 
 

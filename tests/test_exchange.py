@@ -76,7 +76,7 @@ def test_without_policy_anchor_or_key_the_report_says_what_is_missing(root: Path
     for wrong in (other, None) if key_of(name) else (other,):
         with pytest.raises(dc.VerificationError) as caught:
             dc.verify(log, key=wrong)
-        assert (caught.value.code, caught.value.sequence, caught.value.line) == ("wal.chain_broken", 1, 1)
+        assert (caught.value.code, caught.value.seq, caught.value.line) == ("wal.chain_broken", 1, 1)
 
 
 def test_of_many_policies_that_were_not_given_eight_are_named_and_the_rest_counted(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ EDITS: dict[str, tuple[Callable[[Lines], object], set[str], set[int]]] = {
 def test_a_changed_line_is_refused_with_its_place(tmp_path: Path, root: Path, name: str, edit: str) -> None:
     """Whether or not policies and anchor are given."""
     lines = (root / "tests" / "vectors" / name).read_bytes().splitlines(keepends=True)
-    change, codes, sequences = EDITS[edit]
+    change, codes, seqs = EDITS[edit]
     change(lines)
     log = tmp_path / "changed.jsonl"
     log.write_bytes(b"".join(lines))
@@ -148,7 +148,7 @@ def test_a_changed_line_is_refused_with_its_place(tmp_path: Path, root: Path, na
         with pytest.raises(dc.VerificationError) as caught:
             dc.verify(log, key=key_of(name), **given)
         assert caught.value.code in codes, str(caught.value)
-        assert caught.value.sequence in sequences
+        assert caught.value.seq in seqs
         assert caught.value.offset is not None
 
 
@@ -346,7 +346,7 @@ def test_each_line_says_where_it_stands_in_our_log_and_carries_the_callers_metad
     log_id = engine.close()["log_id"]
     found = [json.loads(line)["data"]["metadata"] for line in out.read_bytes().split(b"\n")[:-1]]
     assert [entry["decidable"] for entry in found] == [
-        {"log_id": log_id, "sequence": ticket.seq, "hash": records[ticket.seq].hash.hex()} for ticket in tickets
+        {"log_id": log_id, "seq": ticket.seq, "hash": records[ticket.seq].hash.hex()} for ticket in tickets
     ]
     assert [entry["metadata"] for entry in found] == [
         None,

@@ -379,7 +379,7 @@ def test_the_evidence_can_be_kept_elsewhere(tmp_path: Path, models: Path) -> Non
         with pytest.raises(dc.VerificationError):
             gateway.verify(policies=[demo.policy()])
         closed = gateway.close()
-    assert closed["sequence"] > head["sequence"]
+    assert closed["seq"] > head["seq"]
     assert dc.verify(tmp_path / "state", policies=[policy], key=key, head=closed).decisions == 1
     llm.Gateway.open(tmp_path / "state", catalog=models, key=key, head=head).close()
     with pytest.raises(dc.VerificationError) as caught:

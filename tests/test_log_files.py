@@ -97,7 +97,7 @@ def made(path: Path, key: dc.Key | None) -> Made:
     head = engine.close()
     ended()
     records = listed(path)
-    assert len(records) == 50 == head["sequence"]
+    assert len(records) == 50 == head["seq"]
     return Made(path, key, ground.segment(path).read_bytes(), head, records, ends)
 
 
@@ -123,7 +123,7 @@ def copy(log: Made, tmp_path: Path) -> Callable[[bytes], Path]:
 
 
 def place(error: dc.DecidableError) -> tuple[int | None, int | None]:
-    return error.details.get("sequence"), error.details.get("offset")
+    return error.details.get("seq"), error.details.get("offset")
 
 
 # --- cuts and changes -------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_every_cut_shows_the_whole_batches_before_it_and_a_head_refuses_it(
         expected = log.whole(length)
         assert report.records == len(expected)
         if expected:
-            assert (report.head["sequence"], report.head["hash"]) == (expected[-1][0], expected[-1][1].hex())
+            assert (report.head["seq"], report.head["hash"]) == (expected[-1][0], expected[-1][1].hex())
         if length in boundaries:
             assert report.tail is None
         else:
@@ -161,7 +161,7 @@ def test_every_cut_shows_the_whole_batches_before_it_and_a_head_refuses_it(
         if length in boundaries or length % 5 == 0:
             with pytest.raises(dc.VerificationError) as caught:
                 dc.verify(path, key=log.key, head=log.head)
-            assert (caught.value.code, caught.value.sequence) == ("wal.shorter_than_head", 50)
+            assert (caught.value.code, caught.value.seq) == ("wal.shorter_than_head", 50)
 
 
 def test_a_cut_log_is_opened_with_the_right_beginning_and_written_on(log: Made, copy: Callable[[bytes], Path]) -> None:
@@ -229,12 +229,12 @@ def test_changed_bits_are_refused_with_their_place_or_cut_off_and_a_head_refuses
 
 
 def refused(error: dc.DecidableError, at: int, what: str) -> None:
-    sequence, offset = place(error)
+    seq, offset = place(error)
     if at < SEGMENT_HEAD_BYTES:
         assert error.code in {"wal.unknown_format", "wal.header_damaged", "wal.wrong_key"}, f"{what}: {error}"
         return
     assert isinstance(error, dc.VerificationError), f"{what}: {error!r}"
-    assert sequence is not None, what
+    assert seq is not None, what
     assert offset is not None, what
     assert offset <= at, f"{what}: {error}"
 
@@ -257,7 +257,7 @@ def test_moved_and_missing_records_are_refused(log: Made, copy: Callable[[bytes]
     with pytest.raises(dc.VerificationError) as caught:
         dc.verify(path, key=log.key)
     assert caught.value.code in {"wal.frame_damaged", "wal.chain_broken"}
-    assert caught.value.sequence in {log.ends[10][1], log.ends[10][1] + 1, log.ends[9][1] + 1}
+    assert caught.value.seq in {log.ends[10][1], log.ends[10][1] + 1, log.ends[9][1] + 1}
 
 
 def test_a_head_of_another_log_or_another_past_is_refused(log: Made, tmp_path: Path) -> None:
@@ -265,18 +265,18 @@ def test_a_head_of_another_log_or_another_past_is_refused(log: Made, tmp_path: P
     for changed in (
         {"hash": "00" * 32},
         {"log_id": "00" * 16},
-        {"sequence": 49},
-        {"sequence": 51},
-        {"sequence": 2**64 - 1},
+        {"seq": 49},
+        {"seq": 51},
+        {"seq": 2**64 - 1},
     ):
         with pytest.raises(dc.VerificationError) as caught:
             dc.verify(log.path, key=log.key, head=log.head | changed)
         assert caught.value.code in {"wal.head_mismatch", "wal.shorter_than_head"}
-    for earlier, (sequence, value) in enumerate(log.records):
-        head = log.head | {"sequence": sequence, "hash": value.hex()}
+    for earlier, (seq, value) in enumerate(log.records):
+        head = log.head | {"seq": seq, "hash": value.hex()}
         if earlier % 7 == 0:
             assert any(
-                f"head that was kept at record {sequence}" in sentence
+                f"head that was kept at record {seq}" in sentence
                 for sentence in dc.verify(log.path, key=log.key, head=head).established
             )
     kept = tmp_path / "head.json"
@@ -307,7 +307,7 @@ def test_what_is_no_head_is_refused(log: Made, head: Any, code: str) -> None:
         assert caught.value.code == code
 
 
-@pytest.mark.parametrize("member", ["log_id", "hash", "sequence"])
+@pytest.mark.parametrize("member", ["log_id", "hash", "seq"])
 def test_a_heads_members_have_their_types(log: Made, member: str) -> None:
     """Hex digits of the right number, and an integer."""
     for value in ("", "0" * 63, "G" * 64, "A" * 64, 1.0, True, None, -1):

@@ -471,13 +471,13 @@ class Engine:
             cost_microunits=cost_microunits, input_tokens=input_tokens, output_tokens=output_tokens
         )
 
-    def erase(self, sequences: Sequence[int]) -> list[int]:
+    def erase(self, seqs: Sequence[int]) -> list[int]:
         """Erase the private parts of records for good; returns the numbers of those that had one.
 
         Every proof still holds: the chain covers only a salted commitment. What recovery has cut and kept in
         ``quarantine/`` is erased too, whichever records are named: nobody can say whose it is.
         """
-        erased, _, _ = self._native.erase(list(sequences))
+        erased, _, _ = self._native.erase(list(seqs))
         return erased
 
     def head(self) -> dict[str, Any]:

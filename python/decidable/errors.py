@@ -2,7 +2,7 @@
 
 Every exception carries ``code``, a stable string such as ``"kernel.out_of_range"`` (listed in docs/errors.md), a
 message of one readable line, and what the code needs as attributes (``details``): the field and value, the row, the
-sequence number, the byte offset.
+number of the record (``seq``), the byte offset.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class DecidableError(Exception):
 
     Attributes:
         code: Stable identifier of the fault, ``area.what``.
-        details: What the message names, as values: ``field``, ``value``, ``row``, ``sequence``, ``offset``, ``path``.
+        details: What the message names, as values: ``field``, ``value``, ``row``, ``seq``, ``offset``, ``path``.
 
     Each detail is an attribute as well:
 
@@ -78,4 +78,4 @@ class LogUnavailable(DecidableError):
 
 
 class VerificationError(DecidableError):
-    """Evidence does not hold. ``sequence`` and ``offset`` name the place, ``what`` the thing that disagreed."""
+    """Evidence does not hold. ``seq`` and ``offset`` name the place, ``what`` the thing that disagreed."""

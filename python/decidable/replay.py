@@ -72,7 +72,7 @@ def verify(
         progress: Called now and then with the number of the record that was reached.
 
     Raises:
-        VerificationError: with ``sequence``, ``offset`` and ``what`` disagreed.
+        VerificationError: with ``seq``, ``offset`` and ``what`` disagreed.
         UnknownName: if there is no log.
         LogUnavailable: if the key is another one.
     """
@@ -108,7 +108,7 @@ def _verify_log(
     else:
         missing.append("Whether the policies that the log installed are the approved ones: none were given.")
     if head is not None:
-        established.append(f"The log contains the head that was kept at record {head['sequence']}.")
+        established.append(f"The log contains the head that was kept at record {head['seq']}.")
     else:
         missing.append("Whether the end was cut off or the whole rewritten: no head was given.")
     if found["sealed"]:
@@ -118,7 +118,7 @@ def _verify_log(
     else:
         missing.append("Who wrote it: the log is not sealed.")
     unfinished = set(found["unfinished_erasures"])
-    gone = [sequence for sequence in found["erased"] if sequence not in unfinished]
+    gone = [seq for seq in found["erased"] if seq not in unfinished]
     if gone:
         established.append(f"The private parts of {len(gone)} records were erased, as the log records.")
     if unfinished:

@@ -70,7 +70,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | No
 
     Raises:
         UnknownName: if there is no log.
-        VerificationError: at the first record that does not hold, with ``sequence`` and ``offset``. What only the end
+        VerificationError: at the first record that does not hold, with ``seq`` and ``offset``. What only the end
             can show, such as a private part that was changed, is raised there.
     """
     return iter(_native.Reader(existing(path), kind=kind, key=key))

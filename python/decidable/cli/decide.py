@@ -81,7 +81,7 @@ def _explain_logged(parsed: argparse.Namespace, screen: Screen) -> int:
     record, policy = _logged(parsed, number)
     request, logged = record.fields["request"], record.fields["decision"]
     beside = {
-        "record": record.seq,
+        "seq": record.seq,
         "time_ns": record.time_ns,
         "outcome": record.fields.get("outcome"),
         "denial": record.fields.get("denial"),
@@ -134,7 +134,7 @@ def _show(screen: Screen, policy: Policy, request: Request, beside: dict[str, An
         denied = f", {beside['denial'].replace('_', ' ')}" if beside["denial"] else ""
         when = f", {stamp(beside['time_ns'])}" if beside["time_ns"] else ""
         outcome = f", {beside['outcome']}" if beside["outcome"] else ""
-        rows.append(("in the log", f"record {beside['record']}{when}{outcome}{denied}"))
+        rows.append(("in the log", f"record {beside['seq']}{when}{outcome}{denied}"))
     show_decision(screen, policy, request, explanation.decision, rows)
     screen.line()
     show_explanation(screen, policy, explanation)

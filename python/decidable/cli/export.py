@@ -23,7 +23,7 @@ from decidable.wal import appearing, export, read
 __all__ = ["add"]
 
 _COLUMNS: Final = (
-    "record",
+    "seq",
     "time",
     "event",
     "request",
@@ -135,7 +135,7 @@ def _rows(log: Path, key: Key | None) -> Iterator[Sequence[str]]:
             policies[fields["policy_number"]] = fields["policy"]
         elif record.kind in ("decision", "refusal", "settlement", "cancellation"):
             cells = {name: fields.get(name) for name in _COLUMNS}
-            cells |= {"record": record.seq, "time": stamp(record.time_ns), "event": record.kind}
+            cells |= {"seq": record.seq, "time": stamp(record.time_ns), "event": record.kind}
             cells["request"] = fields["request_sequence"]
             if record.kind == "decision":
                 cells |= _decision(fields, policies[fields["policy_number"]])

@@ -197,10 +197,10 @@ def reached(advance: Callable[[int], None]) -> Callable[[int], None]:
     """From "so much more" to "as far as this", which is how a log tells its progress."""
     last = 0
 
-    def callback(sequence: int) -> None:
+    def callback(seq: int) -> None:
         nonlocal last
-        advance(sequence - last)
-        last = sequence
+        advance(seq - last)
+        last = seq
 
     return callback
 

@@ -61,7 +61,7 @@ def show_verification(screen: Screen, verification: VerificationReport, *, accou
         ("records", count(verification.records)),
         ("decisions", count(verification.decisions)),
         ("settlements", count(verification.settlements)),
-        ("head", f"record {count(head['sequence'])}, {head.get('hash') or head.get('last_hash')}"),
+        ("head", f"record {count(verification.records)}, {head.get('hash') or head.get('last_hash')}"),
     ]
     if verification.erased:
         rows.append(("erased", f"{count(len(verification.erased))} private parts"))

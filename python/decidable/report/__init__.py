@@ -55,7 +55,7 @@ def render(
     try:
         verification = verify(place, policies=policies, key=key, head=head, progress=progress)
         records = read(place, key=key) if verification.kind == "log" else entries(place)
-        facts = gather(_until(records, verification.head["sequence"]))
+        facts = gather(_until(records, verification.records))
     except VerificationError as error:
         verdict = refute(error)
         return Rendered(failure_page(verdict, error), verdict, error=error)

@@ -60,7 +60,7 @@ def log_page(verdict: Verdict, verification: VerificationReport, facts: Facts) -
 def failure_page(verdict: Verdict, error: DecidableError) -> str:
     """The report of a log that does not hold: what disagreed and where, and no figure taken from it."""
     rows = [("What", html_text(error.message)), ("Code", f"<code>{html_text(error.code)}</code>")]
-    for name, label in (("sequence", "Record"), ("offset", "Byte"), ("what", "Disagrees")):
+    for name, label in (("seq", "Record"), ("offset", "Byte"), ("what", "Disagrees")):
         value = error.details.get(name)
         if value is not None:
             rows.append((label, html_text(count(value) if isinstance(value, int) else str(value))))
@@ -218,7 +218,7 @@ def _evidence(verification: VerificationReport, facts: Facts) -> str:
     rows = []
     if "log_id" in head:
         rows.append(("Log", f'<span class="hash">{html_text(head["log_id"])}</span>'))
-    rows.append(("Head", f"record {count(head['sequence'])}"))
+    rows.append(("Head", f"record {count(verification.records)}"))
     rows.append(
         ("Hash of the head", f'<span class="hash">{html_text(head.get("hash") or head.get("last_hash") or "")}</span>')
     )

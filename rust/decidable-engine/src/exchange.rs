@@ -187,7 +187,7 @@ impl Refused {
     }
 }
 
-/// `{"decidable":{"log_id":…,"sequence":…,"hash":…},"metadata":…}`: where the decision stands in our log, and the
+/// `{"decidable":{"log_id":…,"seq":…,"hash":…},"metadata":…}`: where the decision stands in our log, and the
 /// caller's metadata as JSON, or as a JSON string where they are not JSON.
 fn metadata(framed: &decidable_wal::Record<'_>, log_id: &str) -> String {
     let own = match framed.private {
@@ -198,7 +198,7 @@ fn metadata(framed: &decidable_wal::Record<'_>, log_id: &str) -> String {
         PrivatePart::None | PrivatePart::Erased => "null".to_owned(),
     };
     format!(
-        "{{\"decidable\":{{\"log_id\":\"{log_id}\",\"sequence\":{},\"hash\":\"{}\"}},\"metadata\":{own}}}",
+        "{{\"decidable\":{{\"log_id\":\"{log_id}\",\"seq\":{},\"hash\":\"{}\"}},\"metadata\":{own}}}",
         framed.seq, framed.hash
     )
 }

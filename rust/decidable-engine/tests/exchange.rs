@@ -86,7 +86,7 @@ fn what_is_exported_verifies_with_its_anchor_and_policy() {
             let entry: serde_json::Value = serde_json::from_str(line).unwrap();
             let place = &entry["data"]["metadata"]["decidable"];
             assert!(
-                place["sequence"].is_u64() && place["hash"].as_str().unwrap().len() == 64,
+                place["seq"].is_u64() && place["hash"].as_str().unwrap().len() == 64,
                 "{line}"
             );
         }

@@ -105,10 +105,10 @@ impl LedgerSnapshot {
         }
     }
 
-    /// Says up to which sequence number of a log the snapshot goes.
+    /// Says up to which record of a log the snapshot goes, by its number.
     #[must_use]
-    pub const fn with_watermark(mut self, sequence: u64) -> Self {
-        self.watermark = Some(sequence);
+    pub const fn with_watermark(mut self, seq: u64) -> Self {
+        self.watermark = Some(seq);
         self
     }
 
@@ -139,7 +139,7 @@ impl LedgerSnapshot {
         self.active_holds
     }
 
-    /// Up to which sequence number of a log the snapshot goes, if it says so.
+    /// Up to which record of a log the snapshot goes, by its number, if it says so.
     #[must_use]
     pub const fn watermark(&self) -> Option<u64> {
         self.watermark
@@ -179,7 +179,7 @@ impl LedgerSnapshot {
         }
         let _infallible = write!(out, "],\"active_reservations\":{active_holds},\"wal_high_watermark\":");
         let _infallible = match watermark {
-            Some(sequence) => write!(out, "{sequence}}}"),
+            Some(seq) => write!(out, "{seq}}}"),
             None => write!(out, "null}}"),
         };
         out
@@ -286,9 +286,9 @@ impl Canonical for LedgerSnapshot {
             out.i64(*reserved);
             out.i64(*committed);
         }
-        if let Some(sequence) = watermark {
+        if let Some(seq) = watermark {
             out.put(WATERMARK);
-            out.u64(*sequence);
+            out.u64(*seq);
         }
     }
 }

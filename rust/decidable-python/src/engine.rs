@@ -445,14 +445,14 @@ impl Engine {
     }
 
     /// Erases the private parts of records: what was erased, what was gone before, what had none.
-    fn erase(&self, py: Python<'_>, sequences: Vec<Bound<'_, PyAny>>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
-        let sequences = sequences
+    fn erase(&self, py: Python<'_>, seqs: Vec<Bound<'_, PyAny>>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
+        let seqs = seqs
             .iter()
-            .map(|one| integer("sequences", one))
+            .map(|one| integer("seqs", one))
             .collect::<PyResult<Vec<u64>>>()?;
         let engine = &*self.0;
         let erased = py
-            .detach(|| engine.erase(&sequences))
+            .detach(|| engine.erase(&seqs))
             .map_err(|error| errors::engine(py, &error))?;
         Ok((erased.seqs, erased.already, erased.without))
     }
@@ -641,7 +641,7 @@ pub(crate) fn head_dict<'py>(py: Python<'py>, head: &Head) -> PyResult<Bound<'py
     let dict = PyDict::new(py);
     dict.set_item("schema_version", HEAD_SCHEMA)?;
     dict.set_item("log_id", hex::encode(&head.log_id))?;
-    dict.set_item("sequence", head.seq)?;
+    dict.set_item("seq", head.seq)?;
     dict.set_item("hash", head.hash.to_string())?;
     Ok(dict)
 }
@@ -678,7 +678,7 @@ pub(crate) fn head_of(value: &Bound<'_, PyAny>) -> PyResult<Head> {
     }
     Ok(Head {
         log_id: hex_bytes("log_id", &item("log_id")?)?,
-        seq: integer("sequence", &item("sequence")?)?,
+        seq: integer("seq", &item("seq")?)?,
         hash: Digest::from_bytes(hex_bytes("hash", &item("hash")?)?),
     })
 }

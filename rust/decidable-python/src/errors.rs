@@ -81,7 +81,7 @@ fn wal_class(kind: decidable_wal::ErrorKind) -> Class {
         return Class::VerificationError;
     }
     match kind {
-        Kind::NotFound | Kind::UnknownSequence => Class::UnknownName,
+        Kind::NotFound | Kind::UnknownSeq => Class::UnknownName,
         Kind::Invalid | Kind::TooLarge | Kind::NotALog => Class::InvalidInput,
         _ => Class::LogUnavailable,
     }
@@ -98,7 +98,7 @@ fn log(py: Python<'_>, error: &decidable_wal::Error, seq: Option<u64>) -> PyErr 
         error.code(),
         &error.to_string(),
         |details| {
-            details.set_item("sequence", seq)?;
+            details.set_item("seq", seq)?;
             details.set_item("offset", error.offset())?;
             details.set_item("line", error.line())?;
             details.set_item("os_code", error.os_code())?;
@@ -132,7 +132,7 @@ pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
         _ => Class::LogUnavailable,
     };
     raise(py, class, error.code(), &error.to_string(), |details| {
-        details.set_item("sequence", error.seq())?;
+        details.set_item("seq", error.seq())?;
         details.set_item("what", error.code())
     })
 }

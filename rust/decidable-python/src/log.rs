@@ -322,7 +322,7 @@ fn note_fields(fields: &Bound<'_, PyDict>, note: &Note) -> PyResult<()> {
             fields.set_item("digest", digest.to_string())?;
             fields.set_item("cause", reason.label())
         }
-        Note::Erased { seqs } => fields.set_item("sequences", seqs),
+        Note::Erased { seqs } => fields.set_item("seqs", seqs),
         Note::Closed => Ok(()),
     }
 }
@@ -452,7 +452,7 @@ struct Progress<'a> {
 }
 
 impl Progress<'_> {
-    fn step(&mut self, sequence: u64) -> Result<(), String> {
+    fn step(&mut self, seq: u64) -> Result<(), String> {
         self.seen = self.seen.saturating_add(1);
         if !self.seen.is_multiple_of(PROGRESS_RECORDS) {
             return Ok(());
@@ -460,7 +460,7 @@ impl Progress<'_> {
         Python::attach(|py| {
             py.check_signals()?;
             if let Some(callback) = self.callback {
-                callback.call1(py, (sequence,))?;
+                callback.call1(py, (seq,))?;
             }
             Ok(())
         })
@@ -506,11 +506,8 @@ pub(crate) fn verify_log<'py>(
         interrupted: None,
         seen: 0,
     };
-    let verified = py.detach(|| {
-        decidable_engine::verify(&Files::new(path), key, head, &digests, |sequence| {
-            progress.step(sequence)
-        })
-    });
+    let verified =
+        py.detach(|| decidable_engine::verify(&Files::new(path), key, head, &digests, |seq| progress.step(seq)));
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
     }
@@ -590,9 +587,7 @@ pub(crate) fn verify_exchange<'py>(
     };
     let verified = py.detach(|| {
         let borrowed: Vec<&decidable_kernel::Policy> = owned.iter().map(|policy| &**policy).collect();
-        decidable_engine::verify_exchange(BufReader::new(file), key, anchor, &borrowed, |sequence| {
-            progress.step(sequence)
-        })
+        decidable_engine::verify_exchange(BufReader::new(file), key, anchor, &borrowed, |seq| progress.step(seq))
     });
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
@@ -715,8 +710,7 @@ pub(crate) fn export_log<'py>(
     };
     let exported = py.detach(|| {
         let out = BufWriter::new(&mut target);
-        let exported =
-            decidable_engine::export(&Files::new(path), key, out, out_key, |sequence| progress.step(sequence));
+        let exported = decidable_engine::export(&Files::new(path), key, out, out_key, |seq| progress.step(seq));
         exported.map(|exported| target.sync().map(|()| exported))
     });
     if let Some(interrupted) = progress.interrupted {

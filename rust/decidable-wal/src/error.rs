@@ -47,7 +47,7 @@ pub enum ErrorKind {
     ShorterThanHead,
     /// A line of an exchange log is not of the line grammar.
     LineMalformed,
-    /// A line of an exchange log has another sequence number than its place.
+    /// A line of an exchange log has another number than its place.
     SequenceBroken,
     /// The queue is full; nothing was accepted.
     Overloaded,
@@ -66,7 +66,7 @@ pub enum ErrorKind {
     /// An entry or group larger than the log takes.
     TooLarge,
     /// There is no record of that number.
-    UnknownSequence,
+    UnknownSeq,
     /// The visitor of records refused one.
     Visit,
     /// The storage failed.
@@ -103,7 +103,7 @@ impl ErrorKind {
             Self::Abandoned => "wal.abandoned",
             Self::Invalid => "wal.invalid",
             Self::TooLarge => "wal.too_large",
-            Self::UnknownSequence => "wal.unknown_sequence",
+            Self::UnknownSeq => "wal.unknown_seq",
             Self::Visit => "wal.visit",
             Self::Io => "wal.io",
         }
@@ -139,7 +139,7 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         self.kind.code()
     }
-    /// The sequence number of the record concerned.
+    /// The number of the record or entry concerned.
     #[must_use]
     pub const fn seq(&self) -> Option<u64> {
         self.seq

@@ -137,7 +137,7 @@ impl Log {
     /// Waits until the record of that number is durable (without syncing: written).
     ///
     /// # Errors
-    /// `Timeout`; `DurabilityLost` if a write or sync failed before; `UnknownSequence` if no such record was appended;
+    /// `Timeout`; `DurabilityLost` if a write or sync failed before; `UnknownSeq` if no such record was appended;
     /// `Closed`, `Abandoned`.
     pub fn wait(&self, seq: u64, timeout: Option<Duration>) -> Result<(), Error> {
         if self.shared.durable.load(Ordering::Acquire) >= seq {
@@ -145,7 +145,7 @@ impl Log {
         }
         self.shared.refuse_abandoned()?;
         if self.shared.hurry() <= seq {
-            return Err(Error::new(ErrorKind::UnknownSequence, "no record of that number was appended").at_seq(seq));
+            return Err(Error::new(ErrorKind::UnknownSeq, "no record of that number was appended").at_seq(seq));
         }
         match self.shared.wait_until(timeout, |progress| progress.head.seq >= seq)? {
             true => Ok(()),
@@ -189,7 +189,7 @@ impl Log {
     /// The three steps of it are [`Log::begin_erasure`], [`Log::append_erasure`] and [`Log::wait_erased`].
     ///
     /// # Errors
-    /// `UnknownSequence` for a record that is not durable yet; `TooLarge` for millions at once; those of [`Log::append`] and [`Log::wait`].
+    /// `UnknownSeq` for a record that is not durable yet; `TooLarge` for millions at once; those of [`Log::append`] and [`Log::wait`].
     pub fn erase(&self, seqs: &[u64], time_ns: i64) -> Result<Erased, Error> {
         let erased = self.append_erasure(self.begin_erasure(seqs)?, time_ns)?;
         self.wait_erased()?;
@@ -200,7 +200,7 @@ impl Log {
     /// durably. It reads the log up to the last of the records.
     ///
     /// # Errors
-    /// `UnknownSequence` for a record that is not durable yet and `TooLarge` for millions at once, both before anything
+    /// `UnknownSeq` for a record that is not durable yet and `TooLarge` for millions at once, both before anything
     /// is changed; `Io`, `Abandoned`.
     pub fn begin_erasure(&self, seqs: &[u64]) -> Result<Erasure, Error> {
         self.shared.refuse_abandoned()?;
@@ -217,7 +217,7 @@ impl Log {
         };
         if let Some(unknown) = wanted.iter().find(|seq| **seq == 0 || **seq > head.seq) {
             return Err(
-                Error::new(ErrorKind::UnknownSequence, "there is no durable record of that number").at_seq(*unknown),
+                Error::new(ErrorKind::UnknownSeq, "there is no durable record of that number").at_seq(*unknown),
             );
         }
         let mut erased = Erased {

@@ -102,7 +102,7 @@ fn erasing_says_what_was_gone_already_what_had_nothing_and_what_is_unknown() {
     );
     for unknown in [0, 6, u64::MAX] {
         let error = log.erase(&[2, unknown], 0).unwrap_err();
-        assert_eq!((error.kind(), error.seq()), (ErrorKind::UnknownSequence, Some(unknown)));
+        assert_eq!((error.kind(), error.seq()), (ErrorKind::UnknownSeq, Some(unknown)));
     }
     assert_eq!(log.erase(&[], 0).unwrap().recorded, None);
 }

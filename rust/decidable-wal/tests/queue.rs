@@ -140,7 +140,7 @@ fn what_the_log_does_not_take_is_refused_whole() {
         assert_eq!(log.append(&group).unwrap_err().kind(), kind);
     }
     assert_eq!(log.append(&[entry(16, b"next")]).unwrap().first, 2);
-    assert_eq!(log.wait(4, None).unwrap_err().kind(), ErrorKind::UnknownSequence);
+    assert_eq!(log.wait(4, None).unwrap_err().kind(), ErrorKind::UnknownSeq);
 }
 
 #[test]
