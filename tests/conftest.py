@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import codes
 from model import random_cases
 
 ROOT = Path(__file__).resolve().parent.parent
+
+codes.watch()
 
 # A property test is judged by what it finds, not by how fast the machine is. Under CI the cases are the same each time,
 # unless they are asked for from another seed on. (Hypothesis itself takes that from CI, so both are said.)
@@ -44,6 +47,37 @@ def pytest_report_header() -> list[str]:
     alone = random_cases.ALONE
     seed = f"DECIDABLE_SEED={alone}" if alone else f"DECIDABLE_FIRST_SEED={random_cases.FIRST_SEED}"
     return [f"reference implementation: {left_out}", f"random cases: {seed}"]
+
+
+LAST = "test_every_error_code_is_produced_by_a_test"
+"""It looks at what all others have raised."""
+
+WHOLE = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Notes whether all tests run, in this process."""
+    given = {Path(argument).resolve() for argument in config.args}
+    config.stash[WHOLE] = given <= {ROOT, ROOT / "tests"} and not collect_ignore and not hasattr(config, "workerinput")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the test that looks at the others behind them."""
+    items.sort(key=lambda item: item.name == LAST)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """`-k`, `-m`, `--deselect`, `--lf`: then not all of them run."""
+    for item in items:
+        item.config.stash[WHOLE] = False
+
+
+@pytest.fixture
+def raised(request: pytest.FixtureRequest) -> set[str]:
+    """The codes that the other tests have raised; the test is skipped, visibly, where not all of them have run."""
+    if not request.config.stash[WHOLE] or request.session.testsfailed:
+        pytest.skip("takes the whole suite, passed, in one process")
+    return codes.RAISED
 
 
 @pytest.fixture(scope="session")

@@ -355,6 +355,12 @@ CASES: dict[str, tuple[Callable[[], object], type[dc.DecidableError], str, dict[
     ),
     # Names.
     "a name twice": (lambda: dc.Names(models={1: "a", 2: "a"}), BAD, "kernel.duplicate_name", {}),
+    "too many names": (
+        lambda: dc.Names(models={number: f"m{number}" for number in range(1, 65_537)}),
+        BAD,
+        "kernel.too_many_names",
+        {},
+    ),
     "an empty name": (lambda: dc.Names(regions={1: ""}), BAD, "kernel.name_length", {}),
     "a long name": (lambda: dc.Names(providers={1: LARGE}), BAD, "kernel.name_length", {}),
     "a long name of few characters": (lambda: dc.Names(models={1: "ü" * 129}), BAD, "kernel.name_length", {}),

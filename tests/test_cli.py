@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import codes
 import decidable as dc
 from decidable import cli, demo
 from decidable.cli import inputs
@@ -64,7 +65,9 @@ def run(*arguments: object, cwd: Path, given: str = "", **changes: str) -> subpr
 
 def code_of(done: subprocess.CompletedProcess[str]) -> str:
     """The code of the error that a command with --json ended with."""
-    return str(json.loads(done.stdout)["error"]["code"])
+    code = str(json.loads(done.stdout)["error"]["code"])
+    codes.note(code)
+    return code
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import codes
 import decidable as dc
 import ground
 from decidable.engine import SAFETY_CEILING_BPS
@@ -132,6 +133,7 @@ def test_a_ticket_that_is_left_unsettled_is_in_doubt_until_reconciled(engine: dc
     engine.close()
     with ground.opened(path) as again:
         assert [(ticket.id, ticket.state) for ticket in again.open_tickets()] == [(n, "in_doubt") for n in (1, 2, 3)]
+        conflicts("engine.in_doubt", lambda: again.ticket(1).__enter__())
         assert again.ledger.balance("acme").reserved == 3 * CHEAP_COST
         again.reconcile(1, cost_microunits=1_000)
         again.reconcile(2, nothing_spent=True)
@@ -665,6 +667,7 @@ def test_a_forked_child_cannot_use_its_parents_engine(path: Path) -> None:
     done = ground.python(FORKED, path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["engine.forked", "wal.locked", "1"], done.stderr
+    codes.note("engine.forked")
     assert done.stderr == ""
     dc.verify(f"{path}-child")
 

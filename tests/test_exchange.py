@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -233,13 +234,16 @@ def test_an_anchor_of_the_other_sort_is_refused(root: Path) -> None:
             dc.verify(root / "tests" / "vectors" / name, key=key_of(name), head=anchor)
 
 
-def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """Not there, or closed to the reader."""
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not there, or not to be opened."""
     with pytest.raises(dc.UnknownName):
         dc.verify(tmp_path / "none.jsonl")
-    if sys.platform != "win32" and os.getuid() != 0:
+    if sys.platform != "win32":
         closed = tmp_path / "closed.jsonl"
-        closed.touch(mode=0)
+        # Nobody opens a socket as a file, not even root.
+        with socket.socket(socket.AF_UNIX) as occupant:
+            monkeypatch.chdir(tmp_path)
+            occupant.bind(closed.name)
         with pytest.raises(dc.InvalidInput) as caught:
             dc.verify(closed)
         assert (caught.value.code, caught.value.path) == ("log.unreadable", str(closed))
