@@ -20,7 +20,7 @@ use decidable_kernel::{
 const SIZES: [u32; 4] = [4, 22, 64, 256];
 
 /// How many requests a batch has.
-const BATCH: usize = 1_024;
+const BATCH: usize = 4096;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--criterion") {

@@ -5,12 +5,11 @@
 
 use std::{panic::resume_unwind, thread};
 
-use decidable_canon::{Canonical as _, Reader, Row, cast};
+use decidable_canon::{Canonical as _, Reader, Row, cast, units::BPS_WHOLE};
 
-use crate::{
-    Error, Policy, RequestFields,
-    lanes::{LANES, Lanes},
-};
+use fearless_simd::Level;
+
+use crate::{Error, Policy, RequestFields, lanes::Lanes};
 
 pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
 
@@ -20,8 +19,8 @@ const ROWS_PER_THREAD: usize = 4_096;
 /// Making a catalog ready for lanes is worth it for this many rows: about ten times what it costs.
 const ROWS_WORTH_LANES: usize = 32;
 
-type RequestRow = [u8; REQUEST_ROW_BYTES];
-type DecisionRow = [u8; DECISION_ROW_BYTES];
+pub(crate) type RequestRow = [u8; REQUEST_ROW_BYTES];
+pub(crate) type DecisionRow = [u8; DECISION_ROW_BYTES];
 
 /// Decides `rows`, in order, into `out`, on at most `threads` threads (0 counts as 1).
 ///
@@ -49,17 +48,18 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], threads: usize) -> R
         ));
     }
     for (row, request) in requests.iter().enumerate() {
-        read(request)
-            .and_then(|fields| fields.validate())
-            .map_err(|error| error.in_row(row))?;
+        if !has_proportions(request) {
+            read(request).validate().map_err(|error| error.in_row(row))?;
+        }
     }
     let threads = threads.min(requests.len() / ROWS_PER_THREAD).max(1);
     let lanes = (requests.len() >= ROWS_WORTH_LANES)
-        .then(|| Lanes::new(policy))
+        .then(|| Lanes::new(policy, Level::new()))
         .flatten();
     let lanes = lanes.as_ref();
     if threads == 1 {
-        return decide_rows(policy, lanes, requests, decisions);
+        decide_rows(policy, lanes, requests, decisions);
+        return Ok(());
     }
     let share = requests.len().div_ceil(threads);
     thread::scope(|scope| {
@@ -67,43 +67,40 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], threads: usize) -> R
         let workers: Vec<_> = shares
             .map(|(requests, decisions)| scope.spawn(move || decide_rows(policy, lanes, requests, decisions)))
             .collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|cause| resume_unwind(cause)))
-    })
-}
-
-fn decide_rows(
-    policy: &Policy,
-    lanes: Option<&Lanes<'_>>,
-    requests: &[RequestRow],
-    decisions: &mut [DecisionRow],
-) -> Result<(), Error> {
-    let Some(lanes) = lanes else {
-        for (request, decision) in requests.iter().zip(decisions) {
-            policy
-                .decide_fields(&read(request)?, &[])
-                .encode(&mut Row::new(decision));
+        for worker in workers {
+            worker.join().unwrap_or_else(|cause| resume_unwind(cause));
         }
-        return Ok(());
-    };
-    for (requests, decisions) in requests.chunks(LANES).zip(decisions.chunks_mut(LANES)) {
-        let mut fields = [RequestFields::default(); LANES];
-        for (fields, request) in fields.iter_mut().zip(requests) {
-            *fields = read(request)?;
-        }
-        let fields = fields.get(..requests.len()).unwrap_or_default();
-        let mut rows = decisions.iter_mut();
-        lanes.decide(fields, |decision| {
-            if let Some(row) = rows.next() {
-                decision.encode(&mut Row::new(row));
-            }
-        });
-    }
+    });
     Ok(())
 }
 
+fn decide_rows(policy: &Policy, lanes: Option<&Lanes<'_>>, requests: &[RequestRow], decisions: &mut [DecisionRow]) {
+    match lanes {
+        Some(lanes) => lanes.decide(requests, decisions),
+        None => {
+            for (request, decision) in requests.iter().zip(decisions) {
+                policy
+                    .decide_fields(&read(request), &[])
+                    .encode(&mut Row::new(decision));
+            }
+        }
+    }
+}
+
+/// Whether the three proportions of a row are at most the whole: `RequestFields::validate` for most rows, and quicker.
 #[inline(always)]
-fn read(row: &RequestRow) -> Result<RequestFields, Error> {
-    Ok(RequestFields::decode(&mut Reader::new(row))?)
+fn has_proportions(row: &RequestRow) -> bool {
+    const PROPORTIONS: usize = 8 + 4 + 4 + 4 + 8 + 8;
+    let Some((_, [r0, r1, c0, c1, q0, q1, ..])) = row.split_at_checked(PROPORTIONS) else {
+        return false;
+    };
+    [[*r0, *r1], [*c0, *c1], [*q0, *q1]]
+        .into_iter()
+        .all(|bps| u16::from_le_bytes(bps) <= BPS_WHOLE)
+}
+
+/// The fields of a row. A row has the length of the layout, so that it can be read.
+#[inline(always)]
+pub(crate) fn read(row: &RequestRow) -> RequestFields {
+    RequestFields::decode(&mut Reader::new(row)).unwrap_or_default()
 }

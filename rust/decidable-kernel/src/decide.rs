@@ -2,6 +2,8 @@ use core::slice;
 
 use decidable_canon::cast;
 
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::decide_one;
 use crate::{
     Action, Decision, Objective, Policy, Reason, Rejections, Request, RequestFields,
     gate::{Gates, refusal},
@@ -49,6 +51,22 @@ impl Policy {
     /// Decides fields that were checked, with quotes in ascending order.
     #[inline]
     pub(crate) fn decide_fields(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+        if let Some(reason) = refusal(self.limits(), request) {
+            return self.rejection(request, reason, 0);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(table) = self.table()
+            && quotes.is_empty()
+            && let Some(decision) = decide_one(self, table, request)
+        {
+            return decision;
+        }
+        self.decide_admitted(request, quotes)
+    }
+
+    /// The same, one candidate after the other.
+    #[inline]
+    pub(crate) fn decide_plainly(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
         match refusal(self.limits(), request) {
             Some(reason) => self.rejection(request, reason, 0),
             None => self.decide_admitted(request, quotes),

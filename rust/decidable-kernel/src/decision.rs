@@ -12,7 +12,7 @@ pub const DECISION_ROW_BYTES: usize = 8 + 1 + 2 + 4 + 2 + 8 + 8 + 4 + 8 + 2 + 2 
 const TAGGED_BYTES: usize = 9 + DECISION_ROW_BYTES;
 
 /// What a layout has in place of an index when nothing was selected.
-const NO_INDEX: u16 = u16::MAX;
+pub(crate) const NO_INDEX: u16 = u16::MAX;
 
 /// What a decision does. Exhaustive on purpose: the shared contract has these three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -250,6 +250,14 @@ impl Decision {
             policy_epoch: reader.u64()?,
             catalog_epoch: reader.u64()?,
         })
+    }
+}
+
+/// Puts a reason into a row that was written without one.
+pub(crate) fn write_reason(row: &mut [u8; DECISION_ROW_BYTES], reason: Reason) {
+    const REASON: usize = 8 + 1;
+    if let Some((_, [low, high, ..])) = row.split_at_mut_checked(REASON) {
+        [*low, *high] = reason.code().to_le_bytes();
     }
 }
 

@@ -71,6 +71,32 @@ pub struct Rejections {
 }
 
 impl Rejections {
+    /// All of them together.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    pub(crate) const fn sum(&self) -> u32 {
+        let Self {
+            disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget,
+            utility,
+        } = *self;
+        // Each candidate is counted once, and there are at most 65,535.
+        disabled
+            .wrapping_add(quality)
+            .wrapping_add(risk_ceiling)
+            .wrapping_add(latency)
+            .wrapping_add(capability)
+            .wrapping_add(provider)
+            .wrapping_add(region)
+            .wrapping_add(budget)
+            .wrapping_add(utility)
+    }
+
     /// The reason of the largest counter; among equal ones the later of this list, which is the shared contract's.
     #[must_use]
     pub fn dominant(&self) -> Reason {

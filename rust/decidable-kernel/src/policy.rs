@@ -1,10 +1,14 @@
 use std::sync::Arc;
 
+use fearless_simd::Level;
+
 use decidable_canon::{
     Canonical, Digest, ReadErrorKind, Reader, Sink, cast,
     tag::{self, Tag},
 };
 
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::Table;
 use crate::{Candidate, Error, Limits, Names, Objective, price::Ceilings, screen::Side};
 
 /// A catalog has at most this many candidates, so that every index fits 16 bits beside the value for "none".
@@ -18,6 +22,8 @@ pub struct Policy {
     names: Option<Arc<Names>>,
     sides: Vec<Side>,
     ceilings: Ceilings,
+    #[cfg(target_arch = "x86_64")]
+    table: Option<Table>,
     shared_digest: Digest,
     digest: Digest,
 }
@@ -72,6 +78,8 @@ impl Policy {
             limits,
             sides: candidates.iter().map(Side::new).collect(),
             ceilings: Ceilings::new(&limits, &candidates),
+            #[cfg(target_arch = "x86_64")]
+            table: Level::new().as_avx512().and_then(|_| Table::new(&limits, &candidates)),
             candidates,
             names,
             shared_digest,
@@ -112,6 +120,12 @@ impl Policy {
     #[inline]
     pub(crate) fn sides(&self) -> &[Side] {
         &self.sides
+    }
+    /// The catalog as the lanes have it, where this machine and the catalog are made for them.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) const fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
     }
     /// The largest rates and latency of the catalog.
     #[inline]

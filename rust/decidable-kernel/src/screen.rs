@@ -38,7 +38,10 @@ pub(crate) struct Screen {
 const LATENCY: u32 = 0;
 const QUALITY: u32 = 33;
 const RISK: u32 = 48;
-pub(crate) const GUARDS: u64 = 1 << 32 | 1 << 47 | 1 << 62 | ENABLED;
+pub(crate) const GUARDS: u64 = LATENCY_GUARD | QUALITY_GUARD | RISK_GUARD | ENABLED;
+pub(crate) const LATENCY_GUARD: u64 = 1 << 32;
+pub(crate) const QUALITY_GUARD: u64 = 1 << 47;
+pub(crate) const RISK_GUARD: u64 = 1 << 62;
 const ENABLED: u64 = 1 << 63;
 
 impl Side {

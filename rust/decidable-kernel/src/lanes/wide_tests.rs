@@ -6,7 +6,8 @@ use decidable_canon::{
 };
 use fearless_simd::Level;
 
-use super::{HALF, LANES, LARGEST_VALUE, Lanes, RATES, Rate, SURE_BITS, Sure, TOKEN_BITS};
+use super::super::LANES;
+use super::{HALF, LARGEST_VALUE, RATES, Rate, SURE_BITS, Sure, TOKEN_BITS, Wide};
 use crate::{Candidate, Decision, Limits, Objective, Policy, RequestFields};
 
 /// A stream of numbers that a seed determines: SplitMix64.
@@ -205,7 +206,7 @@ fn levels() -> Vec<Level> {
     levels
 }
 
-fn decided(lanes: &Lanes<'_>, requests: &[RequestFields]) -> Vec<Decision> {
+fn decided(lanes: &Wide<'_>, requests: &[RequestFields]) -> Vec<Decision> {
     let mut decisions = Vec::new();
     for requests in requests.chunks(LANES) {
         lanes.decide(requests, |decision| decisions.push(*decision));
@@ -227,12 +228,12 @@ fn run(kind: Kind, sizes: &[u32], requests: usize) {
                 .iter()
                 .map(|fields| policy.decide_fields(fields, &[]))
                 .collect();
-            if Lanes::at(&policy, Level::new()).is_none() {
+            if Wide::new(&policy, Level::new()).is_none() {
                 continue;
             }
             taken += 1;
             for level in levels() {
-                let lanes = Lanes::at(&policy, level).unwrap();
+                let lanes = Wide::new(&policy, level).unwrap();
                 let found = decided(&lanes, &requests);
                 for ((request, expected), found) in requests.iter().zip(&expected).zip(&found) {
                     assert_eq!(found, expected, "{level:?} {request:?} {policy:?}");
@@ -263,7 +264,7 @@ fn the_largest_catalog_is_decided_as_one_by_one() {
     let mut random = Random(65_535);
     let policy = policy(&mut random, Kind::Ordinary, 65_535);
     let requests: Vec<_> = (0..16).map(|_| request(&mut random, Kind::Ordinary, &policy)).collect();
-    let lanes = Lanes::at(&policy, Level::new()).unwrap();
+    let lanes = Wide::new(&policy, Level::new()).unwrap();
     for (request, found) in requests.iter().zip(decided(&lanes, &requests)) {
         assert_eq!(found, policy.decide_fields(request, &[]));
     }
@@ -273,7 +274,7 @@ fn the_largest_catalog_is_decided_as_one_by_one() {
 fn most_selections_are_the_lanes_own() {
     let mut random = Random(3);
     let policy = policy(&mut random, Kind::Ordinary, 22);
-    let lanes = Lanes::at(&policy, Level::new()).unwrap();
+    let lanes = Wide::new(&policy, Level::new()).unwrap();
     let requests: Vec<_> = (0..LANES * 500)
         .map(|_| request(&mut random, Kind::Ordinary, &policy))
         .collect();
@@ -310,7 +311,7 @@ fn what_the_lanes_cannot_decide_they_do_not_take() {
             ],
             None,
         );
-        Lanes::at(&policy.unwrap(), Level::new()).is_some()
+        Wide::new(&policy.unwrap(), Level::new()).is_some()
     };
     assert!(taken(Limits::default(), candidate));
     for objective in [Objective::Cheapest, Objective::Quality, Objective::Fastest] {
