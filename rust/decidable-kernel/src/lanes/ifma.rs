@@ -4,7 +4,7 @@
 //!
 //! Numbers are as in [`super`]: within bounds, and cut or rounded so that the result is that of the definition.
 
-use core::{arch::x86_64::*, iter};
+use core::{arch::x86_64::*, hint, iter};
 
 use decidable_canon::{
     cast,
@@ -95,8 +95,8 @@ fn fixed(rate: u64, bits: u32) -> u128 {
 type Offer = [u64; 8];
 
 /// What a decision needs of the candidate that it names: its number with its place in the catalog above, the rebates of input
-/// and output, its quality and its latency penalty.
-type Who = [u64; 5];
+/// and output, its quality and its latency penalty. As many numbers as there are lanes, so that it is read as a vector.
+type Who = [u64; 8];
 
 /// A catalog in fixed point.
 #[derive(Clone, Debug)]
@@ -172,7 +172,16 @@ impl Table {
                 ])
             })
             .collect::<Option<Vec<Offer>>>()?;
-        let nobody: Who = [u64::from(NO_INDEX) << 32, scale.rebate(0), scale.rebate(0), 0, 0];
+        let nobody: Who = [
+            u64::from(NO_INDEX) << 32,
+            scale.rebate(0),
+            scale.rebate(0),
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
         let who = order.iter().map(|(index, candidate)| {
             Some([
                 u64::from(candidate.model_id) | u64::from(*index) << 32,
@@ -180,6 +189,9 @@ impl Table {
                 scale.rebate(candidate.output_cost_microunits_per_million_tokens),
                 candidate.quality_bps.into(),
                 latency_penalty(limits, candidate)?,
+                0,
+                0,
+                0,
             ])
         });
         let multiplier = u64::from(limits.risk_penalty_multiplier_bps);
@@ -200,6 +212,16 @@ impl Table {
             minimum_confidence_bps: limits.minimum_confidence_bps.into(),
             risk_penalty_multiplier_bps: multiplier,
         })
+    }
+}
+
+impl Table {
+    /// Whom a key names.
+    #[inline(always)]
+    fn named(&self, key: u64) -> &Who {
+        const NO_ONE: &Who = &[0; 8];
+        let place = cast::usize_from_u64(key & PLACES).unwrap_or(0);
+        self.who.get(place).unwrap_or(NO_ONE)
     }
 }
 
@@ -304,6 +326,12 @@ with_features! {
     }
 }
 
+/// The numbers of a vector.
+#[inline(always)]
+fn numbers(token: Avx512, vector: __m512i) -> Lane {
+    u64x8::simd_from(token, vector).into()
+}
+
 with_features! {
     /// floor(n / 10^8) for numbers below 2^60.
     fn over_whole(numbers: __m512i) -> __m512i {
@@ -390,41 +418,46 @@ with_features! {
 }
 
 with_features! {
-    /// Lets requests and candidates meet: who passes, and with which key.
-    fn meet<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offer: [__m512i; 8]) -> (__mmask8, __m512i) {
+    /// Lets requests and candidates meet: the keys of those that pass the first eight gates, and 0 for the others.
+    fn meet<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offer: [__m512i; 8]) -> __m512i {
         let [shortfall, lacking, provider, region_mask, input, output, quality, beginning] = offer;
         // The gates as [`crate::screen`] has them: the complement of a difference is the complement plus the other.
-        let below = _mm512_and_si512(_mm512_add_epi64(shortfall, asked.demanded), splat(GUARDS));
-        let mut fails = below;
-        let mut passes = u8::MAX;
-        if MASKS {
+        let sums = _mm512_add_epi64(shortfall, asked.demanded);
+        let passes = if MASKS {
             const OR_AND: i32 = 0xf8;
+            let below = _mm512_and_si512(sums, splat(GUARDS));
             let missing = _mm512_ternarylogic_epi64::<OR_AND>(below, asked.required_capabilities, lacking);
-            fails = _mm512_ternarylogic_epi64::<OR_AND>(missing, asked.refused_providers, provider);
+            let fails = _mm512_ternarylogic_epi64::<OR_AND>(missing, asked.refused_providers, provider);
             let within = _mm512_ternarylogic_epi64::<OR_AND>(asked.any_region, asked.required_region_mask, region_mask);
-            passes = _mm512_test_epi64_mask(within, within);
-        }
-        passes = _mm512_mask_testn_epi64_mask(passes, fails, fails);
+            _mm512_mask_testn_epi64_mask(_mm512_test_epi64_mask(within, within), fails, fails)
+        } else {
+            _mm512_testn_epi64_mask(sums, splat(GUARDS))
+        };
         let left = _mm512_madd52hi_epu64(_mm512_setzero_si512(), asked.input, input);
         let left = _mm512_madd52hi_epu64(left, asked.output, output);
-        passes = _mm512_mask_cmpge_epi64_mask(passes, left, asked.least);
+        let passes = _mm512_mask_cmpge_epi64_mask(passes, left, asked.least);
         let compared = if UTILITY {
             let whole = _mm512_madd52lo_epu64(left, asked.sure_whole, quality);
             _mm512_madd52hi_epu64(whole, asked.sure_part, quality)
         } else {
             left
         };
-        let key = _mm512_add_epi64(_mm512_slli_epi64::<PLACE_BITS>(compared), beginning);
-        passes = _mm512_mask_cmpgt_epi64_mask(passes, key, asked.floor);
-        (passes, _mm512_maskz_mov_epi64(passes, key))
+        _mm512_maskz_add_epi64(passes, _mm512_slli_epi64::<PLACE_BITS>(compared), beginning)
     }
 }
 
 impl Best {
     with_features! {
-        fn none() -> Self {
-            let zero = _mm512_setzero_si512();
-            Self { first: zero, second: zero, third: zero }
+        /// Nobody above the floor.
+        fn none(asked: &Asked) -> Self {
+            Self { first: asked.floor, second: asked.floor, third: asked.floor }
+        }
+    }
+    with_features! {
+        /// With 0 where nobody came above the floor.
+        fn above(self, asked: &Asked) -> Self {
+            let above = |keys| _mm512_maskz_mov_epi64(_mm512_cmpgt_epi64_mask(keys, asked.floor), keys);
+            Self { first: above(self.first), second: above(self.second), third: above(self.third) }
         }
     }
     with_features! {
@@ -592,30 +625,25 @@ kernel! {
                 (false, _) => meet_all::<false, true>(&asked, &table.offers),
             };
 
-            let who = |keys: __m512i| -> [Who; LANES] {
-                let keys: Lane = u64x8::simd_from(token, keys).into();
-                keys.map(|key| {
-                    let place = cast::usize_from_u64(key & PLACES).unwrap_or(0);
-                    table.who.get(place).copied().unwrap_or_default()
-                })
-            };
-            let column = |who: &[Who; LANES], number: fn(&Who) -> u64| -> __m512i {
-                let mut lane = Lane::default();
-                for (place, who) in lane.iter_mut().zip(who) {
-                    *place = number(who);
-                }
-                u64x8::simd_from(token, lane).into()
-            };
-            let (first, second) = (who(best.first), who(best.second));
-            let (chosen, alternative) = (column(&first, |who| who[0]), column(&second, |who| who[0]));
-            let cost = cost(&asked, column(&first, |who| who[1]), column(&first, |who| who[2]));
+            let first = numbers(token, best.first).map(|key| table.named(key));
+            let second = numbers(token, best.second).map(|key| table.named(key));
+            // The second's number goes into a column that the first leaves free.
+            let mut seconds = second.iter();
+            let [chosen, input, output, quality, latency_penalty, .., alternative] = transposed(first.map(|who| {
+                let number = seconds.next().map_or(0, |[number, ..]| *number);
+                let who = u64x8::simd_from(token, *who).into();
+                _mm512_mask_set1_epi64(who, 1 << 7, number.cast_signed())
+            }));
+            let cost = cost(&asked, input, output);
             let (utility, second_utility) = if table.by_utility {
                 (asked.utility(best.first), asked.utility(best.second))
             } else {
-                let second_cost = self::cost(&asked, column(&second, |who| who[1]), column(&second, |who| who[2]));
+                let [_, input, output, second_quality, second_penalty, ..] =
+                    transposed(second.map(|who| u64x8::simd_from(token, *who).into()));
+                let second_cost = self::cost(&asked, input, output);
                 (
-                    asked.worth(cost, column(&first, |who| who[3]), column(&first, |who| who[4])),
-                    asked.worth(second_cost, column(&second, |who| who[3]), column(&second, |who| who[4])),
+                    asked.worth(cost, quality, latency_penalty),
+                    asked.worth(second_cost, second_quality, second_penalty),
                 )
             };
             let any = _mm512_test_epi64_mask(best.first, best.first);
@@ -688,15 +716,17 @@ impl Asked {
 
 with_features! {
     fn meet_all<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offers: &[Offer]) -> (Best, __m512i) {
-        let mut best = Best::none();
+        let mut best = Best::none(asked);
         let mut eligible = _mm512_setzero_si512();
-        let one = splat(1);
+        // The compiler would make a subtraction of a spread mask of this, if it knew the number.
+        let one = splat(hint::black_box(1));
         for offer in offers {
-            let (passes, key) = meet::<UTILITY, MASKS>(asked, offer.map(|number| splat(number)));
+            let key = meet::<UTILITY, MASKS>(asked, offer.map(|number| splat(number)));
+            let passes = _mm512_cmpgt_epi64_mask(key, asked.floor);
             eligible = _mm512_mask_add_epi64(eligible, passes, eligible, one);
             best.admit(key);
         }
-        (best, eligible)
+        (best.above(asked), eligible)
     }
 }
 
@@ -706,8 +736,7 @@ kernel! {
     pub(super) fn count_rows(token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
         let asked = ask(table, columns(token, rows.map(|(row, _)| row)));
         let [low, high] = count_all(&asked, &table.offers);
-        let number = |vector: __m512i| -> Lane { u64x8::simd_from(token, vector).into() };
-        let mut counts = number(low).into_iter().zip(number(high)).zip(rows);
+        let mut counts = numbers(token, low).into_iter().zip(numbers(token, high)).zip(rows);
         [(); LANES].map(|()| {
             let Some(((low, high), (_, eligible))) = counts.next() else {
                 return Rejections::default();
@@ -775,29 +804,28 @@ kernel! {
             request.required_region_mask,
         ];
         let asked = ask(table, columns.map(|number| splat(number)));
-        let mut best = Best::none();
+        let mut best = Best::none(&asked);
         let mut eligible = 0_u32;
         for block in &table.blocks {
             let offer = block.map(|numbers| u64x8::simd_from(token, numbers).into());
-            let (passes, key) = if table.by_utility {
+            let key = if table.by_utility {
                 meet::<true, true>(&asked, offer)
             } else {
                 meet::<false, true>(&asked, offer)
             };
+            let passes = _mm512_cmpgt_epi64_mask(key, asked.floor);
             eligible = eligible.wrapping_add(passes.count_ones());
             best.admit(key);
         }
         // The other half, the other quarter of each half, and the neighbour.
         let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0x4e>(keys, keys)));
         let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0xb1>(keys, keys)));
-        let best = best.merge(best.moved(|keys| _mm512_permutex_epi64::<0xb1>(keys)));
+        let best = best.merge(best.moved(|keys| _mm512_permutex_epi64::<0xb1>(keys))).above(&asked);
         if (asked.beyond | best.tied()) & 1 == 1 {
             return None;
         }
         let first = |vector: __m512i| _mm_cvtsi128_si64(_mm512_castsi512_si128(vector));
-        let who = |key: i64| table.who.get(cast::usize_from_u64(key.cast_unsigned() & PLACES)?);
-        let (one, two) = (first(best.first), first(best.second));
-        let (chosen, alternative) = (who(one)?, who(two)?);
+        let [chosen, alternative] = [best.first, best.second].map(|keys| table.named(first(keys).cast_unsigned()));
         let place = |who: &Who| u16::try_from(who[0] >> 32).ok().filter(|index| *index != NO_INDEX);
         let costs = cost(&asked, splat(chosen[1]), splat(chosen[2]));
         let (utility, second_utility) = if table.by_utility {
