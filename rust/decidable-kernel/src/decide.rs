@@ -128,7 +128,12 @@ impl Policy {
     /// The rejection of a request for which no candidate passes every gate.
     #[inline(never)]
     fn rejection_by(&self, request: &RequestFields, over_budget: u32, worthless: u32) -> Decision {
-        let rejections = self.rejections(request, over_budget, worthless);
+        self.rejection_for(request, &self.rejections(request, over_budget, worthless))
+    }
+
+    /// The rejection for the reason of most candidates.
+    #[inline]
+    pub(crate) fn rejection_for(&self, request: &RequestFields, rejections: &Rejections) -> Decision {
         self.rejection(request, rejections.dominant(), self.evaluated())
     }
 

@@ -127,7 +127,10 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn decide_one(policy: &Policy, table: &Table, request: &RequestFields) -> Option<Decision> {
-    let found = ifma::decide_one(Level::new().as_avx512()?, table, request)?;
+    let selected = match ifma::decide_one(Level::new().as_avx512()?, table, request)? {
+        ifma::Met::Selected(selected) => selected,
+        ifma::Met::Rejected(rejections) => return Some(policy.rejection_for(request, &rejections)),
+    };
     let contender = |index: u16, cost, utility| {
         Some(Contender {
             candidate: policy.candidates().get(cast::usize_from_u16(index))?,
@@ -135,17 +138,14 @@ pub(crate) fn decide_one(policy: &Policy, table: &Table, request: &RequestFields
             utility,
         })
     };
-    let index = found.selected?;
+    let first = contender(selected.first, selected.cost, selected.utility)?;
     let verdicts = Verdicts {
-        first: Some((
-            cast::usize_from_u16(index),
-            contender(index, found.cost, found.utility)?,
-        )),
-        second: match found.second {
-            Some(index) => Some(contender(index, 0, found.second_utility)?),
+        first: Some((cast::usize_from_u16(selected.first), first)),
+        second: match selected.second {
+            Some(index) => Some(contender(index, 0, selected.second_utility)?),
             None => None,
         },
-        eligible: found.eligible.into(),
+        eligible: selected.eligible.into(),
         over_budget: 0,
         worthless: 0,
     };

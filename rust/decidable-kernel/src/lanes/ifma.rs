@@ -223,14 +223,43 @@ impl Table {
         let place = cast::usize_from_u64(key & PLACES).unwrap_or(0);
         self.who.get(place).unwrap_or(NO_ONE)
     }
+
+    /// What candidates failed at first, from the counts of [`lost`]: those that are left had no positive utility.
+    #[inline(always)]
+    fn rejections(&self, counts: [u32; 7], eligible: u16) -> Rejections {
+        let [quality, latency, capability, provider, region, risk_ceiling, budget] = counts;
+        let counted = Rejections {
+            disabled: self.disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget,
+            utility: 0,
+        };
+        let left = self.candidates.wrapping_sub(counted.sum());
+        Rejections {
+            utility: left.wrapping_sub(eligible.into()),
+            ..counted
+        }
+    }
 }
 
 /// What came of one request that met all candidates.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    /// The selected candidate's place in the catalog, if there is one.
-    pub(super) selected: Option<u16>,
-    /// The second, likewise.
+pub(super) enum Met {
+    Selected(Selected),
+    Rejected(Rejections),
+}
+
+/// Who was selected, and who would be otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Selected {
+    /// The selected candidate's place in the catalog.
+    pub(super) first: u16,
+    /// The second's, if there is one.
     pub(super) second: Option<u16>,
     pub(super) cost: u64,
     pub(super) utility: i64,
@@ -742,55 +771,63 @@ kernel! {
                 return Rejections::default();
             };
             let count = |numbers: u64, at: u32| u32::try_from(numbers >> at & 0xffff).unwrap_or(0);
-            let mut counted = Rejections {
-                disabled: table.disabled,
-                quality: count(low, 0),
-                latency: count(low, 16),
-                capability: count(low, 32),
-                provider: count(low, 48),
-                region: count(high, 0),
-                risk_ceiling: count(high, 16),
-                budget: count(high, 32),
-                utility: 0,
-            };
-            counted.utility = table.candidates.wrapping_sub(counted.sum()).wrapping_sub(eligible.into());
-            counted
+            let low = [0, 16, 32, 48].map(|at| count(low, at));
+            let high = [0, 16, 32].map(|at| count(high, at));
+            let ([quality, latency, capability, provider], [region, risk_ceiling, budget]) = (low, high);
+            table.rejections([quality, latency, capability, provider, region, risk_ceiling, budget], eligible)
         })
     }
 }
 
 with_features! {
-    /// Counts of 16 bits side by side: quality, latency, capability, provider; region, risk ceiling, budget.
+    /// Counts of 16 bits side by side, in the order of [`lost`].
     fn count_all(asked: &Asked, offers: &[Offer]) -> [__m512i; 2] {
         let mut counts = [_mm512_setzero_si512(); 2];
         for offer in offers {
-            let [shortfall, lacking, provider, region_mask, input, output, ..] = offer.map(|number| splat(number));
-            let [low, high] = &mut counts;
             let mut left = u8::MAX;
-            let mut lose = |counts: &mut __m512i, lost: __mmask8, one: u64| {
-                *counts = _mm512_mask_add_epi64(*counts, left & lost, *counts, splat(one));
+            let [low, high] = &mut counts;
+            let mut add = |count: &mut __m512i, lost: __mmask8, one: u64| {
+                *count = _mm512_mask_add_epi64(*count, left & lost, *count, splat(one));
                 left &= !lost;
             };
-            let below = _mm512_add_epi64(shortfall, asked.demanded);
-            let within = _mm512_and_si512(asked.required_region_mask, region_mask);
-            let within = _mm512_or_si512(within, asked.any_region);
-            let rest = _mm512_madd52hi_epu64(_mm512_setzero_si512(), asked.input, input);
-            let rest = _mm512_madd52hi_epu64(rest, asked.output, output);
-            lose(low, _mm512_test_epi64_mask(below, splat(QUALITY_GUARD)), 1);
-            lose(low, _mm512_test_epi64_mask(below, splat(LATENCY_GUARD)), 1 << 16);
-            lose(low, _mm512_test_epi64_mask(asked.required_capabilities, lacking), 1 << 32);
-            lose(low, _mm512_test_epi64_mask(asked.refused_providers, provider), 1 << 48);
-            lose(high, _mm512_testn_epi64_mask(within, within), 1);
-            lose(high, _mm512_test_epi64_mask(below, splat(RISK_GUARD)), 1 << 16);
-            lose(high, _mm512_cmplt_epi64_mask(rest, asked.least), 1 << 32);
+            let [quality, latency, capability, provider, region, risk_ceiling, budget] =
+                lost(asked, offer.map(|number| splat(number)));
+            add(low, quality, 1);
+            add(low, latency, 1 << 16);
+            add(low, capability, 1 << 32);
+            add(low, provider, 1 << 48);
+            add(high, region, 1);
+            add(high, risk_ceiling, 1 << 16);
+            add(high, budget, 1 << 32);
         }
         counts
     }
 }
 
+with_features! {
+    /// Who fails at quality, latency, capability, provider, region, risk ceiling and budget.
+    fn lost(asked: &Asked, offer: [__m512i; 8]) -> [__mmask8; 7] {
+        let [shortfall, lacking, provider, region_mask, input, output, ..] = offer;
+        let below = _mm512_add_epi64(shortfall, asked.demanded);
+        let within = _mm512_and_si512(asked.required_region_mask, region_mask);
+        let within = _mm512_or_si512(within, asked.any_region);
+        let rest = _mm512_madd52hi_epu64(_mm512_setzero_si512(), asked.input, input);
+        let rest = _mm512_madd52hi_epu64(rest, asked.output, output);
+        [
+            _mm512_test_epi64_mask(below, splat(QUALITY_GUARD)),
+            _mm512_test_epi64_mask(below, splat(LATENCY_GUARD)),
+            _mm512_test_epi64_mask(asked.required_capabilities, lacking),
+            _mm512_test_epi64_mask(asked.refused_providers, provider),
+            _mm512_testn_epi64_mask(within, within),
+            _mm512_test_epi64_mask(below, splat(RISK_GUARD)),
+            _mm512_cmplt_epi64_mask(rest, asked.least),
+        ]
+    }
+}
+
 kernel! {
     /// Lets one request meet all candidates, eight at a time; `None` where the definition must decide.
-    pub(super) fn decide_one(token: Avx512, table: &Table, request: &RequestFields) -> Option<Found> {
+    pub(super) fn decide_one(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
         let columns = [
             u64::from(request.input_tokens) | u64::from(request.output_tokens) << 32,
             request.business_value_microunits.cast_unsigned(),
@@ -825,6 +862,9 @@ kernel! {
             return None;
         }
         let first = |vector: __m512i| _mm_cvtsi128_si64(_mm512_castsi512_si128(vector));
+        if first(best.first) == 0 {
+            return Some(Met::Rejected(table.rejections(count_one(token, table, &asked), 0)));
+        }
         let [chosen, alternative] = [best.first, best.second].map(|keys| table.named(first(keys).cast_unsigned()));
         let place = |who: &Who| u16::try_from(who[0] >> 32).ok().filter(|index| *index != NO_INDEX);
         let costs = cost(&asked, splat(chosen[1]), splat(chosen[2]));
@@ -837,13 +877,34 @@ kernel! {
                 first(asked.worth(second, splat(alternative[3]), splat(alternative[4]))),
             )
         };
-        Some(Found {
-            selected: place(chosen),
+        Some(Met::Selected(Selected {
+            first: place(chosen)?,
             second: place(alternative),
             cost: first(costs).cast_unsigned(),
             utility,
             second_utility,
             eligible: u16::try_from(eligible).unwrap_or(u16::MAX),
-        })
+        }))
+    }
+}
+
+with_features! {
+    /// How many candidates a request lost at each of the first eight gates.
+    fn count_one(token: Avx512, table: &Table, asked: &Asked) -> [u32; 7] {
+        let mut counts = [0_u32; 7];
+        let mut rest = table.offers.len();
+        for block in &table.blocks {
+            let lost = lost(asked, block.map(|numbers| u64x8::simd_from(token, numbers).into()));
+            let mut left = match rest {
+                LANES.. => u8::MAX,
+                _ => !(u8::MAX << rest),
+            };
+            rest = rest.saturating_sub(LANES);
+            for (count, lost) in counts.iter_mut().zip(lost) {
+                *count = count.wrapping_add((left & lost).count_ones());
+                left &= !lost;
+            }
+        }
+        counts
     }
 }
