@@ -13,14 +13,11 @@ use decidable_benches::{
 };
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
-    Policy, Request, RequestFields,
+    Policy, Request, RequestFields, Vectors,
     batch::{self, DECISION_ROW_BYTES},
 };
 
-const SIZES: [u32; 4] = [4, 22, 64, 256];
-
-/// How many requests a batch has.
-const BATCH: usize = 4096;
+const SIZES: [u32; 5] = [4, 22, 64, 256, 1_024];
 
 fn main() {
     if std::env::args().any(|argument| argument == "--criterion") {
@@ -79,10 +76,10 @@ fn single(size: u32, workload: &Workload) {
     );
 }
 
-/// Many at once: the reference takes and returns its own types, ours takes and returns packed rows.
+/// Many at once: the reference takes and returns its own types, ours takes and returns packed rows. With every width of
+/// vectors that the machine has, and on two threads.
 fn batches(size: u32, workload: &Workload) {
     let Workload { name, policy, requests } = workload;
-    let requests = &requests[..BATCH];
     let theirs = peer::policy(policy);
     let inputs: Vec<_> = requests.iter().map(|request| peer::input(request.fields())).collect();
     let mut rows = Vec::new();
@@ -90,13 +87,41 @@ fn batches(size: u32, workload: &Workload) {
         request.fields().encode(&mut rows);
     }
     let mut out = vec![0; requests.len() * DECISION_ROW_BYTES];
+    for vectors in Vectors::available() {
+        let plan = batch::Plan {
+            threads: 1,
+            vectors: Some(vectors),
+        };
+        measure(
+            &format!("batch/{size}/{name}/{}", vectors.label()),
+            Plan {
+                rounds: 51,
+                ..Plan::default()
+            },
+            requests.len() as u64,
+            vec![
+                Contestant::each("peer", |_| theirs.prescribe_batch(&inputs)),
+                Contestant::each("ours", |_| batch::decide(policy, &rows, &mut out, plan)),
+            ],
+        );
+    }
+    let many: Vec<u8> = rows.repeat(16);
+    let mut out = vec![0; 16 * requests.len() * DECISION_ROW_BYTES];
+    let mut more = out.clone();
     measure(
-        &format!("batch/{size}/{name}"),
-        Plan::default(),
-        requests.len() as u64,
+        &format!("threads/{size}/{name}: 1 and 2"),
+        Plan {
+            rounds: 51,
+            ..Plan::default()
+        },
+        16 * requests.len() as u64,
         vec![
-            Contestant::each("peer", |_| theirs.prescribe_batch(&inputs)),
-            Contestant::each("ours", |_| batch::decide(policy, &rows, &mut out, 1)),
+            Contestant::each("one", |_| {
+                batch::decide(policy, &many, &mut out, batch::Plan::threads(1))
+            }),
+            Contestant::each("two", |_| {
+                batch::decide(policy, &many, &mut more, batch::Plan::threads(2))
+            }),
         ],
     );
 }

@@ -207,7 +207,7 @@ fn the_reference_and_the_kernel_agree_on_everything() {
             }
         }
         let mut out = vec![0; expected.len()];
-        batch::decide(&policy, &rows, &mut out, 2).expect("a batch of valid rows");
+        batch::decide(&policy, &rows, &mut out, batch::Plan::threads(2)).expect("a batch of valid rows");
         assert!(out == expected, "policy {number}");
     }
     println!("{decided} decisions agree, {selected} of them with a selection");

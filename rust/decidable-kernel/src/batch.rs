@@ -7,9 +7,7 @@ use std::{panic::resume_unwind, thread};
 
 use decidable_canon::{Canonical as _, Reader, Row, cast, units::BPS_WHOLE};
 
-use fearless_simd::Level;
-
-use crate::{Error, Policy, RequestFields, lanes::Lanes};
+use crate::{Error, Policy, RequestFields, Vectors, lanes::Lanes};
 
 pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
 
@@ -22,14 +20,31 @@ const ROWS_WORTH_LANES: usize = 32;
 pub(crate) type RequestRow = [u8; REQUEST_ROW_BYTES];
 pub(crate) type DecisionRow = [u8; DECISION_ROW_BYTES];
 
-/// Decides `rows`, in order, into `out`, on at most `threads` threads (0 counts as 1).
+/// How a batch is decided. Nothing of it changes a decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// On at most so many threads; 0 counts as 1.
+    pub threads: usize,
+    /// With these instructions, if the machine has them; by default the best that it has. For measuring and testing.
+    pub vectors: Option<Vectors>,
+}
+
+impl Plan {
+    /// On at most so many threads, with the best instructions that the machine has.
+    #[must_use]
+    pub const fn threads(threads: usize) -> Self {
+        Self { threads, vectors: None }
+    }
+}
+
+/// Decides `rows`, in order, into `out`.
 ///
 /// Row *n* of `out` is the decision that [`Policy::decide`] gives for row *n*.
 ///
 /// # Errors
 /// `RowCount` if `rows` is not whole rows or `out` has not one row for each, `OutOfRange` with the row and the field if
 /// a proportion is above 10,000. Nothing is written to `out` then.
-pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], threads: usize) -> Result<(), Error> {
+pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let (requests, rest) = rows.as_chunks::<REQUEST_ROW_BYTES>();
     if !rest.is_empty() {
         return Err(Error::row_count(
@@ -52,9 +67,9 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], threads: usize) -> R
             read(request).validate().map_err(|error| error.in_row(row))?;
         }
     }
-    let threads = threads.min(requests.len() / ROWS_PER_THREAD).max(1);
+    let threads = plan.threads.min(requests.len() / ROWS_PER_THREAD).max(1);
     let lanes = (requests.len() >= ROWS_WORTH_LANES)
-        .then(|| Lanes::new(policy, Level::new()))
+        .then(|| Lanes::new(policy, plan.vectors.unwrap_or_else(Vectors::best)))
         .flatten();
     let lanes = lanes.as_ref();
     if threads == 1 {
@@ -80,7 +95,7 @@ fn decide_rows(policy: &Policy, lanes: Option<&Lanes<'_>>, requests: &[RequestRo
         None => {
             for (request, decision) in requests.iter().zip(decisions) {
                 policy
-                    .decide_fields(&read(request), &[])
+                    .decide_plainly(&read(request), &[])
                     .encode(&mut Row::new(decision));
             }
         }

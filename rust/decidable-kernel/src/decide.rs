@@ -3,7 +3,7 @@ use core::slice;
 use decidable_canon::cast;
 
 #[cfg(target_arch = "x86_64")]
-use crate::lanes::decide_one;
+use crate::lanes::{FEWEST_FOR_ONE, decide_one};
 use crate::{
     Action, Decision, Objective, Policy, Reason, Rejections, Request, RequestFields,
     gate::{Gates, refusal},
@@ -56,6 +56,7 @@ impl Policy {
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(table) = self.table()
+            && self.candidates().len() >= FEWEST_FOR_ONE
             && quotes.is_empty()
             && let Some(decision) = decide_one(self, table, request)
         {

@@ -10,7 +10,7 @@ use decidable_canon::{Canonical as _, Row, cast};
 use fearless_simd::Level;
 
 use crate::{
-    Decision, Policy, RequestFields,
+    Decision, Policy, RequestFields, Vectors,
     batch::{DecisionRow, RequestRow, read},
     decision::write_reason,
     rank::Contender,
@@ -24,14 +24,8 @@ mod wide;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use ifma::Table;
 
-/// How many requests are decided side by side.
-const LANES: usize = 8;
-
-/// With fewer candidates one request at a time is as fast.
-const FEWEST_CANDIDATES: usize = 12;
-
-/// One number of each request.
-type Lane = [u64; LANES];
+/// With fewer candidates one request is decided as fast one after the other.
+pub(crate) const FEWEST_FOR_ONE: usize = 8;
 
 /// A catalog, made ready for requests side by side.
 pub(crate) struct Lanes<'a> {
@@ -47,7 +41,8 @@ enum Way<'a> {
 
 impl<'a> Lanes<'a> {
     /// `None` where one request at a time is faster, or where the definition is needed.
-    pub(crate) fn new(policy: &'a Policy, level: Level) -> Option<Self> {
+    pub(crate) fn new(policy: &'a Policy, vectors: Vectors) -> Option<Self> {
+        let level = vectors.level()?;
         #[cfg(target_arch = "x86_64")]
         if let (Some(token), Some(table)) = (level.as_avx512(), policy.table()) {
             return Some(Self {
@@ -55,7 +50,6 @@ impl<'a> Lanes<'a> {
                 way: Way::Ifma(token, table),
             });
         }
-        (policy.candidates().len() >= FEWEST_CANDIDATES && is_fast(level)).then_some(())?;
         Some(Self {
             policy,
             way: Way::Wide(wide::Wide::new(policy, level)?),
@@ -78,8 +72,8 @@ impl<'a> Lanes<'a> {
                     }
                     let mut rejected = ones(left.rejected).peekable();
                     while let Some(first) = rejected.peek().and_then(|row| requests.get(*row)) {
-                        let mut places = [None; LANES];
-                        let mut rows = [(first, 0); LANES];
+                        let mut places = [None; ifma::LANES];
+                        let mut rows = [(first, 0); ifma::LANES];
                         for (place, row) in places.iter_mut().zip(&mut rows) {
                             *place = rejected.next();
                             if let Some(request) = place.and_then(|place| requests.get(place)) {
@@ -96,8 +90,9 @@ impl<'a> Lanes<'a> {
                 }
             }
             Way::Wide(wide) => {
-                for (requests, decisions) in requests.chunks(LANES).zip(decisions.chunks_mut(LANES)) {
-                    let mut fields = [RequestFields::default(); LANES];
+                let groups = requests.chunks(wide::LANES).zip(decisions.chunks_mut(wide::LANES));
+                for (requests, decisions) in groups {
+                    let mut fields = [RequestFields::default(); wide::LANES];
                     for (fields, request) in fields.iter_mut().zip(requests) {
                         *fields = read(request);
                     }
@@ -152,11 +147,5 @@ pub(crate) fn decide_one(policy: &Policy, table: &Table, request: &RequestFields
     Some(policy.conclusion(request, &verdicts))
 }
 
-/// Whether a level is faster than one request at a time: on x86 all that compare numbers of 64 bits, which SSE2 does
-/// not. The others were not measured.
-fn is_fast(level: Level) -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return level.as_sse4_2().is_some();
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
-    return false;
-}
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,7 @@ mod identity;
 mod explain;
 mod table;
 mod what_if;
+mod vectors;
 mod lanes;
 pub mod batch;
 
@@ -66,5 +67,6 @@ pub use names::{Group, LONGEST_NAME_BYTES, Names};
 pub use policy::{MOST_CANDIDATES, Policy};
 pub use price::Terms;
 pub use request::{Request, RequestFields};
+pub use vectors::Vectors;
 pub use visible::visible;
 pub use what_if::{Lever, LeverKind, Margin, WhatWouldWin};

@@ -175,7 +175,7 @@ proptest! {
             policy.decide(&Request::new(*fields).unwrap()).encode(&mut expected);
         }
         let mut out = vec![0; expected.len()];
-        batch::decide(&policy, &rows, &mut out, 2).unwrap();
+        batch::decide(&policy, &rows, &mut out, batch::Plan::threads(2)).unwrap();
         prop_assert_eq!(out, expected);
     }
 

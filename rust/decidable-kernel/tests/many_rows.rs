@@ -29,7 +29,7 @@ fn one_by_one(policy: &Policy, fields: &[RequestFields]) -> Vec<u8> {
 
 fn at_once(policy: &Policy, rows: &[u8], count: usize, threads: usize) -> Vec<u8> {
     let mut decisions = vec![0; count * DECISION_ROW_BYTES];
-    batch::decide(policy, rows, &mut decisions, threads).unwrap();
+    batch::decide(policy, rows, &mut decisions, batch::Plan::threads(threads)).unwrap();
     decisions
 }
 

@@ -57,7 +57,8 @@ fn cases() -> Vec<Case> {
         confidence_bps: 10_001,
         ..RequestFields::default()
     };
-    let batch = |rows: &[u8], out: usize| batch::decide(&policy, rows, &mut vec![0; out], 1).unwrap_err();
+    let batch =
+        |rows: &[u8], out: usize| batch::decide(&policy, rows, &mut vec![0; out], batch::Plan::default()).unwrap_err();
     vec![
         (
             policy_of(vec![Candidate {
@@ -250,7 +251,7 @@ fn a_refused_batch_says_which_row_and_writes_nothing() {
     fields[8_999].minimum_quality_bps = 65_535;
     fields[8_500].risk_bps = 10_001;
     let mut out = vec![7; 9_000 * DECISION_ROW_BYTES];
-    let error = batch::decide(&policy, &rows(&fields), &mut out, 2).unwrap_err();
+    let error = batch::decide(&policy, &rows(&fields), &mut out, batch::Plan::threads(2)).unwrap_err();
     assert_eq!((error.row(), error.field()), (Some(8_500), Some("risk_bps")));
     assert!(out.iter().all(|byte| *byte == 7));
 }
@@ -258,7 +259,7 @@ fn a_refused_batch_says_which_row_and_writes_nothing() {
 #[test]
 fn an_empty_batch_is_a_batch() {
     let policy = policy_of(vec![candidate(1)]).unwrap();
-    batch::decide(&policy, &[], &mut [], 4).unwrap();
+    batch::decide(&policy, &[], &mut [], batch::Plan::threads(4)).unwrap();
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn a_batch_gives_the_same_decisions() {
         assert_eq!(rows.len(), count * REQUEST_ROW_BYTES);
         for threads in [0, 1, 2, 3] {
             let mut out = vec![0; expected.len()];
-            batch::decide(policy, &rows, &mut out, threads).unwrap();
+            batch::decide(policy, &rows, &mut out, batch::Plan::threads(threads)).unwrap();
             assert!(out == expected, "policy {number}, {threads} threads");
         }
     }

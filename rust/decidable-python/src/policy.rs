@@ -225,7 +225,7 @@ impl Policy {
                 cores.min(rows_here.div_ceil(ROWS_WORTH_A_THREAD))
             });
             let policy = &*self.0;
-            py.detach(|| batch::decide(policy, copy, out, threads))
+            py.detach(|| batch::decide(policy, copy, out, batch::Plan::threads(threads)))
                 .map_err(|error| batch_error(py, &error, first))?;
         }
         Ok(decisions)

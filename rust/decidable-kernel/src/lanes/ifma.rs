@@ -12,7 +12,6 @@ use decidable_canon::{
 };
 use fearless_simd::{Avx512, kernel, prelude::*, u8x64, u64x8};
 
-use super::{LANES, Lane};
 use crate::{
     Candidate, Limits, Objective, Rejections, RequestFields,
     batch::{DecisionRow, RequestRow},
@@ -20,6 +19,12 @@ use crate::{
     request::REQUEST_ROW_BYTES,
     screen::{GUARDS, LATENCY_GUARD, QUALITY_GUARD, RISK_GUARD, Side},
 };
+
+/// How many requests, or candidates, meet at a time.
+pub(super) const LANES: usize = 8;
+
+/// One number of each.
+type Lane = [u64; LANES];
 
 /// A product has this many bits above those that are cut.
 const PRODUCT_BITS: u32 = 52;

@@ -9,9 +9,8 @@ use decidable_canon::{
     cast,
     units::{BPS_WHOLE_SQUARED, TOKENS_PER_RATE},
 };
-use fearless_simd::{Level, dispatch, i64x8, prelude::*, u64x8};
+use fearless_simd::{Level, dispatch, i64x4, prelude::*, u64x4};
 
-use super::Lane;
 use crate::{
     Candidate, Decision, Limits, Objective, Policy, RequestFields,
     gate::refusal,
@@ -20,6 +19,12 @@ use crate::{
     trial::Verdicts,
 };
 
+/// How many requests are decided side by side: with more, their numbers and keys do not fit 16 registers of 256 bits.
+pub(super) const LANES: usize = 4;
+
+/// One number of each request.
+type Lane = [u64; LANES];
+
 // What the lanes decide. Beyond any of these bounds they leave the request, or the whole catalog, to the definition.
 
 /// 34 thousand currency units. Its product with a proportion and with the largest multiplier of risk fits 64 bits.
@@ -27,7 +32,7 @@ const LARGEST_VALUE: u64 = 1 << 35;
 const TOKEN_BITS: u32 = 24;
 /// 65 thousand currency units for a million tokens: its whole microunits for one token have 16 bits.
 const RATES: u64 = TOKENS_PER_RATE << 16;
-const LARGEST_LATENCY_PENALTY: u64 = 1 << 61;
+const LARGEST_LATENCY_PENALTY: u64 = 1 << 45;
 
 // A division by a constant becomes a multiplication by a fraction that is a little too small or too large, with so many
 // bits that the result, rounded as the definition rounds, is the same. The factors are split into halves of 32 bits,
@@ -171,6 +176,8 @@ struct Asked {
     /// At most 2^63 − 1, so that it compares as a signed number.
     budget: Lane,
     risk_penalty: Lane,
+    /// A key must be above it: a positive utility at any place, or more than there is where the lanes cannot decide.
+    floor: Lane,
 }
 
 /// What came of a sweep: for each request the best three keys, utility above place, and how many passed.
@@ -208,7 +215,7 @@ impl<'a> Wide<'a> {
         Some(Self { policy, offers, level })
     }
 
-    /// Decides up to eight requests and gives the decisions to `write`, in order.
+    /// Decides up to [`LANES`] requests and gives the decisions to `write`, in order.
     #[inline(always)]
     pub(super) fn decide(&self, requests: &[RequestFields], mut write: impl FnMut(&Decision)) {
         let mut asked = Asked::default();
@@ -236,7 +243,7 @@ impl<'a> Wide<'a> {
         };
         let beyond = (request.input_tokens | request.output_tokens) >> TOKEN_BITS != 0 || value > LARGEST_VALUE;
         if beyond || refusal(limits, request).is_some() {
-            put(|asked| &mut asked.risk_penalty, u64::MAX >> 1);
+            put(|asked| &mut asked.floor, u64::MAX >> 1);
             return;
         }
         let screen = Screen::new(request);
@@ -260,6 +267,8 @@ impl<'a> Wide<'a> {
             request.budget_limit_microunits.min(u64::MAX >> 1),
         );
         put(|asked| &mut asked.risk_penalty, risk);
+        // Below 2^64 / 10^8 < 2^38, so that with the place it is below 2^54.
+        put(|asked| &mut asked.floor, (risk << PLACE_BITS) | PLACES);
     }
 
     fn sweep(&self, asked: &Asked) -> Found {
@@ -300,83 +309,106 @@ impl<'a> Wide<'a> {
     }
 }
 
-/// Lets every candidate pass by the eight requests.
+/// Lets every candidate pass by the requests.
 ///
 /// Nothing here leaves 64 bits: a cost is below 2^41, a quality-adjusted value at most 2^35 and a latency penalty at most
-/// 2^61. The utility of one that passes is at most 2^35 before risk, so that its key is below 2^52.
+/// 2^45, so that a difference fits a key above its place. The utility of one that passes is at most 2^35 before risk.
 #[inline(always)]
 fn sweep<S: Simd>(simd: S, offers: &[Offer], asked: &Asked) -> Found {
-    let demanded = u64x8::simd_from(simd, asked.demanded);
-    let required_capabilities = u64x8::simd_from(simd, asked.required_capabilities);
-    let refused_providers = u64x8::simd_from(simd, asked.refused_providers);
-    let required_region_mask = u64x8::simd_from(simd, asked.required_region_mask);
-    let any_region = u64x8::simd_from(simd, asked.any_region);
-    let input_tokens = u64x8::simd_from(simd, asked.input_tokens);
-    let output_tokens = u64x8::simd_from(simd, asked.output_tokens);
-    let sure_high = u64x8::simd_from(simd, asked.sure_high);
-    let sure_low = u64x8::simd_from(simd, asked.sure_low);
-    let budget = signed(u64x8::simd_from(simd, asked.budget));
-    let risk_penalty = signed(u64x8::simd_from(simd, asked.risk_penalty));
+    let none = [
+        asked.required_capabilities,
+        asked.refused_providers,
+        asked.required_region_mask,
+    ];
+    if none.as_flattened().iter().all(|mask| *mask == 0) {
+        sweep_all::<S, false>(simd, offers, asked)
+    } else {
+        sweep_all::<S, true>(simd, offers, asked)
+    }
+}
 
-    let none = signed(u64x8::splat(simd, 0));
-    let (mut first, mut second, mut third) = (none, none, none);
-    let mut eligible = u64x8::splat(simd, 0);
+/// With `MASKS` off no request asks for capabilities, providers or regions.
+#[inline(always)]
+fn sweep_all<S: Simd, const MASKS: bool>(simd: S, offers: &[Offer], asked: &Asked) -> Found {
+    let demanded = u64x4::simd_from(simd, asked.demanded);
+    let required_capabilities = u64x4::simd_from(simd, asked.required_capabilities);
+    let refused_providers = u64x4::simd_from(simd, asked.refused_providers);
+    let required_region_mask = u64x4::simd_from(simd, asked.required_region_mask);
+    let any_region = u64x4::simd_from(simd, asked.any_region);
+    let input_tokens = u64x4::simd_from(simd, asked.input_tokens);
+    let output_tokens = u64x4::simd_from(simd, asked.output_tokens);
+    let sure_high = u64x4::simd_from(simd, asked.sure_high);
+    let sure_low = u64x4::simd_from(simd, asked.sure_low);
+    let budget = signed(u64x4::simd_from(simd, asked.budget));
+    let floor = signed(u64x4::simd_from(simd, asked.floor));
+
+    let none = signed(u64x4::splat(simd, 0));
+    // Nobody above the floor: a key that is not above it takes no place.
+    let (mut first, mut second, mut third) = (floor, floor, floor);
+    let mut eligible = none;
     for offer in offers {
         // The gates as [`Screen`] has them: the complement of a difference is the complement plus the other.
-        let below = (u64x8::splat(simd, offer.shortfall) + demanded) & GUARDS;
-        let missing = required_capabilities & u64x8::splat(simd, offer.lacking);
-        let refused = refused_providers & u64x8::splat(simd, offer.provider);
-        let within = required_region_mask & u64x8::splat(simd, offer.region_mask) | any_region;
-
+        let mut fails = (u64x4::splat(simd, offer.shortfall) + demanded) & GUARDS;
+        if MASKS {
+            let missing = required_capabilities & u64x4::splat(simd, offer.lacking);
+            let refused = refused_providers & u64x4::splat(simd, offer.provider);
+            fails = fails | missing | refused;
+        }
+        let mut passes = fails.simd_eq(u64x4::splat(simd, 0));
+        if MASKS {
+            let within = required_region_mask & u64x4::splat(simd, offer.region_mask) | any_region;
+            passes = passes & !within.simd_eq(u64x4::splat(simd, 0));
+        }
         let cost = cost(simd, input_tokens, &offer.input) + cost(simd, output_tokens, &offer.output);
-        let quality = u64x8::splat(simd, offer.quality);
+        passes = passes & signed(cost).simd_le(budget);
+
+        let quality = u64x4::splat(simd, offer.quality);
         let quality_adjusted = (times(quality, sure_high) + (times(quality, sure_low) >> HALF)) >> (SURE_BITS - HALF);
-        let before_risk = quality_adjusted - (cost + u64x8::splat(simd, offer.latency_penalty));
-
-        let passes = (below | missing | refused).simd_eq(u64x8::splat(simd, 0))
-            & !within.simd_eq(u64x8::splat(simd, 0))
-            & signed(cost).simd_le(budget)
-            & signed(before_risk).simd_gt(risk_penalty);
-        let key = signed(before_risk << PLACE_BITS | u64x8::splat(simd, offer.place));
+        let before_risk = quality_adjusted - (cost + u64x4::splat(simd, offer.latency_penalty));
+        let key = signed(before_risk << PLACE_BITS | u64x4::splat(simd, offer.place));
         let key = passes.select(key, none);
-        eligible = passes.select(eligible + u64x8::splat(simd, 1), eligible);
+        eligible = key.simd_gt(floor).select(eligible + i64x4::splat(simd, 1), eligible);
 
-        let rest = first.min(key);
-        first = first.max(key);
-        let last = second.min(rest);
-        second = second.max(rest);
+        // Each comparison serves twice, for the larger and the smaller.
+        let leads = key.simd_gt(first);
+        let rest = leads.select(first, key);
+        first = leads.select(key, first);
+        let follows = rest.simd_gt(second);
+        let last = follows.select(second, rest);
+        second = follows.select(rest, second);
         third = third.max(last);
     }
+    let above = |keys: i64x4<S>| unsigned(keys.simd_gt(floor).select(keys, none)).into();
     Found {
-        first: unsigned(first).into(),
-        second: unsigned(second).into(),
-        third: unsigned(third).into(),
-        eligible: eligible.into(),
+        first: above(first),
+        second: above(second),
+        third: above(third),
+        eligible: unsigned(eligible).into(),
     }
 }
 
 /// A vector of unsigned numbers below 2^63 as one of signed numbers, which more machines can compare.
 #[inline(always)]
-fn signed<S: Simd>(numbers: u64x8<S>) -> i64x8<S> {
+fn signed<S: Simd>(numbers: u64x4<S>) -> i64x4<S> {
     numbers.bitcast()
 }
 
 #[inline(always)]
-fn unsigned<S: Simd>(numbers: i64x8<S>) -> u64x8<S> {
+fn unsigned<S: Simd>(numbers: i64x4<S>) -> u64x4<S> {
     numbers.bitcast()
 }
 
 /// The product of numbers below 2^32: cutting them lets the compiler take the short multiplication.
 #[inline(always)]
-fn times<S: Simd>(a: u64x8<S>, b: u64x8<S>) -> u64x8<S> {
+fn times<S: Simd>(a: u64x4<S>, b: u64x4<S>) -> u64x4<S> {
     (a & LOW_HALF) * (b & LOW_HALF)
 }
 
-/// [`Rate::cost`] for eight.
+/// [`Rate::cost`] for all lanes.
 #[inline(always)]
-fn cost<S: Simd>(simd: S, tokens: u64x8<S>, rate: &Rate) -> u64x8<S> {
-    let low = (times(tokens, u64x8::splat(simd, rate.low)) + Rate::ROUND_UP) >> HALF;
-    (times(tokens, u64x8::splat(simd, rate.high)) + low) >> (RATE_BITS - HALF)
+fn cost<S: Simd>(simd: S, tokens: u64x4<S>, rate: &Rate) -> u64x4<S> {
+    let low = (times(tokens, u64x4::splat(simd, rate.low)) + Rate::ROUND_UP) >> HALF;
+    (times(tokens, u64x4::splat(simd, rate.high)) + low) >> (RATE_BITS - HALF)
 }
 
 #[cfg(test)]
