@@ -89,22 +89,7 @@ impl<'a> Lanes<'a> {
                     }
                 }
             }
-            Way::Wide(wide) => {
-                let groups = requests.chunks(wide::LANES).zip(decisions.chunks_mut(wide::LANES));
-                for (requests, decisions) in groups {
-                    let mut fields = [RequestFields::default(); wide::LANES];
-                    for (fields, request) in fields.iter_mut().zip(requests) {
-                        *fields = read(request);
-                    }
-                    let fields = fields.get(..requests.len()).unwrap_or_default();
-                    let mut rows = decisions.iter_mut();
-                    wide.decide(fields, |decision| {
-                        if let Some(row) = rows.next() {
-                            decision.encode(&mut Row::new(row));
-                        }
-                    });
-                }
-            }
+            Way::Wide(wide) => wide.decide(requests, decisions),
         }
     }
 }

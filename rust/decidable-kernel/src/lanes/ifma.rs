@@ -46,8 +46,9 @@ const PLACES: u64 = (1 << PLACE_BITS) - 1;
 const COST_BITS: u32 = 33;
 const CLASSES_MAX: usize = 1 << (63 - COST_BITS - PLACE_BITS);
 
-// floor(n / 10^8) for n < 2^60 is ((n >> 8) × M) >> 70 with M = floor(2^70 / 390,625) + 1, because 10^8 = 2^8 × 390,625 and
-// (n >> 8) × (M × 390,625 − 2^70) < 2^52 × 390,625 < 2^71 / 390,625... held by a test against the division itself.
+// floor(n / 10^8) is floor(m / d) with m = n >> 8 and d = 390,625, because 10^8 = 2^8 × d. With M = (2^70 + e) / d, a whole
+// number, m × M / 2^70 is too large by m × e / (d × 2^70). For m < 2^52 and e < 2^18 that is less than 1 / d, so that nothing
+// more is cut off.
 const WHOLE_CUT: u32 = 8;
 const WHOLE_INVERSE: u64 = cast::u64_saturating_from_u128((1_u128 << 70) / 390_625 + 1);
 const WHOLE_SHIFT: u32 = 70 - PRODUCT_BITS;
@@ -56,6 +57,7 @@ const PART_BITS: u32 = 24;
 const PART_FACTOR: u64 = cast::u64_saturating_from_u128((1_u128 << (PRODUCT_BITS + PART_BITS)).div_ceil(100_000_000));
 
 const _: () = assert!(BPS_WHOLE_SQUARED == 390_625 << WHOLE_CUT);
+const _: () = assert!(((1_u128 << 70) / 390_625 + 1) * 390_625 - (1 << 70) < 1 << 18);
 const _: () = assert!(WHOLE_INVERSE >> PRODUCT_BITS == 0 && PART_FACTOR >> PRODUCT_BITS == 0);
 
 /// How rates and tokens are written in fixed point, so that the largest rate of the catalog fits.
@@ -159,10 +161,10 @@ impl Table {
                     u64::from(candidate.p95_latency_ms).checked_mul(limits.latency_penalty_microunits_per_ms)?;
                 let beginning = match limits.objective {
                     Objective::Utility if penalty > LARGEST_LATENCY_PENALTY => return None,
-                    Objective::Utility => place_under(0_u64.wrapping_sub(penalty) << PLACE_BITS, place),
+                    Objective::Utility => (0_u64.wrapping_sub(penalty) << PLACE_BITS).wrapping_add(place),
                     Objective::Cheapest => place,
-                    Objective::Quality => place_under(class(&classes, candidate.quality_bps.into()), place),
-                    Objective::Fastest => place_under(class(&classes, (!candidate.p95_latency_ms).into()), place),
+                    Objective::Quality => (class(&classes, candidate.quality_bps.into())).wrapping_add(place),
+                    Objective::Fastest => (class(&classes, (!candidate.p95_latency_ms).into())).wrapping_add(place),
                 };
                 let side = Side::new(candidate);
                 Some([
@@ -276,10 +278,6 @@ fn latency_penalty(limits: &Limits, candidate: &Candidate) -> Option<u64> {
     u64::from(candidate.p95_latency_ms)
         .checked_mul(limits.latency_penalty_microunits_per_ms)
         .filter(|penalty| *penalty <= LARGEST_LATENCY_PENALTY)
-}
-
-fn place_under(compared: u64, place: u64) -> u64 {
-    compared.wrapping_add(place)
 }
 
 /// What an objective compares before the cost, ascending; `None` if there are more than a key has bits for.

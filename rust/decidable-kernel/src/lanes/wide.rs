@@ -6,13 +6,14 @@
 //! matters, and requests that nobody passes, because a rejection counts who failed what. Integers only, as everywhere.
 
 use decidable_canon::{
-    cast,
+    Canonical as _, Row, cast,
     units::{BPS_WHOLE_SQUARED, TOKENS_PER_RATE},
 };
 use fearless_simd::{Level, dispatch, i64x4, prelude::*, u64x4};
 
 use crate::{
-    Candidate, Decision, Limits, Objective, Policy, RequestFields,
+    Candidate, Limits, Objective, Policy, RequestFields,
+    batch::{DecisionRow, RequestRow, read},
     gate::refusal,
     rank::Contender,
     screen::{GUARDS, Screen, Side},
@@ -215,18 +216,27 @@ impl<'a> Wide<'a> {
         Some(Self { policy, offers, level })
     }
 
-    /// Decides up to [`LANES`] requests and gives the decisions to `write`, in order.
+    /// Decides rows that were checked.
+    pub(super) fn decide(&self, requests: &[RequestRow], decisions: &mut [DecisionRow]) {
+        dispatch!(self.level, simd => self.decide_with(simd, requests, decisions));
+    }
+
     #[inline(always)]
-    pub(super) fn decide(&self, requests: &[RequestFields], mut write: impl FnMut(&Decision)) {
-        let mut asked = Asked::default();
-        for (lane, request) in requests.iter().enumerate() {
-            self.ask(&mut asked, lane, request);
-        }
-        let found = self.sweep(&asked);
-        for (lane, request) in requests.iter().enumerate() {
-            match self.verdicts(&found, &asked, lane, request) {
-                Some(verdicts) => write(&self.policy.conclusion(request, &verdicts)),
-                None => write(&self.policy.decide_plainly(request, &[])),
+    fn decide_with<S: Simd>(&self, simd: S, requests: &[RequestRow], decisions: &mut [DecisionRow]) {
+        for (requests, decisions) in requests.chunks(LANES).zip(decisions.chunks_mut(LANES)) {
+            let mut asked = Asked::default();
+            let mut fields = [RequestFields::default(); LANES];
+            for ((lane, fields), request) in fields.iter_mut().enumerate().zip(requests) {
+                *fields = read(request);
+                self.ask(&mut asked, lane, fields);
+            }
+            let found = sweep(simd, &self.offers, &asked);
+            for (((lane, request), _), decision) in fields.iter().enumerate().zip(requests).zip(decisions) {
+                match self.verdicts(&found, &asked, lane, request) {
+                    Some(verdicts) => self.policy.conclusion(request, &verdicts),
+                    None => self.policy.decide_plainly(request, &[]),
+                }
+                .encode(&mut Row::new(decision));
             }
         }
     }
@@ -269,11 +279,6 @@ impl<'a> Wide<'a> {
         put(|asked| &mut asked.risk_penalty, risk);
         // Below 2^64 / 10^8 < 2^38, so that with the place it is below 2^54.
         put(|asked| &mut asked.floor, (risk << PLACE_BITS) | PLACES);
-    }
-
-    fn sweep(&self, asked: &Asked) -> Found {
-        let offers = self.offers.as_slice();
-        dispatch!(self.level, simd => sweep(simd, offers, asked))
     }
 
     /// What came of a sweep for one request, unless equal utilities or the lack of a candidate need the definition.
@@ -352,15 +357,15 @@ fn sweep_all<S: Simd, const MASKS: bool>(simd: S, offers: &[Offer], asked: &Aske
         if MASKS {
             let missing = required_capabilities & u64x4::splat(simd, offer.lacking);
             let refused = refused_providers & u64x4::splat(simd, offer.provider);
-            fails = fails | missing | refused;
+            fails |= missing | refused;
         }
         let mut passes = fails.simd_eq(u64x4::splat(simd, 0));
         if MASKS {
             let within = required_region_mask & u64x4::splat(simd, offer.region_mask) | any_region;
-            passes = passes & !within.simd_eq(u64x4::splat(simd, 0));
+            passes &= !within.simd_eq(u64x4::splat(simd, 0));
         }
         let cost = cost(simd, input_tokens, &offer.input) + cost(simd, output_tokens, &offer.output);
-        passes = passes & signed(cost).simd_le(budget);
+        passes &= signed(cost).simd_le(budget);
 
         let quality = u64x4::splat(simd, offer.quality);
         let quality_adjusted = (times(quality, sure_high) + (times(quality, sure_low) >> HALF)) >> (SURE_BITS - HALF);

@@ -1,10 +1,10 @@
 //! The arithmetic of the vectors of any width.
 
 use decidable_canon::units::{BPS_WHOLE, BPS_WHOLE_SQUARED, TOKENS_PER_RATE};
-use fearless_simd::Level;
+use fearless_simd::{Level, dispatch};
 
 use super::super::tests::{Kind, Random, policy, request};
-use super::{Asked, HALF, LANES, LARGEST_VALUE, RATES, Rate, SURE_BITS, Sure, TOKEN_BITS, Wide};
+use super::{Asked, HALF, LANES, LARGEST_VALUE, RATES, Rate, SURE_BITS, Sure, TOKEN_BITS, Wide, sweep};
 use crate::{Candidate, Limits, Objective, Policy};
 
 #[test]
@@ -23,7 +23,7 @@ fn most_selections_are_the_lanes_own() {
         for (lane, request) in requests.iter().enumerate() {
             lanes.ask(&mut asked, lane, request);
         }
-        let found = lanes.sweep(&asked);
+        let found = dispatch!(Level::new(), simd => sweep(simd, &lanes.offers, &asked));
         for (lane, request) in requests.iter().enumerate() {
             own += u32::from(lanes.verdicts(&found, &asked, lane, request).is_some());
             selected += u32::from(policy.decide_fields(request, &[]).selected_model_id.is_some());
