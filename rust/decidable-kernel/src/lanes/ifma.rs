@@ -50,14 +50,15 @@ const CLASSES_MAX: usize = 1 << (63 - COST_BITS - PLACE_BITS);
 // number, m × M / 2^70 is too large by m × e / (d × 2^70). For m < 2^52 and e < 2^18 that is less than 1 / d, so that nothing
 // more is cut off.
 const WHOLE_CUT: u32 = 8;
-const WHOLE_INVERSE: u64 = cast::u64_saturating_from_u128((1_u128 << 70) / 390_625 + 1);
+const WHOLE_REST: u128 = 390_625;
+const WHOLE_INVERSE: u64 = cast::u64_saturating_from_u128((1 << 70) / WHOLE_REST + 1);
 const WHOLE_SHIFT: u32 = 70 - PRODUCT_BITS;
 /// 2^52 / 10^8 with 24 more bits, rounded up: a remainder below 10^8 as bits behind the point.
 const PART_BITS: u32 = 24;
 const PART_FACTOR: u64 = cast::u64_saturating_from_u128((1_u128 << (PRODUCT_BITS + PART_BITS)).div_ceil(100_000_000));
 
 const _: () = assert!(BPS_WHOLE_SQUARED == 390_625 << WHOLE_CUT);
-const _: () = assert!(((1_u128 << 70) / 390_625 + 1) * 390_625 - (1 << 70) < 1 << 18);
+const _: () = assert!(((1 << 70) / WHOLE_REST + 1) * WHOLE_REST - (1 << 70) < 1 << 18);
 const _: () = assert!(WHOLE_INVERSE >> PRODUCT_BITS == 0 && PART_FACTOR >> PRODUCT_BITS == 0);
 
 /// How rates and tokens are written in fixed point, so that the largest rate of the catalog fits.
@@ -163,8 +164,8 @@ impl Table {
                     Objective::Utility if penalty > LARGEST_LATENCY_PENALTY => return None,
                     Objective::Utility => (0_u64.wrapping_sub(penalty) << PLACE_BITS).wrapping_add(place),
                     Objective::Cheapest => place,
-                    Objective::Quality => (class(&classes, candidate.quality_bps.into())).wrapping_add(place),
-                    Objective::Fastest => (class(&classes, (!candidate.p95_latency_ms).into())).wrapping_add(place),
+                    Objective::Quality => class(&classes, candidate.quality_bps.into()).wrapping_add(place),
+                    Objective::Fastest => class(&classes, (!candidate.p95_latency_ms).into()).wrapping_add(place),
                 };
                 let side = Side::new(candidate);
                 Some([
