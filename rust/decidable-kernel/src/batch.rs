@@ -5,9 +5,9 @@
 
 use std::{panic::resume_unwind, thread};
 
-use decidable_canon::{Canonical as _, Reader, Row, cast, units::BPS_WHOLE};
+use decidable_canon::{Canonical as _, Row, cast, units::BPS_WHOLE};
 
-use crate::{Error, Policy, RequestFields, Vectors, lanes::Lanes};
+use crate::{Error, Policy, RequestFields, Vectors, decision::DecisionRow, lanes::Lanes, request::RequestRow};
 
 pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
 
@@ -16,9 +16,6 @@ const ROWS_PER_THREAD: usize = 4_096;
 
 /// Making a catalog ready for lanes is worth it for this many rows: about ten times what it costs.
 const ROWS_WORTH_LANES: usize = 32;
-
-pub(crate) type RequestRow = [u8; REQUEST_ROW_BYTES];
-pub(crate) type DecisionRow = [u8; DECISION_ROW_BYTES];
 
 /// How a batch is decided. Nothing of it changes a decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +61,9 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], plan: Plan) -> Resul
     }
     for (row, request) in requests.iter().enumerate() {
         if !has_proportions(request) {
-            read(request).validate().map_err(|error| error.in_row(row))?;
+            RequestFields::from_row(request)
+                .validate()
+                .map_err(|error| error.in_row(row))?;
         }
     }
     let threads = plan.threads.min(requests.len() / ROWS_PER_THREAD).max(1);
@@ -95,7 +94,7 @@ fn decide_rows(policy: &Policy, lanes: Option<&Lanes<'_>>, requests: &[RequestRo
         None => {
             for (request, decision) in requests.iter().zip(decisions) {
                 policy
-                    .decide_plainly(&read(request), &[])
+                    .decide_plainly(&RequestFields::from_row(request), &[])
                     .encode(&mut Row::new(decision));
             }
         }
@@ -112,10 +111,4 @@ fn has_proportions(row: &RequestRow) -> bool {
     [[*r0, *r1], [*c0, *c1], [*q0, *q1]]
         .into_iter()
         .all(|bps| u16::from_le_bytes(bps) <= BPS_WHOLE)
-}
-
-/// The fields of a row. A row has the length of the layout, so that it can be read.
-#[inline(always)]
-pub(crate) fn read(row: &RequestRow) -> RequestFields {
-    RequestFields::decode(&mut Reader::new(row)).unwrap_or_default()
 }

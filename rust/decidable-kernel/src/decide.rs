@@ -1,9 +1,11 @@
 use core::slice;
 
 use decidable_canon::cast;
+#[cfg(target_arch = "x86_64")]
+use fearless_simd::Level;
 
 #[cfg(target_arch = "x86_64")]
-use crate::lanes::{FEWEST_FOR_ONE, decide_one};
+use crate::ifma;
 use crate::{
     Action, Decision, Objective, Policy, Reason, Rejections, Request, RequestFields,
     gate::{Gates, refusal},
@@ -12,6 +14,10 @@ use crate::{
     screen::{Passing, Screen, Side},
     trial::{Trial, Verdicts},
 };
+
+/// With fewer candidates a request is decided as fast one after the other.
+#[cfg(target_arch = "x86_64")]
+const FEWEST_AT_ONCE: usize = 8;
 
 impl Policy {
     /// Decides a request: the first candidate in the objective's order among those that pass every gate, or a rejection
@@ -56,13 +62,42 @@ impl Policy {
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(table) = self.table()
-            && self.candidates().len() >= FEWEST_FOR_ONE
+            && self.candidates().len() >= FEWEST_AT_ONCE
             && quotes.is_empty()
-            && let Some(decision) = decide_one(self, table, request)
+            && let Some(decision) = self.decide_at_once(table, request)
         {
             return decision;
         }
         self.decide_admitted(request, quotes)
+    }
+
+    /// Decides a request that is not refused, eight candidates at a time; `None` where the definition is needed.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn decide_at_once(&self, table: &ifma::Table, request: &RequestFields) -> Option<Decision> {
+        let selected = match ifma::decide_one(Level::new().as_avx512()?, table, request)? {
+            ifma::Met::Selected(selected) => selected,
+            ifma::Met::Rejected(rejections) => return Some(self.rejection_for(request, &rejections)),
+        };
+        let contender = |index: u16, cost, utility| {
+            Some(Contender {
+                candidate: self.candidates().get(cast::usize_from_u16(index))?,
+                cost,
+                utility,
+            })
+        };
+        let first = contender(selected.first, selected.cost, selected.utility)?;
+        let verdicts = Verdicts {
+            first: Some((cast::usize_from_u16(selected.first), first)),
+            second: match selected.second {
+                Some(index) => Some(contender(index, 0, selected.second_utility)?),
+                None => None,
+            },
+            eligible: selected.eligible.into(),
+            over_budget: 0,
+            worthless: 0,
+        };
+        Some(self.conclusion(request, &verdicts))
     }
 
     /// The same, one candidate after the other.

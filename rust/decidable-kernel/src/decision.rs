@@ -8,6 +8,8 @@ use crate::Error;
 /// Bytes of one decision: its thirteen fields without a tag.
 pub const DECISION_ROW_BYTES: usize = 8 + 1 + 2 + 4 + 2 + 8 + 8 + 4 + 8 + 2 + 2 + 8 + 8;
 
+pub(crate) type DecisionRow = [u8; DECISION_ROW_BYTES];
+
 /// Bytes of one decision with its tag.
 const TAGGED_BYTES: usize = 9 + DECISION_ROW_BYTES;
 
@@ -254,7 +256,8 @@ impl Decision {
 }
 
 /// Puts a reason into a row that was written without one.
-pub(crate) fn write_reason(row: &mut [u8; DECISION_ROW_BYTES], reason: Reason) {
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn write_reason(row: &mut DecisionRow, reason: Reason) {
     const REASON: usize = 8 + 1;
     if let Some((_, [low, high, ..])) = row.split_at_mut_checked(REASON) {
         [*low, *high] = reason.code().to_le_bytes();

@@ -46,6 +46,8 @@ mod screen;
 mod price;
 mod rank;
 mod trial;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod policy;
 mod decide;
 mod identity;

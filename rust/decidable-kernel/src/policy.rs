@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
-use fearless_simd::Level;
-
 use decidable_canon::{
     Canonical, Digest, ReadErrorKind, Reader, Sink, cast,
     tag::{self, Tag},
 };
 
 #[cfg(target_arch = "x86_64")]
-use crate::lanes::Table;
+use fearless_simd::Level;
+
+#[cfg(target_arch = "x86_64")]
+use crate::ifma::Table;
 use crate::{Candidate, Error, Limits, Names, Objective, price::Ceilings, screen::Side};
 
 /// A catalog has at most this many candidates, so that every index fits 16 bits beside the value for "none".

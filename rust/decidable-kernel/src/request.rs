@@ -12,6 +12,8 @@ const MOST_QUOTES: usize = 65_535;
 /// Bytes of one request: its thirteen fields without a tag.
 pub const REQUEST_ROW_BYTES: usize = 8 + 4 + 4 + 4 + 8 + 8 + 2 + 2 + 2 + 4 + 8 + 8 + 8;
 
+pub(crate) type RequestRow = [u8; REQUEST_ROW_BYTES];
+
 /// Bytes of one request with its tag.
 const TAGGED_BYTES: usize = 9 + REQUEST_ROW_BYTES;
 
@@ -87,6 +89,12 @@ impl RequestFields {
             }
         }
         Ok(())
+    }
+
+    /// The fields of a row, which has the length of the layout, so that it can be read.
+    #[inline(always)]
+    pub(crate) fn from_row(row: &RequestRow) -> Self {
+        Self::decode(&mut Reader::new(row)).unwrap_or_default()
     }
 
     #[inline(always)]

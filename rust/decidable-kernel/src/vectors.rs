@@ -55,17 +55,16 @@ impl Vectors {
 
     /// The proof that this machine has them; `None` if it does not, or for none.
     pub(crate) fn level(self) -> Option<Level> {
-        let best = Level::new();
         match self {
             Self::Plain => None,
             #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-            Self::Bits128 => best.as_sse4_2().map(Level::Sse4_2),
+            Self::Bits128 => Level::new().as_sse4_2().map(Level::Sse4_2),
             #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-            Self::Bits256 => best.as_avx2().map(Level::Avx2),
+            Self::Bits256 => Level::new().as_avx2().map(Level::Avx2),
             #[cfg(target_arch = "x86_64")]
-            Self::Bits512 => best.as_avx512().map(Level::Avx512),
+            Self::Bits512 => Level::new().as_avx512().map(Level::Avx512),
             #[cfg(target_arch = "aarch64")]
-            Self::Bits128 => best.as_neon().map(Level::Neon),
+            Self::Bits128 => Level::new().as_neon().map(Level::Neon),
             #[allow(unreachable_patterns)]
             _ => None,
         }

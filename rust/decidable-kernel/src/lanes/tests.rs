@@ -14,7 +14,7 @@ use crate::{
 /// Near these numbers the ways end that are not the definition.
 const DEAREST: u64 = TOKENS_PER_RATE << 16;
 const DEAREST_VALUE: u64 = 1 << 35;
-const MOST_TOKEN_BITS: u32 = 24;
+const TOKEN_BITS: u32 = 24;
 
 /// A stream of numbers that a seed determines: SplitMix64.
 pub(super) struct Random(pub(super) u64);
@@ -166,8 +166,8 @@ pub(super) fn request(random: &mut Random, kind: Kind, policy: &Policy) -> Reque
             request.business_value_microunits = i64::try_from(random.to(6)).unwrap() * 10_000;
         }
         Kind::Edges => {
-            request.input_tokens = u32::try_from(random.around(1 << MOST_TOKEN_BITS)).unwrap();
-            request.output_tokens = u32::try_from(random.around(1 << MOST_TOKEN_BITS)).unwrap();
+            request.input_tokens = u32::try_from(random.around(1 << TOKEN_BITS)).unwrap();
+            request.output_tokens = u32::try_from(random.around(1 << TOKEN_BITS)).unwrap();
             request.business_value_microunits = match random.to(15) {
                 0 => i64::MIN,
                 1 => i64::MAX,
@@ -250,7 +250,7 @@ fn alone(policy: &Policy, requests: &[RequestFields], expected: &[Decision]) -> 
         if let Some(table) = policy.table()
             && expected.evaluated_models > 0
         {
-            let found = super::decide_one(policy, table, request);
+            let found = policy.decide_at_once(table, request);
             assert!(
                 found.is_none_or(|found| found == *expected),
                 "{found:?} {request:?} {policy:?}"

@@ -13,9 +13,10 @@ use fearless_simd::{Level, dispatch, i64x4, prelude::*, u64x4};
 
 use crate::{
     Candidate, Limits, Objective, Policy, RequestFields,
-    batch::{DecisionRow, RequestRow, read},
+    decision::DecisionRow,
     gate::refusal,
     rank::Contender,
+    request::RequestRow,
     screen::{GUARDS, Screen, Side},
     trial::Verdicts,
 };
@@ -227,7 +228,7 @@ impl<'a> Wide<'a> {
             let mut asked = Asked::default();
             let mut fields = [RequestFields::default(); LANES];
             for ((lane, fields), request) in fields.iter_mut().enumerate().zip(requests) {
-                *fields = read(request);
+                *fields = RequestFields::from_row(request);
                 self.ask(&mut asked, lane, fields);
             }
             let found = sweep(simd, &self.offers, &asked);

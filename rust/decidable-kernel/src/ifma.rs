@@ -2,9 +2,11 @@
 //! the other, or one request meets eight candidates at a time: the arithmetic is the same, and only which side is spread
 //! over the lanes differs.
 //!
-//! Numbers are as in [`super`]: within bounds, and cut or rounded so that the result is that of the definition.
+//! It finds the first two in an objective's order for ordinary numbers, cut or rounded so that the result is that of the
+//! definition ([`Policy::derive`](crate::Policy::derive)); what it cannot decide it says: numbers beyond the bounds below, and
+//! equal utilities where that matters. Integers only, as everywhere.
 
-use core::{arch::x86_64::*, hint, iter};
+use core::{arch::x86_64::*, hint, iter, ops::RangeInclusive};
 
 use decidable_canon::{
     cast,
@@ -14,14 +16,13 @@ use fearless_simd::{Avx512, kernel, prelude::*, u8x64, u64x8};
 
 use crate::{
     Candidate, Limits, Objective, Rejections, RequestFields,
-    batch::{DecisionRow, RequestRow},
-    decision::{DECISION_ROW_BYTES, NO_INDEX},
-    request::REQUEST_ROW_BYTES,
+    decision::{DECISION_ROW_BYTES, DecisionRow, NO_INDEX},
+    request::{REQUEST_ROW_BYTES, RequestRow},
     screen::{GUARDS, LATENCY_GUARD, QUALITY_GUARD, RISK_GUARD, Side},
 };
 
 /// How many requests, or candidates, meet at a time.
-pub(super) const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// One number of each.
 type Lane = [u64; LANES];
@@ -35,16 +36,15 @@ const RISK_PRODUCT_BITS: u32 = 60;
 const LARGEST_LATENCY_PENALTY: u64 = 1 << 45;
 /// More than any cost within the bounds, and a signed number.
 const LARGEST_BUDGET: u64 = 1 << 62;
-/// With fewer bits behind the point only requests of a few thousand tokens would be within the bounds.
-const SCALE_BITS_MIN: u32 = 34;
-/// With more, no request would be allowed more tokens.
-const SCALE_BITS_MAX: u32 = 50;
+/// Bits behind the point of a rate. With fewer only requests of a few thousand tokens would be within the bounds; with more, no
+/// request would be allowed more tokens.
+const SCALE_BITS: RangeInclusive<u32> = 34..=50;
 /// Bits of a place among the candidates, below what is compared in a key. Places begin at 1, so that no key is 0.
 const PLACE_BITS: u32 = 16;
 const PLACES: u64 = (1 << PLACE_BITS) - 1;
 /// Bits of a cost, above the place: with objectives that look at something else first, that stands above it.
 const COST_BITS: u32 = 33;
-const CLASSES_MAX: usize = 1 << (63 - COST_BITS - PLACE_BITS);
+const CLASSES: usize = 1 << (63 - COST_BITS - PLACE_BITS);
 
 // floor(n / 10^8) is floor(m / d) with m = n >> 8 and d = 390,625, because 10^8 = 2^8 × d. With M = (2^70 + e) / d, a whole
 // number, m × M / 2^70 is too large by m × e / (d × 2^70). For m < 2^52 and e < 2^18 that is less than 1 / d, so that nothing
@@ -74,7 +74,7 @@ impl Scale {
     /// `None` if the largest rate leaves too few bits.
     fn new(largest_rate: u64) -> Option<Self> {
         let fits = |bits: &u32| fixed(largest_rate, *bits) < 1 << (PRODUCT_BITS - 1);
-        let bits = (SCALE_BITS_MIN..=SCALE_BITS_MAX).rev().find(fits)?;
+        let bits = SCALE_BITS.rev().find(fits)?;
         // A rate is too small by less than its last bit. For so many tokens a cost is then too small by less than a
         // millionth, and as exact costs are whole millionths, the next whole microunit above is the same.
         let tokens_max = ((1 << bits) / TOKENS_PER_RATE).min(u32::MAX.into());
@@ -257,22 +257,22 @@ impl Table {
 
 /// What came of one request that met all candidates.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Met {
+pub(crate) enum Met {
     Selected(Selected),
     Rejected(Rejections),
 }
 
 /// Who was selected, and who would be otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Selected {
+pub(crate) struct Selected {
     /// The selected candidate's place in the catalog.
-    pub(super) first: u16,
+    pub(crate) first: u16,
     /// The second's, if there is one.
-    pub(super) second: Option<u16>,
-    pub(super) cost: u64,
-    pub(super) utility: i64,
-    pub(super) second_utility: i64,
-    pub(super) eligible: u16,
+    pub(crate) second: Option<u16>,
+    pub(crate) cost: u64,
+    pub(crate) utility: i64,
+    pub(crate) second_utility: i64,
+    pub(crate) eligible: u16,
 }
 
 fn latency_penalty(limits: &Limits, candidate: &Candidate) -> Option<u64> {
@@ -291,7 +291,7 @@ fn classes(objective: Objective, order: &[(u16, &Candidate)]) -> Option<Vec<u64>
     let mut classes: Vec<u64> = order.iter().map(|(_, candidate)| compared(candidate)).collect();
     classes.sort_unstable();
     classes.dedup();
-    (classes.len() <= CLASSES_MAX).then_some(classes)
+    (classes.len() <= CLASSES).then_some(classes)
 }
 
 fn class(classes: &[u64], compared: u64) -> u64 {
@@ -618,19 +618,19 @@ const _: () = assert!(DECISION_ROW_BYTES == 65);
 
 /// What the rows of a piece still need, one bit each.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Left {
+pub(crate) struct Left {
     /// The definition.
-    pub(super) beyond: u64,
+    pub(crate) beyond: u64,
     /// The reason of a rejection.
-    pub(super) rejected: u64,
+    pub(crate) rejected: u64,
 }
 
 /// How many rows a piece has at most: one bit each.
-pub(super) const PIECE: usize = 64;
+pub(crate) const PIECE: usize = 64;
 
 kernel! {
     /// Decides a piece of rows, but for what is left.
-    pub(super) fn decide_rows(
+    pub(crate) fn decide_rows(
         token: Avx512, table: &Table, requests: &[RequestRow], decisions: &mut [DecisionRow]
     ) -> Left {
         let layout: __m512i = u8x64::simd_from(token, LAYOUT).into();
@@ -766,7 +766,7 @@ with_features! {
 kernel! {
     /// How many candidates each request lost at each gate, each counted at the first that it failed. What is left of those
     /// that are switched on, but for the eligible, had no positive utility.
-    pub(super) fn count_rows(token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
+    pub(crate) fn count_rows(token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
         let asked = ask(table, columns(token, rows.map(|(row, _)| row)));
         let [low, high] = count_all(&asked, &table.offers);
         let mut counts = numbers(token, low).into_iter().zip(numbers(token, high)).zip(rows);
@@ -831,7 +831,7 @@ with_features! {
 
 kernel! {
     /// Lets one request meet all candidates, eight at a time; `None` where the definition must decide.
-    pub(super) fn decide_one(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
+    pub(crate) fn decide_one(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
         let columns = [
             u64::from(request.input_tokens) | u64::from(request.output_tokens) << 32,
             request.business_value_microunits.cast_unsigned(),
