@@ -2,7 +2,8 @@
 //! rounds of one run, on real files and without a sync on either side.
 //!
 //! - `raw-append`: the reference's `append_verified_audited` (`audited`), its plain `append` of the same bytes as a JSON string
-//!   (`plain`), and ours, per record of about 300 bytes; ours has written everything when the time stops.
+//!   (`plain`), and ours, per record of about 300 bytes; ours has written everything when the time stops. `plain/ours` compares
+//!   like with like; `audited/ours` is what the reference's callers pay for a decision, which ours checks one floor higher.
 //! - `raw-chain`: `verify_wal` over logs of each of the two kinds, and our scan, from files; `bytes` is our scan of the same
 //!   bytes in memory.
 

@@ -49,12 +49,12 @@ impl Default for Plan {
 }
 
 /// Measures the contestants and prints one line: the median round of each, in nanoseconds per item, and how many times
-/// faster the last is than the first: by the median of the rounds' ratios, and by the best rounds. `items` is how many
-/// things one repetition does. Returns the medians, or nothing if the command line names labels and this is none of
-/// them: `cargo bench --bench kernel -- decide/22`.
+/// as long as the last each of the others takes: by the median of the rounds' ratios, and by the best rounds. `items` is
+/// how many things one repetition does. Returns the medians, or nothing if the command line names labels and this is
+/// none of them: `cargo bench --bench kernel -- decide/22`.
 ///
 /// ```text
-/// decide/22/syn            peer     113.1 ns   ours      64.0 ns   ratio  1.77  best  1.80
+/// decide/22/syn            peer     113.1 ns   ours      64.0 ns   peer/ours  1.77 (best  1.80)
 /// ```
 pub fn measure(label: &str, plan: Plan, items: u64, mut contestants: Vec<Contestant<'_>>) -> Vec<f64> {
     if !wanted(label) {
@@ -82,18 +82,18 @@ pub fn measure(label: &str, plan: Plan, items: u64, mut contestants: Vec<Contest
             samples[who].push(taken / repetitions[who] as f64 / items as f64);
         }
     }
-    let ratios = samples.first().zip(samples.last()).map(|(first, last)| {
-        let pairs = first.iter().zip(last);
-        sorted(pairs.map(|(first, last)| first / last).collect())
-    });
-    let samples: Vec<_> = samples.into_iter().map(sorted).collect();
     let medians: Vec<f64> = samples.iter().map(|samples| median(samples)).collect();
     let mut line = format!("{label:<32}");
     for (contestant, nanoseconds) in contestants.iter().zip(&medians) {
         line += &format!(" {:>8} {nanoseconds:>10.1} ns  ", contestant.name);
     }
-    if let ([first, .., last], Some(ratios)) = (samples.as_slice(), ratios) {
-        line += &format!(" ratio {:>5.2}  best {:>5.2}", median(&ratios), first[0] / last[0]);
+    if let Some((last, others)) = samples.split_last() {
+        let ours = contestants[others.len()].name;
+        for (contestant, other) in contestants.iter().zip(others) {
+            let ratios: Vec<f64> = other.iter().zip(last).map(|(other, last)| other / last).collect();
+            let (ratio, best) = (median(&ratios), least(other) / least(last));
+            line += &format!(" {}/{ours} {ratio:>5.2} (best {best:>5.2})", contestant.name);
+        }
     }
     println!("{line}");
     medians
@@ -115,11 +115,12 @@ fn timed(contestant: &mut Contestant<'_>, repetitions: u64) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
-fn sorted(mut samples: Vec<f64>) -> Vec<f64> {
-    samples.sort_by(f64::total_cmp);
-    samples
+fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
-fn median(sorted: &[f64]) -> f64 {
-    sorted[sorted.len() / 2]
+fn least(samples: &[f64]) -> f64 {
+    samples.iter().copied().fold(f64::INFINITY, f64::min)
 }
