@@ -65,6 +65,16 @@ def make_and_verify_a_log(folder: Path) -> None:
     assert done.returncode == 1, done.stdout
 
 
+def measure(folder: Path) -> None:
+    """The command measures with numpy alone, and says what is not here."""
+    done = python(folder, "-m", "decidable", "bench", "--sizes", "4", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["whole"]
+    assert len(told["results"]) > 10
+    assert all(each["ours_ns"] > 0 for each in told["results"])
+
+
 def main() -> None:
     """Everything above; the log is left in the current folder."""
     here = Path.cwd()
@@ -80,6 +90,8 @@ def main() -> None:
             print(example.stem)
     make_and_verify_a_log(here)
     print("demo/state")
+    measure(here)
+    print("bench")
 
 
 if __name__ == "__main__":

@@ -12,16 +12,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import codes
 import decidable as dc
-from decidable import cli, demo
+from decidable import bench, cli, demo
 from decidable.cli import inputs
 from decidable.domains import llm
+from decidable.errors import VerificationError
 
 # An account's name may hold no control characters, other names anything.
 HOSTILE_ACCOUNT = "=cmd\u202eevil<script>"
@@ -148,6 +150,11 @@ def test_the_command_is_a_script_and_two_modules(tmp_path: Path) -> None:
         ["verify", "--frob", "x"],
         ["route", "gpt-5", "--input", "1"],
         ["demo", "--limit", "0"],
+        ["bench", "--sizes"],
+        ["bench", "--sizes", "65536"],
+        ["bench", "--rounds", "0"],
+        ["bench", "--threads", "many"],
+        ["bench", "--workloads", "none"],
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_2(arguments: list[str], call: Call) -> None:
@@ -594,6 +601,116 @@ def test_a_program_that_imports_the_library_is_interrupted_as_it_chose(tmp_path:
     assert done.returncode == 0, done.stderr
 
 
+# --- bench --------------------------------------------------------------------------------------------------------
+
+SHORT = ["bench", "--sizes", "4", "--workloads", "real", "--rounds", "3", "--milliseconds", "1"]
+
+
+@pytest.fixture
+def no_peer(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the reference implementation is not installed."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "calybris.py").write_text('raise ImportError("calybris is not installed")\n', encoding="utf-8")
+    return {"PYTHONPATH": str(hidden)}
+
+
+@pytest.mark.skipif(bench.peer() is None, reason="the reference implementation is not installed here")
+def test_bench_tells_both_sides_and_their_ratio(tmp_path: Path) -> None:
+    """Times of both, the ratio beside them, the machine, the versions, and that both decided alike."""
+    done = run(*SHORT, "--threads", 2, "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told.keys() == {
+        "agreed_decisions", "date", "machine", "milliseconds", "results", "rounds", "threads", "versions", "whole",
+    }  # fmt: skip
+    assert told["versions"] == {"decidable": dc.__version__, "calybris": "1.3.0"}
+    assert told["machine"].keys() == {"processor", "cores", "vectors", "system", "python"}
+    assert (told["agreed_decisions"], told["threads"], told["whole"]) == (4_096, 2, True)
+    for each in told["results"]:
+        assert each.keys() == {"candidates", "workload", "what", "ours_ns", "peer_ns", "ratio", "rounds"}
+        assert each["ours_ns"] > 0
+        assert each["rounds"] == 3
+        assert (each["peer_ns"] is None) == (each["ratio"] is None)
+    assert [(each["candidates"], each["workload"]) for each in told["results"]] == [(4, "real")] * 9 + [(None, None)]
+    assert [each["what"] for each in told["results"] if each["peer_ns"] is None] == ["digests"]
+    assert "batch, threads=2" in [each["what"] for each in told["results"]]
+
+
+@pytest.mark.skipif(bench.peer() is None, reason="the reference implementation is not installed here")
+def test_bench_in_words(tmp_path: Path) -> None:
+    """A heading and one table, a row for each comparison."""
+    done = run(*SHORT, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "4,096 decisions are the same on both sides, digests too, bit for bit" in done.stdout
+    (header,) = [line for line in done.stdout.splitlines() if line.lstrip().startswith("what ")]
+    assert header.split() == ["what", "ours", "ns", "peer", "ns", "ratio"]
+    assert re.search(r"^  4 candidates, real$", done.stdout, re.MULTILINE)
+    assert re.search(r"^    single call +[\d,.]+ +[\d,.]+ +\d+\.\d\d x$", done.stdout, re.MULTILINE)
+    assert re.search(r"^    reserve and commit +[\d,.]+ +[\d,.]+ +\d+\.\d\d x$", done.stdout, re.MULTILINE)
+
+
+def test_bench_without_the_peer_says_how_to_install_it(tmp_path: Path, no_peer: dict[str, str]) -> None:
+    """Our figures stand alone."""
+    done = run(*SHORT, cwd=tmp_path, **no_peer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pip install calybris==1.3.0" in done.stdout
+    assert "4,096 decisions are the same in batches and one by one" in done.stdout
+    assert re.search(r"^    single call +[\d,.]+$", done.stdout, re.MULTILINE)
+    assert "ratio" not in done.stdout
+    told = json.loads(run(*SHORT, "--json", cwd=tmp_path, **no_peer).stdout)
+    assert told["versions"]["calybris"] is None
+    assert {(each["peer_ns"], each["ratio"]) for each in told["results"]} == {(None, None)}
+
+
+def test_another_version_of_the_peer_is_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions are those of one version."""
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.4.0")
+    assert bench.peer() is None
+
+
+def test_bench_measures_nothing_where_the_sides_decide_differently(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code of evidence that does not hold, and the request."""
+
+    def differ(work: bench.Workload, peer: bench.Peer | None) -> int:
+        raise VerificationError("bench.differs", "request 7: a batch and the peer disagree", workload=work.name, row=7)
+
+    monkeypatch.setattr(bench, "agree", differ)
+    done = call(*SHORT, "--json")
+    assert (done.returncode, code_of(done)) == (1, "bench.differs")
+    assert done.stderr == "decidable bench: request 7: a batch and the peer disagree\n"
+
+
+def test_bench_that_is_interrupted_shows_what_is_done(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole rounds of the part that was under way as well; before the first there is nothing to show."""
+    measure, calls = bench.measure, []
+
+    def interrupted(comparisons: Sequence[bench.Comparison], **plan: Any) -> Iterator[Mapping[bench.Side, float]]:
+        calls.append(comparisons)
+        for number, taken in enumerate(measure(comparisons, **plan)):
+            if len(calls) > parts and number == 1:
+                raise KeyboardInterrupt
+            yield taken
+
+    monkeypatch.setattr(bench, "measure", interrupted)
+    parts = 1
+    done = call(*SHORT)
+    assert (done.returncode, done.stderr) == (130, "decidable bench: interrupted\n")
+    assert "single call" in done.stdout
+    assert "reserve and commit" in done.stdout
+    assert done.stdout.endswith("interrupted: only what was measured until then\n")
+    calls.clear()
+    told = json.loads(call(*SHORT, "--json").stdout)
+    assert not told["whole"]
+    assert {(each["what"] == "reserve and commit", each["rounds"]) for each in told["results"]} == {
+        (False, 3),
+        (True, 1),
+    }
+    monkeypatch.setattr(bench, "measure", lambda *_, **__: iter(lambda: signal.raise_signal(signal.SIGINT), 0))
+    done = call(*SHORT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "decidable bench: interrupted\n")
+
+
 # --- verify, report, export ---------------------------------------------------------------------------------------
 
 
@@ -946,7 +1063,13 @@ def test_rich_adds_colour_and_no_words(shown: Path, no_rich: dict[str, str], com
 @pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
 @pytest.mark.parametrize("columns", [40, 60, 80])
 @pytest.mark.parametrize(
-    "command", [["verify", "demo/state"], ["explain", "demo/state", "7"], ["demo", "--limit", "50"]]
+    "command",
+    [
+        ["verify", "demo/state"],
+        ["explain", "demo/state", "7"],
+        ["demo", "--limit", "50"],
+        ["bench", "--sizes", "4", "--workloads", "syn", "--rounds", "1"],
+    ],
 )
 def test_a_narrow_terminal_breaks_lines_between_words(
     shown: Path, tmp_path: Path, no_rich: dict[str, str], command: list[str], columns: int
@@ -963,7 +1086,7 @@ def test_a_narrow_terminal_breaks_lines_between_words(
         ]
         assert not beyond
         assert told.isascii() or changes.get("PYTHONIOENCODING") != "ascii"
-        if command[0] != "demo":
+        if command[0] not in ("demo", "bench"):
             assert set(words(wide)) <= set(words(told)) | {"model", "account"}, set(words(wide)) - set(words(told))
     assert run(*command, cwd=cwd, COLUMNS="40").stdout.splitlines()[1:4] == wide.splitlines()[1:4]
 
@@ -982,6 +1105,8 @@ def test_progress_is_for_terminals_only(tmp_path: Path, no_rich: dict[str, str])
     assert "\\u" not in narrow
     assert max(map(len, re.findall(r"\r([^\r\n]*)", narrow))) < 40
     assert label not in on_a_terminal([*command, "--json"], tmp_path, errors=True)
+    assert "measuring" in on_a_terminal(SHORT, tmp_path, errors=True)
+    assert "measuring  6 of 6" in on_a_terminal(SHORT, tmp_path, errors=True, **no_rich)
     assert label not in on_a_terminal(command, tmp_path, errors=True, **(no_rich | {"TERM": "dumb"}))
 
 

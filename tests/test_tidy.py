@@ -125,7 +125,7 @@ PYTHON_FLOORS = [
     {"arrays", "catalog", "builders", "ledger", "guard", "learn", "evaluate", "wal"},
     {"engine", "replay"},
     {"domains", "integrations", "llm", "trading", "sourcing", "access"},
-    {"cli", "report", "demo"},
+    {"bench", "cli", "report", "demo"},
     {"__init__", "__main__"},
 ]
 PACKAGE = ROOT / "python" / "decidable"
@@ -337,6 +337,7 @@ def produced_codes(areas: set[str]) -> dict[str, Path]:
 AREAS = {
     *(
         "batch",
+        "bench",
         "builders",
         "catalog",
         "cli",

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from decidable._native import __version__
 from decidable._start import interrupted
-from decidable.cli import decide, demo, digest, export, report, route, verify
+from decidable.cli import bench, decide, demo, digest, export, report, route, verify
 from decidable.cli.exits import (
     FAILED,
     INTERNAL,
@@ -35,7 +35,7 @@ from decidable.errors import DecidableError, VerificationError
 
 __all__ = ["main"]
 
-_GROUPS = (demo, route, decide, verify, report, export, digest)
+_GROUPS = (demo, route, decide, verify, report, export, digest, bench)
 
 
 class _Parser(argparse.ArgumentParser):

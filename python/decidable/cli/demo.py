@@ -19,7 +19,7 @@ from decidable._native import Key, Policy
 from decidable.cli.answer import explanation_document, model_name, show_decision, show_explanation
 from decidable.cli.demo_run import Run, run
 from decidable.cli.exits import FAILED, FINE, Usage
-from decidable.cli.inputs import add_json
+from decidable.cli.inputs import add_json, positive
 from decidable.cli.report import write_whole
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets, show_verification, verification_document
@@ -51,16 +51,9 @@ def add(commands: Any) -> None:
         "before it is answered, verify the log from disk and write a report.",
     )
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="where to; default: demo")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N requests")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N requests")
     add_json(parser)
     parser.set_defaults(run=_demo, command="demo")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 def _demo(parsed: argparse.Namespace, screen: Screen) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "key_of",
     "policies_of",
     "policy_in",
+    "positive",
     "request_of",
     "text_of",
 ]
@@ -45,6 +46,14 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="the log's key: raw bytes, at least 32")
     parser.add_argument("--head", type=Path, metavar="FILE", help="a head of the log that was kept elsewhere")
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def policy_in(path: Path) -> Policy:

@@ -175,18 +175,19 @@ class Screen:
             print(visible(text), file=self._err, flush=True)
 
     @contextmanager
-    def progress(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    def progress(self, label: str, total: int | None = None, *, alone: bool = False) -> Iterator[Callable[[int], None]]:
         """A line that moves while something long runs; the caller says how much more is done.
 
-        It is shown on a terminal only, and never beside JSON.
+        It is shown on a terminal only, and never beside JSON. ``alone``: no thread runs beside the caller, and the line
+        moves when the caller says how much more is done.
         """
         if self.as_json or not _moves(self._err):
             yield lambda _: None
         elif _console(self._err) is not None:
-            with _bar(self._err, label, total) as advance:
+            with _bar(self._err, label, total, alone) as advance:
                 yield advance
         else:
-            with _counter(self._err, label, total) as advance:
+            with _counter(self._err, label, total, alone) as advance:
                 yield advance
 
     def _write(self, text: str) -> None:
@@ -237,19 +238,25 @@ def _console(stream: TextIO) -> Any:
 
 
 @contextmanager
-def _bar(stream: TextIO, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def _bar(stream: TextIO, label: str, total: int | None, alone: bool) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
     if total is not None:
         columns.insert(3, MofNCompleteColumn())
-    with Progress(*columns, console=_console(stream), transient=True) as progress:
+    with Progress(*columns, console=_console(stream), transient=True, auto_refresh=not alone) as progress:
         task = progress.add_task(visible(label), total=total)
-        yield lambda more: progress.advance(task, more)
+
+        def advance(more: int) -> None:
+            progress.advance(task, more)
+            if alone:
+                progress.refresh()
+
+        yield advance
 
 
 @contextmanager
-def _counter(stream: TextIO, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def _counter(stream: TextIO, label: str, total: int | None, alone: bool) -> Iterator[Callable[[int], None]]:
     """A line rewritten in place, by a thread of its own where there is nothing to count."""
     done, begun, stop = 0, time.monotonic(), threading.Event()
     columns = shutil.get_terminal_size().columns - 1
@@ -270,14 +277,18 @@ def _counter(stream: TextIO, label: str, total: int | None) -> Iterator[Callable
     def advance(more: int) -> None:
         nonlocal done
         done += more
+        if alone:
+            show()
 
     ticking = threading.Thread(target=tick, name="progress", daemon=True)
-    ticking.start()
+    if not alone:
+        ticking.start()
     try:
         yield advance
     finally:
         stop.set()
-        ticking.join()
+        if not alone:
+            ticking.join()
         print(f"\r{' ' * columns}\r", end="", file=stream, flush=True)
 
 
