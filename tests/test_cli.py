@@ -626,6 +626,7 @@ def test_bench_tells_both_sides_and_their_ratio(tmp_path: Path) -> None:
     }  # fmt: skip
     assert told["versions"] == {"decidable": dc.__version__, "calybris": "1.3.0"}
     assert told["machine"].keys() == {"processor", "cores", "vectors", "system", "python"}
+    assert told["machine"]["vectors"] in {"plain", "sse4.2", "neon", "avx2", "avx512"}
     assert (told["agreed_decisions"], told["threads"], told["whole"]) == (4_096, 2, True)
     for each in told["results"]:
         assert each.keys() == {"candidates", "workload", "what", "ours_ns", "peer_ns", "ratio", "rounds"}

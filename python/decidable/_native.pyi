@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 __all__: list[str]
 __version__: Final[str]
+VECTORS: Final[str]
 SAFETY_CEILING_BPS: Final[int]
 RETAINED_TICKETS: Final[int]
 

@@ -6,18 +6,18 @@ import os
 import platform
 from pathlib import Path
 
-from decidable import _native
+from decidable._native import VECTORS
 
 __all__ = ["this_machine"]
 
 
-def this_machine() -> dict[str, str | int | None]:
-    """The processor, how many of its cores this program may use, the vector instructions that batches use on it where
-    the extension tells, the operating system and Python."""
+def this_machine() -> dict[str, str | int]:
+    """The processor, how many of its cores this program may use, the vector instructions that batches are decided with
+    on it, the operating system and Python."""
     return {
         "processor": _processor(),
         "cores": _cores(),
-        "vectors": getattr(_native, "VECTORS", None),
+        "vectors": VECTORS,
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }

@@ -147,7 +147,7 @@ class _Told:
         alike = "on both sides, digests too" if self._peer else "in batches and one by one"
         rows = [
             ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"),
-            ("vectors", str(machine["vectors"] or "")),
+            ("vectors", str(machine["vectors"])),
             ("decidable", __version__),
             (bench.PEER, bench.PEER_VERSION if self._peer else missing),
             ("python", str(machine["python"])),
@@ -155,7 +155,7 @@ class _Told:
             ("checked", f"{count(self._agreed)} decisions are the same {alike}, bit for bit"),
             ("measured", f"{count(self._parsed.rounds)} rounds, in each every side in turn; medians"),
         ]
-        screen.pairs([row for row in rows if row[1]])
+        screen.pairs(rows)
         screen.line()
         columns = ["what", "#ours ns", "#peer ns", "#ratio"] if self._peer else ["what", "#ours ns"]
         table = []

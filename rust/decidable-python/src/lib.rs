@@ -48,6 +48,7 @@ mod _native {
         let sequence = module.py().import("collections.abc")?.getattr("Sequence")?;
         sequence.call_method1("register", (module.getattr("Explanation")?,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("VECTORS", decidable_kernel::Vectors::best().label())?;
         module.add("SAFETY_CEILING_BPS", decidable_replay::SAFETY_CEILING_BPS)?;
         module.add("RETAINED_TICKETS", decidable_replay::RETAINED_TICKETS)
     }
