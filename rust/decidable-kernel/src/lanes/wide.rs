@@ -192,7 +192,7 @@ struct Found {
 }
 
 /// A catalog, made ready for requests in lanes.
-pub(super) struct Wide<'a> {
+pub(crate) struct Wide<'a> {
     policy: &'a Policy,
     offers: Vec<Offer>,
     level: Level,
