@@ -1,0 +1,335 @@
+use core::{arch::x86_64::*, hint};
+
+use decidable_canon::{cast, units::BPS_WHOLE_SQUARED};
+use fearless_simd::{Avx512, prelude::*, u64x8};
+
+use super::{
+    Lane,
+    table::{Offer, PLACE_BITS, PRODUCT_BITS, Table},
+};
+use crate::screen::{GUARDS, LATENCY_GUARD, QUALITY_GUARD, RISK_GUARD};
+
+/// More than any cost within the bounds, and a signed number.
+const LARGEST_BUDGET: u64 = 1 << 62;
+
+// floor(n / 10^8) is floor(m / d) with m = n >> 8 and d = 390,625, because 10^8 = 2^8 × d. With M = (2^70 + e) / d, a whole
+// number, m × M / 2^70 is too large by m × e / (d × 2^70). For m < 2^52 and e < 2^18 that is less than 1 / d, so that nothing
+// more is cut off.
+const WHOLE_CUT: u32 = 8;
+const WHOLE_REST: u128 = 390_625;
+const WHOLE_INVERSE: u64 = cast::u64_saturating_from_u128((1 << 70) / WHOLE_REST + 1);
+const WHOLE_SHIFT: u32 = 70 - PRODUCT_BITS;
+/// 2^52 / 10^8 with 24 more bits, rounded up: a remainder below 10^8 as bits behind the point.
+const PART_BITS: u32 = 24;
+const PART_FACTOR: u64 = cast::u64_saturating_from_u128((1_u128 << (PRODUCT_BITS + PART_BITS)).div_ceil(100_000_000));
+
+const _: () = assert!(BPS_WHOLE_SQUARED == 390_625 << WHOLE_CUT);
+const _: () = assert!(((1 << 70) / WHOLE_REST + 1) * WHOLE_REST - (1 << 70) < 1 << 18);
+const _: () = assert!(WHOLE_INVERSE >> PRODUCT_BITS == 0 && PART_FACTOR >> PRODUCT_BITS == 0);
+
+/// What a request brings to every candidate: one number of each request in a lane, or one request in all lanes.
+pub(super) struct Asked {
+    demanded: __m512i,
+    required_capabilities: __m512i,
+    refused_providers: __m512i,
+    required_region_mask: __m512i,
+    any_region: __m512i,
+    /// Tokens, shifted to be multiplied.
+    input: __m512i,
+    output: __m512i,
+    /// What a basis point of quality is worth: whole microunits, and 52 bits behind the point, rounded up.
+    sure_whole: __m512i,
+    sure_part: __m512i,
+    /// The least that a request within its budget leaves of its base.
+    least: __m512i,
+    /// A key must be above it.
+    pub(super) floor: __m512i,
+    /// What a cost is subtracted from.
+    base: __m512i,
+    risk_penalty: __m512i,
+    /// Those that the definition must decide: refused before any candidate, or with numbers beyond the bounds.
+    pub(super) beyond: __mmask8,
+}
+
+/// The three largest keys of each lane.
+#[derive(Clone, Copy)]
+pub(super) struct Best {
+    pub(super) first: __m512i,
+    pub(super) second: __m512i,
+    pub(super) third: __m512i,
+}
+
+with_features! {
+    pub(super) fn splat(number: u64) -> __m512i {
+        _mm512_set1_epi64(number.cast_signed())
+    }
+}
+
+/// The numbers of a vector.
+#[inline(always)]
+pub(super) fn numbers(token: Avx512, vector: __m512i) -> Lane {
+    u64x8::simd_from(token, vector).into()
+}
+
+with_features! {
+    /// floor(n / 10^8) for numbers below 2^60.
+    fn over_whole(numbers: __m512i) -> __m512i {
+        let cut = _mm512_srli_epi64::<WHOLE_CUT>(numbers);
+        let product = _mm512_madd52hi_epu64(_mm512_setzero_si512(), cut, splat(WHOLE_INVERSE));
+        _mm512_srli_epi64::<WHOLE_SHIFT>(product)
+    }
+}
+
+with_features! {
+    /// Takes requests apart: input and output tokens, value, budget, the proportions, latency, and three masks.
+    pub(super) fn ask(table: &Table, columns: [__m512i; 8]) -> Asked {
+        let [tokens, value, budget, proportions, latency, capabilities, providers, regions] = columns;
+        let zero = _mm512_setzero_si512();
+        let half = splat(u32::MAX.into());
+        let quarter = splat(u16::MAX.into());
+        let input = _mm512_and_si512(tokens, half);
+        let output = _mm512_srli_epi64::<32>(tokens);
+        let risk = _mm512_and_si512(proportions, quarter);
+        let confidence = _mm512_and_si512(_mm512_srli_epi64::<16>(proportions), quarter);
+        let quality = _mm512_and_si512(_mm512_srli_epi64::<32>(proportions), quarter);
+        let value = _mm512_max_epi64(value, zero);
+
+        let refused = _mm512_cmpge_epu64_mask(risk, splat(table.hard_risk_limit_bps))
+            | _mm512_cmplt_epu64_mask(confidence, splat(table.minimum_confidence_bps));
+        let beyond = refused
+            | _mm512_cmpgt_epu64_mask(_mm512_max_epu64(input, output), splat(table.scale.tokens_max))
+            | _mm512_cmpgt_epu64_mask(value, splat(table.value_max));
+
+        // What is demanded, in the places of a standing: the complement of the longest latency, or 0 for any.
+        let latency = _mm512_and_si512(latency, half);
+        let limited = _mm512_test_epi64_mask(latency, latency);
+        let demanded = _mm512_or_si512(
+            _mm512_maskz_andnot_epi64(limited, latency, half),
+            _mm512_or_si512(_mm512_slli_epi64::<33>(quality), _mm512_slli_epi64::<48>(risk)),
+        );
+
+        let product = _mm512_mullo_epi64(value, confidence);
+        let sure_whole = over_whole(product);
+        let remainder = _mm512_sub_epi64(product, _mm512_mullo_epi64(sure_whole, splat(BPS_WHOLE_SQUARED)));
+        let part_high = _mm512_madd52hi_epu64(zero, remainder, splat(PART_FACTOR));
+        let part_low = _mm512_madd52lo_epu64(zero, remainder, splat(PART_FACTOR));
+        let part = _mm512_or_si512(
+            _mm512_slli_epi64::<{ PRODUCT_BITS - PART_BITS }>(part_high),
+            _mm512_srli_epi64::<PART_BITS>(part_low),
+        );
+        let sure_part = _mm512_add_epi64(part, splat(1));
+
+        let multiplied = _mm512_mullo_epi64(risk, splat(table.risk_penalty_multiplier_bps));
+        let risk_penalty = over_whole(_mm512_mullo_epi64(value, multiplied));
+
+        let shift = splat(table.scale.shift().into());
+        let input = _mm512_sllv_epi64(input, shift);
+        let output = _mm512_sllv_epi64(output, shift);
+        let base = _mm512_srli_epi64::<1>(_mm512_add_epi64(input, output));
+        let surplus = _mm512_add_epi64(base, risk_penalty);
+        let least = _mm512_sub_epi64(base, _mm512_min_epu64(budget, splat(LARGEST_BUDGET)));
+        let floor = if table.by_utility {
+            // A positive utility, at any place.
+            let above = _mm512_slli_epi64::<PLACE_BITS>(_mm512_add_epi64(surplus, splat(1)));
+            _mm512_sub_epi64(above, splat(1))
+        } else {
+            zero
+        };
+        // Who is not decided here passes nobody.
+        let floor = _mm512_mask_mov_epi64(floor, beyond, splat(u64::MAX >> 1));
+        Asked {
+            demanded,
+            required_capabilities: capabilities,
+            refused_providers: _mm512_xor_si512(providers, splat(u64::MAX)),
+            required_region_mask: regions,
+            any_region: _mm512_maskz_mov_epi64(_mm512_testn_epi64_mask(regions, regions), splat(u64::MAX)),
+            input,
+            output,
+            sure_whole,
+            sure_part,
+            least,
+            floor,
+            base,
+            risk_penalty,
+            beyond,
+        }
+    }
+}
+
+with_features! {
+    /// Lets requests and candidates meet: the keys of those that pass the first eight gates, and 0 for the others.
+    pub(super) fn meet<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offer: [__m512i; 8]) -> __m512i {
+        let [shortfall, lacking, provider, region_mask, input, output, quality, beginning] = offer;
+        // The gates as [`crate::screen`] has them: the complement of a difference is the complement plus the other.
+        let sums = _mm512_add_epi64(shortfall, asked.demanded);
+        let passes = if MASKS {
+            const OR_AND: i32 = 0xf8;
+            let below = _mm512_and_si512(sums, splat(GUARDS));
+            let missing = _mm512_ternarylogic_epi64::<OR_AND>(below, asked.required_capabilities, lacking);
+            let fails = _mm512_ternarylogic_epi64::<OR_AND>(missing, asked.refused_providers, provider);
+            let within = _mm512_ternarylogic_epi64::<OR_AND>(asked.any_region, asked.required_region_mask, region_mask);
+            _mm512_mask_testn_epi64_mask(_mm512_test_epi64_mask(within, within), fails, fails)
+        } else {
+            _mm512_testn_epi64_mask(sums, splat(GUARDS))
+        };
+        let left = _mm512_madd52hi_epu64(_mm512_setzero_si512(), asked.input, input);
+        let left = _mm512_madd52hi_epu64(left, asked.output, output);
+        let passes = _mm512_mask_cmpge_epi64_mask(passes, left, asked.least);
+        let compared = if UTILITY {
+            let whole = _mm512_madd52lo_epu64(left, asked.sure_whole, quality);
+            _mm512_madd52hi_epu64(whole, asked.sure_part, quality)
+        } else {
+            left
+        };
+        _mm512_maskz_add_epi64(passes, _mm512_slli_epi64::<PLACE_BITS>(compared), beginning)
+    }
+}
+
+impl Best {
+    with_features! {
+        /// Nobody above the floor.
+        pub(super) fn none(asked: &Asked) -> Self {
+            Self { first: asked.floor, second: asked.floor, third: asked.floor }
+        }
+    }
+    with_features! {
+        /// With 0 where nobody came above the floor.
+        pub(super) fn above(self, asked: &Asked) -> Self {
+            let above = |keys| _mm512_maskz_mov_epi64(_mm512_cmpgt_epi64_mask(keys, asked.floor), keys);
+            Self { first: above(self.first), second: above(self.second), third: above(self.third) }
+        }
+    }
+    with_features! {
+        pub(super) fn admit(&mut self, key: __m512i) {
+            let rest = _mm512_min_epi64(self.first, key);
+            self.first = _mm512_max_epi64(self.first, key);
+            let last = _mm512_min_epi64(self.second, rest);
+            self.second = _mm512_max_epi64(self.second, rest);
+            self.third = _mm512_max_epi64(self.third, last);
+        }
+    }
+    /// With each vector's lanes moved.
+    #[inline(always)]
+    pub(super) fn moved(self, by: impl Fn(__m512i) -> __m512i) -> Self {
+        Self {
+            first: by(self.first),
+            second: by(self.second),
+            third: by(self.third),
+        }
+    }
+    with_features! {
+        /// The best of both, lane by lane.
+        pub(super) fn merge(self, other: Self) -> Self {
+            let first = _mm512_max_epi64(self.first, other.first);
+            let rest = _mm512_min_epi64(self.first, other.first);
+            let seconds = _mm512_max_epi64(self.second, other.second);
+            let second = _mm512_max_epi64(rest, seconds);
+            let third = _mm512_max_epi64(
+                _mm512_min_epi64(rest, seconds),
+                _mm512_max_epi64(
+                    _mm512_min_epi64(self.second, other.second),
+                    _mm512_max_epi64(self.third, other.third),
+                ),
+            );
+            Self { first, second, third }
+        }
+    }
+    with_features! {
+        /// The lanes where equal utilities leave it open who is first or second.
+        pub(super) fn tied(self) -> __mmask8 {
+            let compared = |keys| _mm512_srli_epi64::<PLACE_BITS>(keys);
+            let (first, second, third) = (compared(self.first), compared(self.second), compared(self.third));
+            let both = _mm512_test_epi64_mask(self.second, self.second);
+            both & (_mm512_cmpeq_epi64_mask(first, second) | _mm512_cmpeq_epi64_mask(second, third))
+        }
+    }
+}
+
+with_features! {
+    /// The costs at the rebates of candidates.
+    pub(super) fn cost(asked: &Asked, input: __m512i, output: __m512i) -> __m512i {
+        let left = _mm512_madd52hi_epu64(_mm512_setzero_si512(), asked.input, input);
+        _mm512_sub_epi64(asked.base, _mm512_madd52hi_epu64(left, asked.output, output))
+    }
+}
+
+impl Asked {
+    with_features! {
+        /// The utilities in keys that compare them.
+        pub(super) fn utility(&self, keys: __m512i) -> __m512i {
+            let compared = _mm512_srli_epi64::<PLACE_BITS>(keys);
+            _mm512_sub_epi64(compared, _mm512_add_epi64(self.base, self.risk_penalty))
+        }
+    }
+    with_features! {
+        /// The utilities of candidates with a cost, a quality and a latency penalty.
+        pub(super) fn worth(&self, cost: __m512i, quality: __m512i, latency_penalty: __m512i) -> __m512i {
+            let whole = _mm512_madd52lo_epu64(_mm512_setzero_si512(), self.sure_whole, quality);
+            let value = _mm512_madd52hi_epu64(whole, self.sure_part, quality);
+            let penalties = _mm512_add_epi64(self.risk_penalty, latency_penalty);
+            _mm512_sub_epi64(_mm512_sub_epi64(value, penalties), cost)
+        }
+    }
+}
+
+with_features! {
+    pub(super) fn meet_all<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offers: &[Offer]) -> (Best, __m512i) {
+        let mut best = Best::none(asked);
+        let mut eligible = _mm512_setzero_si512();
+        // The compiler would make a subtraction of a spread mask of this, if it knew the number.
+        let one = splat(hint::black_box(1));
+        for offer in offers {
+            let key = meet::<UTILITY, MASKS>(asked, offer.map(|number| splat(number)));
+            let passes = _mm512_cmpgt_epi64_mask(key, asked.floor);
+            eligible = _mm512_mask_add_epi64(eligible, passes, eligible, one);
+            best.admit(key);
+        }
+        (best.above(asked), eligible)
+    }
+}
+
+with_features! {
+    /// Counts of 16 bits side by side, in the order of [`lost`].
+    pub(super) fn count_all(asked: &Asked, offers: &[Offer]) -> [__m512i; 2] {
+        let mut counts = [_mm512_setzero_si512(); 2];
+        for offer in offers {
+            let mut left = u8::MAX;
+            let [low, high] = &mut counts;
+            let mut add = |count: &mut __m512i, lost: __mmask8, one: u64| {
+                *count = _mm512_mask_add_epi64(*count, left & lost, *count, splat(one));
+                left &= !lost;
+            };
+            let [quality, latency, capability, provider, region, risk_ceiling, budget] =
+                lost(asked, offer.map(|number| splat(number)));
+            add(low, quality, 1);
+            add(low, latency, 1 << 16);
+            add(low, capability, 1 << 32);
+            add(low, provider, 1 << 48);
+            add(high, region, 1);
+            add(high, risk_ceiling, 1 << 16);
+            add(high, budget, 1 << 32);
+        }
+        counts
+    }
+}
+
+with_features! {
+    /// Who fails at quality, latency, capability, provider, region, risk ceiling and budget.
+    pub(super) fn lost(asked: &Asked, offer: [__m512i; 8]) -> [__mmask8; 7] {
+        let [shortfall, lacking, provider, region_mask, input, output, ..] = offer;
+        let below = _mm512_add_epi64(shortfall, asked.demanded);
+        let within = _mm512_and_si512(asked.required_region_mask, region_mask);
+        let within = _mm512_or_si512(within, asked.any_region);
+        let rest = _mm512_madd52hi_epu64(_mm512_setzero_si512(), asked.input, input);
+        let rest = _mm512_madd52hi_epu64(rest, asked.output, output);
+        [
+            _mm512_test_epi64_mask(below, splat(QUALITY_GUARD)),
+            _mm512_test_epi64_mask(below, splat(LATENCY_GUARD)),
+            _mm512_test_epi64_mask(asked.required_capabilities, lacking),
+            _mm512_test_epi64_mask(asked.refused_providers, provider),
+            _mm512_testn_epi64_mask(within, within),
+            _mm512_test_epi64_mask(below, splat(RISK_GUARD)),
+            _mm512_cmplt_epi64_mask(rest, asked.least),
+        ]
+    }
+}

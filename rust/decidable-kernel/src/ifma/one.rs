@@ -1,0 +1,114 @@
+use core::arch::x86_64::*;
+
+use fearless_simd::{Avx512, kernel, prelude::*, u64x8};
+
+use super::{
+    LANES,
+    meet::{Asked, Best, ask, cost, lost, meet, splat},
+    table::{Table, Who},
+};
+use crate::{Rejections, RequestFields, decision::NO_INDEX};
+
+/// What came of one request that met all candidates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Met {
+    Selected(Selected),
+    Rejected(Rejections),
+}
+
+/// Who was selected, and who would be otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Selected {
+    /// The selected candidate's place in the catalog.
+    pub(crate) first: u16,
+    /// The second's, if there is one.
+    pub(crate) second: Option<u16>,
+    pub(crate) cost: u64,
+    pub(crate) utility: i64,
+    pub(crate) second_utility: i64,
+    pub(crate) eligible: u16,
+}
+
+kernel! {
+    /// Lets one request meet all candidates, eight at a time; `None` where the definition must decide.
+    pub(crate) fn decide_one(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
+        let columns = [
+            u64::from(request.input_tokens) | u64::from(request.output_tokens) << 32,
+            request.business_value_microunits.cast_unsigned(),
+            request.budget_limit_microunits,
+            u64::from(request.risk_bps)
+                | u64::from(request.confidence_bps) << 16
+                | u64::from(request.minimum_quality_bps) << 32,
+            request.max_p95_latency_ms.into(),
+            request.required_capabilities,
+            request.allowed_provider_mask,
+            request.required_region_mask,
+        ];
+        let asked = ask(table, columns.map(|number| splat(number)));
+        let mut best = Best::none(&asked);
+        let mut eligible = 0_u32;
+        for block in &table.blocks {
+            let offer = block.map(|numbers| u64x8::simd_from(token, numbers).into());
+            let key = if table.by_utility {
+                meet::<true, true>(&asked, offer)
+            } else {
+                meet::<false, true>(&asked, offer)
+            };
+            let passes = _mm512_cmpgt_epi64_mask(key, asked.floor);
+            eligible = eligible.wrapping_add(passes.count_ones());
+            best.admit(key);
+        }
+        // The other half, the other quarter of each half, and the neighbour.
+        let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0x4e>(keys, keys)));
+        let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0xb1>(keys, keys)));
+        let best = best.merge(best.moved(|keys| _mm512_permutex_epi64::<0xb1>(keys))).above(&asked);
+        if (asked.beyond | best.tied()) & 1 == 1 {
+            return None;
+        }
+        let first = |vector: __m512i| _mm_cvtsi128_si64(_mm512_castsi512_si128(vector));
+        if first(best.first) == 0 {
+            return Some(Met::Rejected(table.rejections(count_one(token, table, &asked), 0)));
+        }
+        let [chosen, alternative] = [best.first, best.second].map(|keys| table.named(first(keys).cast_unsigned()));
+        let place = |who: &Who| u16::try_from(who[0] >> 32).ok().filter(|index| *index != NO_INDEX);
+        let costs = cost(&asked, splat(chosen[1]), splat(chosen[2]));
+        let (utility, second_utility) = if table.by_utility {
+            (first(asked.utility(best.first)), first(asked.utility(best.second)))
+        } else {
+            let second = cost(&asked, splat(alternative[1]), splat(alternative[2]));
+            (
+                first(asked.worth(costs, splat(chosen[3]), splat(chosen[4]))),
+                first(asked.worth(second, splat(alternative[3]), splat(alternative[4]))),
+            )
+        };
+        Some(Met::Selected(Selected {
+            first: place(chosen)?,
+            second: place(alternative),
+            cost: first(costs).cast_unsigned(),
+            utility,
+            second_utility,
+            eligible: u16::try_from(eligible).unwrap_or(u16::MAX),
+        }))
+    }
+}
+
+with_features! {
+    /// How many candidates a request lost at each of the first eight gates.
+    fn count_one(token: Avx512, table: &Table, asked: &Asked) -> [u32; 7] {
+        let mut counts = [0_u32; 7];
+        let mut rest = table.offers.len();
+        for block in &table.blocks {
+            let lost = lost(asked, block.map(|numbers| u64x8::simd_from(token, numbers).into()));
+            let mut left = match rest {
+                LANES.. => u8::MAX,
+                _ => !(u8::MAX << rest),
+            };
+            rest = rest.saturating_sub(LANES);
+            for (count, lost) in counts.iter_mut().zip(lost) {
+                *count = count.wrapping_add((left & lost).count_ones());
+                left &= !lost;
+            }
+        }
+        counts
+    }
+}

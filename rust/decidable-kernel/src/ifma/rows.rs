@@ -1,0 +1,215 @@
+use core::arch::x86_64::*;
+
+use fearless_simd::{Avx512, kernel, prelude::*, u8x64, u64x8};
+
+use super::{
+    LANES,
+    meet::{ask, cost, count_all, meet_all, numbers, splat},
+    table::Table,
+};
+use crate::{
+    Rejections,
+    decision::{DECISION_ROW_BYTES, DecisionRow},
+    request::{REQUEST_ROW_BYTES, RequestRow},
+};
+
+with_features! {
+    /// Eight rows as eight columns.
+    fn transposed(rows: [__m512i; 8]) -> [__m512i; 8] {
+        let [a, b, c, d, e, f, g, h] = rows;
+        let pairs = |a, b| (_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+        let ((ab0, ab1), (cd0, cd1), (ef0, ef1), (gh0, gh1)) = (pairs(a, b), pairs(c, d), pairs(e, f), pairs(g, h));
+        let quads = |ab, cd, ef, gh| {
+            let (low, high) = (_mm512_shuffle_i64x2::<0x44>(ab, cd), _mm512_shuffle_i64x2::<0xee>(ab, cd));
+            let (low2, high2) = (_mm512_shuffle_i64x2::<0x44>(ef, gh), _mm512_shuffle_i64x2::<0xee>(ef, gh));
+            [
+                _mm512_shuffle_i64x2::<0x88>(low, low2),
+                _mm512_shuffle_i64x2::<0xdd>(low, low2),
+                _mm512_shuffle_i64x2::<0x88>(high, high2),
+                _mm512_shuffle_i64x2::<0xdd>(high, high2),
+            ]
+        };
+        let [c0, c2, c4, c6] = quads(ab0, cd0, ef0, gh0);
+        let [c1, c3, c5, c7] = quads(ab1, cd1, ef1, gh1);
+        [c0, c1, c2, c3, c4, c5, c6, c7]
+    }
+}
+
+/// Where the fields of a request's row are in its last 64 bytes, by the columns of [`ask`]; 255 for a zero.
+const FIELDS: [u8; 64] = {
+    const NO: u8 = 255;
+    // A row begins with 8 bytes of number, of which 6 are before the last 64.
+    [
+        6, 7, 8, 9, 10, 11, 12, 13, // input_tokens, output_tokens
+        14, 15, 16, 17, 18, 19, 20, 21, // business_value_microunits
+        22, 23, 24, 25, 26, 27, 28, 29, // budget_limit_microunits
+        30, 31, 32, 33, 34, 35, NO, NO, // risk_bps, confidence_bps, minimum_quality_bps
+        36, 37, 38, 39, 2, 3, 4, 5, // max_p95_latency_ms, requested_model_id
+        40, 41, 42, 43, 44, 45, 46, 47, // required_capabilities
+        48, 49, 50, 51, 52, 53, 54, 55, // allowed_provider_mask
+        56, 57, 58, 59, 60, 61, 62, 63, // required_region_mask
+    ]
+};
+
+const _: () = assert!(REQUEST_ROW_BYTES == 70);
+
+with_features! {
+    /// Rows as the columns of [`ask`].
+    fn columns(token: Avx512, rows: [&RequestRow; LANES]) -> [__m512i; 8] {
+        let fields: __m512i = u8x64::simd_from(token, FIELDS).into();
+        let present = !_mm512_movepi8_mask(fields);
+        transposed(rows.map(|row| {
+            let last = match row.last_chunk::<64>() {
+                Some(last) => u8x64::simd_from(token, *last).into(),
+                None => _mm512_setzero_si512(),
+            };
+            _mm512_maskz_permutexvar_epi8(present, fields, last)
+        }))
+    }
+}
+
+/// The first 64 bytes of a decision's row, from the columns that [`decide_rows`] gathers. Its number comes from the request.
+const LAYOUT: [u8; 64] = [
+    0, 0, 0, 0, 0, 0, 0, 0, // request_sequence
+    6, // action
+    7, 63, // reason, whose second byte is 0
+    0, 1, 2, 3, // selected_model_id
+    4, 5, // selected_model_index
+    8, 9, 10, 11, 12, 13, 14, 15, // estimated_cost_microunits
+    16, 17, 18, 19, 20, 21, 22, 23, // expected_utility_microunits
+    24, 25, 26, 27, // counterfactual_model_id
+    32, 33, 34, 35, 36, 37, 38, 39, // counterfactual_utility_microunits
+    56, 57, // evaluated_models
+    28, 29, // eligible_models
+    40, 41, 42, 43, 44, 45, 46, 47, // policy_epoch
+    48, 49, 50, 51, 52, 53, 54, // catalog_epoch, but for its last byte
+];
+
+const REJECTED: u64 = 3 << 48;
+const SELECTED: u64 = 1 << 48 | 1 << 56;
+
+const _: () = assert!(DECISION_ROW_BYTES == 65);
+
+/// What the rows of a piece still need, one bit each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left {
+    /// The definition.
+    pub(crate) beyond: u64,
+    /// The reason of a rejection.
+    pub(crate) rejected: u64,
+}
+
+/// How many rows a piece has at most: one bit each.
+pub(crate) const PIECE: usize = 64;
+
+kernel! {
+    /// Decides a piece of rows, but for what is left.
+    pub(crate) fn decide_rows(
+        token: Avx512, table: &Table, requests: &[RequestRow], decisions: &mut [DecisionRow]
+    ) -> Left {
+        let layout: __m512i = u8x64::simd_from(token, LAYOUT).into();
+        let constant = [splat(table.policy_epoch), splat(table.catalog_epoch), splat(table.evaluated)];
+        let [.., last_byte] = table.catalog_epoch.to_le_bytes();
+        let mut left = Left::default();
+        let groups = requests.chunks(LANES).zip(decisions.chunks_mut(LANES));
+        for ((requests, decisions), start) in groups.zip((0_u32..).step_by(LANES)) {
+            let Some(first) = requests.first() else { continue };
+            // A shorter group has its first row in the lanes that are left.
+            let mut rows = [first; LANES];
+            for (row, request) in rows.iter_mut().zip(requests) {
+                *row = request;
+            }
+            let columns = columns(token, rows);
+            let asked = ask(table, columns);
+            let [_, _, _, _, latency_and_model, capabilities, providers, regions] = columns;
+            let masks = _mm512_or_si512(
+                _mm512_or_si512(capabilities, regions),
+                _mm512_xor_si512(providers, splat(u64::MAX)),
+            );
+            let (best, eligible) = match (table.by_utility, _mm512_test_epi64_mask(masks, masks) != 0) {
+                (true, true) => meet_all::<true, true>(&asked, &table.offers),
+                (true, false) => meet_all::<true, false>(&asked, &table.offers),
+                (false, _) => meet_all::<false, true>(&asked, &table.offers),
+            };
+
+            let first = numbers(token, best.first).map(|key| table.named(key));
+            let second = numbers(token, best.second).map(|key| table.named(key));
+            // The second's number goes into a column that the first leaves free.
+            let mut seconds = second.iter();
+            let [chosen, input, output, quality, latency_penalty, .., alternative] = transposed(first.map(|who| {
+                let number = seconds.next().map_or(0, |[number, ..]| *number);
+                let who = u64x8::simd_from(token, *who).into();
+                _mm512_mask_set1_epi64(who, 1 << 7, number.cast_signed())
+            }));
+            let cost = cost(&asked, input, output);
+            let (utility, second_utility) = if table.by_utility {
+                (asked.utility(best.first), asked.utility(best.second))
+            } else {
+                let [_, input, output, second_quality, second_penalty, ..] =
+                    transposed(second.map(|who| u64x8::simd_from(token, *who).into()));
+                let second_cost = self::cost(&asked, input, output);
+                (
+                    asked.worth(cost, quality, latency_penalty),
+                    asked.worth(second_cost, second_quality, second_penalty),
+                )
+            };
+            let any = _mm512_test_epi64_mask(best.first, best.first);
+            let two = _mm512_test_epi64_mask(best.second, best.second);
+            let requested = _mm512_srli_epi64::<32>(latency_and_model);
+            let other = _mm512_cmpneq_epi64_mask(_mm512_and_si512(chosen, splat(u32::MAX.into())), requested);
+            // Action and reason are 1 for the requested candidate and 2 for another.
+            let what = _mm512_mask_add_epi64(splat(SELECTED), other, splat(SELECTED), splat(SELECTED));
+            let what = _mm512_mask_mov_epi64(splat(REJECTED), any, what);
+            let rows = transposed([
+                _mm512_or_si512(chosen, what),
+                cost,
+                _mm512_maskz_mov_epi64(any, utility),
+                _mm512_or_si512(
+                    _mm512_and_si512(alternative, splat(u32::MAX.into())),
+                    _mm512_slli_epi64::<32>(eligible),
+                ),
+                _mm512_maskz_mov_epi64(two, second_utility),
+                constant[0],
+                constant[1],
+                constant[2],
+            ]);
+            for ((row, request), decision) in rows.into_iter().zip(requests).zip(decisions.iter_mut()) {
+                let bytes: [u8; 64] = u8x64::simd_from(token, _mm512_permutexvar_epi8(layout, row)).into();
+                if let Some(begins) = decision.first_chunk_mut::<64>() {
+                    *begins = bytes;
+                }
+                if let (Some(to), Some(from)) = (decision.first_chunk_mut::<8>(), request.first_chunk::<8>()) {
+                    *to = *from;
+                }
+                if let Some(last) = decision.last_mut() {
+                    *last = last_byte;
+                }
+            }
+            let beyond = asked.beyond | best.tied();
+            left.beyond |= u64::from(beyond) << start;
+            left.rejected |= u64::from(!any & !beyond) << start;
+        }
+        let here = u64::MAX >> (PIECE.saturating_sub(requests.len())).min(63);
+        Left { beyond: left.beyond & here, rejected: left.rejected & here }
+    }
+}
+
+kernel! {
+    /// How many candidates each request lost at each gate, each counted at the first that it failed. What is left of those
+    /// that are switched on, but for the eligible, had no positive utility.
+    pub(crate) fn count_rows(token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
+        let asked = ask(table, columns(token, rows.map(|(row, _)| row)));
+        let [low, high] = count_all(&asked, &table.offers);
+        let mut counts = numbers(token, low).into_iter().zip(numbers(token, high)).zip(rows);
+        [(); LANES].map(|()| {
+            let Some(((low, high), (_, eligible))) = counts.next() else {
+                return Rejections::default();
+            };
+            let count = |numbers: u64, at: u32| u32::try_from(numbers >> at & 0xffff).unwrap_or(0);
+            let low = [0, 16, 32, 48].map(|at| count(low, at));
+            let high = [0, 16, 32].map(|at| count(high, at));
+            let ([quality, latency, capability, provider], [region, risk_ceiling, budget]) = (low, high);
+            table.rejections([quality, latency, capability, provider, region, risk_ceiling, budget], eligible)
+        })
+    }
+}
