@@ -284,6 +284,9 @@ class Catalog:
     def __hash__(self) -> int:
         return hash(self._models)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self._models, self._names, dict(self._limits), dict(self._provenance))
+
     def __len__(self) -> int:
         return len(self._models)
 
@@ -291,6 +294,12 @@ class Catalog:
         shown = ", ".join(self.model_name(model.model_id) for model in self._models[:3])
         more = f" and {len(self._models) - 3} more" if len(self._models) > 3 else ""
         return f"<Catalog of {len(self._models)}: {shown}{more}>"
+
+
+def _rebuilt(
+    models: Iterable[Model], names: Names | None, limits: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> Catalog:
+    return Catalog(models, names=names, limits=limits, provenance=provenance)
 
 
 def _fields(model: Model) -> dict[str, int]:

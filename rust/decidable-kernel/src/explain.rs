@@ -58,6 +58,22 @@ pub enum Finding {
 }
 
 impl Explanation {
+    /// An explanation of these parts; [`Policy::explain`] finds them.
+    #[must_use]
+    pub const fn new(
+        decision: Decision,
+        objective: Objective,
+        verdicts: Vec<Verdict>,
+        names: Option<Arc<Names>>,
+    ) -> Self {
+        Self {
+            decision,
+            objective,
+            verdicts,
+            names,
+        }
+    }
+
     /// The names that travel with the policy.
     #[must_use]
     pub fn names(&self) -> Option<&Names> {

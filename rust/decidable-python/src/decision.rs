@@ -2,7 +2,7 @@ use decidable_canon::{Canonical as _, Reader};
 use pyo3::PyClass;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 
 use crate::errors;
 use crate::values::bytes;
@@ -23,6 +23,16 @@ pub(crate) struct Reason(pub(crate) decidable_kernel::Reason);
 
 #[pymethods]
 impl Action {
+    #[classattr]
+    const fn __match_args__() -> (&'static str,) {
+        ("label",)
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[classattr]
     const EXECUTE_REQUESTED: Self = Self(decidable_kernel::Action::ExecuteRequested);
     #[classattr]
@@ -58,6 +68,16 @@ impl Action {
 
 #[pymethods]
 impl Reason {
+    #[classattr]
+    const fn __match_args__() -> (&'static str,) {
+        ("label",)
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[classattr]
     const REQUESTED_MODEL_MAXIMIZES_UTILITY: Self = Self(decidable_kernel::Reason::RequestedModelMaximizesUtility);
     #[classattr]
@@ -156,17 +176,20 @@ pub(crate) struct Decision(pub(crate) decidable_kernel::Decision);
 #[pymethods]
 impl Decision {
     #[classattr]
-    fn __match_args__(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-        PyTuple::new(
-            py,
-            [
-                "action",
-                "reason",
-                "selected_model_id",
-                "estimated_cost_microunits",
-                "expected_utility_microunits",
-            ],
+    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str, &'static str) {
+        (
+            "action",
+            "reason",
+            "selected_model_id",
+            "estimated_cost_microunits",
+            "expected_utility_microunits",
         )
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
     }
     /// Reads the layout that `to_bytes` wrote.
     #[staticmethod]

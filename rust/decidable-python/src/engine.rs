@@ -15,7 +15,8 @@ use crate::decision::Decision;
 use crate::errors::{self, Class, raise};
 use crate::key::Key;
 use crate::ledger::Balance;
-use crate::policy::{Policy, requested};
+use crate::model::repr;
+use crate::policy::Policy;
 use crate::request::Request;
 use crate::values::{Given, hex_bytes, integer, optional, optional_text, text, truth, wrong_type};
 
@@ -52,8 +53,8 @@ pub(crate) struct Answer {
 }
 
 /// What a settlement charged.
-#[pyclass(frozen, eq, module = "decidable")]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[pyclass(frozen, eq, hash, module = "decidable")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Settlement {
     #[pyo3(get)]
     ticket: u64,
@@ -69,18 +70,51 @@ pub(crate) struct Settlement {
 
 #[pymethods]
 impl Settlement {
-    fn __repr__(&self) -> String {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
+        ("ticket", "charged_microunits", "returned_microunits", "debt_microunits")
+    }
+    #[new]
+    #[pyo3(signature = (*, ticket, charged_microunits, returned_microunits, debt_microunits, seq))]
+    fn new(
+        ticket: &Bound<'_, PyAny>,
+        charged_microunits: &Bound<'_, PyAny>,
+        returned_microunits: &Bound<'_, PyAny>,
+        debt_microunits: &Bound<'_, PyAny>,
+        seq: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            ticket: integer("ticket", ticket)?,
+            charged_microunits: integer("charged_microunits", charged_microunits)?,
+            returned_microunits: integer("returned_microunits", returned_microunits)?,
+            debt_microunits: integer("debt_microunits", debt_microunits)?,
+            seq: integer("seq", seq)?,
+        })
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         let Self {
             ticket,
             charged_microunits,
             returned_microunits,
             debt_microunits,
             seq,
-        } = self;
-        format!(
-            "Settlement(ticket={ticket}, charged_microunits={charged_microunits}, \
-             returned_microunits={returned_microunits}, debt_microunits={debt_microunits}, seq={seq})"
-        )
+        } = *self;
+        let keywords = PyDict::new(py);
+        keywords.set_item("ticket", ticket)?;
+        keywords.set_item("charged_microunits", charged_microunits)?;
+        keywords.set_item("returned_microunits", returned_microunits)?;
+        keywords.set_item("debt_microunits", debt_microunits)?;
+        keywords.set_item("seq", seq)?;
+        Ok((PyTuple::empty(py), keywords))
+    }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        repr("Settlement", &self.__getnewargs_ex__(py)?.1)
     }
 }
 
@@ -189,11 +223,13 @@ impl Engine {
         key: Option<&Bound<'_, PyAny>>,
         metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Answer> {
-        let request = requested(request)?;
+        let request = request
+            .cast::<Request>()
+            .map_err(|_| wrong_type("request", "a Request", request))?;
+        let request = &request.get().0;
         let account = optional_text("account", account)?;
         let key = optional_text("key", key)?;
         let metadata = optional_text("metadata", metadata)?;
-        let request = &request.get().0;
         let engine = &*self.0;
         let answer = py
             .detach(|| engine.decide(request, account.as_deref(), key.as_deref(), metadata.as_deref()))

@@ -1,11 +1,17 @@
 use core::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use decidable_kernel::Finding;
+use decidable_kernel::{Finding, Gate, LeverKind, Terms};
+use pyo3::PyClass;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyTuple};
+use pyo3::pyclass::boolean_struct::True;
+use pyo3::types::{PyDict, PyIterator, PyTuple};
 
 use crate::decision::{Decision, Reason};
+use crate::errors::{Class, raise};
+use crate::model::Names;
+use crate::values::{self, integer, optional, optional_text, shown, text, wrong_type};
 
 /// What became of one candidate.
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -14,6 +20,50 @@ pub(crate) struct Verdict(decidable_kernel::Verdict);
 
 #[pymethods]
 impl Verdict {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str) {
+        ("model_id", "verdict", "gate")
+    }
+    #[new]
+    #[pyo3(signature = (*, model_id, quality_bps, p95_latency_ms, verdict, gate=None, measured=None, limit=None, quality_adjusted=None, risk_penalty=None, cost_microunits=None, latency_penalty=None, utility=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        model_id: &Bound<'_, PyAny>,
+        quality_bps: &Bound<'_, PyAny>,
+        p95_latency_ms: &Bound<'_, PyAny>,
+        verdict: &Bound<'_, PyAny>,
+        gate: Option<&Bound<'_, PyAny>>,
+        measured: Option<&Bound<'_, PyAny>>,
+        limit: Option<&Bound<'_, PyAny>>,
+        quality_adjusted: Option<&Bound<'_, PyAny>>,
+        risk_penalty: Option<&Bound<'_, PyAny>>,
+        cost_microunits: Option<&Bound<'_, PyAny>>,
+        latency_penalty: Option<&Bound<'_, PyAny>>,
+        utility: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let found = Found {
+            gate: optional_text("gate", gate)?,
+            measured: optional("measured", measured)?,
+            limit: optional("limit", limit)?,
+            quality_adjusted: optional("quality_adjusted", quality_adjusted)?,
+            risk_penalty: optional("risk_penalty", risk_penalty)?,
+            cost_microunits: optional("cost_microunits", cost_microunits)?,
+            latency_penalty: optional("latency_penalty", latency_penalty)?,
+            utility: optional("utility", utility)?,
+        };
+        let made = found.finding(&text("verdict", verdict)?).map(|finding| {
+            Ok::<_, PyErr>(Self(decidable_kernel::Verdict {
+                model_id: integer("model_id", model_id)?,
+                quality_bps: integer("quality_bps", quality_bps)?,
+                p95_latency_ms: integer("p95_latency_ms", p95_latency_ms)?,
+                finding,
+            }))
+        });
+        match made.transpose()? {
+            Some(made) if made.found() == found => Ok(made),
+            _ => Err(impossible("verdict", verdict)),
+        }
+    }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -87,6 +137,22 @@ impl Verdict {
     fn utility(&self) -> Option<i64> {
         self.terms().map(|terms| terms.utility)
     }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("model_id", self.model_id())?;
+        keywords.set_item("quality_bps", self.quality_bps())?;
+        keywords.set_item("p95_latency_ms", self.p95_latency_ms())?;
+        keywords.set_item("verdict", self.verdict())?;
+        keywords.set_item("gate", self.gate())?;
+        keywords.set_item("measured", self.measured())?;
+        keywords.set_item("limit", self.limit())?;
+        keywords.set_item("quality_adjusted", self.quality_adjusted())?;
+        keywords.set_item("risk_penalty", self.risk_penalty())?;
+        keywords.set_item("cost_microunits", self.cost_microunits())?;
+        keywords.set_item("latency_penalty", self.latency_penalty())?;
+        keywords.set_item("utility", self.utility())?;
+        Ok((PyTuple::empty(py), keywords))
+    }
     fn __repr__(&self) -> String {
         let decidable_kernel::Verdict {
             model_id,
@@ -117,7 +183,77 @@ impl Verdict {
     }
 }
 
+/// What a verdict says of its candidate, as far as it was looked at.
+#[derive(PartialEq, Eq)]
+struct Found {
+    gate: Option<String>,
+    measured: Option<u64>,
+    limit: Option<u64>,
+    quality_adjusted: Option<u64>,
+    risk_penalty: Option<u128>,
+    cost_microunits: Option<u64>,
+    latency_penalty: Option<u128>,
+    utility: Option<i64>,
+}
+
+impl Found {
+    fn finding(&self, verdict: &str) -> Option<Finding> {
+        let terms = || {
+            Some(Terms {
+                quality_adjusted: self.quality_adjusted?,
+                risk_penalty: self.risk_penalty?,
+                cost_microunits: self.cost_microunits?,
+                latency_penalty: self.latency_penalty?,
+                utility: self.utility?,
+            })
+        };
+        match verdict {
+            "gate" => Some(Finding::Refused {
+                gate: Gate::ALL
+                    .into_iter()
+                    .find(|gate| self.gate.as_deref() == Some(gate.name()))?,
+                measured: self.measured?,
+                limit: self.limit?,
+            }),
+            "over_budget" => Some(Finding::OverBudget {
+                cost_microunits: self.cost_microunits?,
+                limit_microunits: self.limit?,
+            }),
+            "non_positive_utility" => terms().map(Finding::NonPositiveUtility),
+            "eligible" => terms().map(Finding::Eligible),
+            _ => None,
+        }
+    }
+}
+
+/// A value that the kernel never gives.
+fn impossible(kind: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let message = format!("there is no {kind} with such fields: {}", shown(value));
+    raise(
+        value.py(),
+        Class::InvalidInput,
+        "input.impossible",
+        &message,
+        |details| {
+            details.set_item("field", kind)?;
+            details.set_item("value", value)
+        },
+    )
+}
+
 impl Verdict {
+    fn found(&self) -> Found {
+        Found {
+            gate: self.gate().map(str::to_owned),
+            measured: self.measured(),
+            limit: self.limit(),
+            quality_adjusted: self.quality_adjusted(),
+            risk_penalty: self.risk_penalty(),
+            cost_microunits: self.cost_microunits(),
+            latency_penalty: self.latency_penalty(),
+            utility: self.utility(),
+        }
+    }
     const fn terms(&self) -> Option<&decidable_kernel::Terms> {
         match &self.0.finding {
             Finding::NonPositiveUtility(terms) | Finding::Eligible(terms) => Some(terms),
@@ -140,6 +276,43 @@ impl Hash for Explanation {
 
 #[pymethods]
 impl Explanation {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str) {
+        ("decision", "objective")
+    }
+    #[new]
+    #[pyo3(signature = (*, decision, objective, verdicts, names=None))]
+    fn new(
+        decision: &Bound<'_, PyAny>,
+        objective: &Bound<'_, PyAny>,
+        verdicts: &Bound<'_, PyAny>,
+        names: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let decision = one_of::<Decision>("decision", "a Decision", decision)?.get().0;
+        let names = names
+            .map(|names| Ok::<_, PyErr>(one_of::<Names>("names", "Names or None", names)?.get().0.clone()))
+            .transpose()?;
+        let verdicts = all_of::<Verdict, _>("verdicts", "Verdicts", verdicts, |verdict| verdict.0)?;
+        Ok(Self(decidable_kernel::Explanation::new(
+            decision,
+            values::objective(objective)?,
+            verdicts,
+            names.map(Arc::new),
+        )))
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("decision", self.decision())?;
+        keywords.set_item("objective", self.objective())?;
+        keywords.set_item("verdicts", self.tuple(py)?)?;
+        keywords.set_item("names", self.names())?;
+        Ok((PyTuple::empty(py), keywords))
+    }
+    /// The names that its table shows.
+    #[getter]
+    fn names(&self) -> Option<Names> {
+        self.0.names().map(|names| Names(names.clone()))
+    }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -160,13 +333,7 @@ impl Explanation {
         self.0.verdicts.len()
     }
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        let verdicts = self
-            .0
-            .verdicts
-            .iter()
-            .map(|verdict| Bound::new(py, Verdict(*verdict)))
-            .collect::<PyResult<Vec<_>>>()?;
-        PyTuple::new(py, verdicts)?.try_iter()
+        self.tuple(py)?.try_iter()
     }
     fn __getitem__(&self, index: isize) -> PyResult<Verdict> {
         let place = if index < 0 {
@@ -192,6 +359,30 @@ impl Explanation {
     }
 }
 
+impl Explanation {
+    fn tuple<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let verdicts = self.0.verdicts.iter().map(|verdict| Bound::new(py, Verdict(*verdict)));
+        PyTuple::new(py, verdicts.collect::<PyResult<Vec<_>>>()?)
+    }
+}
+
+/// The value, if it is one of that class.
+fn one_of<'a, 'py, T: PyClass>(field: &str, wanted: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, T>> {
+    value.cast::<T>().map_err(|_| wrong_type(field, wanted, value))
+}
+
+/// The values of an iterable of that class.
+fn all_of<T: PyClass<Frozen = True> + Sync, V>(
+    field: &str,
+    wanted: &str,
+    values: &Bound<'_, PyAny>,
+    value: impl Fn(&T) -> V,
+) -> PyResult<Vec<V>> {
+    let each = values.try_iter().map_err(|_| wrong_type(field, wanted, values))?;
+    each.map(|one| Ok(value(one_of::<T>(field, wanted, &one?)?.get())))
+        .collect()
+}
+
 /// One quantity and the value at which the answer turns.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -199,6 +390,35 @@ pub(crate) struct Lever(pub(crate) decidable_kernel::Lever);
 
 #[pymethods]
 impl Lever {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str) {
+        ("lever", "current", "boundary")
+    }
+    #[new]
+    #[pyo3(signature = (*, lever, current, boundary, cost_at_boundary_microunits=None))]
+    fn new(
+        lever: &Bound<'_, PyAny>,
+        current: &Bound<'_, PyAny>,
+        boundary: &Bound<'_, PyAny>,
+        cost_at_boundary_microunits: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let label = text("lever", lever)?;
+        let kind = LeverKind::ALL.into_iter().find(|kind| kind.label() == label);
+        Ok(Self(decidable_kernel::Lever {
+            kind: kind.ok_or_else(|| impossible("lever", lever))?,
+            current: integer("current", current)?,
+            boundary: integer("boundary", boundary)?,
+            cost_at_boundary_microunits: optional("cost_at_boundary_microunits", cost_at_boundary_microunits)?,
+        }))
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("lever", self.lever())?;
+        keywords.set_item("current", self.current())?;
+        keywords.set_item("boundary", self.boundary())?;
+        keywords.set_item("cost_at_boundary_microunits", self.cost_at_boundary_microunits())?;
+        Ok((PyTuple::empty(py), keywords))
+    }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -253,6 +473,38 @@ impl Hash for WhatWouldWin {
 
 #[pymethods]
 impl WhatWouldWin {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str) {
+        ("model_id", "levers")
+    }
+    #[new]
+    #[pyo3(signature = (*, model_id, levers, blocked_by_request=None))]
+    fn new(
+        model_id: &Bound<'_, PyAny>,
+        levers: &Bound<'_, PyAny>,
+        blocked_by_request: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        Ok(Self(decidable_kernel::WhatWouldWin {
+            model_id: integer("model_id", model_id)?,
+            blocked_by_request: blocked_by_request
+                .map(|reason| {
+                    Ok::<_, PyErr>(
+                        one_of::<Reason>("blocked_by_request", "a Reason or None", reason)?
+                            .get()
+                            .0,
+                    )
+                })
+                .transpose()?,
+            levers: all_of::<Lever, _>("levers", "Levers", levers, |lever| lever.0)?,
+        }))
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("model_id", self.model_id())?;
+        keywords.set_item("levers", self.levers())?;
+        keywords.set_item("blocked_by_request", self.blocked_by_request(py)?)?;
+        Ok((PyTuple::empty(py), keywords))
+    }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -282,7 +534,7 @@ impl WhatWouldWin {
         format!(
             "WhatWouldWin(model_id={}, blocked_by_request={blocked}, levers={})",
             self.0.model_id,
-            shown(&self.0.levers)
+            printed(&self.0.levers)
         )
     }
 }
@@ -301,6 +553,24 @@ impl Hash for Margin {
 
 #[pymethods]
 impl Margin {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str) {
+        ("model_id", "levers")
+    }
+    #[new]
+    #[pyo3(signature = (*, model_id, levers))]
+    fn new(model_id: &Bound<'_, PyAny>, levers: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self(decidable_kernel::Margin {
+            model_id: integer("model_id", model_id)?,
+            levers: all_of::<Lever, _>("levers", "Levers", levers, |lever| lever.0)?,
+        }))
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("model_id", self.model_id())?;
+        keywords.set_item("levers", self.levers())?;
+        Ok((PyTuple::empty(py), keywords))
+    }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -316,12 +586,16 @@ impl Margin {
         Levers(self.0.levers.clone())
     }
     fn __repr__(&self) -> String {
-        format!("Margin(model_id={}, levers={})", self.0.model_id, shown(&self.0.levers))
+        format!(
+            "Margin(model_id={}, levers={})",
+            self.0.model_id,
+            printed(&self.0.levers)
+        )
     }
 }
 
 /// Levers as a tuple is printed.
-fn shown(levers: &[decidable_kernel::Lever]) -> String {
+fn printed(levers: &[decidable_kernel::Lever]) -> String {
     let each = levers
         .iter()
         .map(|lever| Lever(*lever).__repr__() + ", ")

@@ -53,6 +53,16 @@ impl Balance {
 
 #[pymethods]
 impl Balance {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
+        ("account", "remaining", "reserved", "committed")
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[new]
     #[pyo3(signature = (*, account, initial, remaining, reserved, committed, debt, cap))]
     fn __new__(
@@ -259,6 +269,16 @@ pub(crate) struct LedgerSnapshot(decidable_ledger::LedgerSnapshot);
 
 #[pymethods]
 impl LedgerSnapshot {
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+    fn __hash__(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *self.0.digest().bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let rebuild = py.get_type::<Self>().getattr("from_json")?;
         Ok((rebuild, (self.to_json(),)).into_pyobject(py)?.into_any())

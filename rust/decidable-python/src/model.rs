@@ -15,6 +15,21 @@ pub(crate) struct Model(pub(crate) Candidate);
 
 #[pymethods]
 impl Model {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
+        (
+            "model_id",
+            "quality_bps",
+            "input_cost_microunits_per_million_tokens",
+            "output_cost_microunits_per_million_tokens",
+        )
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[new]
     #[pyo3(signature = (*, model_id, quality_bps, input_cost_microunits_per_million_tokens,
         output_cost_microunits_per_million_tokens, provider_id=Given::NOT, risk_ceiling_bps=Given::NOT,
@@ -93,9 +108,40 @@ impl Model {
         self.0.output_cost_microunits_per_million_tokens
     }
     /// The same model with some fields changed.
-    #[pyo3(signature = (**changes))]
-    fn replace<'py>(&self, py: Python<'py>, changes: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
-        rebuilt(&py.get_type::<Self>(), self.keywords(py)?, changes)
+    #[pyo3(signature = (*, model_id=Given::NOT, quality_bps=Given::NOT, input_cost_microunits_per_million_tokens=Given::NOT, output_cost_microunits_per_million_tokens=Given::NOT, provider_id=Given::NOT, risk_ceiling_bps=Given::NOT, enabled=Given::NOT, p95_latency_ms=Given::NOT, capabilities=Given::NOT, region_mask=Given::NOT))]
+    #[allow(clippy::too_many_arguments)]
+    fn replace(
+        &self,
+        model_id: Given<'_, '_>,
+        quality_bps: Given<'_, '_>,
+        input_cost_microunits_per_million_tokens: Given<'_, '_>,
+        output_cost_microunits_per_million_tokens: Given<'_, '_>,
+        provider_id: Given<'_, '_>,
+        risk_ceiling_bps: Given<'_, '_>,
+        enabled: Given<'_, '_>,
+        p95_latency_ms: Given<'_, '_>,
+        capabilities: Given<'_, '_>,
+        region_mask: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        let same = self.0;
+        Ok(Self(Candidate {
+            model_id: model_id.integer_or("model_id", same.model_id)?,
+            quality_bps: quality_bps.integer_or("quality_bps", same.quality_bps)?,
+            input_cost_microunits_per_million_tokens: input_cost_microunits_per_million_tokens.integer_or(
+                "input_cost_microunits_per_million_tokens",
+                same.input_cost_microunits_per_million_tokens,
+            )?,
+            output_cost_microunits_per_million_tokens: output_cost_microunits_per_million_tokens.integer_or(
+                "output_cost_microunits_per_million_tokens",
+                same.output_cost_microunits_per_million_tokens,
+            )?,
+            provider_id: provider_id.integer_or("provider_id", same.provider_id)?,
+            risk_ceiling_bps: risk_ceiling_bps.integer_or("risk_ceiling_bps", same.risk_ceiling_bps)?,
+            enabled: enabled.or(same.enabled, |value| truth("enabled", value))?,
+            p95_latency_ms: p95_latency_ms.integer_or("p95_latency_ms", same.p95_latency_ms)?,
+            capabilities: capabilities.integer_or("capabilities", same.capabilities)?,
+            region_mask: region_mask.integer_or("region_mask", same.region_mask)?,
+        }))
     }
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         Ok((PyTuple::empty(py), self.keywords(py)?))
@@ -140,18 +186,6 @@ impl Model {
     }
 }
 
-/// Calls `class` with keywords, some of them changed.
-pub(crate) fn rebuilt<'py>(
-    class: &Bound<'py, PyAny>,
-    keywords: Bound<'py, PyDict>,
-    changes: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    if let Some(changes) = changes {
-        keywords.update(changes.as_mapping())?;
-    }
-    class.call((), Some(&keywords))
-}
-
 /// `Class(field=value, …)`, which evaluates to an equal object.
 pub(crate) fn repr(class: &str, keywords: &Bound<'_, PyDict>) -> PyResult<String> {
     let fields = keywords
@@ -174,6 +208,16 @@ impl core::hash::Hash for Names {
 
 #[pymethods]
 impl Names {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
+        ("models", "providers", "regions", "capabilities")
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[new]
     #[pyo3(signature = (*, models=Given::NOT, providers=Given::NOT, regions=Given::NOT, capabilities=Given::NOT))]
     fn new(

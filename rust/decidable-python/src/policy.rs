@@ -13,8 +13,8 @@ use crate::decision::Decision;
 use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
-use crate::request::Request;
-use crate::values::{Given, bytes, integer, optional, text, wrong_type};
+use crate::request::{Request, requested};
+use crate::values::{self, Given, bytes, integer, optional, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
@@ -32,6 +32,16 @@ pub(crate) struct Policy(pub(crate) Arc<decidable_kernel::Policy>);
 
 #[pymethods]
 impl Policy {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str) {
+        ("objective", "models")
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[new]
     #[pyo3(signature = (catalog, *, policy_epoch=Given::NOT, catalog_epoch=Given::NOT, hard_risk_limit_bps=Given::NOT,
         minimum_confidence_bps=Given::NOT, risk_penalty_multiplier_bps=Given::NOT, latency_penalty_microunits_per_ms=Given::NOT,
@@ -56,7 +66,7 @@ impl Policy {
             risk_penalty_multiplier_bps: risk_penalty_multiplier_bps.integer_or("risk_penalty_multiplier_bps", 0)?,
             latency_penalty_microunits_per_ms: latency_penalty_microunits_per_ms
                 .integer_or("latency_penalty_microunits_per_ms", 0)?,
-            objective: objective.or(Objective::Utility, chosen)?,
+            objective: objective.or(Objective::Utility, values::objective)?,
         };
         let not_a_catalog = |_| wrong_type("catalog", "a Catalog (with .models and .names)", catalog);
         let models = catalog.getattr("models").map_err(not_a_catalog)?;
@@ -130,13 +140,15 @@ impl Policy {
         self.0.names().map(|names| Names(names.clone()))
     }
     /// Decides one request.
+    ///
+    /// Here and in the methods below, a row of `REQUEST_DTYPE` as `.tolist()` gives it will do for a `Request`: a tuple of
+    /// its fields in their order. That spares the object.
     fn decide(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Decision> {
-        let request = requested(request)?;
+        let request = &*requested(request)?;
         if self.0.candidates().len() > CANDIDATES_WORTH_DETACHING {
-            let request = &request.get().0;
             return Ok(Decision(py.detach(|| self.0.decide(request))));
         }
-        Ok(Decision(self.0.decide(&request.get().0)))
+        Ok(Decision(self.0.decide(request)))
     }
     /// Decides one request and counts the candidates that each gate refused.
     fn decide_counted<'py>(
@@ -144,7 +156,7 @@ impl Policy {
         py: Python<'py>,
         request: &Bound<'py, PyAny>,
     ) -> PyResult<(Decision, Bound<'py, PyDict>)> {
-        let (decision, rejections) = self.0.decide_counted(&requested(request)?.get().0);
+        let (decision, rejections) = self.0.decide_counted(&*requested(request)?);
         let decidable_kernel::Rejections {
             disabled,
             quality,
@@ -232,14 +244,12 @@ impl Policy {
     }
     /// One verdict a candidate; prints as a table.
     fn explain(&self, request: &Bound<'_, PyAny>) -> PyResult<Explanation> {
-        Ok(Explanation(self.0.explain(&requested(request)?.get().0)))
+        Ok(Explanation(self.0.explain(&*requested(request)?)))
     }
     /// The utility of one candidate, or `None` where it is not eligible.
     #[pyo3(signature = (request, *, model_id))]
     fn utility(&self, request: &Bound<'_, PyAny>, model_id: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
-        Ok(self
-            .0
-            .utility(&requested(request)?.get().0, integer("model_id", model_id)?))
+        Ok(self.0.utility(&*requested(request)?, integer("model_id", model_id)?))
     }
     /// What a candidate costs from its rates, in microunits.
     #[pyo3(signature = (*, model_id, input_tokens, output_tokens))]
@@ -267,7 +277,7 @@ impl Policy {
     }
     /// What the engine would hold for the request: the selected candidate's cost at `max_output_tokens`.
     fn hold(&self, request: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
-        let request = &requested(request)?.get().0;
+        let request = &*requested(request)?;
         Ok(self.0.hold(request, &self.0.decide(request)))
     }
     /// What would make a candidate win, one lever at a time.
@@ -278,17 +288,15 @@ impl Policy {
         request: &Bound<'_, PyAny>,
         model_id: &Bound<'_, PyAny>,
     ) -> PyResult<WhatWouldWin> {
-        let request = requested(request)?;
+        let request = &*requested(request)?;
         let model_id = integer("model_id", model_id)?;
-        let request = &request.get().0;
         py.detach(|| self.0.what_would_win(request, model_id))
             .map(WhatWouldWin)
             .map_err(|error| errors::kernel(py, &error))
     }
     /// How far the winner is from losing, or `None` where nothing is selected.
     fn margin(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Option<Margin>> {
-        let request = requested(request)?;
-        let request = &request.get().0;
+        let request = &*requested(request)?;
         Ok(py.detach(|| self.0.margin(request)).map(Margin))
     }
     /// The digest: `calypol1`, or `dcdpol1` where the policy has an objective or names.
@@ -335,30 +343,6 @@ impl Policy {
         let rebuild = py.get_type::<Self>().getattr("from_bytes")?;
         Ok((rebuild, (self.to_bytes(py),)).into_pyobject(py)?.into_any())
     }
-}
-
-pub(crate) fn requested<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Request>> {
-    value
-        .cast::<Request>()
-        .map_err(|_| wrong_type("request", "a Request", value))
-}
-
-fn chosen(value: &Bound<'_, PyAny>) -> PyResult<Objective> {
-    let name = text("objective", value)?;
-    Objective::from_label(&name).ok_or_else(|| {
-        let known = Objective::ALL.map(Objective::label).join(", ");
-        let message = format!("objective is {name:?}, which is none of {known}");
-        raise(
-            value.py(),
-            Class::InvalidInput,
-            "kernel.unknown_objective",
-            &message,
-            |details| {
-                details.set_item("field", "objective")?;
-                details.set_item("value", &name)
-            },
-        )
-    })
 }
 
 fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {

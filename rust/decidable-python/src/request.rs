@@ -1,10 +1,12 @@
+use std::borrow::Cow;
+
 use decidable_kernel::RequestFields;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
-use crate::model::{rebuilt, repr};
-use crate::values::{Given, dictionary, integer, optional};
+use crate::model::repr;
+use crate::values::{Given, dictionary, integer, integer_or_none, wrong_type};
 
 /// One request (docs/spec/decisions.md, "request"; docs/spec/extensions.md for quotes and the largest use).
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -13,6 +15,16 @@ pub(crate) struct Request(pub(crate) decidable_kernel::Request);
 
 #[pymethods]
 impl Request {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str) {
+        ("input_tokens", "output_tokens")
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
     #[new]
     #[pyo3(signature = (*, input_tokens, output_tokens, request_sequence=Given::NOT, requested_model_id=None,
         business_value_microunits=Given::NOT, budget_limit_microunits=None, risk_bps=Given::NOT, confidence_bps=Given::NOT,
@@ -36,40 +48,24 @@ impl Request {
         max_output_tokens: Option<&Bound<'_, PyAny>>,
         quotes: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let none = RequestFields::default();
-        let fields = RequestFields {
-            request_sequence: request_sequence.integer_or("request_sequence", none.request_sequence)?,
-            requested_model_id: optional("requested_model_id", requested_model_id)?.unwrap_or(none.requested_model_id),
-            input_tokens: integer("input_tokens", input_tokens)?,
-            output_tokens: integer("output_tokens", output_tokens)?,
-            business_value_microunits: business_value_microunits
-                .integer_or("business_value_microunits", none.business_value_microunits)?,
-            budget_limit_microunits: optional("budget_limit_microunits", budget_limit_microunits)?
-                .unwrap_or(none.budget_limit_microunits),
-            risk_bps: risk_bps.integer_or("risk_bps", none.risk_bps)?,
-            confidence_bps: confidence_bps.integer_or("confidence_bps", none.confidence_bps)?,
-            minimum_quality_bps: minimum_quality_bps.integer_or("minimum_quality_bps", none.minimum_quality_bps)?,
-            max_p95_latency_ms: optional("max_p95_latency_ms", max_p95_latency_ms)?.unwrap_or(none.max_p95_latency_ms),
-            required_capabilities: required_capabilities
-                .integer_or("required_capabilities", none.required_capabilities)?,
-            allowed_provider_mask: optional("allowed_provider_mask", allowed_provider_mask)?
-                .unwrap_or(none.allowed_provider_mask),
-            required_region_mask: optional("required_region_mask", required_region_mask)?
-                .unwrap_or(none.required_region_mask),
-        };
-        let most = optional("max_output_tokens", max_output_tokens)?;
-        let quotes = quotes.map(quoted).transpose()?;
-        let build = || {
-            let mut request = decidable_kernel::Request::new(fields)?;
-            if let Some(most) = most {
-                request = request.with_max_output_tokens(most)?;
-            }
-            if let Some(quotes) = quotes {
-                request = request.with_quotes(quotes)?;
-            }
-            Ok(Self(request))
-        };
-        build().map_err(|error| errors::kernel(input_tokens.py(), &error))
+        Arguments {
+            request_sequence,
+            requested_model_id: requested_model_id.into(),
+            input_tokens: Given::some(input_tokens),
+            output_tokens: Given::some(output_tokens),
+            business_value_microunits,
+            budget_limit_microunits: budget_limit_microunits.into(),
+            risk_bps,
+            confidence_bps,
+            minimum_quality_bps,
+            max_p95_latency_ms: max_p95_latency_ms.into(),
+            required_capabilities,
+            allowed_provider_mask: allowed_provider_mask.into(),
+            required_region_mask: required_region_mask.into(),
+            max_output_tokens: max_output_tokens.into(),
+            quotes: quotes.into(),
+        }
+        .read(input_tokens.py(), None)
     }
     #[getter]
     const fn request_sequence(&self) -> u64 {
@@ -148,9 +144,45 @@ impl Request {
         Ok(Some(quotes))
     }
     /// The same request with some fields changed.
-    #[pyo3(signature = (**changes))]
-    fn replace<'py>(&self, py: Python<'py>, changes: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
-        rebuilt(&py.get_type::<Self>(), self.keywords(py)?, changes)
+    #[pyo3(signature = (*, input_tokens=Given::NOT, output_tokens=Given::NOT, request_sequence=Given::NOT, requested_model_id=Given::NOT, business_value_microunits=Given::NOT, budget_limit_microunits=Given::NOT, risk_bps=Given::NOT, confidence_bps=Given::NOT, minimum_quality_bps=Given::NOT, max_p95_latency_ms=Given::NOT, required_capabilities=Given::NOT, allowed_provider_mask=Given::NOT, required_region_mask=Given::NOT, max_output_tokens=Given::NOT, quotes=Given::NOT))]
+    #[allow(clippy::too_many_arguments)]
+    fn replace(
+        &self,
+        py: Python<'_>,
+        input_tokens: Given<'_, '_>,
+        output_tokens: Given<'_, '_>,
+        request_sequence: Given<'_, '_>,
+        requested_model_id: Given<'_, '_>,
+        business_value_microunits: Given<'_, '_>,
+        budget_limit_microunits: Given<'_, '_>,
+        risk_bps: Given<'_, '_>,
+        confidence_bps: Given<'_, '_>,
+        minimum_quality_bps: Given<'_, '_>,
+        max_p95_latency_ms: Given<'_, '_>,
+        required_capabilities: Given<'_, '_>,
+        allowed_provider_mask: Given<'_, '_>,
+        required_region_mask: Given<'_, '_>,
+        max_output_tokens: Given<'_, '_>,
+        quotes: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        Arguments {
+            request_sequence,
+            requested_model_id,
+            input_tokens,
+            output_tokens,
+            business_value_microunits,
+            budget_limit_microunits,
+            risk_bps,
+            confidence_bps,
+            minimum_quality_bps,
+            max_p95_latency_ms,
+            required_capabilities,
+            allowed_provider_mask,
+            required_region_mask,
+            max_output_tokens,
+            quotes,
+        }
+        .read(py, Some(&self.0))
     }
     /// The digest: `calyinp1`, or `dcdreq1` where the request carries quotes.
     fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -184,12 +216,142 @@ impl Request {
         keywords.set_item("required_capabilities", self.required_capabilities())?;
         keywords.set_item("allowed_provider_mask", self.allowed_provider_mask())?;
         keywords.set_item("required_region_mask", self.required_region_mask())?;
-        // The default follows output_tokens, so that changing those alone stays possible.
-        let most = self.max_output_tokens();
-        keywords.set_item("max_output_tokens", (most != self.output_tokens()).then_some(most))?;
+        keywords.set_item("max_output_tokens", said_most(&self.0))?;
         keywords.set_item("quotes", self.quotes(py)?)?;
         Ok(keywords)
     }
+}
+
+/// The largest use, where it does not follow the expected one.
+fn said_most(request: &decidable_kernel::Request) -> Option<u32> {
+    let most = request.max_output_tokens();
+    (most != request.fields().output_tokens).then_some(most)
+}
+
+/// What was given for each field.
+struct Arguments<'a, 'py> {
+    request_sequence: Given<'a, 'py>,
+    requested_model_id: Given<'a, 'py>,
+    input_tokens: Given<'a, 'py>,
+    output_tokens: Given<'a, 'py>,
+    business_value_microunits: Given<'a, 'py>,
+    budget_limit_microunits: Given<'a, 'py>,
+    risk_bps: Given<'a, 'py>,
+    confidence_bps: Given<'a, 'py>,
+    minimum_quality_bps: Given<'a, 'py>,
+    max_p95_latency_ms: Given<'a, 'py>,
+    required_capabilities: Given<'a, 'py>,
+    allowed_provider_mask: Given<'a, 'py>,
+    required_region_mask: Given<'a, 'py>,
+    max_output_tokens: Given<'a, 'py>,
+    quotes: Given<'a, 'py>,
+}
+
+impl Arguments<'_, '_> {
+    /// The request that has them, and in place of those that were left out the fields of `before`.
+    fn read(self, py: Python<'_>, before: Option<&decidable_kernel::Request>) -> PyResult<Request> {
+        let none = RequestFields::default();
+        let same = before.map_or(&none, decidable_kernel::Request::fields);
+        let fields = RequestFields {
+            request_sequence: self
+                .request_sequence
+                .integer_or("request_sequence", same.request_sequence)?,
+            requested_model_id: self.requested_model_id.optional_or(
+                "requested_model_id",
+                none.requested_model_id,
+                same.requested_model_id,
+            )?,
+            input_tokens: self.input_tokens.integer_or("input_tokens", same.input_tokens)?,
+            output_tokens: self.output_tokens.integer_or("output_tokens", same.output_tokens)?,
+            business_value_microunits: self
+                .business_value_microunits
+                .integer_or("business_value_microunits", same.business_value_microunits)?,
+            budget_limit_microunits: self.budget_limit_microunits.optional_or(
+                "budget_limit_microunits",
+                none.budget_limit_microunits,
+                same.budget_limit_microunits,
+            )?,
+            risk_bps: self.risk_bps.integer_or("risk_bps", same.risk_bps)?,
+            confidence_bps: self.confidence_bps.integer_or("confidence_bps", same.confidence_bps)?,
+            minimum_quality_bps: self
+                .minimum_quality_bps
+                .integer_or("minimum_quality_bps", same.minimum_quality_bps)?,
+            max_p95_latency_ms: self.max_p95_latency_ms.optional_or(
+                "max_p95_latency_ms",
+                none.max_p95_latency_ms,
+                same.max_p95_latency_ms,
+            )?,
+            required_capabilities: self
+                .required_capabilities
+                .integer_or("required_capabilities", same.required_capabilities)?,
+            allowed_provider_mask: self.allowed_provider_mask.optional_or(
+                "allowed_provider_mask",
+                none.allowed_provider_mask,
+                same.allowed_provider_mask,
+            )?,
+            required_region_mask: self.required_region_mask.optional_or(
+                "required_region_mask",
+                none.required_region_mask,
+                same.required_region_mask,
+            )?,
+        };
+        let most = self.max_output_tokens.or(before.and_then(said_most), |value| {
+            integer_or_none("max_output_tokens", value)
+        })?;
+        let quotes = match self.quotes.0 {
+            Some(value) if value.is_none() => Vec::new(),
+            Some(value) => quoted(&value)?,
+            None => before.map_or_else(Vec::new, |before| before.quotes().to_vec()),
+        };
+        let build = || {
+            let mut request = decidable_kernel::Request::new(fields)?;
+            if let Some(most) = most {
+                request = request.with_max_output_tokens(most)?;
+            }
+            if !quotes.is_empty() {
+                request = request.with_quotes(quotes)?;
+            }
+            Ok(Request(request))
+        };
+        build().map_err(|error| errors::kernel(py, &error))
+    }
+}
+
+/// A request, or a row of `REQUEST_DTYPE` as a tuple.
+pub(crate) fn requested<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, decidable_kernel::Request>> {
+    if let Ok(request) = value.cast::<Request>() {
+        return Ok(Cow::Borrowed(&request.get().0));
+    }
+    match value.cast::<PyTuple>() {
+        Ok(row) if row.len() == ROW => of_row(row).map(|request| Cow::Owned(request.0)),
+        _ => Err(wrong_type("request", "a Request or a row of REQUEST_DTYPE", value)),
+    }
+}
+
+/// The fields of a row.
+const ROW: usize = 13;
+
+fn of_row(row: &Bound<'_, PyTuple>) -> PyResult<Request> {
+    let mut values = row.iter_borrowed();
+    let mut next = || Given(values.next());
+    Arguments {
+        request_sequence: next(),
+        requested_model_id: next(),
+        input_tokens: next(),
+        output_tokens: next(),
+        business_value_microunits: next(),
+        budget_limit_microunits: next(),
+        risk_bps: next(),
+        confidence_bps: next(),
+        minimum_quality_bps: next(),
+        max_p95_latency_ms: next(),
+        required_capabilities: next(),
+        allowed_provider_mask: next(),
+        required_region_mask: next(),
+        max_output_tokens: Given::NOT,
+        quotes: Given::NOT,
+    }
+    .read(row.py(), None)
 }
 
 const fn present_u32(value: u32) -> Option<u32> {

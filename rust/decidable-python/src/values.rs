@@ -1,6 +1,7 @@
 //! Values from Python: exact integers, texts, paths. A float, a bool or a NumPy scalar is not an integer here.
 
 use decidable_canon::hex;
+use decidable_kernel::Objective;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString};
 
@@ -20,50 +21,94 @@ impl Integer for u32 {
 impl Integer for u64 {
     const RANGE: &'static str = "0 to 2^64 - 1";
 }
+impl Integer for u128 {
+    const RANGE: &'static str = "0 to 2^128 - 1";
+}
 impl Integer for i64 {
     const RANGE: &'static str = "-2^63 to 2^63 - 1";
 }
 
 /// An exact `int` within the range of `T`.
+#[inline]
 pub(crate) fn integer<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
-    let py = value.py();
     if !value.is_exact_instance_of::<PyInt>() {
-        let message = format!("{field} must be an int, not {}", kind(value));
-        return Err(raise(
-            py,
-            Class::InvalidInput,
-            "input.not_an_integer",
-            &message,
-            |details| {
-                details.set_item("field", field)?;
-                details.set_item("value", value)
-            },
-        ));
+        return Err(not_an_integer(field, value));
     }
-    value.extract::<T>().map_err(|_| {
-        let message = format!("{field} is {}, outside {}", shown(value), T::RANGE);
-        raise(py, Class::InvalidInput, "input.out_of_range", &message, |details| {
+    value.extract::<T>().map_err(|_| out_of_range(field, value, T::RANGE))
+}
+
+#[cold]
+fn not_an_integer(field: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let message = format!("{field} must be an int, not {}", kind(value));
+    raise(
+        value.py(),
+        Class::InvalidInput,
+        "input.not_an_integer",
+        &message,
+        |details| {
             details.set_item("field", field)?;
             details.set_item("value", value)
-        })
-    })
+        },
+    )
+}
+
+#[cold]
+fn out_of_range(field: &str, value: &Bound<'_, PyAny>, range: &str) -> PyErr {
+    let message = format!("{field} is {}, outside {range}", shown(value));
+    raise(
+        value.py(),
+        Class::InvalidInput,
+        "input.out_of_range",
+        &message,
+        |details| {
+            details.set_item("field", field)?;
+            details.set_item("value", value)
+        },
+    )
 }
 
 /// An argument that may be left out, which is not the same as giving `None`.
 #[derive(Clone, Copy)]
-pub(crate) struct Given<'a, 'py>(Option<Borrowed<'a, 'py, PyAny>>);
+pub(crate) struct Given<'a, 'py>(pub(crate) Option<Borrowed<'a, 'py, PyAny>>);
 
 impl<'a, 'py> Given<'a, 'py> {
     pub(crate) const NOT: Self = Self(None);
 
+    pub(crate) fn some(value: &'a Bound<'py, PyAny>) -> Self {
+        Self(Some(value.as_borrowed()))
+    }
+
     /// An exact `int` within the range of `T`, or the default where the argument was left out.
+    #[inline(always)]
     pub(crate) fn integer_or<T: Integer>(self, field: &str, default: T) -> PyResult<T> {
         self.or(default, |value| integer(field, value))
     }
 
+    /// As [`Self::integer_or`], and `none` where `None` was given.
+    #[inline(always)]
+    pub(crate) fn optional_or<T: Integer>(self, field: &str, none: T, default: T) -> PyResult<T> {
+        self.or(default, |value| {
+            if value.is_none() {
+                return Ok(none);
+            }
+            integer(field, value)
+        })
+    }
+
     /// What `read` makes of the argument, or the default where it was left out.
+    #[inline(always)]
     pub(crate) fn or<T>(self, default: T, read: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>) -> PyResult<T> {
-        self.0.map_or(Ok(default), |value| read(&value))
+        match self.0 {
+            Some(value) => read(&value),
+            None => Ok(default),
+        }
+    }
+}
+
+/// An argument that is left out by giving `None`.
+impl<'a, 'py> From<Option<&'a Bound<'py, PyAny>>> for Given<'a, 'py> {
+    fn from(value: Option<&'a Bound<'py, PyAny>>) -> Self {
+        Self(value.map(Bound::as_borrowed))
     }
 }
 
@@ -78,6 +123,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Given<'a, 'py> {
 /// An exact `int`, or `None`.
 pub(crate) fn optional<T: Integer>(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<T>> {
     value.map(|value| integer(field, value)).transpose()
+}
+
+/// An exact `int`, or the object `None`.
+pub(crate) fn integer_or_none<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<T>> {
+    (!value.is_none()).then(|| integer(field, value)).transpose()
 }
 
 /// A `bool`; nothing else is one.
@@ -99,6 +149,25 @@ pub(crate) fn text(field: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
 /// A `str`, or `None`.
 pub(crate) fn optional_text(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
     value.map(|value| text(field, value)).transpose()
+}
+
+/// The objective of a label.
+pub(crate) fn objective(value: &Bound<'_, PyAny>) -> PyResult<Objective> {
+    let name = text("objective", value)?;
+    Objective::from_label(&name).ok_or_else(|| {
+        let known = Objective::ALL.map(Objective::label).join(", ");
+        let message = format!("objective is {name:?}, which is none of {known}");
+        raise(
+            value.py(),
+            Class::InvalidInput,
+            "kernel.unknown_objective",
+            &message,
+            |details| {
+                details.set_item("field", "objective")?;
+                details.set_item("value", &name)
+            },
+        )
+    })
 }
 
 /// `bytes`.
@@ -136,7 +205,7 @@ pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) ->
 }
 
 /// The value, or its size where it would not fit one line.
-fn shown(value: &Bound<'_, PyAny>) -> String {
+pub(crate) fn shown(value: &Bound<'_, PyAny>) -> String {
     match value.repr().map(|text| text.to_string()) {
         Ok(text) if text.len() <= 60 => text,
         _ => "an integer of many digits".to_owned(),
