@@ -72,6 +72,10 @@ def policy(*models: dc.Model, **limits: Any) -> dc.Policy:
     return dc.Policy(bridge.catalog(models or [model()]), **limits)
 
 
+# A row of REQUEST_DTYPE.
+ROW = (1, 7, 10, 20, 50_000, 2**64 - 1, 100, 9_000, 0, 0, 0, 2**64 - 1, 0)
+
+
 def request(**changes: Any) -> dc.Request:
     return dc.Request(**REQUEST | changes)
 
@@ -409,6 +413,32 @@ CASES: dict[str, tuple[Callable[[], object], type[dc.DecidableError], str, dict[
     ),
     # Asking.
     "deciding a dict": (lambda: policy().decide(REQUEST), BAD, "input.wrong_type", {"field": "request"}),
+    "deciding a short row": (lambda: policy().decide((1, 7, 10, 20)), BAD, "input.wrong_type", {"field": "request"}),
+    "deciding a list": (lambda: policy().decide([*ROW]), BAD, "input.wrong_type", {"field": "request"}),
+    "deciding a row with a float": (
+        lambda: policy().decide((*ROW[:2], 10.0, *ROW[3:])),
+        BAD,
+        "input.not_an_integer",
+        {"field": "input_tokens", "value": 10.0},
+    ),
+    "deciding a row with a bool": (
+        lambda: policy().decide((*ROW[:12], True)),
+        BAD,
+        "input.not_an_integer",
+        {"field": "required_region_mask", "value": True},
+    ),
+    "deciding a row with a large integer": (
+        lambda: policy().decide((2**64, *ROW[1:])),
+        BAD,
+        "input.out_of_range",
+        {"field": "request_sequence", "value": 2**64},
+    ),
+    "deciding a row with a large risk": (
+        lambda: policy().decide((*ROW[:6], 10_001, *ROW[7:])),
+        BAD,
+        "kernel.out_of_range",
+        {"field": "risk_bps", "value": 10_001},
+    ),
     "counting a dict": (lambda: policy().decide_counted(REQUEST), BAD, "input.wrong_type", {"field": "request"}),
     "explaining None": (lambda: policy().explain(None), BAD, "input.wrong_type", {"field": "request", "value": None}),
     "holding for a text": (lambda: policy().hold("r"), BAD, "input.wrong_type", {"field": "request", "value": "r"}),

@@ -633,7 +633,7 @@ def test_bench_tells_both_sides_and_their_ratio(tmp_path: Path) -> None:
         assert each["ours_ns"] > 0
         assert each["rounds"] == 3
         assert (each["peer_ns"] is None) == (each["ratio"] is None)
-    assert [(each["candidates"], each["workload"]) for each in told["results"]] == [(4, "real")] * 9 + [(None, None)]
+    assert [(each["candidates"], each["workload"]) for each in told["results"]] == [(4, "real")] * 11 + [(None, None)]
     assert [each["what"] for each in told["results"] if each["peer_ns"] is None] == ["digests"]
     assert "batch, threads=2" in [each["what"] for each in told["results"]]
 

@@ -88,12 +88,15 @@ def decided(work: Workload, peer: Peer | None, *, threads: int | None = None) ->
     batch = Side(REQUESTS, partial(ours.decide_batch, rows, threads=1))
     single = Side(REQUESTS, each(ours.decide, requests))
     built = Side(REQUESTS, each(lambda values: ours.decide(Request(**values)), keywords))
+    row = Side(REQUESTS, each(ours.decide, work.values()))
     threaded = Side(len(large), partial(ours.decide_batch, large, threads=threads))
     replayed = Side(_FEW, each(evidence, requests[:_FEW], decisions[:_FEW]))
     policy = Side(1, lambda: _rebuilt(ours, catalog).digest())
     return [
         Comparison("single call", single, theirs.get("single")),
         Comparison("build request, decide", built, theirs.get("built")),
+        *([Comparison("build, peer by keywords", built, theirs["built by keywords"])] if theirs else []),
+        Comparison("decide a row", row, theirs.get("built")),
         Comparison("batch, 1 thread", batch, theirs.get("batch")),
         *([Comparison("batch, peer one by one", batch, theirs["list of singles"])] if theirs else []),
         Comparison("batch from columns", Side(REQUESTS, from_columns), theirs.get("batch from columns")),
@@ -113,6 +116,7 @@ def _prescribed(work: Workload, peer: Peer, columns: Sequence[npt.NDArray[Any]])
     return {
         "single": Side(REQUESTS, each(prescribe, inputs)),
         "built": Side(REQUESTS, each(lambda value: prescribe(request(*value)), values)),
+        "built by keywords": Side(REQUESTS, each(lambda value: prescribe(request(**value)), list(work.keywords()))),
         "batch": Side(REQUESTS, partial(prescribe_batch, inputs)),
         "list of singles": Side(REQUESTS, lambda: list(map(prescribe, inputs))),
         "batch from columns": Side(
