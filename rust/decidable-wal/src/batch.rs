@@ -281,12 +281,12 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks the private parts of a batch that nothing follows: no later record can have erased one. With `holes`, when a
-/// power loss may have left them, zeros are damage too.
-pub(crate) fn check_last_private(frames: &[Frame], holes: bool) -> Result<(), Damage> {
+/// Checks the private parts of a batch that nothing follows: no later record can have erased one, but for those of which
+/// `is_erased` says so. With `holes`, when a power loss may have left them, zeros are damage too.
+pub(crate) fn check_last_private(frames: &[Frame], holes: bool, is_erased: impl Fn(u64) -> bool) -> Result<(), Damage> {
     let damaged = |frame: &&Frame| match frame.private {
-        PrivateState::Other => true,
-        PrivateState::Zero => holes,
+        PrivateState::Other => !is_erased(frame.header.seq),
+        PrivateState::Zero => holes && !is_erased(frame.header.seq),
         PrivateState::None | PrivateState::Intact => false,
     };
     match frames.iter().find(damaged) {

@@ -38,7 +38,8 @@ pub struct Scanned {
     pub sealed: bool,
     /// Whether a given head was found.
     pub head_found: bool,
-    /// The records whose private parts are erased, as the log records it, ascending.
+    /// The records whose private parts are erased, as the log records it, ascending. Of those that were gone when they were
+    /// read, the erasure may be recorded behind what was read.
     pub erased: Vec<u64>,
     /// Those of them whose bytes are not all gone yet; the next writer finishes that.
     pub unfinished_erasures: Vec<u64>,
@@ -210,6 +211,21 @@ impl Found {
             Note::Closed => {}
         }
         Ok(())
+    }
+
+    /// The records whose private parts are gone or altered although no record that was read says so.
+    fn unexplained(&self) -> impl Iterator<Item = u64> {
+        let altered = self.altered.iter().map(|(seq, _)| *seq);
+        let gone = self.zeroed.iter().copied().chain(altered);
+        gone.filter(|seq| !self.erased.contains(seq))
+    }
+    pub(crate) fn has_unexplained(&self) -> bool {
+        self.unexplained().next().is_some()
+    }
+    /// Takes into account that the log has recorded erasures since it was read.
+    pub(crate) fn explain(&mut self, erased_since: &BTreeSet<u64>) {
+        let explained: Vec<_> = self.unexplained().filter(|seq| erased_since.contains(seq)).collect();
+        self.erased.extend(explained);
     }
 
     /// Draws the conclusions that only the end allows. From `holes_from` on a power loss may have left holes, also in

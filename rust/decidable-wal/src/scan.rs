@@ -1,4 +1,4 @@
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use decidable_canon::{Key, cast};
 
@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ErrorKind},
     found::{Found, Scanned, Tail, TailReason},
     frame::{HEADER_BYTES, Header, MAGIC},
-    note::{NoteKind, Sync},
+    note::{Note, NoteKind, Sync},
     record::{Head, Record},
     segment::{SEGMENT_HEAD_BYTES, SEGMENT_NAME, SEGMENT_SUFFIX, SegmentHead},
     source::Source,
@@ -106,7 +106,7 @@ impl<'a> Scan<'a> {
         Self::new(Source::of_bytes(bytes), options)
     }
 
-    /// Begins a scan of an open segment, up to its present end.
+    /// Begins a scan of an open segment, up to its present end. Only erasures that are recorded later are looked up behind it.
     pub(crate) fn of_file(file: Arc<dyn StoredFile>, options: &ScanOptions) -> Result<Scan<'static>, Error> {
         let state = file.state().map_err(|error| Error::io("cannot read the log", &error))?;
         Scan::new(Source::of_file(file, state.length), options)
@@ -184,7 +184,7 @@ impl<'a> Scan<'a> {
             Outline::Whole(length) => {
                 let mut verdict = check();
                 if verdict.is_ok() && at.saturating_add(cast::u64_from_usize(length)) == source.length() {
-                    verdict = batch::check_last_private(frames, restarted == Some(true));
+                    verdict = self.check_last_private(restarted == Some(true))?;
                 }
                 match verdict {
                     Ok(()) => Verdict::Whole(length),
@@ -197,6 +197,55 @@ impl<'a> Scan<'a> {
             },
             Outline::Broken(damage) => Verdict::Damaged(damage, false),
         })
+    }
+
+    /// Checks the private parts of the batch with which the scan ends.
+    fn check_last_private(&self, holes: bool) -> Result<Result<(), Damage>, Error> {
+        let frames = &self.walk.frames;
+        if batch::check_last_private(frames, holes, |_| false).is_ok() {
+            return Ok(Ok(()));
+        }
+        let erased = self.erased_since()?;
+        Ok(batch::check_last_private(frames, holes, |seq| erased.contains(&seq)))
+    }
+
+    /// The records whose erasure the log has recorded since the scan began, behind what it reads: a writer may have erased
+    /// them while they were read. The record of an erasure is written before the first byte goes, so whoever has seen one
+    /// gone finds it in what the file holds by now.
+    fn erased_since(&self) -> Result<BTreeSet<u64>, Error> {
+        let mut erased = BTreeSet::new();
+        let Some(source) = self.walk.source.grown()? else {
+            return Ok(erased);
+        };
+        let mut walk = self.walk.onward(source, self.found.chain);
+        while walk.has_more() {
+            let Outline::Whole(bytes) = walk.outline()? else {
+                break;
+            };
+            let Walk {
+                source,
+                expected,
+                at,
+                frames,
+                ..
+            } = &mut walk;
+            if batch::check(source.from(*at), frames, expected, self.options.key.as_ref()).is_err() {
+                break;
+            }
+            walk.each_record(
+                |_| false,
+                |record, _| {
+                    if record.kind == NoteKind::Erased.code()
+                        && let Ok(Note::Erased { seqs }) = Note::decode(NoteKind::Erased, record.payload)
+                    {
+                        erased.extend(seqs);
+                    }
+                    Ok(())
+                },
+            )?;
+            walk.advance(bytes);
+        }
+        Ok(erased)
     }
 
     /// Takes a verified batch of `bytes` into account and steps over it.
@@ -327,6 +376,9 @@ impl<'a> Scan<'a> {
 
     pub(crate) fn finish_found(mut self) -> Result<Found, Error> {
         while self.next_batch(|_| Ok(()))? {}
+        if self.found.has_unexplained() {
+            self.found.explain(&self.erased_since()?);
+        }
         let holes_from = self.holes_from();
         self.found.conclude(self.options.head.as_ref(), holes_from)?;
         Ok(self.found)

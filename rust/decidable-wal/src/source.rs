@@ -55,6 +55,19 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The same file up to its present end, if it has become longer.
+    pub(crate) fn grown(&self) -> Result<Option<Source<'static>>, Error> {
+        let Origin::File(piece) = &self.origin else {
+            return Ok(None);
+        };
+        let state = piece
+            .file
+            .state()
+            .map_err(|error| Error::io("cannot read the log", &error))?;
+        let grown = state.length > self.length;
+        Ok(grown.then(|| Source::of_file(piece.file.clone(), state.length)))
+    }
+
     pub(crate) const fn length(&self) -> u64 {
         self.length
     }

@@ -42,6 +42,17 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Another walk from where this one is, through `source` and after `chain`.
+    pub(crate) const fn onward<'b>(&self, source: Source<'b>, chain: Chain) -> Walk<'b> {
+        Walk {
+            source,
+            expected: Expected { chain, ..self.expected },
+            at: self.at,
+            frames: Vec::new(),
+            joined: Vec::new(),
+        }
+    }
+
     /// Whether there are bytes behind the last batch.
     #[inline]
     pub(crate) const fn has_more(&self) -> bool {

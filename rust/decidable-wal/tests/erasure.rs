@@ -10,7 +10,8 @@
 mod logs;
 
 use decidable_wal::{
-    Entry, ErrorKind, Fault, Options, Private, PrivatePart, SEGMENT_NAME, ScanOptions, Storage, commitment, scan,
+    Entry, ErrorKind, Fault, Log, Memory, Options, Private, PrivatePart, SEGMENT_NAME, Scan, ScanOptions, Scanned,
+    Storage, commitment, scan,
 };
 use logs::{BOOT, NEXT_BOOT, entry, key, numbered, open, options};
 
@@ -370,6 +371,100 @@ fn no_byte_goes_before_the_record_that_says_so_is_durable() {
                     scanned.unrecorded_erasures.is_empty(),
                     "{sync:?}, {later} operations later, seed {seed}"
                 );
+            }
+        }
+    }
+}
+
+/// A log of so many bytes that a reader, once begun, has not read its end yet: the private parts are there.
+fn with_a_far_end() -> (Memory, Log) {
+    let storage = Memory::new();
+    let (log, ..) = open(&storage, options(None, BOOT)).unwrap();
+    let mut last = 0;
+    for group in [
+        vec![entry(16, &[5; 400_000])],
+        vec![personal(1)],
+        vec![personal(2), personal(3)],
+    ] {
+        last = log.append(&group).unwrap().last;
+        log.wait(last, None).unwrap();
+    }
+    assert_eq!(last, LAST);
+    (storage, log)
+}
+
+/// The numbers of the records with a private part: one that a batch follows, and one in the last batch.
+const EARLIER: u64 = 3;
+const LAST: u64 = 5;
+
+/// What a reader says that had begun before `meanwhile` and goes on after it.
+fn read_across(storage: &Memory, meanwhile: impl FnOnce()) -> Result<Scanned, decidable_wal::Error> {
+    let scan = Scan::open(storage, &ScanOptions::default()).unwrap();
+    meanwhile();
+    scan.finish()
+}
+
+#[test]
+fn an_erasure_beside_a_reader_is_no_damage_wherever_it_stands() {
+    for seq in [EARLIER, LAST] {
+        let (storage, log) = with_a_far_end();
+        let before = storage.operations();
+        log.erase(&[seq], 0).unwrap();
+        let operations = storage.operations() - before;
+        let mut half_gone = 0;
+        // Of the operations each is the one that fails, and none.
+        for operation in 1..=operations + 1 {
+            let (storage, log) = with_a_far_end();
+            let context = format!("record {seq}, operation {operation}");
+            let mut erased = false;
+            let scanned = read_across(&storage, || {
+                if operation <= operations {
+                    // A write takes this much of what is to go, and no more.
+                    storage.fail_at(storage.operations() + operation, Fault::Short(20));
+                }
+                erased = log.erase(&[seq], 0).is_ok();
+            })
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!((scanned.records, scanned.tail), (LAST, None), "{context}");
+            assert_eq!(scanned.unrecorded_erasures, [], "{context}");
+            assert_eq!(erased, operation > operations, "{context}");
+            if erased {
+                assert_eq!((scanned.erased, scanned.unfinished_erasures), (vec![seq], vec![]));
+            } else {
+                half_gone += scanned.unfinished_erasures.len();
+            }
+        }
+        assert_eq!(half_gone, 1, "record {seq} was read half gone");
+    }
+}
+
+#[test]
+fn what_goes_beside_a_reader_without_a_record_is_accused_though_others_are_erased() {
+    for seq in [EARLIER, LAST] {
+        for (bytes, gone) in [(32 + 19, true), (20, false)] {
+            let (storage, log) = with_a_far_end();
+            let private = personal(seq - 2).private.unwrap();
+            let scanned = read_across(&storage, || {
+                log.erase(&[4], 0).unwrap();
+                let file = storage.open(SEGMENT_NAME, decidable_wal::Access::Write).unwrap();
+                let all = storage.contents(SEGMENT_NAME).unwrap();
+                let salted = [&private.salt[..], &private.bytes].concat();
+                let at = all.windows(salted.len()).position(|window| window == salted).unwrap();
+                assert_eq!(file.write_at(&vec![0; bytes], at as u64).unwrap(), bytes);
+            });
+            match scanned {
+                Ok(scanned) if gone => {
+                    assert_eq!((scanned.erased, scanned.unrecorded_erasures), (vec![4], vec![seq]));
+                }
+                // Of a batch that was the last when the reader began nobody says more than that it is no whole one.
+                Ok(scanned) => {
+                    assert_eq!((seq, scanned.records), (LAST, EARLIER));
+                    assert!(scanned.tail.is_some());
+                }
+                Err(error) => {
+                    assert!(!gone && seq == EARLIER, "{error}");
+                    assert_eq!((error.kind(), error.seq()), (ErrorKind::PrivateDamaged, Some(seq)));
+                }
             }
         }
     }

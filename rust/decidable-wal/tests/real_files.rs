@@ -257,6 +257,47 @@ fn readers_of_a_log_that_is_being_written_see_whole_batches_and_at_most_an_unfin
 }
 
 #[test]
+fn readers_beside_erasures_accuse_nobody() {
+    let scratch = Scratch::new();
+    let path = scratch.log();
+    let (log, _) = Log::open(files(&path), options(), |_| Ok(())).unwrap();
+    let done = AtomicBool::new(false);
+    let personal = |index: u64| Entry {
+        // Large enough that a reader is in the midst of it now and then.
+        private: Some(Private {
+            salt: [1; 32],
+            bytes: vec![7; 300_000].into(),
+        }),
+        ..entry(index)
+    };
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Acquire) {
+                        let scanned = scan(&*files(&path), &ScanOptions::default(), |_| Ok(())).unwrap();
+                        assert_eq!(scanned.unrecorded_erasures, [], "{scanned:?}");
+                        assert!(
+                            scanned.tail.is_none_or(|tail| tail.reason == TailReason::Incomplete),
+                            "{scanned:?}"
+                        );
+                    }
+                })
+            })
+            .collect();
+        for index in 0..60 {
+            let last = log.append(&[personal(index)]).unwrap().last;
+            log.wait(last, None).unwrap();
+            log.erase(&[last], 0).unwrap();
+            if readers.iter().any(thread::ScopedJoinHandle::is_finished) {
+                break;
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+}
+
+#[test]
 fn two_creators_make_one_log() {
     for _ in 0..20 {
         let scratch = Scratch::new();
