@@ -43,6 +43,7 @@ fn open(workload: &Workload, folder: &Path) -> Engine {
         key: None,
         sync: Sync::None,
         head: None,
+        recover: false,
         clock: Arc::new(SystemClock),
         decide: None,
     };

@@ -240,6 +240,56 @@ def refused(error: dc.DecidableError, at: int, what: str) -> None:
     assert offset <= at, f"{what}: {error}"
 
 
+ON_A_MACHINE_WITHOUT_BOOT_ID = """
+import sys
+import decidable as dc, ground
+path = sys.argv[1]
+with ground.funded(path) as engine:
+    pass
+engine = ground.opened(path)
+engine.decide(ground.request(), account="acme")
+engine._native.abandon()
+(opened, *_) = dc.read(path)
+assert opened.boot_id is None
+segment = ground.segment(path)
+whole = segment.read_bytes()
+
+# Something in the last batch, which was acknowledged, is not what was written.
+changed = bytearray(whole)
+changed[-40] ^= 1
+segment.write_bytes(changed)
+for options in ({}, {"recover": False}):
+    try:
+        ground.opened(path, **options)
+    except dc.VerificationError as error:
+        assert "recover" in str(error), error
+        assert segment.read_bytes() == changed
+        print(error.code, error.seq, error.offset)
+with ground.opened(path, recover=True) as engine:
+    (recovery,) = engine.opened.recoveries
+    assert engine.ledger.balance("acme").reserved == 0
+    print(recovery["offset"], recovery["cut_bytes"], recovery["cause"])
+dc.verify(path)
+"""
+
+
+def test_a_damaged_end_is_cut_only_if_asked_where_no_boot_id_tells_of_a_power_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was acknowledged is not thrown away because the machine might have lost power."""
+    path = tmp_path / "log"
+    monkeypatch.setenv("LD_PRELOAD", str(ground.preloaded("boot", tmp_path)))
+    done = ground.python(ON_A_MACHINE_WITHOUT_BOOT_ID, path)
+    assert done.returncode == 0, done.stderr
+    *refusals, cut = [line.split() for line in done.stdout.splitlines()]
+    ((code, seq, offset),) = set(map(tuple, refusals))
+    assert (len(refusals), code, int(seq)) == (2, "wal.end_damaged", 6)
+    assert (cut[0], cut[2]) == (offset, "power-loss")
+    (kept,) = (path / "quarantine").iterdir()
+    assert kept.stat().st_size == int(cut[1])
+    codes.note(code)
+
+
 @pytest.mark.parametrize("edit", ["a record twice", "a record dropped", "two records swapped", "a stretch of zeros"])
 def test_moved_and_missing_records_are_refused(log: Made, copy: Callable[[bytes], Path], edit: str) -> None:
     """Batches are whole and each in itself as it was written; what is wrong is their order."""
@@ -486,6 +536,11 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
         "engine.unknown_sync",
     ),
     "opening with sync None": (lambda path: ground.opened(path / "x", sync=None), dc.InvalidInput, "input.wrong_type"),
+    "opening with recover as a word": (
+        lambda path: ground.opened(path / "x", recover="yes"),
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
     "opening with a clock of no kind": (
         lambda path: ground.opened(path / "x", clock=1),
         dc.InvalidInput,

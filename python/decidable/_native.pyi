@@ -686,6 +686,7 @@ class Engine:
         clock: ManualClock | None = None,
         provenance: str = ...,
         head: dict[str, Any] | None = None,
+        recover: bool = ...,
     ) -> Engine: ...
     def opened(self) -> dict[str, Any]: ...
     def submit(

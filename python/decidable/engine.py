@@ -340,6 +340,7 @@ class Engine:
         clock: ManualClock | None = None,
         provenance: str = "",
         head: dict[str, Any] | None = None,
+        recover: bool = False,
     ) -> Engine:
         """Open the log in the directory ``path``, or create it, and rebuild ledger and tickets from its records.
 
@@ -351,16 +352,26 @@ class Engine:
             clock: Whose times the records carry; the system's clock by default.
             provenance: Where catalog and prices came from; kept in the policy's record.
             head: A head that was kept elsewhere. A log that does not contain it is refused.
+            recover: Accept what may be a power loss and may be damage, where nobody can tell: a damaged end is cut and
+                kept in quarantine. For one opening, by someone who has looked; not for a program that starts by itself.
 
         Raises:
             InvalidInput: if the path is empty, a file, or a directory that holds other files and no log: a log has a
                 directory of its own (catalog, key and head belong elsewhere).
             LogUnavailable: if the log is open elsewhere, or sealed under another key.
-            VerificationError: if the log is damaged or does not follow from its own records.
+            VerificationError: if the log is damaged or does not follow from its own records; ``wal.end_damaged`` where
+                ``recover`` would cut the damage.
         """
         return cls(
             _native.Engine.open(
-                directory(path), policy=policy, key=key, sync=sync, clock=clock, provenance=provenance, head=head
+                directory(path),
+                policy=policy,
+                key=key,
+                sync=sync,
+                clock=clock,
+                provenance=provenance,
+                head=head,
+                recover=recover,
             )
         )
 

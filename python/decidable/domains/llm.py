@@ -139,6 +139,7 @@ class Gateway:
         sync: Literal["group", "none"] = "group",
         clock: ManualClock | None = None,
         head: dict[str, Any] | None = None,
+        recover: bool = False,
         **limits: Any,
     ) -> Gateway:
         """Opens the state in a directory, which is made if need be.
@@ -152,6 +153,7 @@ class Gateway:
             sync: ``"group"`` answers when the decision is on the disk; ``"none"`` does not wait for the disk.
             clock: Replaces the system's clock, to replay recorded traffic.
             head: A head that was kept elsewhere (:meth:`head`). A log that does not contain it is refused.
+            recover: As of :meth:`Engine.open <decidable.Engine.open>`: for one opening, after a power loss.
             limits: Limits of the policy over those of the file, such as ``hard_risk_limit="96%"``.
 
         Raises:
@@ -167,7 +169,16 @@ class Gateway:
         provenance = (
             json.dumps(dict(models.provenance), sort_keys=True, ensure_ascii=False) if models.provenance else ""
         )
-        engine = Engine.open(path, policy=policy, key=key, sync=sync, clock=clock, provenance=provenance, head=head)
+        engine = Engine.open(
+            path,
+            policy=policy,
+            key=key,
+            sync=sync,
+            clock=clock,
+            provenance=provenance,
+            head=head,
+            recover=recover,
+        )
         return cls(engine, models, path=path, key=key, min_quality=min_quality)
 
     # --- calls ----------------------------------------------------------------------------------------------------

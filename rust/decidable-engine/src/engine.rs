@@ -46,6 +46,9 @@ pub struct Options {
     pub sync: Sync,
     /// A head that was kept elsewhere: the log must contain it.
     pub head: Option<Head>,
+    /// Whether the log is opened although its end is damaged and nobody knows whether by a power loss: what is damaged is
+    /// cut and kept.
+    pub recover: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// How decisions are made, where it is not the kernel itself.
@@ -172,6 +175,7 @@ impl Engine {
             key,
             sync,
             head,
+            recover,
             clock,
             decide,
         } = options;
@@ -194,6 +198,7 @@ impl Engine {
                 head,
                 log_id: random()?,
                 boot_id: decidable_wal::boot_id(),
+                recover,
                 time_ns: clock.now_ns(),
                 create: true,
                 ..decidable_wal::Options::default()

@@ -34,6 +34,7 @@ fn a_clock_that_panics_stops_the_engine_and_leaves_a_log_that_opens() {
         key: None,
         sync: Sync::Group,
         head: None,
+        recover: false,
         clock: clock.clone(),
         decide: None,
     };

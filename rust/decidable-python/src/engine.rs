@@ -121,7 +121,7 @@ impl Settlement {
 #[pymethods]
 impl Engine {
     #[staticmethod]
-    #[pyo3(signature = (path, *, policy, key=None, sync=Given::NOT, clock=None, provenance=Given::NOT, head=None))]
+    #[pyo3(signature = (path, *, policy, key=None, sync=Given::NOT, clock=None, provenance=Given::NOT, head=None, recover=Given::NOT))]
     #[allow(clippy::too_many_arguments)]
     fn open(
         py: Python<'_>,
@@ -132,6 +132,7 @@ impl Engine {
         clock: Option<&Bound<'_, PyAny>>,
         provenance: Given<'_, '_>,
         head: Option<&Bound<'_, PyAny>>,
+        recover: Given<'_, '_>,
     ) -> PyResult<Self> {
         let policy = policy
             .cast::<Policy>()
@@ -169,6 +170,7 @@ impl Engine {
             key: keyed(key)?,
             sync,
             head: head.map(head_of).transpose()?,
+            recover: recover.or(false, |value| truth("recover", value))?,
             clock,
             decide: None,
         };

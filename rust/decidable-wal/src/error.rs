@@ -39,6 +39,8 @@ pub enum ErrorKind {
     SealBroken,
     /// A private part is neither what was committed to nor erased.
     PrivateDamaged,
+    /// The end is damaged, and it is not known whether a power loss can have left it.
+    EndDamaged,
     /// A record of the log about itself has no known layout.
     NoteMalformed,
     /// The log does not contain the given head.
@@ -90,6 +92,7 @@ impl ErrorKind {
             Self::ChainBroken => "wal.chain_broken",
             Self::SealBroken => "wal.seal_broken",
             Self::PrivateDamaged => "wal.private_damaged",
+            Self::EndDamaged => "wal.end_damaged",
             Self::NoteMalformed => "wal.note_malformed",
             Self::HeadMismatch => "wal.head_mismatch",
             Self::ShorterThanHead => "wal.shorter_than_head",
@@ -119,6 +122,7 @@ impl ErrorKind {
                 | Self::ChainBroken
                 | Self::SealBroken
                 | Self::PrivateDamaged
+                | Self::EndDamaged
                 | Self::NoteMalformed
                 | Self::HeadMismatch
                 | Self::ShorterThanHead

@@ -82,6 +82,8 @@ pub(crate) struct Found {
     /// Where the last whole batch begins.
     pub(crate) last_batch_at: u64,
     pub(crate) session: Option<Session>,
+    /// Whether the machine has started anew since that writer, where that is known. Known at the end.
+    pub(crate) restarted: Option<bool>,
     /// The cuts that the log records: where, and of which bytes.
     pub(crate) cuts: BTreeSet<(u64, Digest)>,
     /// The records that the log says are erased.
@@ -137,6 +139,7 @@ impl Found {
             chain,
             last_batch_at: at,
             session: None,
+            restarted: None,
             cuts: BTreeSet::new(),
             erased: BTreeSet::new(),
             erased_last: BTreeSet::new(),

@@ -5,7 +5,7 @@ use decidable_canon::{Key, hex};
 use crate::{
     batch::is_zero,
     error::{Error, ErrorKind},
-    found::Found,
+    found::{Found, Tail, TailReason},
     gathered::Gathered,
     note::{Note, Sync},
     queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX},
@@ -28,8 +28,12 @@ pub struct Options {
     pub sync: Sync,
     /// The id of a log that is created: random bytes, not all zero. It is part of the chain.
     pub log_id: [u8; 16],
-    /// Which start of the machine this is ([`boot_id`](crate::boot_id)); it tells a power loss from damage.
+    /// Which start of the machine this is ([`boot_id`](crate::boot_id)), where that is known; it tells a power loss from
+    /// damage.
     pub boot_id: Option<[u8; 16]>,
+    /// Whether a damaged end is cut although it is not known whether the machine has started anew: so it may be damage to
+    /// what was acknowledged.
+    pub recover: bool,
     /// The time of the opening, in nanoseconds since 1970-01-01 UTC.
     pub time_ns: i64,
     /// Whether a log is created where there is none.
@@ -49,6 +53,7 @@ impl Default for Options {
             sync: Sync::Group,
             log_id: [0; 16],
             boot_id: None,
+            recover: false,
             time_ns: 0,
             create: false,
             head: None,
@@ -168,7 +173,32 @@ fn verify(file: Arc<dyn StoredFile>, options: &Options) -> Result<(SegmentHead, 
             "the log is sealed under a key, and none was given",
         ));
     }
-    Ok((segment, scan.finish_found()?))
+    let found = scan.finish_found()?;
+    if !options.recover {
+        refuse_damaged_end(&found)?;
+    }
+    Ok((segment, found))
+}
+
+/// An end that is not merely short is a power loss or damage to what was acknowledged. Only a machine that is known to have
+/// started anew can have lost power.
+fn refuse_damaged_end(found: &Found) -> Result<(), Error> {
+    match &found.scanned.tail {
+        Some(Tail { offset, bytes, reason }) if *reason != TailReason::Incomplete && found.restarted.is_none() => {
+            let seq = found.scanned.head.seq.saturating_add(1);
+            Err(Error::new(
+                ErrorKind::EndDamaged,
+                format!(
+                    "the batch of record {seq} and what follows it, {bytes} bytes, are damaged, and it is not known whether the \
+                     machine lost power since or what was acknowledged was changed: opening the log with recover cuts them and \
+                     keeps a copy",
+                ),
+            )
+            .at_seq(seq)
+            .at_offset(*offset))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Cuts an unfinished end and makes everything before it durable; the cuts that the log does not mention yet.

@@ -379,6 +379,7 @@ impl<'a> Scan<'a> {
         if self.found.has_unexplained() {
             self.found.explain(&self.erased_since()?);
         }
+        self.found.restarted = self.machine_restarted();
         let holes_from = self.holes_from();
         self.found.conclude(self.options.head.as_ref(), holes_from)?;
         Ok(self.found)

@@ -13,7 +13,7 @@ mod logs;
 use decidable_canon::{Digest, Key};
 use decidable_wal::{
     Error, ErrorKind, FRAME_PAYLOAD_BYTES_MAX, Memory, Note, NoteKind, RecoveryReason, SEGMENT_NAME, ScanOptions,
-    TailReason, scan, scan_bytes,
+    Storage, TailReason, scan, scan_bytes,
 };
 use logs::{BOOT, Made, NEXT_BOOT, Seen, fifty, holding, key, open, options};
 
@@ -292,6 +292,112 @@ fn zeros_behind_the_end_are_a_power_loss_and_on_the_same_machine_damage() {
         let (_, opened, records) = open(&storage, options(None, NEXT_BOOT)).unwrap();
         assert_eq!(opened.recoveries[0].reason, decidable_wal::RecoveryReason::PowerLoss);
         assert_eq!(records, made.whole(longer.len() - 4096));
+    }
+}
+
+/// Opened where nobody says which start of the machine this is.
+fn unknown_boot(made: &Made) -> decidable_wal::Options {
+    decidable_wal::Options {
+        boot_id: None,
+        ..options(made.key.as_ref(), BOOT)
+    }
+}
+
+#[test]
+fn where_no_start_of_the_machine_is_known_a_damaged_end_is_cut_only_if_asked() {
+    for made in shapes() {
+        let asked = decidable_wal::Options {
+            recover: true,
+            ..unknown_boot(&made)
+        };
+        let last = made.last_batch();
+        let whole = made.whole(last);
+        let mut ends: Vec<Vec<u8>> = (last..made.bytes.len())
+            .map(|at| {
+                let mut changed = made.bytes.clone();
+                changed[at] ^= 1 << (at % 8);
+                changed
+            })
+            .collect();
+        // The last batch as zeros, and zeros in place of its second half.
+        for zeroed in [last, usize::midpoint(last, made.bytes.len())] {
+            let mut changed = made.bytes.clone();
+            changed[zeroed..].fill(0);
+            ends.push(changed);
+        }
+        for end in ends {
+            let storage = holding(&end);
+            let error = open(&storage, unknown_boot(&made)).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.seq(), error.offset()),
+                (ErrorKind::EndDamaged, Some(whole.len() as u64 + 1), Some(last as u64))
+            );
+            let bytes = made.bytes.len() - last;
+            assert!(error.to_string().contains(&format!("{bytes} bytes")), "{error}");
+            assert_eq!(storage.contents(SEGMENT_NAME).unwrap(), end);
+            assert!(storage.list("quarantine").unwrap().is_empty());
+            let (_, opened, records) = open(&storage, asked.clone()).unwrap();
+            assert_eq!(records, whole);
+            let [recovery] = &opened.recoveries[..] else {
+                panic!("{opened:?}")
+            };
+            assert_eq!(storage.contents(&recovery.quarantine).unwrap(), end[last..]);
+        }
+    }
+}
+
+#[test]
+fn it_is_unknown_where_only_the_last_writer_knew_or_only_this_one_knows() {
+    let made = fifty(None, false);
+    let nameless = Memory::new();
+    let (log, ..) = open(&nameless, unknown_boot(&made)).unwrap();
+    let last = log.append(&[logs::numbered(2, 10)]).unwrap().last;
+    log.wait(last, None).unwrap();
+    let bytes = nameless.contents(SEGMENT_NAME).unwrap();
+    for (bytes, boot_id) in [(&made.bytes, None), (&bytes, None), (&bytes, Some(NEXT_BOOT))] {
+        let mut changed = bytes.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        let options = decidable_wal::Options {
+            boot_id,
+            ..unknown_boot(&made)
+        };
+        let error = open(&holding(&changed), options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::EndDamaged, "{boot_id:?}");
+    }
+}
+
+#[test]
+fn where_no_start_of_the_machine_is_known_a_short_end_is_cut_as_ever() {
+    let made = fifty(None, false);
+    for length in made.last_batch()..made.bytes.len() {
+        let (_, opened, records) = open(&holding(&made.bytes[..length]), unknown_boot(&made)).unwrap();
+        assert_eq!(records, made.whole(made.last_batch()));
+        assert_eq!(opened.recoveries.len(), usize::from(length > made.last_batch()));
+    }
+}
+
+#[test]
+fn what_is_no_unfinished_end_is_refused_although_a_recovery_was_asked_for() {
+    let made = fifty(None, false);
+    let mut changed = made.bytes.clone();
+    changed[made.last_batch() - 1] ^= 1;
+    let mut last = made.bytes.clone();
+    last[made.last_batch() + 60] ^= 1;
+    for (bytes, boot_id) in [
+        (&changed, None),
+        (&changed, Some(NEXT_BOOT)),
+        (&changed, Some(BOOT)),
+        (&last, Some(BOOT)),
+    ] {
+        let storage = holding(bytes);
+        let options = decidable_wal::Options {
+            boot_id,
+            recover: true,
+            ..unknown_boot(&made)
+        };
+        let error = open(&storage, options).unwrap_err();
+        assert!(error.kind().is_corruption() && error.kind() != ErrorKind::EndDamaged);
+        assert_eq!(storage.contents(SEGMENT_NAME).unwrap(), *bytes);
     }
 }
 

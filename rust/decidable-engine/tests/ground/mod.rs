@@ -81,6 +81,7 @@ pub fn options() -> Options {
         key: None,
         sync: Sync::Group,
         head: None,
+        recover: false,
         clock: Arc::new(SystemClock),
         decide: None,
     }
