@@ -433,6 +433,80 @@ def test_copies_keep_what_was_erased_and_the_log_says_so(path: Path, tmp_path: P
     assert next(dc.read(tmp_path / "copy", kind="decision")).erased
 
 
+def blanked(path: Path, words: bytes) -> None:
+    """Zeros over a private part and its salt, as whoever can write the directory can put there."""
+    contents = ground.segment(path).read_bytes()
+    at = contents.index(words)
+    ground.segment(path).write_bytes(contents[: at - 32] + bytes(32 + len(words)) + contents[at + len(words) :])
+
+
+def test_a_budget_that_was_spent_is_not_made_new_by_blanking_its_accounts_name(path: Path, tmp_path: Path) -> None:
+    """Names say who pays: without one, verification fails and no engine opens, with the place and the account."""
+    with ground.opened(path, key=ground.KEY) as engine:
+        engine.ledger.open_account("acme", 2_000, exist_ok=True)
+        with engine.decide(request(), account="acme") as ticket:
+            ticket.settle(cost_microunits=2_000)
+        assert engine.decide(request(), account="acme").refusal == "insufficient"
+    head = engine.close()
+    blanked(path, b"acme")
+    contents = ground.segment(path).read_bytes()
+    for use in (
+        lambda: dc.verify(path, key=ground.KEY, head=head, policies=[ground.POLICY]),
+        lambda: list(dc.read(path, key=ground.KEY)),
+        lambda: dc.export(path, tmp_path / "out", key=ground.KEY),
+        lambda: ground.opened(path, key=ground.KEY),
+        lambda: ground.opened(path, key=ground.KEY, head=head, recover=False),
+    ):
+        with pytest.raises(dc.VerificationError, match="account 0") as caught:
+            use()
+        assert (caught.value.code, caught.value.seq, caught.value.account_number) == ("engine.name_gone", 3, 0)
+    assert ground.segment(path).read_bytes() == contents
+    assert not (tmp_path / "out").exists()
+    # Someone looks, and says that it is so: the erasure is on record, and what was spent with it.
+    with ground.opened(path, key=ground.KEY, head=head, recover=True) as engine:
+        assert engine.opened.unrecorded_erasures == (3,)
+        assert [(balance.account, balance.remaining) for balance in engine.ledger.accounts()] == [("#0", 0)]
+    assert dc.verify(path, key=ground.KEY, head=engine.close(), policies=[ground.POLICY]).erased == (3,)
+    ground.opened(path, key=ground.KEY).close()
+
+
+def test_what_an_erased_account_had_left_goes_on_under_its_name_only_if_it_is_put_there(path: Path) -> None:
+    """As docs/threat-model.md says: open the name at once with what was left, and let the old one hold nothing more."""
+    with ground.funded(path, 10_000) as engine:
+        with engine.decide(request(), account="acme") as ticket:
+            ticket.settle(cost_microunits=9_000)
+        assert engine.erase([3]) == [3]
+        engine.ledger.set_cap("#0", 0)
+        left = engine.ledger.balance("#0").remaining
+        engine.ledger.open_account("acme", left)
+    with ground.opened(path) as engine:
+        engine.ledger.open_account("acme", 10_000, exist_ok=True)
+        assert (engine.ledger.balance("acme").remaining, left) == (1_000, 1_000)
+        assert engine.decide(request(), account="#0").refusal == "over_cap"
+
+
+def test_verification_beside_an_engine_that_erases_names_accuses_nobody(path: Path) -> None:
+    """Names go and come again while others verify; each report is of some moment of it."""
+    with ground.funded(path) as engine:
+        finished = threading.Event()
+
+        def work(thread: int) -> None:
+            if thread > 0:
+                while not finished.is_set():
+                    dc.verify(path)
+                return
+            try:
+                for _ in range(40):
+                    last = max(record.seq for record in dc.read(path, kind="account"))
+                    assert engine.erase([last]) == [last]
+                    engine.ledger.open_account("acme", 7)
+            finally:
+                finished.set()
+
+        ground.run_threads(3, work)
+        assert [balance.account for balance in engine.ledger.accounts()] == [*(f"#{n}" for n in range(40)), "acme"]
+
+
 # --- across sessions --------------------------------------------------------------------------------------------------
 
 

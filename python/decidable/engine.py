@@ -246,7 +246,8 @@ class Opened:
         recoveries: The unfinished ends that were cut, each with ``offset``, ``cut_bytes``, ``digest``, ``cause``, and
             ``quarantine``, the file under the log's directory that has the bytes.
         erasures_finished: The records whose erasure had been interrupted and is done now.
-        unrecorded_erasures: The records whose private parts are gone although the log records no erasure.
+        unrecorded_erasures: The records whose private parts are gone although the log recorded no erasure. If an
+            account's is among them, ``recover`` was given, and its erasure is recorded now.
     """
 
     created: bool
@@ -268,6 +269,9 @@ class EngineLedger:
 
     def open_account(self, account: str, initial: int, *, exist_ok: bool = False) -> Balance:
         """Open an account with ``initial`` microunits.
+
+        A name whose account was erased (:meth:`Engine.erase`) is free: opened anew it is another account, which has
+        ``initial`` microunits whatever the old one had spent. The old one is called ``#`` and its number.
 
         Args:
             exist_ok: An account of that name that is open already is left as it is: for a program that starts again.
@@ -353,14 +357,15 @@ class Engine:
             provenance: Where catalog and prices came from; kept in the policy's record.
             head: A head that was kept elsewhere. A log that does not contain it is refused.
             recover: Accept what may be a power loss and may be damage, where nobody can tell: a damaged end is cut and
-                kept in quarantine. For one opening, by someone who has looked; not for a program that starts by itself.
+                kept in quarantine, and an account's name that is gone without a record is recorded as erased. For one
+                opening, by someone who has looked; not for a program that starts by itself.
 
         Raises:
             InvalidInput: if the path is empty, a file, or a directory that holds other files and no log: a log has a
                 directory of its own (catalog, key and head belong elsewhere).
             LogUnavailable: if the log is open elsewhere, or sealed under another key.
-            VerificationError: if the log is damaged or does not follow from its own records; ``wal.end_damaged`` where
-                ``recover`` would cut the damage.
+            VerificationError: if the log is damaged or does not follow from its own records; ``wal.end_damaged`` and
+                ``engine.name_gone`` (with ``seq`` and ``account_number``) where ``recover`` would accept it.
         """
         return cls(
             _native.Engine.open(
@@ -487,6 +492,12 @@ class Engine:
 
         Every proof still holds: the chain covers only a salted commitment. What recovery has cut and kept in
         ``quarantine/`` is erased too, whichever records are named: nobody can say whose it is.
+
+        Erasing the record of an account erases its name. The account, its money and its holds stay, under ``#`` and its
+        number (``"#0"``); the name is free, and whoever opens it anew has another account with funds of its own. A
+        program that opens its accounts when it starts (``exist_ok=True``) does that, and a budget that was spent is
+        there again. To keep it limited, let the old account hold nothing more (``ledger.set_cap("#0", 0)``) and open
+        the name at once with what is left (``ledger.balance("#0").remaining``); docs/threat-model.md says more.
         """
         erased, _, _ = self._native.erase(list(seqs))
         return erased

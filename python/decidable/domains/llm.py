@@ -269,7 +269,9 @@ class Gateway:
     def open_account(self, account: str, initial: Friendly, *, exist_ok: bool = False) -> Balance:
         """Opens an account with a budget, such as ``"25.00"``; a fraction of a microunit is dropped.
 
-        With ``exist_ok`` an account that is open already is left as it is: for a program that starts again.
+        With ``exist_ok`` an account that is open already is left as it is: for a program that starts again. A name that
+        was erased is free, and opened anew it is another account with the whole budget
+        (:meth:`Engine.erase <decidable.Engine.erase>`).
         """
         return self.engine.ledger.open_account(account, _budget(initial, "initial"), exist_ok=exist_ok)
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use decidable_canon::cast;
 use decidable_ledger::NAME_BYTES_MAX;
 use decidable_replay::{Kind, Record, State};
-use decidable_wal::{CALLER_KIND_MIN, PrivatePart, Record as Framed};
+use decidable_wal::{CALLER_KIND_MIN, PrivatePart, Record as Framed, Scanned};
 
 use crate::{Error, ErrorKind};
 
@@ -114,6 +114,27 @@ impl Book {
             _ => nameless(account),
         }
     }
+    /// The accounts whose names are gone although the log records no erasure: their records and numbers.
+    pub(crate) fn names_gone(&self, scanned: &Scanned) -> impl Iterator<Item = (u64, u32)> {
+        let unrecorded = scanned.unrecorded_erasures.iter();
+        unrecorded.filter_map(|seq| Some((*seq, cast::u32_from_usize(self.place(*seq)?)?)))
+    }
+    /// Names say who pays, so one that is gone is only taken for erased where the log says that it is: a name that
+    /// anyone can blank would be a budget that anyone can make new.
+    ///
+    /// # Errors
+    /// `NameGone` with the first such record and its account.
+    pub fn expect_names(&self, scanned: &Scanned) -> Result<(), Error> {
+        match self.names_gone(scanned).next() {
+            Some((seq, account)) => Err(Error::at(ErrorKind::NameGone { account }, seq)),
+            None => Ok(()),
+        }
+    }
+    /// Where the account is that a record opened. Accounts are numbered in the order of their records.
+    fn place(&self, seq: u64) -> Option<usize> {
+        self.accounts.binary_search_by_key(&seq, |named| named.seq).ok()
+    }
+
     /// The number of the record that opened an account.
     pub(crate) fn opened_by(&self, account: u32) -> Option<u64> {
         self.accounts.get(cast::usize_from_u32(account)).map(|named| named.seq)
@@ -126,8 +147,7 @@ impl Book {
     /// Forgets the names whose records are among `erased`, as a reader of the log does.
     pub(crate) fn forget_names<'a>(&mut self, erased: impl Iterator<Item = &'a u64>) {
         for seq in erased {
-            // Accounts are numbered in the order of their records.
-            let Ok(at) = self.accounts.binary_search_by_key(seq, |named| named.seq) else {
+            let Some(at) = self.place(*seq) else {
                 continue;
             };
             if let (Some(named), Some(account)) = (self.accounts.get_mut(at), cast::u32_from_usize(at))

@@ -11,7 +11,7 @@ use decidable_replay::{
     Command, Disposition, Numbered, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
 };
 use decidable_wal::{
-    Entry, Head, Log, Opened, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes,
+    Entry, Head, Log, Opened, Opening, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes,
 };
 
 use crate::book::{SHOWN_CHARS, is_account_name, is_name};
@@ -46,8 +46,8 @@ pub struct Options {
     pub sync: Sync,
     /// A head that was kept elsewhere: the log must contain it.
     pub head: Option<Head>,
-    /// Whether the log is opened although its end is damaged and nobody knows whether by a power loss: what is damaged is
-    /// cut and kept.
+    /// Whether the log is opened although something may be a power loss and may be damage: a damaged end is cut and kept,
+    /// and of accounts whose names are gone it is recorded that they are erased.
     pub recover: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -167,7 +167,7 @@ impl Engine {
     /// not the one installed last. Tickets that an earlier process left open are in doubt.
     ///
     /// # Errors
-    /// If the log is locked, damaged, sealed under another key, or does not follow from its own records.
+    /// If the log is locked, damaged, sealed under another key, or does not follow from its own records; `NameGone`.
     pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Self, Error> {
         let Options {
             policy,
@@ -190,7 +190,7 @@ impl Engine {
         let salts = Salts::new()?;
         let mut book = Book::new();
         let mut fault = None;
-        let opened = Log::open(
+        let opening = Opening::begin(
             storage,
             decidable_wal::Options {
                 key,
@@ -211,11 +211,16 @@ impl Engine {
                 })
             },
         );
-        let (log, opened) = match (opened, fault) {
+        let opening = match (opening, fault) {
             (_, Some(fault)) => return Err(fault),
             (Err(error), None) => return Err(error.into()),
-            (Ok(opened), None) => opened,
+            (Ok(opening), None) => opening,
         };
+        if !recover {
+            book.expect_names(opening.scanned())?;
+        }
+        let gone: Vec<_> = book.names_gone(opening.scanned()).map(|(seq, _)| seq).collect();
+        let (log, opened) = opening.finish(&gone)?;
         let mut standings = Numbered::new();
         for (number, _) in book.state().open_tickets() {
             standings.insert(number, Standing::InDoubt);

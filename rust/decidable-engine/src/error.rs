@@ -43,6 +43,11 @@ pub enum ErrorKind {
     NotExportable(String),
     /// An export could not be written.
     NotWritten(String),
+    /// The name of an account is gone, and the log records no erasure of it.
+    NameGone {
+        /// The number of the account.
+        account: u32,
+    },
     /// A private part is not text.
     NotText(String),
     /// The engine was used in a process that was forked from the one that opened it.
@@ -90,6 +95,7 @@ impl Error {
             ErrorKind::PolicyNotGiven(_) => "engine.policy_not_given",
             ErrorKind::NotExportable(_) => "engine.not_exportable",
             ErrorKind::NotWritten(_) => "engine.not_written",
+            ErrorKind::NameGone { .. } => "engine.name_gone",
             ErrorKind::NotText(_) => "engine.not_text",
             ErrorKind::Forked => "engine.forked",
             ErrorKind::NoRandomness(_) => "engine.no_randomness",
@@ -139,6 +145,11 @@ impl fmt::Display for Error {
             }
             ErrorKind::NotExportable(what) | ErrorKind::TooLarge(what) => f.write_str(what),
             ErrorKind::NotWritten(what) => write!(f, "the export cannot be written: {what}"),
+            ErrorKind::NameGone { account } => write!(
+                f,
+                "the name of account {account} is gone and the log records no erasure of it, so who pays is not known: \
+                 opening the log with recover records it as erased"
+            ),
             ErrorKind::NotText(what) => write!(f, "a private part is not text: {what}"),
             ErrorKind::Forked => {
                 f.write_str("this engine belongs to the process that opened it; open another in the child")

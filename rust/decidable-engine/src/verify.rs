@@ -70,7 +70,9 @@ pub fn read(
             (Ok(true), None) => {}
         }
     }
-    Ok((scan.finish()?, book))
+    let scanned = scan.finish()?;
+    book.expect_names(&scanned)?;
+    Ok((scanned, book))
 }
 
 /// Derives a whole log again.

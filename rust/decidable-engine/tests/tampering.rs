@@ -6,13 +6,13 @@ mod ground;
 use std::sync::Arc;
 
 use decidable_canon::{Canonical as _, Digest};
-use decidable_engine::{Engine, Observation};
+use decidable_engine::{Engine, Error, ErrorKind, Observation, Options};
 use decidable_kernel::{Decision, identity};
 use decidable_ledger::{Balance, Denial};
 use decidable_replay::{
     DecisionRecord, Disposition, Holding, Kind, OutcomeRecord, Record, RefusalRecord, SettlementRecord, Use,
 };
-use decidable_wal::Memory;
+use decidable_wal::{Fault, Memory, SEGMENT_NAME};
 use ground::{CHEAP, DEAR, FIRST_STEP, FREE, Step, policy, rechained, request, risky, steps, verify, verify_with};
 
 /// One of everything: the places of the steps are named below.
@@ -711,6 +711,112 @@ fn names_that_no_engine_would_have_written_are_refused() {
             steps[BETA].private = Some(b"\x1b[2J".to_vec());
         },
     );
+}
+
+/// The same log with zeros over the salt and the bytes of a private part.
+fn blanked(storage: &Memory, private: &[u8]) -> Memory {
+    let mut bytes = storage.contents(SEGMENT_NAME).unwrap();
+    let at = bytes
+        .windows(private.len())
+        .position(|window| window == private)
+        .unwrap();
+    bytes[at - 32..at + private.len()].fill(0);
+    let changed = Memory::new();
+    changed.put(SEGMENT_NAME, &bytes);
+    changed
+}
+
+fn reopened(storage: &Memory, recover: bool) -> Result<Engine, Error> {
+    ground::opened_with(
+        storage,
+        Options {
+            recover,
+            ..ground::options()
+        },
+    )
+}
+
+/// The number of the record of a step.
+fn seq_of(step: usize) -> u64 {
+    FIRST_STEP + u64::try_from(step).unwrap()
+}
+
+#[test]
+fn a_name_that_is_gone_without_a_record_is_refused_and_its_account_named() {
+    let storage = written();
+    let head = verify(&storage).unwrap().scanned.head;
+    for (name, step, account) in [("acme", ACME, 0), ("beta", BETA, 1)] {
+        let changed = blanked(&storage, name.as_bytes());
+        let bytes = changed.contents(SEGMENT_NAME).unwrap();
+        let approved = [policy(1).digest()];
+        for refusal in [
+            verify(&changed).unwrap_err(),
+            verify_with(&changed, None, Some(head), &approved).unwrap_err(),
+            reopened(&changed, false).unwrap_err(),
+        ] {
+            assert_eq!(
+                (refusal.code(), refusal.seq()),
+                ("engine.name_gone", Some(seq_of(step)))
+            );
+            assert!(matches!(refusal.kind(), ErrorKind::NameGone { account: found } if *found == account));
+        }
+        assert_eq!(changed.contents(SEGMENT_NAME).unwrap(), bytes, "nothing was written");
+    }
+    // What pays nobody may be blanked: that is reported.
+    let changed = blanked(&storage, b"{\"who\":\"me\"}");
+    assert_eq!(verify(&changed).unwrap().scanned.unrecorded_erasures.len(), 1);
+    let engine = reopened(&changed, false).unwrap();
+    assert_eq!(engine.opened().unrecorded_erasures.len(), 1);
+}
+
+#[test]
+fn whoever_recovers_a_log_whose_names_are_gone_records_that_they_are() {
+    let storage = written();
+    let before = verify(&storage).unwrap().balances;
+    let changed = blanked(&blanked(&storage, b"acme"), b"{\"who\":\"me\"}");
+    let engine = reopened(&changed, true).unwrap();
+    let decision = seq_of(FIRST);
+    assert_eq!(engine.opened().unrecorded_erasures, [seq_of(ACME), decision]);
+    assert_eq!(engine.balance("acme").unwrap_err().code(), "engine.unknown_account");
+    assert_eq!(engine.balance("#0").unwrap(), before[0].1);
+    engine.close().unwrap();
+    // Only of what says who pays: the rest is reported as ever.
+    let verified = verify(&changed).unwrap();
+    assert_eq!(verified.scanned.erased, [seq_of(ACME)]);
+    assert_eq!(verified.scanned.unrecorded_erasures, [decision]);
+    assert_eq!(verified.balances[0], ("#0".to_owned(), before[0].1));
+    reopened(&changed, false).unwrap().close().unwrap();
+}
+
+#[test]
+fn an_opening_that_records_what_is_gone_can_end_anywhere() {
+    let changed = blanked(&written(), b"acme");
+    for operation in 1.. {
+        let storage = changed.after_kill();
+        storage.fail_at(storage.operations() + operation, Fault::Die(5));
+        let done = reopened(&storage, true).is_ok();
+        for (left, lost) in [
+            (storage.after_kill(), false),
+            (storage.after_power_loss(operation), true),
+        ] {
+            if lost {
+                ground::restarted(&left, None);
+            }
+            // It is refused until it is recorded; then it is an erasure like any other.
+            match reopened(&left, false) {
+                Ok(engine) => assert_eq!(engine.balances().unwrap()[0].0, "#0"),
+                Err(error) => {
+                    assert!(!done, "operation {operation}: {error}");
+                    assert_eq!(error.code(), "engine.name_gone", "operation {operation}: {error}");
+                    reopened(&left, true).unwrap();
+                }
+            }
+            assert_eq!(verify(&left).unwrap().scanned.erased, [seq_of(ACME)]);
+        }
+        if done {
+            break;
+        }
+    }
 }
 
 #[test]

@@ -133,6 +133,9 @@ pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
     };
     raise(py, class, error.code(), &error.to_string(), |details| {
         details.set_item("seq", error.seq())?;
+        if let Kind::NameGone { account } = error.kind() {
+            details.set_item("account_number", account)?;
+        }
         details.set_item("what", error.code())
     })
 }

@@ -179,7 +179,7 @@ impl Reading {
                 // Some things only the end shows, such as a private part that was changed and never erased.
                 (Ok(false), None) => {
                     if let Some(scan) = self.scan.take() {
-                        scan.finish()?;
+                        book.expect_names(&scan.finish()?)?;
                     }
                 }
                 (more, fault) => {

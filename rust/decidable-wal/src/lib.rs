@@ -56,7 +56,7 @@ pub use frame::{FRAME_PAYLOAD_BYTES_MAX, frame_bytes};
 pub use log::{Erased, Erasure, Log};
 pub use memory::{Fault, Memory};
 pub use note::{CALLER_KIND_MIN, Note, NoteKind, RecoveryReason, Sync};
-pub use open::{Opened, Options};
+pub use open::{Opened, Opening, Options};
 pub use queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 pub use record::{
     Entry, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Head, PRIVATE_BYTES_MAX, Position, Private, PrivatePart,

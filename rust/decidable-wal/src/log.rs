@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind},
     gathered::Zone,
     note::{CALLER_KIND_MIN, Note},
-    open::{self, Opened, Options, Ready},
+    open::{Opened, Opening, Options, Ready},
     queue::{Shared, flush, hold, lost},
     record::{Entry, Head, PRIVATE_BYTES_MAX, Position, RECORD_BYTES_MAX, Record},
     recover,
@@ -21,9 +21,6 @@ use crate::{
     storage::{Lock, Storage, StoredFile},
     writer::{note_entry, read_whole},
 };
-
-/// One erasure takes as many records as one record can list.
-const ERASED_RECORDS_MAX: usize = RECORD_BYTES_MAX / 8;
 
 /// What came of an erasure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,22 +67,29 @@ impl Log {
     pub fn open(
         storage: Arc<dyn Storage>,
         options: Options,
-        mut visit: impl FnMut(&Record<'_>) -> Result<(), String>,
+        visit: impl FnMut(&Record<'_>) -> Result<(), String>,
     ) -> Result<(Self, Opened), Error> {
-        let (sync, records_max, bytes_max) = (options.sync, options.queue_records_max, options.queue_bytes_max);
+        Opening::begin(storage, options, visit)?.finish(&[])
+    }
+
+    /// Starts the flusher of a log that is ready.
+    fn start(ready: Ready) -> Result<(Self, Opened), Error> {
         let Ready {
+            storage,
             lock,
             segment,
             writer,
             opened,
-        } = open::open(&*storage, options, &mut visit)?;
+            queue_records_max,
+            queue_bytes_max,
+        } = ready;
         let shared = Arc::new(Shared::new(
             opened.head,
             writer.length,
             opened.last_time_ns,
-            sync,
-            records_max,
-            bytes_max,
+            writer.sync,
+            queue_records_max,
+            queue_bytes_max,
         ));
         let file = writer.file.clone();
         let flusher = thread::Builder::new()
@@ -205,12 +209,7 @@ impl Log {
     pub fn begin_erasure(&self, seqs: &[u64]) -> Result<Erasure, Error> {
         self.shared.refuse_abandoned()?;
         let wanted = seqs.iter().copied().collect::<BTreeSet<_>>();
-        if wanted.len() > ERASED_RECORDS_MAX {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("one erasure takes at most {ERASED_RECORDS_MAX} records"),
-            ));
-        }
+        recover::refuse_too_many(wanted.len())?;
         let (head, length) = {
             let progress = self.shared.progress();
             (progress.head, progress.length)
@@ -350,6 +349,17 @@ impl Log {
         if let Some(lock) = hold(&self.lock).take() {
             lock.release();
         }
+    }
+}
+
+impl Opening {
+    /// The second half of [`Log::open`]: cuts an unfinished end and records the opening, and with it the erasure of those of
+    /// `erased` whose private parts are gone although none is recorded.
+    ///
+    /// # Errors
+    /// `TooLarge` if these are more than one record can list, and nothing was changed; else as [`Log::open`].
+    pub fn finish(self, erased: &[u64]) -> Result<(Log, Opened), Error> {
+        Log::start(self.ready(erased)?)
     }
 }
 

@@ -1,11 +1,11 @@
-use std::{io, process, sync::Arc};
+use std::{collections::BTreeSet, io, process, sync::Arc};
 
 use decidable_canon::{Key, hex};
 
 use crate::{
     batch::is_zero,
     error::{Error, ErrorKind},
-    found::{Found, Tail, TailReason},
+    found::{Found, Scanned, Tail, TailReason},
     gathered::Gathered,
     note::{Note, Sync},
     queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX},
@@ -82,60 +82,116 @@ pub struct Opened {
     pub recoveries: Vec<Recovery>,
     /// The records whose erasure had been interrupted and is done now.
     pub erasures_finished: Vec<u64>,
-    /// Records whose private parts are gone although no erasure is recorded.
+    /// Records whose private parts are gone although no erasure was recorded before.
     pub unrecorded_erasures: Vec<u64>,
 }
 
-/// A log that is verified, recovered and held, and whose writer is at its end.
+/// A log that is held, verified and visited, and in which nothing has been changed yet. Dropping it lets go of the log.
+#[derive(Debug)]
+pub struct Opening {
+    storage: Arc<dyn Storage>,
+    options: Options,
+    lock: Box<dyn Lock>,
+    created: bool,
+    file: Arc<dyn StoredFile>,
+    segment: SegmentHead,
+    found: Found,
+}
+
+/// A log that is recovered, and whose writer is at its end.
 pub(crate) struct Ready {
+    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) lock: Box<dyn Lock>,
     pub(crate) segment: SegmentHead,
     pub(crate) writer: Writer,
     pub(crate) opened: Opened,
+    pub(crate) queue_records_max: usize,
+    pub(crate) queue_bytes_max: usize,
 }
 
-/// Everything that opening a log for writing does but starting its flusher.
-pub(crate) fn open(
-    storage: &dyn Storage,
-    options: Options,
-    visit: &mut dyn FnMut(&Record<'_>) -> Result<(), String>,
-) -> Result<Ready, Error> {
-    let (lock, created) = claim(storage, &options)?;
-    let file = storage
-        .open(SEGMENT_NAME, Access::Write)
-        .map_err(|error| Error::io("cannot open the log", &error))?;
-    let (segment, found) = verify(file.clone(), &options)?;
-    recover::replay(file.clone(), &segment, &found, visit)?;
+impl Opening {
+    /// The first half of `Log::open`: whoever has visited the records can still leave the log as it is.
+    ///
+    /// # Errors
+    /// As `Log::open`.
+    pub fn begin(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        mut visit: impl FnMut(&Record<'_>) -> Result<(), String>,
+    ) -> Result<Self, Error> {
+        let (lock, created) = claim(&*storage, &options)?;
+        let file = storage
+            .open(SEGMENT_NAME, Access::Write)
+            .map_err(|error| Error::io("cannot open the log", &error))?;
+        let (segment, found) = verify(file.clone(), &options)?;
+        recover::replay(file.clone(), &segment, &found, &mut visit)?;
+        Ok(Self {
+            storage,
+            options,
+            lock,
+            created,
+            file,
+            segment,
+            found,
+        })
+    }
 
-    let recoveries = repair(storage, &*file, &found)?;
-    let mut writer = Writer {
-        file,
-        length: found.scanned.bytes,
-        chain: found.chain,
-        key: options.key.clone(),
-        sync: Sync::Group,
-        buffer: Vec::new(),
-    };
-    finish_erasures(&writer, &segment, &found)?;
-    let mut opened = Opened {
-        head: found.scanned.head,
-        records: found.scanned.records,
-        created,
-        epoch: found.scanned.sessions.saturating_add(1),
-        closed_before: found.scanned.closed,
-        last_time_ns: options.time_ns.max(found.scanned.last_time_ns.unwrap_or(i64::MIN)),
-        recoveries,
-        erasures_finished: found.scanned.unfinished_erasures,
-        unrecorded_erasures: found.scanned.unrecorded_erasures,
-    };
-    opened.head = note_opening(&mut writer, &opened, &options)?;
-    writer.sync = options.sync;
-    Ok(Ready {
-        lock,
-        segment,
-        writer,
-        opened,
-    })
+    /// What was found.
+    #[must_use]
+    pub const fn scanned(&self) -> &Scanned {
+        &self.found.scanned
+    }
+
+    /// Everything that opening a log for writing does but starting its flusher.
+    pub(crate) fn ready(self, erased: &[u64]) -> Result<Ready, Error> {
+        let Self {
+            storage,
+            options,
+            lock,
+            created,
+            file,
+            segment,
+            found,
+        } = self;
+        let erased: BTreeSet<_> = erased.iter().copied().collect();
+        let gone: Vec<_> = (found.scanned.unrecorded_erasures.iter().copied())
+            .filter(|seq| erased.contains(seq))
+            .collect();
+        recover::refuse_too_many(gone.len())?;
+
+        let recoveries = repair(&*storage, &*file, &found)?;
+        let mut writer = Writer {
+            file,
+            length: found.scanned.bytes,
+            chain: found.chain,
+            key: options.key.clone(),
+            sync: Sync::Group,
+            buffer: Vec::new(),
+        };
+        finish_erasures(&writer, &segment, &found)?;
+        let mut opened = Opened {
+            head: found.scanned.head,
+            records: found.scanned.records,
+            created,
+            epoch: found.scanned.sessions.saturating_add(1),
+            closed_before: found.scanned.closed,
+            last_time_ns: options.time_ns.max(found.scanned.last_time_ns.unwrap_or(i64::MIN)),
+            recoveries,
+            erasures_finished: found.scanned.unfinished_erasures,
+            unrecorded_erasures: found.scanned.unrecorded_erasures,
+        };
+        opened.head = note_opening(&mut writer, &opened, gone, &options)?;
+        writer.sync = options.sync;
+        Ok(Ready {
+            storage,
+            lock,
+            segment,
+            writer,
+            opened,
+            queue_records_max: options.queue_records_max,
+            queue_bytes_max: options.queue_bytes_max,
+        })
+    }
 }
 
 /// Takes the lock of a log that is there, or creates one; whether it was created.
@@ -226,9 +282,12 @@ fn finish_erasures(writer: &Writer, segment: &SegmentHead, found: &Found) -> Res
     writer.zero(&zones).map_err(|failure| recover::failed_io(&failure))
 }
 
-/// Writes, in one batch, what the opening did and that the log is open; the head after it.
-fn note_opening(writer: &mut Writer, opened: &Opened, options: &Options) -> Result<Head, Error> {
+/// Writes, in one batch, what the opening did, what is `gone` and that the log is open; the head after it.
+fn note_opening(writer: &mut Writer, opened: &Opened, gone: Vec<u64>, options: &Options) -> Result<Head, Error> {
     let mut notes: Vec<_> = opened.recoveries.iter().map(recovered_note).collect();
+    if !gone.is_empty() {
+        notes.push(Note::Erased { seqs: gone });
+    }
     notes.push(Note::opened(options.boot_id, opened.epoch, options.sync));
     let mut gathered = Gathered::from(opened.head.seq.saturating_add(1));
     for note in &notes {

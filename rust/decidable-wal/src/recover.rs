@@ -8,6 +8,7 @@ use crate::{
     found::{Found, Tail, TailReason},
     gathered::Zone,
     note::{RecoveryReason, Sync},
+    record::RECORD_BYTES_MAX,
     segment::SegmentHead,
     source::Source,
     storage::{Access, Storage, StoredFile},
@@ -176,6 +177,19 @@ pub(crate) fn write_again(file: &dyn StoredFile, found: &Found) -> Result<(), Er
     })?;
     file.sync_data()
         .map_err(|error| Error::io("cannot make the end of the log durable", &error))
+}
+
+/// One erasure takes as many records as one record can list.
+const ERASED_RECORDS_MAX: usize = RECORD_BYTES_MAX / 8;
+
+pub(crate) fn refuse_too_many(erased: usize) -> Result<(), Error> {
+    if erased > ERASED_RECORDS_MAX {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("one erasure takes at most {ERASED_RECORDS_MAX} records"),
+        ));
+    }
+    Ok(())
 }
 
 /// A private part that is wanted.
