@@ -1,8 +1,6 @@
 use core::slice;
 
 use decidable_canon::cast;
-#[cfg(target_arch = "x86_64")]
-use fearless_simd::Level;
 
 #[cfg(target_arch = "x86_64")]
 use crate::ifma;
@@ -75,7 +73,7 @@ impl Policy {
     #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(crate) fn decide_at_once(&self, table: &ifma::Table, request: &RequestFields) -> Option<Decision> {
-        let selected = match ifma::decide_one(Level::new().as_avx512()?, table, request)? {
+        let selected = match ifma::decide_one(table, request)? {
             ifma::Met::Selected(selected) => selected,
             ifma::Met::Rejected(rejections) => return Some(self.rejection_for(request, &rejections)),
         };

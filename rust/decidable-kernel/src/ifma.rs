@@ -22,3 +22,6 @@ pub(crate) const LANES: usize = 8;
 
 /// One number of each.
 type Lane = [u64; LANES];
+
+#[cfg(test)]
+mod tests;

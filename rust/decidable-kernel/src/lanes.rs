@@ -1,7 +1,7 @@
 //! Many candidates or requests side by side, which is what makes deciding fast.
 //!
 //! [`Policy::derive`] is the definition. The lanes find the first two in an objective's order for ordinary numbers; what
-//! they cannot decide, they leave to it: numbers beyond their bounds, and equal utilities where that matters. Integers
+//! they cannot decide is decided one after the other: numbers beyond their bounds, and equal utilities where that matters. Integers
 //! only, as everywhere.
 
 #[cfg(target_arch = "x86_64")]
@@ -15,17 +15,17 @@ mod wide;
 /// A catalog, made ready for requests side by side.
 pub(crate) enum Lanes<'a> {
     #[cfg(target_arch = "x86_64")]
-    Ifma(&'a Policy, fearless_simd::Avx512, &'a ifma::Table),
+    Ifma(&'a Policy, &'a ifma::Table),
     Wide(wide::Wide<'a>),
 }
 
 impl<'a> Lanes<'a> {
-    /// `None` where the definition is needed.
+    /// `None` where one after the other is needed.
     pub(crate) fn new(policy: &'a Policy, vectors: Vectors) -> Option<Self> {
         let level = vectors.level()?;
         #[cfg(target_arch = "x86_64")]
-        if let (Some(token), Some(table)) = (level.as_avx512(), policy.table()) {
-            return Some(Self::Ifma(policy, token, table));
+        if let (Some(_), Some(table)) = (level.as_avx512(), policy.table()) {
+            return Some(Self::Ifma(policy, table));
         }
         wide::Wide::new(policy, level).map(Self::Wide)
     }
@@ -34,11 +34,11 @@ impl<'a> Lanes<'a> {
     pub(crate) fn decide(&self, requests: &[RequestRow], decisions: &mut [DecisionRow]) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Ifma(policy, token, table) => rows::decide(policy, *token, table, requests, decisions),
+            Self::Ifma(policy, table) => rows::decide(policy, table, requests, decisions),
             Self::Wide(wide) => wide.decide(requests, decisions),
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -24,7 +24,7 @@ pub struct Policy {
     sides: Vec<Side>,
     ceilings: Ceilings,
     #[cfg(target_arch = "x86_64")]
-    table: Option<Table>,
+    table: Option<Arc<Table>>,
     shared_digest: Digest,
     digest: Digest,
 }
@@ -80,7 +80,10 @@ impl Policy {
             sides: candidates.iter().map(Side::new).collect(),
             ceilings: Ceilings::new(&limits, &candidates),
             #[cfg(target_arch = "x86_64")]
-            table: Level::new().as_avx512().and_then(|_| Table::new(&limits, &candidates)),
+            table: Level::new()
+                .as_avx512()
+                .and_then(|token| Table::new(token, &limits, &candidates))
+                .map(Arc::new),
             candidates,
             names,
             shared_digest,
@@ -125,8 +128,8 @@ impl Policy {
     /// The catalog as the lanes have it, where this machine and the catalog are made for them.
     #[cfg(target_arch = "x86_64")]
     #[inline]
-    pub(crate) const fn table(&self) -> Option<&Table> {
-        self.table.as_ref()
+    pub(crate) fn table(&self) -> Option<&Table> {
+        self.table.as_deref()
     }
     /// The largest rates and latency of the catalog.
     #[inline]

@@ -36,8 +36,8 @@ pub(crate) struct Screen {
 // Where the parts of a standing begin, and the guard bit above each. A subtraction of what is demanded clears a part's
 // guard exactly if the part is smaller, and because the guard pays for the borrow, it reaches no other part.
 const LATENCY: u32 = 0;
-const QUALITY: u32 = 33;
-const RISK: u32 = 48;
+pub(crate) const QUALITY: u32 = 33;
+pub(crate) const RISK: u32 = 48;
 pub(crate) const GUARDS: u64 = LATENCY_GUARD | QUALITY_GUARD | RISK_GUARD | ENABLED;
 pub(crate) const LATENCY_GUARD: u64 = 1 << 32;
 pub(crate) const QUALITY_GUARD: u64 = 1 << 47;

@@ -5,9 +5,9 @@ use fearless_simd::{Avx512, prelude::*, u64x8};
 
 use super::{
     Lane,
-    table::{Offer, PLACE_BITS, PRODUCT_BITS, Table},
+    table::{LARGEST_VALUE, Offer, PLACE_BITS, PRODUCT_BITS, Table},
 };
-use crate::screen::{GUARDS, LATENCY_GUARD, QUALITY_GUARD, RISK_GUARD};
+use crate::screen::{GUARDS, LATENCY_GUARD, QUALITY, QUALITY_GUARD, RISK, RISK_GUARD};
 
 /// More than any cost within the bounds, and a signed number.
 const LARGEST_BUDGET: u64 = 1 << 62;
@@ -26,6 +26,13 @@ const PART_FACTOR: u64 = cast::u64_saturating_from_u128((1_u128 << (PRODUCT_BITS
 const _: () = assert!(BPS_WHOLE_SQUARED == 390_625 << WHOLE_CUT);
 const _: () = assert!(((1 << 70) / WHOLE_REST + 1) * WHOLE_REST - (1 << 70) < 1 << 18);
 const _: () = assert!(WHOLE_INVERSE >> PRODUCT_BITS == 0 && PART_FACTOR >> PRODUCT_BITS == 0);
+// A value times a proportion, which is at most 10^4 < 2^14, is divided by 10^8.
+const _: () = assert!(LARGEST_VALUE <= 1 << (60 - 14));
+
+// What a basis point of quality is worth has 52 bits behind the point, made from a remainder below 10^8: too large by more than 0
+// and less than 10^8 / 2^24 + 1 < 7. Times a quality of at most 10^4 it is too large by less than 7 × 10^4 / 2^52 < 10^-8, and as
+// exact values are whole hundred-millionths, the whole microunit below is the same. The part stays below 2^52, because the
+// remainder is below 10^8 by one at least, which is worth 45 million.
 
 /// What a request brings to every candidate: one number of each request in a lane, or one request in all lanes.
 pub(super) struct Asked {
@@ -98,14 +105,14 @@ with_features! {
             | _mm512_cmplt_epu64_mask(confidence, splat(table.minimum_confidence_bps));
         let beyond = refused
             | _mm512_cmpgt_epu64_mask(_mm512_max_epu64(input, output), splat(table.scale.tokens_max))
-            | _mm512_cmpgt_epu64_mask(value, splat(table.value_max));
+            | _mm512_cmpgt_epu64_mask(value, splat(LARGEST_VALUE));
 
         // What is demanded, in the places of a standing: the complement of the longest latency, or 0 for any.
         let latency = _mm512_and_si512(latency, half);
         let limited = _mm512_test_epi64_mask(latency, latency);
         let demanded = _mm512_or_si512(
             _mm512_maskz_andnot_epi64(limited, latency, half),
-            _mm512_or_si512(_mm512_slli_epi64::<33>(quality), _mm512_slli_epi64::<48>(risk)),
+            _mm512_or_si512(_mm512_slli_epi64::<QUALITY>(quality), _mm512_slli_epi64::<RISK>(risk)),
         );
 
         let product = _mm512_mullo_epi64(value, confidence);
@@ -119,8 +126,15 @@ with_features! {
         );
         let sure_part = _mm512_add_epi64(part, splat(1));
 
-        let multiplied = _mm512_mullo_epi64(risk, splat(table.risk_penalty_multiplier_bps));
-        let risk_penalty = over_whole(_mm512_mullo_epi64(value, multiplied));
+        // floor(v × r × m / 10^8), with v × r = w × 10^8 + rest: w × m is whole, and rest × m is below 5 × 10^12.
+        let multiplier = splat(table.risk_penalty_multiplier_bps);
+        let product = _mm512_mullo_epi64(value, risk);
+        let whole = over_whole(product);
+        let rest = _mm512_sub_epi64(product, _mm512_mullo_epi64(whole, splat(BPS_WHOLE_SQUARED)));
+        let risk_penalty = _mm512_add_epi64(
+            _mm512_mullo_epi64(whole, multiplier),
+            over_whole(_mm512_mullo_epi64(rest, multiplier)),
+        );
 
         let shift = splat(table.scale.shift().into());
         let input = _mm512_sllv_epi64(input, shift);
@@ -235,8 +249,12 @@ impl Best {
         }
     }
     with_features! {
-        /// The lanes where equal utilities leave it open who is first or second.
-        pub(super) fn tied(self) -> __mmask8 {
+        /// The lanes where equal utilities leave it open who is first or second. With another objective nothing is left open:
+        /// places are in its order.
+        pub(super) fn tied(self, table: &Table) -> __mmask8 {
+            if !table.by_utility {
+                return 0;
+            }
             let compared = |keys| _mm512_srli_epi64::<PLACE_BITS>(keys);
             let (first, second, third) = (compared(self.first), compared(self.second), compared(self.third));
             let both = _mm512_test_epi64_mask(self.second, self.second);

@@ -29,9 +29,13 @@ pub(crate) struct Selected {
     pub(crate) eligible: u16,
 }
 
+/// Lets one request meet all candidates, eight at a time; `None` where that leaves it open.
+pub(crate) fn decide_one(table: &Table, request: &RequestFields) -> Option<Met> {
+    decide_with(table.token, table, request)
+}
+
 kernel! {
-    /// Lets one request meet all candidates, eight at a time; `None` where the definition must decide.
-    pub(crate) fn decide_one(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
+    fn decide_with(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
         let columns = [
             u64::from(request.input_tokens) | u64::from(request.output_tokens) << 32,
             request.business_value_microunits.cast_unsigned(),
@@ -45,6 +49,9 @@ kernel! {
             request.required_region_mask,
         ];
         let asked = ask(table, columns.map(|number| splat(number)));
+        if asked.beyond & 1 == 1 {
+            return None;
+        }
         let mut best = Best::none(&asked);
         let mut eligible = 0_u32;
         for block in &table.blocks {
@@ -62,7 +69,7 @@ kernel! {
         let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0x4e>(keys, keys)));
         let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0xb1>(keys, keys)));
         let best = best.merge(best.moved(|keys| _mm512_permutex_epi64::<0xb1>(keys))).above(&asked);
-        if (asked.beyond | best.tied()) & 1 == 1 {
+        if best.tied(table) & 1 == 1 {
             return None;
         }
         let first = |vector: __m512i| _mm_cvtsi128_si64(_mm512_castsi512_si128(vector));
@@ -93,7 +100,7 @@ kernel! {
 }
 
 with_features! {
-    /// How many candidates a request lost at each of the first eight gates.
+    /// How many candidates a request lost at gates 2 to 8.
     fn count_one(token: Avx512, table: &Table, asked: &Asked) -> [u32; 7] {
         let mut counts = [0_u32; 7];
         let mut rest = table.offers.len();

@@ -1,3 +1,5 @@
+//! Requests as rows, from bytes to bytes: eight at a time they become columns, meet all candidates, and leave as rows.
+
 use core::arch::x86_64::*;
 
 use fearless_simd::{Avx512, kernel, prelude::*, u8x64, u64x8};
@@ -102,9 +104,14 @@ pub(crate) struct Left {
 /// How many rows a piece has at most: one bit each.
 pub(crate) const PIECE: usize = 64;
 
+/// Decides a piece of rows, but for what is left.
+pub(crate) fn decide_rows(table: &Table, requests: &[RequestRow], decisions: &mut [DecisionRow]) -> Left {
+    debug_assert!(requests.len() <= PIECE, "a bit for each row");
+    decide_with(table.token, table, requests, decisions)
+}
+
 kernel! {
-    /// Decides a piece of rows, but for what is left.
-    pub(crate) fn decide_rows(
+    fn decide_with(
         token: Avx512, table: &Table, requests: &[RequestRow], decisions: &mut [DecisionRow]
     ) -> Left {
         let layout: __m512i = u8x64::simd_from(token, LAYOUT).into();
@@ -121,6 +128,10 @@ kernel! {
             }
             let columns = columns(token, rows);
             let asked = ask(table, columns);
+            if asked.beyond == u8::MAX {
+                left.beyond |= u64::from(u8::MAX) << start;
+                continue;
+            }
             let [_, _, _, _, latency_and_model, capabilities, providers, regions] = columns;
             let masks = _mm512_or_si512(
                 _mm512_or_si512(capabilities, regions),
@@ -185,7 +196,7 @@ kernel! {
                     *last = last_byte;
                 }
             }
-            let beyond = asked.beyond | best.tied();
+            let beyond = asked.beyond | best.tied(table);
             left.beyond |= u64::from(beyond) << start;
             left.rejected |= u64::from(!any & !beyond) << start;
         }
@@ -194,10 +205,14 @@ kernel! {
     }
 }
 
+/// How many candidates each request lost at each gate, each counted at the first that it failed. What is left of those that are
+/// switched on, but for the eligible, had no positive utility.
+pub(crate) fn count_rows(table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
+    count_with(table.token, table, rows)
+}
+
 kernel! {
-    /// How many candidates each request lost at each gate, each counted at the first that it failed. What is left of those
-    /// that are switched on, but for the eligible, had no positive utility.
-    pub(crate) fn count_rows(token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
+    fn count_with(token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
         let asked = ask(table, columns(token, rows.map(|(row, _)| row)));
         let [low, high] = count_all(&asked, &table.offers);
         let mut counts = numbers(token, low).into_iter().zip(numbers(token, high)).zip(rows);

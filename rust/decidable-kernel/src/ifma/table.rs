@@ -1,35 +1,38 @@
 use core::{iter, ops::RangeInclusive};
 
-use decidable_canon::{
-    cast,
-    units::{BPS_WHOLE, TOKENS_PER_RATE},
-};
+use decidable_canon::{cast, units::TOKENS_PER_RATE};
+
+use fearless_simd::Avx512;
 
 use super::{LANES, Lane};
-use crate::{
-    Candidate, Limits, Objective, Rejections,
-    decision::NO_INDEX,
-    screen::{GUARDS, Side},
-};
+use crate::{Candidate, Limits, Objective, Rejections, decision::NO_INDEX, screen::Side};
 
 /// A product has this many bits above those that are cut.
 pub(super) const PRODUCT_BITS: u32 = 52;
-/// 34 thousand currency units: its product with a proportion is below 2^49.
-const LARGEST_VALUE: u64 = 1 << 35;
-/// The risk penalty is a product below 2^60 before it is divided: eight bits less are 52.
-const RISK_PRODUCT_BITS: u32 = 60;
+/// 35 million currency units. So a floor, the largest number in a key, fits: five times the value and a base, above a place.
+pub(super) const LARGEST_VALUE: u64 = 1 << 44;
+/// As much, so that a utility fits a key above its place.
 const LARGEST_LATENCY_PENALTY: u64 = 1 << 45;
-/// Bits behind the point of a rate. With fewer only requests of a few thousand tokens would be within the bounds; with more, no
-/// request would be allowed more tokens.
-const SCALE_BITS: RangeInclusive<u32> = 34..=50;
+/// Bits behind the point of a rate. With fewer only requests of a few thousand tokens would be within the bounds; with more,
+/// tokens would not be shifted at all, and half of them is needed.
+pub(super) const SCALE_BITS: RangeInclusive<u32> = 34..=51;
 /// Bits of a place among the candidates, below what is compared in a key. Places begin at 1, so that no key is 0.
 pub(super) const PLACE_BITS: u32 = 16;
 const PLACES: u64 = (1 << PLACE_BITS) - 1;
-/// Bits of a cost, above the place: with objectives that look at something else first, that stands above it.
-const COST_BITS: u32 = 33;
-const CLASSES: usize = 1 << (63 - COST_BITS - PLACE_BITS);
+/// Bits of what is left of a base, above the place: with objectives that look at something else first, that stands above it.
+const LEFT_BITS: u32 = 33;
+const CLASSES: usize = 1 << (63 - LEFT_BITS - PLACE_BITS);
+
+const _: () = assert!((1 << PRODUCT_BITS) / TOKENS_PER_RATE < 1 << LEFT_BITS);
+const _: () = assert!((1 << LEFT_BITS) + 5 * LARGEST_VALUE + 1 < 1 << (63 - PLACE_BITS));
+const _: () = assert!(LARGEST_LATENCY_PENALTY + (1 << LEFT_BITS) + LARGEST_VALUE < 1 << (63 - PLACE_BITS));
 
 /// How rates and tokens are written in fixed point, so that the largest rate of the catalog fits.
+///
+/// A cost is a subtraction here. A request begins with a base, its tokens at the largest rate that there could be, and each
+/// candidate leaves some of it: `left = base − cost`. So more is better, as with utilities, and a multiplication that adds can
+/// gather it. A rate is kept as its rebate, its distance from the largest: floor(t × (1 − r)) = t − ceil(t × r), so that the
+/// product, which is cut, rounds the cost up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     /// Bits behind the point of a microunit per token.
@@ -45,7 +48,7 @@ impl Scale {
         let bits = SCALE_BITS.rev().find(fits)?;
         // A rate is too small by less than its last bit. For so many tokens a cost is then too small by less than a
         // millionth, and as exact costs are whole millionths, the next whole microunit above is the same.
-        let tokens_max = ((1 << bits) / TOKENS_PER_RATE).min(u32::MAX.into());
+        let tokens_max = (1 << bits) / TOKENS_PER_RATE;
         Some(Self { bits, tokens_max })
     }
 
@@ -54,8 +57,7 @@ impl Scale {
         PRODUCT_BITS - self.bits
     }
 
-    /// A rate as its distance from the largest that there could be. Then a product, cut, is a number of tokens less a
-    /// cost that is rounded up: floor(t × (1 − r)) = t − ceil(t × r).
+    /// A rate as its distance from the largest that there could be.
     fn rebate(self, rate: u64) -> u64 {
         (1_u64 << (PRODUCT_BITS - 1)).saturating_sub(cast::u64_saturating_from_u128(fixed(rate, self.bits)))
     }
@@ -67,7 +69,9 @@ fn fixed(rate: u64, bits: u32) -> u128 {
 }
 
 /// A candidate's side: shortfall (the complement of its standing), lacking (of its capabilities), provider, regions, the
-/// rebates of input and output, quality, and what its key begins with.
+/// rebates of input and output, quality, and what is added to its key: what is compared before the rest on top, its place below.
+///
+/// A key is `utility + surplus | place 16` where utilities are compared, and `class 14 | left 33 | place 16` otherwise.
 pub(super) type Offer = [u64; 8];
 
 /// What a decision needs of the candidate that it names: its number with its place in the catalog above, the rebates of input
@@ -77,11 +81,14 @@ pub(super) type Who = [u64; 8];
 /// A catalog in fixed point.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
+    /// The proof that this machine has the instructions.
+    pub(super) token: Avx512,
     pub(super) offers: Vec<Offer>,
     /// The same, eight candidates at a time, each of their numbers in a row.
     pub(super) blocks: Vec<[Lane; 8]>,
     /// Who stands at each place, from 1 on; nobody at 0.
     who: Vec<Who>,
+    nobody: Who,
     pub(super) scale: Scale,
     /// What every decision has: how many candidates were looked at, and the epochs.
     pub(super) evaluated: u64,
@@ -89,7 +96,6 @@ pub(crate) struct Table {
     disabled: u32,
     pub(super) policy_epoch: u64,
     pub(super) catalog_epoch: u64,
-    pub(super) value_max: u64,
     pub(super) by_utility: bool,
     pub(super) hard_risk_limit_bps: u64,
     pub(super) minimum_confidence_bps: u64,
@@ -98,21 +104,22 @@ pub(crate) struct Table {
 
 impl Table {
     /// `None` where a number of the catalog is beyond the bounds.
-    pub(crate) fn new(limits: &Limits, candidates: &[Candidate]) -> Option<Self> {
-        let rates = candidates.iter().flat_map(|candidate| {
-            [
-                candidate.input_cost_microunits_per_million_tokens,
-                candidate.output_cost_microunits_per_million_tokens,
-            ]
-        });
-        let scale = Scale::new(rates.max()?)?;
+    pub(crate) fn new(token: Avx512, limits: &Limits, candidates: &[Candidate]) -> Option<Self> {
         let mut order: Vec<(u16, &Candidate)> = candidates
             .iter()
             .zip(0..)
             .filter(|(candidate, _)| candidate.enabled)
             .map(|(candidate, index)| (index, candidate))
             .collect();
-        // Of two that are equal in what a key compares, the later has the larger place and comes first.
+        let rates = order.iter().flat_map(|(_, candidate)| {
+            [
+                candidate.input_cost_microunits_per_million_tokens,
+                candidate.output_cost_microunits_per_million_tokens,
+            ]
+        });
+        let scale = Scale::new(rates.max()?)?;
+        // Of two that are equal in what a key compares, the later has the larger place and comes first. Where utilities are
+        // compared the cost decides, so that equal ones are left to others.
         let quality = |candidate: &Candidate| candidate.quality_bps;
         let latency = |candidate: &Candidate| core::cmp::Reverse(candidate.p95_latency_ms);
         match limits.objective {
@@ -170,11 +177,11 @@ impl Table {
                 0,
             ])
         });
-        let multiplier = u64::from(limits.risk_penalty_multiplier_bps);
-        let largest = (1_u64 << RISK_PRODUCT_BITS) / (u64::from(BPS_WHOLE) * multiplier.max(1));
         Some(Self {
+            token,
             blocks: offers.chunks(LANES).map(block).collect(),
             offers,
+            nobody,
             who: iter::once(Some(nobody)).chain(who).collect::<Option<_>>()?,
             scale,
             evaluated: cast::u64_from_usize(candidates.len()),
@@ -182,11 +189,10 @@ impl Table {
             disabled: cast::u32_from_usize(candidates.len().checked_sub(order.len())?)?,
             policy_epoch: limits.policy_epoch,
             catalog_epoch: limits.catalog_epoch,
-            value_max: LARGEST_VALUE.min(largest.saturating_sub(1)),
             by_utility: limits.objective == Objective::Utility,
             hard_risk_limit_bps: limits.hard_risk_limit_bps.into(),
             minimum_confidence_bps: limits.minimum_confidence_bps.into(),
-            risk_penalty_multiplier_bps: multiplier,
+            risk_penalty_multiplier_bps: limits.risk_penalty_multiplier_bps.into(),
         })
     }
 }
@@ -195,9 +201,14 @@ impl Table {
     /// Whom a key names.
     #[inline(always)]
     pub(super) fn named(&self, key: u64) -> &Who {
-        const NO_ONE: &Who = &[0; 8];
         let place = cast::usize_from_u64(key & PLACES).unwrap_or(0);
-        self.who.get(place).unwrap_or(NO_ONE)
+        self.who.get(place).unwrap_or(&self.nobody)
+    }
+
+    /// At most so many tokens are decided here.
+    #[cfg(test)]
+    pub(super) const fn tokens_max(&self) -> u64 {
+        self.scale.tokens_max
     }
 
     /// What candidates failed at first, from the counts of [`lost`]: those that are left had no positive utility.
@@ -243,12 +254,16 @@ fn classes(objective: Objective, order: &[(u16, &Candidate)]) -> Option<Vec<u64>
 }
 
 fn class(classes: &[u64], compared: u64) -> u64 {
-    cast::u64_from_usize(classes.partition_point(|class| *class < compared)) << (COST_BITS + PLACE_BITS)
+    cast::u64_from_usize(classes.partition_point(|class| *class < compared)) << (LEFT_BITS + PLACE_BITS)
 }
 
 /// Up to eight offers, each of their numbers in a row. Who is missing is a candidate that is switched off.
 fn block(offers: &[Offer]) -> [Lane; 8] {
-    let nobody = [!(GUARDS & (GUARDS >> 1)), u64::MAX, u64::MAX, 0, 0, 0, 0, 0];
+    let off = Side::new(&Candidate {
+        enabled: false,
+        ..Candidate::default()
+    });
+    let nobody = [!off.standing, 0, 0, 0, 0, 0, 0, 0];
     let mut block = [Lane::default(); 8];
     for (lane, offer) in offers.iter().chain(iter::repeat(&nobody)).take(LANES).enumerate() {
         for (row, number) in block.iter_mut().zip(offer) {

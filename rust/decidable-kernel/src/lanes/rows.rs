@@ -1,7 +1,6 @@
 use core::iter;
 
 use decidable_canon::{Canonical as _, Row, cast};
-use fearless_simd::Avx512;
 
 use crate::{
     Policy, RequestFields,
@@ -10,16 +9,10 @@ use crate::{
     request::RequestRow,
 };
 
-/// Decides rows that were checked, eight side by side; the definition decides what they leave.
-pub(super) fn decide(
-    policy: &Policy,
-    token: Avx512,
-    table: &Table,
-    requests: &[RequestRow],
-    decisions: &mut [DecisionRow],
-) {
+/// Decides rows that were checked, eight side by side, and what they leave one after the other.
+pub(super) fn decide(policy: &Policy, table: &Table, requests: &[RequestRow], decisions: &mut [DecisionRow]) {
     for (requests, decisions) in requests.chunks(ifma::PIECE).zip(decisions.chunks_mut(ifma::PIECE)) {
-        let left = ifma::decide_rows(token, table, requests, decisions);
+        let left = ifma::decide_rows(table, requests, decisions);
         for row in ones(left.beyond) {
             if let (Some(request), Some(decision)) = (requests.get(row), decisions.get_mut(row)) {
                 policy
@@ -37,7 +30,7 @@ pub(super) fn decide(
                     row.0 = request;
                 }
             }
-            let counted = ifma::count_rows(token, table, rows);
+            let counted = ifma::count_rows(table, rows);
             for (place, counts) in places.into_iter().zip(counted) {
                 if let Some(decision) = place.and_then(|place| decisions.get_mut(place)) {
                     write_reason(decision, counts.dominant());

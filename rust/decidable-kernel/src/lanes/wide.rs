@@ -1,8 +1,8 @@
-//! Eight requests side by side against one catalog, which is what makes a batch fast: each lane of a vector belongs to
+//! Four requests side by side against one catalog, which is what makes a batch fast: each lane of a vector belongs to
 //! one request, and the candidates pass by one after the other.
 //!
-//! [`Policy::decide`] is the definition. The lanes find the first two in the order of utilities for ordinary numbers;
-//! what they cannot decide, they leave to it: numbers outside the bounds below, utilities that are equal where that
+//! [`Policy::derive`] is the definition. The lanes find the first two in the order of utilities for ordinary numbers;
+//! what they cannot decide is decided one after the other: numbers outside the bounds below, utilities that are equal where that
 //! matters, and requests that nobody passes, because a rejection counts who failed what. Integers only, as everywhere.
 
 use decidable_canon::{
@@ -62,8 +62,8 @@ struct Rate {
 }
 
 impl Rate {
-    /// What is added before the bits behind the point are cut, so that a cost is rounded up. Its low half is all ones,
-    /// as the whole of it is, and carries into nothing.
+    /// What is added before the bits behind the point are cut, so that a cost is rounded up. It is added to the low product, and
+    /// two cuts one after the other cut as one does.
     const ROUND_UP: u64 = (1 << RATE_BITS) - 1;
 
     /// For a rate below [`RATES`]. The last four bits are left 0, so it is too small by less than 16 / 2^48.
