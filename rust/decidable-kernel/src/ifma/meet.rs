@@ -143,9 +143,8 @@ with_features! {
         let surplus = _mm512_add_epi64(base, risk_penalty);
         let least = _mm512_sub_epi64(base, _mm512_min_epu64(budget, splat(LARGEST_BUDGET)));
         let floor = if table.by_utility {
-            // A positive utility, at any place.
-            let above = _mm512_slli_epi64::<PLACE_BITS>(_mm512_add_epi64(surplus, splat(1)));
-            _mm512_sub_epi64(above, splat(1))
+            // A utility of 1 at place 0, where nobody is.
+            _mm512_slli_epi64::<PLACE_BITS>(_mm512_add_epi64(surplus, splat(1)))
         } else {
             zero
         };

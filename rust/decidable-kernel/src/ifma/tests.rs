@@ -1,6 +1,6 @@
 //! The fixed point gives the definition's numbers at all its bounds, and takes whatever is within them.
 
-use decidable_canon::units::{BPS_WHOLE, TOKENS_PER_RATE};
+use decidable_canon::units::{BPS_WHOLE, BPS_WHOLE_SQUARED, TOKENS_PER_RATE};
 use fearless_simd::Level;
 
 use super::{
@@ -31,23 +31,46 @@ fn unit(number: u64) -> u64 {
     }
 }
 
-/// A rate of which `tokens` cost a whole number of microunits and one millionth, or one millionth less, or just that many.
+fn common(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// A number that times `factor` is 0, 1 or −1 modulo a power of ten; the latter two only if `factor` is a unit.
+fn telling(random: &mut Random, factor: u64, modulus: u64) -> u64 {
+    let whole = modulus / common(factor, modulus);
+    match random.to(2) {
+        _ if unit(factor) != factor => (whole * random.to(modulus / whole)) % modulus,
+        0 => 0,
+        1 => inverse(factor, modulus),
+        _ => modulus - inverse(factor, modulus),
+    }
+}
+
+/// A rate of which `tokens` cost a whole number of microunits, or one millionth more or less.
 fn telling_rate(random: &mut Random, tokens: u64, largest: u64) -> u64 {
     if tokens == 0 || largest < 2 * TOKENS_PER_RATE {
         return random.to(largest);
     }
-    let beyond = inverse(unit(tokens), TOKENS_PER_RATE);
-    let millionths = [beyond, TOKENS_PER_RATE - beyond, 0][usize::try_from(random.to(2)).unwrap()];
-    let whole = random.to(largest / TOKENS_PER_RATE - 1) * TOKENS_PER_RATE;
-    whole + millionths
+    random.to(largest / TOKENS_PER_RATE - 1) * TOKENS_PER_RATE + telling(random, tokens, TOKENS_PER_RATE)
 }
 
-/// A value of which confidence and quality leave a whole number of microunits and one hundred-millionth, or one less.
+/// A value of which confidence and quality leave a whole number of microunits, or one hundred-millionth more or less.
 fn telling_value(random: &mut Random, confidence: u64, quality: u64) -> u64 {
-    let modulus = 100_000_000;
-    let beyond = inverse(unit(confidence * quality), modulus);
-    let part = [beyond, modulus - beyond, 0][usize::try_from(random.to(2)).unwrap()];
-    random.to(LARGEST_VALUE / modulus - 1) * modulus + part
+    let modulus = BPS_WHOLE_SQUARED;
+    random.to(LARGEST_VALUE / modulus - 1) * modulus + telling(random, confidence * quality, modulus)
+}
+
+/// A proportion that is a unit, or a multiple of many of them.
+fn proportion(random: &mut Random) -> u16 {
+    let number = if random.one_in(2) {
+        unit(random.to(9_998))
+    } else {
+        [1, 2, 4, 5, 16, 25, 64, 125, 625, 1_000, 2_500, 4_096, 8_000, 10_000][usize::try_from(random.to(13)).unwrap()]
+    };
+    u16::try_from(number).unwrap()
 }
 
 fn edge(random: &mut Random, largest: u64) -> u64 {
@@ -94,12 +117,12 @@ fn every_number_within_the_bounds_is_decided_by_the_definition() {
                     .tokens_max();
                 assert_eq!(tokens_max, (1 << bits) / TOKENS_PER_RATE);
                 let tokens = [edge(&mut random, tokens_max), edge(&mut random, tokens_max)];
-                let confidence = u16::try_from(unit(random.to(BPS_WHOLE.into()))).unwrap().min(BPS_WHOLE);
+                let confidence = proportion(&mut random);
                 let mut candidates = vec![rated(1, largest, 0), rated(2, 0, largest), rated(3, 0, 0)];
                 for model_id in 4..20 {
                     let [input, output] = tokens.map(|tokens| telling_rate(&mut random, tokens, largest));
                     candidates.push(Candidate {
-                        quality_bps: u16::try_from(unit(random.to(9_998))).unwrap(),
+                        quality_bps: proportion(&mut random),
                         p95_latency_ms: u32::try_from(edge(&mut random, u32::MAX.into())).unwrap(),
                         ..rated(model_id, input, output)
                     });
