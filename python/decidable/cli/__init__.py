@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -57,8 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _signals():
             code = _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
+        _quiet()
         code = INTERRUPTED
     except Terminated:
+        _quiet()
         code = TERMINATED
     except BrokenPipeError:
         # The reader has what it wanted.
@@ -73,6 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return PIPE_CLOSED
         return code or USAGE
     return code
+
+
+def _quiet() -> None:
+    """Where a signal came between making a coroutine and awaiting it, Python says so. Nothing is awaited any more."""
+    warnings.simplefilter("ignore", RuntimeWarning)
 
 
 @contextlib.contextmanager
