@@ -2,7 +2,7 @@ use core::slice;
 
 use sha2::block_api::compress256;
 
-use crate::{Canonical, Digest, Sink};
+use crate::{Canonical, Digest, Sink, tag::Tag};
 
 /// Room of a fixed length, filled from its beginning: for layouts whose offsets are known when the program is built.
 /// What does not fit is left out, so give it the length of the layout.
@@ -51,12 +51,28 @@ impl<const BLOCKS: usize> Message<BLOCKS> {
     /// The message of a value whose layout has `BYTES` bytes with its tag.
     #[inline(always)]
     pub fn of<const BYTES: usize, T: Canonical>(value: &T) -> Self {
+        Self::written::<BYTES>(|row| {
+            row.tag(T::TAG);
+            value.encode(row);
+        })
+    }
+
+    /// The message of a layout that is there already, but for its tag: `BYTES` with it.
+    #[inline(always)]
+    pub fn of_row<const BYTES: usize>(tag: Tag, fields: &[u8]) -> Self {
+        Self::written::<BYTES>(|row| {
+            row.tag(tag);
+            row.put(fields);
+        })
+    }
+
+    #[inline(always)]
+    fn written<const BYTES: usize>(write: impl FnOnce(&mut Row<'_>)) -> Self {
         const { assert!(BYTES + 1 + LENGTH_BYTES <= BLOCKS * BLOCK_BYTES) }
         let mut blocks = [[0; BLOCK_BYTES]; BLOCKS];
         let (layout, padding) = blocks.as_flattened_mut().split_at_mut(BYTES);
         let mut row = Row(layout);
-        row.tag(T::TAG);
-        value.encode(&mut row);
+        write(&mut row);
         debug_assert!(row.0.is_empty(), "the layout fills its row");
         if let Some(bit) = padding.first_mut() {
             *bit = 0x80;

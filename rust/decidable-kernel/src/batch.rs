@@ -1,20 +1,31 @@
 //! Many requests at once, as packed rows: exactly the spec's fields in the spec's order, little-endian, no padding.
 //!
 //! A request row is the layout `calyinp1` without its tag, a decision row is `calydcn1` without its tag
-//! (docs/spec/formats.md). A row has no quotes, and its largest use is the expected one.
+//! (docs/spec/formats.md). Quotes stand beside the rows; the largest use is the expected one.
 
 use std::{panic::resume_unwind, thread};
 
-use decidable_canon::{Canonical as _, Row, cast, units::BPS_WHOLE};
+use decidable_canon::{Canonical as _, Digest, Message, Row, cast, tag, units::BPS_WHOLE};
 
-use crate::{Error, Policy, RequestFields, Vectors, decision::DecisionRow, lanes::Lanes, request::RequestRow};
+use crate::{
+    Error, Finding, Gate, Policy, Rejections, Request, RequestFields, Vectors,
+    decision::{self, eligible_of},
+    lanes::{LANES, Lanes},
+    request::{self, RequestRow, quotes_error},
+};
 
 pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
+
+/// Bytes of the counts of one decision: a `u32` for each, in the order of [`Rejections`]' fields.
+pub const COUNTS_ROW_BYTES: usize = 9 * 4;
+
+/// Bytes of a digest.
+const DIGEST_BYTES: usize = 32;
 
 /// A thread is worth starting for this many rows: about ten times what starting it costs.
 const ROWS_PER_THREAD: usize = 4_096;
 
-/// Making a catalog ready for lanes is worth it for this many rows: about ten times what it costs.
+/// Making a catalog ready for narrow lanes is worth it for this many rows: about ten times what it costs.
 const ROWS_WORTH_LANES: usize = 32;
 
 /// How a batch is decided. Nothing of it changes a decision.
@@ -34,6 +45,95 @@ impl Plan {
     }
 }
 
+/// Costs that replace those from rates, of requests that are rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quotes {
+    /// The rows that have quotes, ascending, and where those of each end.
+    rows: Vec<(usize, usize)>,
+    costs: Vec<(u32, u64)>,
+}
+
+impl Quotes {
+    /// Takes quotes for requests of which there are `rows`: each the number of its row, a `model_id` and a cost in microunits,
+    /// in ascending order.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a row that there is not; with the row, `QuotesNotAscending`, `ReservedModelId` for a quote for 0, or
+    /// `OutOfRange` for more than 65,535 of one row.
+    pub fn new(quotes: impl IntoIterator<Item = (u64, u32, u64)>, rows: usize) -> Result<Self, Error> {
+        let mut taken = Self::default();
+        for (row, model_id, cost) in quotes {
+            let last_row = cast::u64_from_usize(rows).saturating_sub(1);
+            let row = cast::usize_from_u64(row)
+                .filter(|row| *row < rows)
+                .ok_or_else(|| Error::out_of_range("quotes.row", row, last_row))?;
+            let before = taken.rows.last().copied();
+            if before.is_some_and(|(before, _)| before > row) {
+                return Err(Error::quotes_not_ascending(0, model_id).in_row(row));
+            }
+            taken.costs.push((model_id, cost));
+            let end = taken.costs.len();
+            match taken.rows.last_mut() {
+                Some((last, last_end)) if *last == row => *last_end = end,
+                _ => taken.rows.push((row, end)),
+            }
+        }
+        for (row, costs) in taken.iter() {
+            quotes_error(costs).map_err(|error| error.in_row(row))?;
+        }
+        Ok(taken)
+    }
+
+    /// The rows that have quotes, with them.
+    fn iter(&self) -> impl Iterator<Item = (usize, &[(u32, u64)])> {
+        let mut start = 0;
+        self.rows.iter().map(move |(row, end)| {
+            let costs = self.costs.get(start..*end).unwrap_or_default();
+            start = *end;
+            (*row, costs)
+        })
+    }
+}
+
+/// Requests as rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    requests: &'a [RequestRow],
+}
+
+impl<'a> Rows<'a> {
+    /// Takes bytes as rows.
+    ///
+    /// # Errors
+    /// `RowCount` if they are not whole rows; `OutOfRange` with the row and the field if a proportion is above 10,000.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Error> {
+        let (requests, rest) = bytes.as_chunks::<REQUEST_ROW_BYTES>();
+        if !rest.is_empty() {
+            return Err(Error::row_count(
+                "rows",
+                cast::u64_from_usize(bytes.len()),
+                format_args!("a multiple of {REQUEST_ROW_BYTES}"),
+            ));
+        }
+        for (row, request) in requests.iter().enumerate() {
+            if !has_proportions(request) {
+                RequestFields::from_row(request)
+                    .validate()
+                    .map_err(|error| error.in_row(row))?;
+            }
+        }
+        Ok(Self { requests })
+    }
+
+    /// The requests of rows that have quotes.
+    fn quoted(self, quotes: &Quotes) -> impl Iterator<Item = (usize, Request)> {
+        quotes.iter().filter_map(move |(row, costs)| {
+            let fields = RequestFields::from_row(self.requests.get(row)?);
+            Some((row, Request::new(fields).ok()?.with_quotes(costs.to_vec()).ok()?))
+        })
+    }
+}
+
 /// Decides `rows`, in order, into `out`.
 ///
 /// Row *n* of `out` is the decision that [`Policy::decide`] gives for row *n*.
@@ -42,54 +142,20 @@ impl Plan {
 /// `RowCount` if `rows` is not whole rows or `out` has not one row for each, `OutOfRange` with the row and the field if
 /// a proportion is above 10,000. Nothing is written to `out` then.
 pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], plan: Plan) -> Result<(), Error> {
-    let (requests, rest) = rows.as_chunks::<REQUEST_ROW_BYTES>();
-    if !rest.is_empty() {
-        return Err(Error::row_count(
-            "rows",
-            cast::u64_from_usize(rows.len()),
-            format_args!("a multiple of {REQUEST_ROW_BYTES}"),
-        ));
-    }
-    let out_bytes = cast::u64_from_usize(out.len());
-    let (decisions, rest) = out.as_chunks_mut::<DECISION_ROW_BYTES>();
-    if decisions.len() != requests.len() || !rest.is_empty() {
-        return Err(Error::row_count(
-            "out",
-            out_bytes,
-            format_args!("{} rows of {DECISION_ROW_BYTES}", requests.len()),
-        ));
-    }
-    for (row, request) in requests.iter().enumerate() {
-        if !has_proportions(request) {
-            RequestFields::from_row(request)
-                .validate()
-                .map_err(|error| error.in_row(row))?;
-        }
-    }
-    let threads = plan.threads.min(requests.len() / ROWS_PER_THREAD).max(1);
-    let lanes = (requests.len() >= ROWS_WORTH_LANES)
-        .then(|| Lanes::new(policy, plan.vectors.unwrap_or_else(Vectors::best)))
-        .flatten();
-    let lanes = lanes.as_ref();
-    if threads == 1 {
-        decide_rows(policy, lanes, requests, decisions);
-        return Ok(());
-    }
-    let share = requests.len().div_ceil(threads);
-    thread::scope(|scope| {
-        let shares = requests.chunks(share).zip(decisions.chunks_mut(share));
-        let workers: Vec<_> = shares
-            .map(|(requests, decisions)| scope.spawn(move || decide_rows(policy, lanes, requests, decisions)))
-            .collect();
-        for worker in workers {
-            worker.join().unwrap_or_else(|cause| resume_unwind(cause));
-        }
-    });
-    Ok(())
+    decide_rows(policy, Rows::new(rows)?, &Quotes::default(), out, plan)
 }
 
-fn decide_rows(policy: &Policy, lanes: Option<&Lanes<'_>>, requests: &[RequestRow], decisions: &mut [DecisionRow]) {
-    match lanes {
+/// The same for rows that were taken already, with quotes.
+///
+/// # Errors
+/// `RowCount` if `out` has not one row for each. Nothing is written to `out` then.
+pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
+    let requests = rows.requests;
+    let decisions = rows_of::<DECISION_ROW_BYTES>("out", out, requests.len())?;
+    let vectors = plan.vectors.unwrap_or_else(Vectors::best);
+    let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
+    let lanes = lanes.as_ref();
+    share(plan, requests, decisions, |requests, decisions| match lanes {
         Some(lanes) => lanes.decide(requests, decisions),
         None => {
             for (request, decision) in requests.iter().zip(decisions) {
@@ -98,7 +164,222 @@ fn decide_rows(policy: &Policy, lanes: Option<&Lanes<'_>>, requests: &[RequestRo
                     .encode(&mut Row::new(decision));
             }
         }
+    });
+    for (row, request) in rows.quoted(quotes) {
+        if let Some(decision) = decisions.get_mut(row) {
+            policy.decide(&request).encode(&mut Row::new(decision));
+        }
     }
+    Ok(())
+}
+
+/// Counts, for every row and gate, the candidates that failed it first: what [`Policy::decide_counted`] counts.
+///
+/// `decisions` are those of the rows. A row of `out` is nine `u32`, little-endian, in the order of [`Rejections`]' fields.
+///
+/// # Errors
+/// `RowCount` if `decisions` or `out` has not one row for each. Nothing is written to `out` then.
+pub fn count(
+    policy: &Policy,
+    rows: Rows<'_>,
+    quotes: &Quotes,
+    decisions: &[u8],
+    out: &mut [u8],
+    plan: Plan,
+) -> Result<(), Error> {
+    let requests = rows.requests;
+    let (decided, rest) = decisions.as_chunks::<DECISION_ROW_BYTES>();
+    if decided.len() != requests.len() || !rest.is_empty() {
+        return Err(wrong_count::<DECISION_ROW_BYTES>(
+            "decisions",
+            decisions.len(),
+            requests.len(),
+        ));
+    }
+    let counts = rows_of::<COUNTS_ROW_BYTES>("counts", out, requests.len())?;
+    let lanes = Lanes::new(policy, plan.vectors.unwrap_or_else(Vectors::best), false);
+    let lanes = lanes.as_ref();
+    let pairs: Vec<_> = requests.iter().zip(decided).collect();
+    share(plan, &pairs, counts, |pairs, counts| {
+        let write = |room: &mut [u8; COUNTS_ROW_BYTES], counts: &Rejections| counts.encode(&mut Row::new(room));
+        for (pairs, counts) in pairs.chunks(LANES).zip(counts.chunks_mut(LANES)) {
+            let mut each = [None; LANES];
+            for (each, (request, decision)) in each.iter_mut().zip(pairs) {
+                *each = Some((*request, eligible_of(decision)));
+            }
+            match lanes.and_then(|lanes| lanes.count(&each)) {
+                Some(counted) => counted
+                    .iter()
+                    .zip(counts)
+                    .for_each(|(counted, room)| write(room, counted)),
+                None => {
+                    for ((request, _), room) in pairs.iter().zip(counts) {
+                        write(room, &policy.count_fields(&RequestFields::from_row(request), &[]));
+                    }
+                }
+            }
+        }
+    });
+    for (row, request) in rows.quoted(quotes) {
+        if let Some(room) = counts.get_mut(row) {
+            policy
+                .count_fields(request.fields(), request.quotes())
+                .encode(&mut Row::new(room));
+        }
+    }
+    Ok(())
+}
+
+/// What [`gates`] writes for a candidate that passed.
+pub const PASSED: u8 = 0;
+/// What [`gates`] writes where the request was refused before any candidate was looked at.
+pub const NOT_LOOKED_AT: u8 = u8::MAX;
+
+/// Writes, for every row and candidate, the gate at which the candidate lost: 0 if it passed, 1 to 9 for the gates of
+/// docs/spec/decisions.md in their order, 255 if no candidate was looked at. It is what [`Policy::explain`] finds, in one byte.
+///
+/// # Errors
+/// `RowCount` if `out` has not one byte for each row and candidate. Nothing is written to `out` then.
+pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
+    let requests = rows.requests;
+    let candidates = policy.candidates().len();
+    if requests.len().checked_mul(candidates) != Some(out.len()) {
+        return Err(Error::row_count(
+            "gates",
+            cast::u64_from_usize(out.len()),
+            format_args!("{} rows of {candidates}", requests.len()),
+        ));
+    }
+    let mut rooms: Vec<&mut [u8]> = out.chunks_mut(candidates).collect();
+    share(plan, requests, &mut rooms, |requests, rooms| {
+        for (request, room) in requests.iter().zip(rooms) {
+            if let Ok(request) = Request::new(RequestFields::from_row(request)) {
+                write_gates(policy, &request, room);
+            }
+        }
+    });
+    for (row, request) in rows.quoted(quotes) {
+        if let Some(room) = rooms.get_mut(row) {
+            write_gates(policy, &request, room);
+        }
+    }
+    Ok(())
+}
+
+fn write_gates(policy: &Policy, request: &Request, room: &mut [u8]) {
+    room.fill(NOT_LOOKED_AT);
+    policy.each_finding(request, |place, finding| {
+        if let Some(code) = room.get_mut(place) {
+            *code = match finding {
+                Finding::Eligible(_) => PASSED,
+                Finding::OverBudget { .. } => 8,
+                Finding::NonPositiveUtility(_) => 9,
+                Finding::Refused { gate, .. } => gate_code(gate),
+            };
+        }
+    });
+}
+
+/// The number of a gate in docs/spec/decisions.md.
+const fn gate_code(gate: Gate) -> u8 {
+    match gate {
+        Gate::Disabled => 1,
+        Gate::Quality => 2,
+        Gate::Latency => 3,
+        Gate::Capability => 4,
+        Gate::Provider => 5,
+        Gate::Region => 6,
+        Gate::RiskCeiling => 7,
+    }
+}
+
+/// The digests of rows of requests without quotes (`calyinp1`), 32 bytes each.
+///
+/// # Errors
+/// `RowCount` if `out` has not one digest for each. Nothing is written to `out` then.
+pub fn digest_requests(rows: Rows<'_>, out: &mut [u8], plan: Plan) -> Result<(), Error> {
+    let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
+    digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan, tag::REQUEST, rows.requests, digests);
+    Ok(())
+}
+
+/// The digests of rows of decisions (`calydcn1`), 32 bytes each. The rows are taken as they are.
+///
+/// # Errors
+/// `RowCount` if `rows` is not whole rows or `out` has not one digest for each. Nothing is written to `out` then.
+pub fn digest_decisions(rows: &[u8], out: &mut [u8], plan: Plan) -> Result<(), Error> {
+    let (decisions, rest) = rows.as_chunks::<DECISION_ROW_BYTES>();
+    if !rest.is_empty() {
+        return Err(Error::row_count(
+            "rows",
+            cast::u64_from_usize(rows.len()),
+            format_args!("a multiple of {DECISION_ROW_BYTES}"),
+        ));
+    }
+    let digests = rows_of::<DIGEST_BYTES>("digests", out, decisions.len())?;
+    digest::<DECISION_ROW_BYTES, { decision::TAGGED_BYTES }>(plan, tag::DECISION, decisions, digests);
+    Ok(())
+}
+
+fn digest<const BYTES: usize, const TAGGED: usize>(
+    plan: Plan,
+    tag: tag::Tag,
+    rows: &[[u8; BYTES]],
+    digests: &mut [[u8; DIGEST_BYTES]],
+) {
+    /// Hashed in turn: more than two gain nothing.
+    const TOGETHER: usize = 2;
+    share(plan, rows, digests, |rows, digests| {
+        let (pairs, last) = rows.as_chunks::<TOGETHER>();
+        let (rooms, last_room) = digests.as_chunks_mut::<TOGETHER>();
+        let message = |row: &[u8; BYTES]| Message::<2>::of_row::<TAGGED>(tag, row);
+        for (rows, rooms) in pairs.iter().zip(rooms) {
+            let messages = rows.each_ref().map(message);
+            *rooms = Message::digests(messages.each_ref()).map(|digest: Digest| *digest.bytes());
+        }
+        for (row, room) in last.iter().zip(last_room) {
+            *room = *message(row).digest().bytes();
+        }
+    });
+}
+
+/// Has the work done on the plan's threads, each on a share of what goes in and of the room for what comes out.
+fn share<I: Sync, O: Send>(plan: Plan, input: &[I], room: &mut [O], work: impl Fn(&[I], &mut [O]) + Sync) {
+    let threads = plan.threads.min(input.len() / ROWS_PER_THREAD).max(1);
+    if threads == 1 {
+        return work(input, room);
+    }
+    let share = input.len().div_ceil(threads);
+    thread::scope(|scope| {
+        let work = &work;
+        let shares = input.chunks(share).zip(room.chunks_mut(share));
+        let workers: Vec<_> = shares
+            .map(|(input, room)| scope.spawn(move || work(input, room)))
+            .collect();
+        for worker in workers {
+            worker.join().unwrap_or_else(|cause| resume_unwind(cause));
+        }
+    });
+}
+
+fn rows_of<'a, const BYTES: usize>(
+    what: &'static str,
+    bytes: &'a mut [u8],
+    rows: usize,
+) -> Result<&'a mut [[u8; BYTES]], Error> {
+    let length = bytes.len();
+    match bytes.as_chunks_mut::<BYTES>() {
+        (found, []) if found.len() == rows => Ok(found),
+        _ => Err(wrong_count::<BYTES>(what, length, rows)),
+    }
+}
+
+fn wrong_count<const BYTES: usize>(what: &'static str, bytes: usize, rows: usize) -> Error {
+    Error::row_count(
+        what,
+        cast::u64_from_usize(bytes),
+        format_args!("{rows} rows of {BYTES}"),
+    )
 }
 
 /// Whether the three proportions of a row are at most the whole: `RequestFields::validate` for most rows, and quicker.

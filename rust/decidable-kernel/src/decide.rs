@@ -41,11 +41,19 @@ impl Policy {
     /// [`Derives`](Self::derive) the decision of a request and counts, for every gate, the candidates that failed it first.
     #[must_use]
     pub fn decide_counted(&self, request: &Request) -> (Decision, Rejections) {
-        let fields = request.fields();
+        self.derive_counted(request.fields(), request.quotes())
+    }
+
+    /// The counts alone, for fields that were checked and quotes in ascending order.
+    pub(crate) fn count_fields(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> Rejections {
+        self.derive_counted(fields, quotes).1
+    }
+
+    fn derive_counted(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> (Decision, Rejections) {
         if let Some(reason) = refusal(self.limits(), fields) {
             return (self.rejection(fields, reason, 0), Rejections::default());
         }
-        let price = Exact::new(self.limits(), fields, request.quotes());
+        let price = Exact::new(self.limits(), fields, quotes);
         let screen = Screen::new(fields);
         let verdicts = self.tried(fields, &price, screen.passing(self.sides()));
         let rejections = self.rejections(fields, verdicts.over_budget, verdicts.worthless);

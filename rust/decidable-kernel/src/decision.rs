@@ -11,7 +11,7 @@ pub const DECISION_ROW_BYTES: usize = 8 + 1 + 2 + 4 + 2 + 8 + 8 + 4 + 8 + 2 + 2 
 pub(crate) type DecisionRow = [u8; DECISION_ROW_BYTES];
 
 /// Bytes of one decision with its tag.
-const TAGGED_BYTES: usize = 9 + DECISION_ROW_BYTES;
+pub(crate) const TAGGED_BYTES: usize = 9 + DECISION_ROW_BYTES;
 
 /// What a layout has in place of an index when nothing was selected.
 pub(crate) const NO_INDEX: u16 = u16::MAX;
@@ -252,6 +252,15 @@ impl Decision {
             policy_epoch: reader.u64()?,
             catalog_epoch: reader.u64()?,
         })
+    }
+}
+
+/// How many candidates were eligible, of a row.
+pub(crate) fn eligible_of(row: &DecisionRow) -> u16 {
+    const EPOCHS: usize = 8 + 8;
+    match row.split_last_chunk::<EPOCHS>() {
+        Some(([.., low, high], _)) => u16::from_le_bytes([*low, *high]),
+        _ => 0,
     }
 }
 

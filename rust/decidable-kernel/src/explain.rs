@@ -85,28 +85,36 @@ impl Policy {
     /// Says what became of every candidate, with the gates and the arithmetic of [`decide`](Self::decide).
     #[must_use]
     pub fn explain(&self, request: &Request) -> Explanation {
-        let fields = request.fields();
-        let verdicts = if refusal(self.limits(), fields).is_some() {
-            Vec::new()
-        } else {
-            let price = Exact::new(self.limits(), fields, request.quotes());
-            let trial = Trial::new(self.limits().objective, self.candidates(), fields, &price);
-            let gates = Gates::new(fields);
-            self.candidates()
-                .iter()
-                .map(|candidate| Verdict {
-                    model_id: candidate.model_id,
-                    quality_bps: candidate.quality_bps,
-                    p95_latency_ms: candidate.p95_latency_ms,
-                    finding: trial.finding(&gates, candidate),
-                })
-                .collect()
-        };
+        let mut verdicts = Vec::new();
+        self.each_finding(request, |place, finding| {
+            verdicts.extend(self.candidates().get(place).map(|candidate| Verdict {
+                model_id: candidate.model_id,
+                quality_bps: candidate.quality_bps,
+                p95_latency_ms: candidate.p95_latency_ms,
+                finding,
+            }));
+        });
         Explanation {
             decision: self.decide(request),
             objective: self.limits().objective,
             verdicts,
             names: self.shared_names().cloned(),
+        }
+    }
+}
+
+impl Policy {
+    /// Finds what became of every candidate, in catalog order; of none if the request is refused before.
+    pub(crate) fn each_finding(&self, request: &Request, mut found: impl FnMut(usize, Finding)) {
+        let fields = request.fields();
+        if refusal(self.limits(), fields).is_some() {
+            return;
+        }
+        let price = Exact::new(self.limits(), fields, request.quotes());
+        let trial = Trial::new(self.limits().objective, self.candidates(), fields, &price);
+        let gates = Gates::new(fields);
+        for (place, candidate) in self.candidates().iter().enumerate() {
+            found(place, trial.finding(&gates, candidate));
         }
     }
 }

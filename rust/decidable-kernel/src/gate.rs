@@ -1,3 +1,5 @@
+use decidable_canon::Sink;
+
 use crate::{Candidate, Limits, Reason, RequestFields};
 
 /// What a candidate must pass before it is priced, in this order. Exhaustive on purpose: these are gates 1 to 7 of
@@ -71,6 +73,34 @@ pub struct Rejections {
 }
 
 impl Rejections {
+    /// Writes the nine counts, a `u32` each, in the order of the fields.
+    pub(crate) fn encode(&self, out: &mut impl Sink) {
+        let Self {
+            disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget,
+            utility,
+        } = *self;
+        for count in [
+            disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget,
+            utility,
+        ] {
+            out.u32(count);
+        }
+    }
+
     /// All of them together.
     #[cfg(target_arch = "x86_64")]
     pub(crate) const fn sum(&self) -> u32 {

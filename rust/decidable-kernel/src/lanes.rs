@@ -6,11 +6,14 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::ifma;
-use crate::{Policy, Vectors, decision::DecisionRow, request::RequestRow};
+use crate::{Policy, Rejections, Vectors, decision::DecisionRow, request::RequestRow};
 
 #[cfg(target_arch = "x86_64")]
 mod rows;
 mod wide;
+
+/// How many requests are counted side by side at most.
+pub(crate) const LANES: usize = 8;
 
 /// A catalog, made ready for requests side by side.
 pub(crate) enum Lanes<'a> {
@@ -20,14 +23,30 @@ pub(crate) enum Lanes<'a> {
 }
 
 impl<'a> Lanes<'a> {
-    /// `None` where one after the other is needed.
-    pub(crate) fn new(policy: &'a Policy, vectors: Vectors) -> Option<Self> {
+    /// `None` where one after the other is needed, or where a catalog would have to be made ready and is not `worth` it.
+    pub(crate) fn new(policy: &'a Policy, vectors: Vectors, worth: bool) -> Option<Self> {
         let level = vectors.level()?;
         #[cfg(target_arch = "x86_64")]
         if let (Some(_), Some(table)) = (level.as_avx512(), policy.table()) {
             return Some(Self::Ifma(policy, table));
         }
-        wide::Wide::new(policy, level).map(Self::Wide)
+        worth.then(|| wide::Wide::new(policy, level).map(Self::Wide))?
+    }
+
+    /// How many candidates up to eight requests lost at each gate, given how many are eligible; `None` where one after the other
+    /// is needed.
+    pub(crate) fn count(&self, rows: &[Option<(&RequestRow, u16)>; LANES]) -> Option<[Rejections; LANES]> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(_, table) => {
+                let first = rows.iter().flatten().next()?;
+                ifma::count_rows(table, rows.map(|row| row.unwrap_or(*first)))
+            }
+            Self::Wide(_) => {
+                let _ = rows;
+                None
+            }
+        }
     }
 
     /// Decides rows that were checked.

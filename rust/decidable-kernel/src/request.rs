@@ -15,7 +15,7 @@ pub const REQUEST_ROW_BYTES: usize = 8 + 4 + 4 + 4 + 8 + 8 + 2 + 2 + 2 + 4 + 8 +
 pub(crate) type RequestRow = [u8; REQUEST_ROW_BYTES];
 
 /// Bytes of one request with its tag.
-const TAGGED_BYTES: usize = 9 + REQUEST_ROW_BYTES;
+pub(crate) const TAGGED_BYTES: usize = 9 + REQUEST_ROW_BYTES;
 
 /// The thirteen fields of a request that the shared contract has, with their types and their values for "none".
 /// docs/spec/decisions.md; the layout is `calyinp1` of docs/spec/formats.md.
@@ -187,22 +187,7 @@ impl Request {
     /// # Errors
     /// `QuotesNotAscending`, `ReservedModelId` for a quote for 0, or `OutOfRange` for more than 65,535.
     pub fn with_quotes(mut self, quotes: Vec<(u32, u64)>) -> Result<Self, Error> {
-        if quotes.len() > MOST_QUOTES {
-            return Err(Error::too_many_quotes(
-                cast::u64_from_usize(quotes.len()),
-                cast::u64_from_usize(MOST_QUOTES),
-            ));
-        }
-        let mut before = 0;
-        for (model_id, _) in &quotes {
-            if *model_id == 0 {
-                return Err(Error::reserved_model_id("quote"));
-            }
-            if *model_id <= before {
-                return Err(Error::quotes_not_ascending(before, *model_id));
-            }
-            before = *model_id;
-        }
+        quotes_error(&quotes)?;
         self.quotes = quotes;
         Ok(self)
     }
@@ -300,6 +285,27 @@ impl Request {
             .with_max_output_tokens(max_output_tokens)?
             .with_quotes(quotes)
     }
+}
+
+/// What is wrong with quotes, if anything is.
+pub(crate) fn quotes_error(quotes: &[(u32, u64)]) -> Result<(), Error> {
+    if quotes.len() > MOST_QUOTES {
+        return Err(Error::too_many_quotes(
+            cast::u64_from_usize(quotes.len()),
+            cast::u64_from_usize(MOST_QUOTES),
+        ));
+    }
+    let mut before = 0;
+    for (model_id, _) in quotes {
+        if *model_id == 0 {
+            return Err(Error::reserved_model_id("quote"));
+        }
+        if *model_id <= before {
+            return Err(Error::quotes_not_ascending(before, *model_id));
+        }
+        before = *model_id;
+    }
+    Ok(())
 }
 
 fn encode_quotes<S: Sink>(quotes: &[(u32, u64)], out: &mut S) {

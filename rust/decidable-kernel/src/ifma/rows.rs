@@ -207,16 +207,23 @@ kernel! {
 
 /// How many candidates each request lost at each gate, each counted at the first that it failed. What is left of those that are
 /// switched on, but for the eligible, had no positive utility.
-pub(crate) fn count_rows(table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
+///
+/// `None` where one of them is refused or beyond the bounds.
+pub(crate) fn count_rows(table: &Table, rows: [(&RequestRow, u16); LANES]) -> Option<[Rejections; LANES]> {
     count_with(table.token, table, rows)
 }
 
 kernel! {
-    fn count_with(token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]) -> [Rejections; LANES] {
+    fn count_with(
+        token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]
+    ) -> Option<[Rejections; LANES]> {
         let asked = ask(table, columns(token, rows.map(|(row, _)| row)));
+        if asked.beyond != 0 {
+            return None;
+        }
         let [low, high] = count_all(&asked, &table.offers);
         let mut counts = numbers(token, low).into_iter().zip(numbers(token, high)).zip(rows);
-        [(); LANES].map(|()| {
+        Some([(); LANES].map(|()| {
             let Some(((low, high), (_, eligible))) = counts.next() else {
                 return Rejections::default();
             };
@@ -225,6 +232,6 @@ kernel! {
             let high = [0, 16, 32].map(|at| count(high, at));
             let ([quality, latency, capability, provider], [region, risk_ceiling, budget]) = (low, high);
             table.rejections([quality, latency, capability, provider, region, risk_ceiling, budget], eligible)
-        })
+        }))
     }
 }

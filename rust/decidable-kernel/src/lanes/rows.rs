@@ -31,7 +31,7 @@ pub(super) fn decide(policy: &Policy, table: &Table, requests: &[RequestRow], de
                 }
             }
             let counted = ifma::count_rows(table, rows);
-            for (place, counts) in places.into_iter().zip(counted) {
+            for (place, counts) in places.into_iter().zip(counted.into_iter().flatten()) {
                 if let Some(decision) = place.and_then(|place| decisions.get_mut(place)) {
                     write_reason(decision, counts.dominant());
                 }

@@ -227,7 +227,7 @@ fn hold(policy: &Policy, requests: &[RequestFields]) -> (usize, usize) {
     let expected_rows = bytes.as_chunks::<DECISION_ROW_BYTES>().0;
     let rows = rows(requests);
     for vectors in Vectors::available() {
-        let Some(lanes) = Lanes::new(policy, vectors) else {
+        let Some(lanes) = Lanes::new(policy, vectors, true) else {
             continue;
         };
         let mut found = vec![[0xaa; DECISION_ROW_BYTES]; rows.len()];

@@ -1,0 +1,178 @@
+//! What a batch can say beside its decisions, and what can stand beside its rows: counts, gates, digests and quotes are
+//! those of single calls, with every width of vectors.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod cases;
+
+use decidable_canon::Canonical as _;
+use decidable_kernel::{
+    ErrorKind, Finding, Gate, Objective, Policy, Rejections, Request, Vectors,
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows},
+};
+use proptest::prelude::*;
+
+fn bytes(requests: &[Request]) -> Vec<u8> {
+    let mut rows = Vec::new();
+    for request in requests {
+        request.fields().encode(&mut rows);
+    }
+    rows
+}
+
+fn quotes(requests: &[Request]) -> Quotes {
+    let each = (0..).zip(requests).flat_map(|(row, request)| {
+        let costs = request.quotes().iter();
+        costs.map(move |(model_id, cost)| (row, *model_id, *cost))
+    });
+    Quotes::new(each, requests.len()).unwrap()
+}
+
+fn counted(counts: &Rejections) -> Vec<u8> {
+    let Rejections {
+        disabled,
+        quality,
+        risk_ceiling,
+        latency,
+        capability,
+        provider,
+        region,
+        budget,
+        utility,
+    } = *counts;
+    [
+        disabled,
+        quality,
+        risk_ceiling,
+        latency,
+        capability,
+        provider,
+        region,
+        budget,
+        utility,
+    ]
+    .iter()
+    .flat_map(|count| count.to_le_bytes())
+    .collect()
+}
+
+fn gates(policy: &Policy, request: &Request) -> Vec<u8> {
+    let found = policy.explain(request).verdicts;
+    if found.is_empty() {
+        return vec![255; policy.candidates().len()];
+    }
+    let code = |finding| match finding {
+        Finding::Eligible(_) => 0,
+        Finding::Refused { gate, .. } => Gate::ALL.iter().position(|other| *other == gate).unwrap() + 1,
+        Finding::OverBudget { .. } => 8,
+        Finding::NonPositiveUtility(_) => 9,
+    };
+    found
+        .iter()
+        .map(|verdict| u8::try_from(code(verdict.finding)).unwrap())
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn everything_beside_a_batch_is_what_single_calls_say(
+        policy in cases::policy(80, &Objective::ALL),
+        requests in prop::collection::vec(cases::request(), 0..60),
+    ) {
+        let rows = bytes(&requests);
+        let rows = Rows::new(&rows).unwrap();
+        let quotes = quotes(&requests);
+        let mut expected = (Vec::new(), Vec::new(), Vec::new());
+        for request in &requests {
+            let (decision, counts) = policy.decide_counted(request);
+            decision.encode(&mut expected.0);
+            expected.1.extend(counted(&counts));
+            expected.2.extend(gates(&policy, request));
+        }
+        for vectors in Vectors::available() {
+            let plan = Plan { threads: 1, vectors: Some(vectors) };
+            let mut decisions = vec![0; requests.len() * DECISION_ROW_BYTES];
+            batch::decide_rows(&policy, rows, &quotes, &mut decisions, plan).unwrap();
+            prop_assert!(decisions == expected.0, "{}", vectors.label());
+            let mut counts = vec![0; requests.len() * COUNTS_ROW_BYTES];
+            batch::count(&policy, rows, &quotes, &decisions, &mut counts, plan).unwrap();
+            prop_assert!(counts == expected.1, "{}", vectors.label());
+        }
+        let mut found = vec![7; requests.len() * policy.candidates().len()];
+        batch::gates(&policy, rows, &quotes, &mut found, Plan::default()).unwrap();
+        prop_assert_eq!(found, expected.2);
+    }
+
+    #[test]
+    fn digests_of_rows_are_those_of_single_values(
+        policy in cases::policy(5, &[Objective::Utility]),
+        requests in prop::collection::vec(cases::request(), 0..9),
+        times in prop::sample::select(vec![1_usize, 2_000]),
+    ) {
+        let requests: Vec<_> = std::iter::repeat_n(requests, times).flatten().collect();
+        let rows = bytes(&requests);
+        let (mut of_requests, mut decisions, mut of_decisions) = (Vec::new(), Vec::new(), Vec::new());
+        for request in &requests {
+            let decision = policy.decide(request);
+            of_requests.extend(request.shared_digest().bytes());
+            of_decisions.extend(decision.digest().bytes());
+            decision.encode(&mut decisions);
+        }
+        let mut found = vec![0; requests.len() * 32];
+        batch::digest_requests(Rows::new(&rows).unwrap(), &mut found, Plan::threads(2)).unwrap();
+        prop_assert!(found == of_requests);
+        batch::digest_decisions(&decisions, &mut found, Plan::threads(2)).unwrap();
+        prop_assert!(found == of_decisions);
+    }
+}
+
+#[test]
+fn quotes_that_cannot_be_are_refused_with_their_row() {
+    let refused = |quotes: &[(u64, u32, u64)], rows| Quotes::new(quotes.iter().copied(), rows).unwrap_err();
+    let error = refused(&[(0, 1, 5), (2, 1, 5)], 2);
+    assert_eq!((error.kind(), error.row()), (ErrorKind::OutOfRange, None));
+    assert_eq!(refused(&[(0, 1, 5)], 0).kind(), ErrorKind::OutOfRange);
+    let error = refused(&[(1, 1, 5), (0, 1, 5)], 2);
+    assert_eq!((error.kind(), error.row()), (ErrorKind::QuotesNotAscending, Some(0)));
+    let error = refused(&[(0, 4, 5), (1, 3, 5), (1, 3, 6)], 2);
+    assert_eq!((error.kind(), error.row()), (ErrorKind::QuotesNotAscending, Some(1)));
+    let error = refused(&[(1, 0, 5)], 2);
+    assert_eq!((error.kind(), error.row()), (ErrorKind::ReservedModelId, Some(1)));
+}
+
+#[test]
+fn room_that_does_not_fit_is_refused_and_left_as_it_is() {
+    let policy = Policy::new(
+        decidable_kernel::Limits::default(),
+        vec![decidable_kernel::Candidate {
+            model_id: 1,
+            ..decidable_kernel::Candidate::default()
+        }],
+        None,
+    )
+    .unwrap();
+    let rows = bytes(&vec![
+        Request::new(decidable_kernel::RequestFields::default()).unwrap();
+        3
+    ]);
+    let (rows, none, plan) = (Rows::new(&rows).unwrap(), Quotes::default(), Plan::default());
+    let mut decisions = vec![0; 3 * DECISION_ROW_BYTES];
+    batch::decide_rows(&policy, rows, &none, &mut decisions, plan).unwrap();
+    for length in [0, 107, 109, 144] {
+        let mut room = vec![9; length];
+        let mut refused = Vec::new();
+        refused.push(batch::count(&policy, rows, &none, &decisions, &mut room, plan));
+        refused.push(batch::gates(&policy, rows, &none, &mut room, plan));
+        refused.push(batch::digest_requests(rows, &mut room, plan));
+        refused.push(batch::digest_decisions(&decisions, &mut room, plan));
+        refused.push(batch::decide_rows(&policy, rows, &none, &mut room, plan));
+        for answer in refused {
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::RowCount);
+        }
+        assert!(room.iter().all(|byte| *byte == 9));
+    }
+    let mut room = vec![9; 3 * COUNTS_ROW_BYTES];
+    let short = &decisions[DECISION_ROW_BYTES..];
+    assert!(batch::count(&policy, rows, &none, short, &mut room, plan).is_err());
+    assert!(batch::digest_decisions(&decisions[1..], &mut room, plan).is_err());
+}
