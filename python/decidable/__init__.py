@@ -33,9 +33,11 @@ from decidable._native import (
     Verdict,
     WhatWouldWin,
     __version__,
+    digest_batch,
     identity,
+    vectors,
 )
-from decidable.arrays import DECISION_DTYPE, REQUEST_DTYPE
+from decidable.arrays import DECISION_DTYPE, QUOTE_DTYPE, REJECTION_DTYPE, REQUEST_DTYPE
 from decidable.catalog import Catalog
 from decidable.domains import llm
 from decidable.engine import Engine, EngineLedger, Opened, Ticket
@@ -53,6 +55,8 @@ from decidable.wal import export, read, read_head, write_head
 
 __all__ = [
     "DECISION_DTYPE",
+    "QUOTE_DTYPE",
+    "REJECTION_DTYPE",
     "REQUEST_DTYPE",
     "Action",
     "Balance",
@@ -88,11 +92,13 @@ __all__ = [
     "VerificationReport",
     "WhatWouldWin",
     "__version__",
+    "digest_batch",
     "export",
     "identity",
     "llm",
     "read",
     "read_head",
+    "vectors",
     "verify",
     "write_head",
 ]

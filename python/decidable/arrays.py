@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DECISION_DTYPE", "REQUEST_DTYPE"]
+__all__ = ["DECISION_DTYPE", "QUOTE_DTYPE", "REJECTION_DTYPE", "REQUEST_DTYPE"]
 
 REQUEST_DTYPE = np.dtype(
     [
@@ -47,3 +47,21 @@ DECISION_DTYPE = np.dtype(
     ]
 )
 """One decision a row, 65 bytes."""
+
+REJECTION_DTYPE = np.dtype(
+    [
+        ("disabled", "<u4"),
+        ("quality", "<u4"),
+        ("risk_ceiling", "<u4"),
+        ("latency", "<u4"),
+        ("capability", "<u4"),
+        ("provider", "<u4"),
+        ("region", "<u4"),
+        ("budget", "<u4"),
+        ("utility", "<u4"),
+    ]
+)
+"""For one decision a row, 36 bytes: how many candidates failed each gate first."""
+
+QUOTE_DTYPE = np.dtype([("row", "<u8"), ("model_id", "<u4"), ("cost_microunits", "<u8")])
+"""A cost that replaces the one from rates, for one candidate and the request of that row; 20 bytes."""

@@ -160,12 +160,13 @@ fn room_that_does_not_fit_is_refused_and_left_as_it_is() {
     batch::decide_rows(&policy, rows, &none, &mut decisions, plan).unwrap();
     for length in [0, 107, 109, 144] {
         let mut room = vec![9; length];
-        let mut refused = Vec::new();
-        refused.push(batch::count(&policy, rows, &none, &decisions, &mut room, plan));
-        refused.push(batch::gates(&policy, rows, &none, &mut room, plan));
-        refused.push(batch::digest_requests(rows, &mut room, plan));
-        refused.push(batch::digest_decisions(&decisions, &mut room, plan));
-        refused.push(batch::decide_rows(&policy, rows, &none, &mut room, plan));
+        let refused = [
+            batch::count(&policy, rows, &none, &decisions, &mut room, plan),
+            batch::gates(&policy, rows, &none, &mut room, plan),
+            batch::digest_requests(rows, &mut room, plan),
+            batch::digest_decisions(&decisions, &mut room, plan),
+            batch::decide_rows(&policy, rows, &none, &mut room, plan),
+        ];
         for answer in refused {
             assert_eq!(answer.unwrap_err().kind(), ErrorKind::RowCount);
         }

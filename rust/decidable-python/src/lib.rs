@@ -8,6 +8,7 @@ mod decision;
 mod model;
 mod request;
 mod explain;
+mod batch;
 mod policy;
 mod ledger;
 mod key;
@@ -20,6 +21,8 @@ use pyo3::prelude::*;
 /// The native half of `decidable`; everything public is exported by the package.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::batch::{digest_batch, vectors};
     #[pymodule_export]
     use super::clock::ManualClock;
     #[pymodule_export]

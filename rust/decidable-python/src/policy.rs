@@ -1,30 +1,20 @@
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use decidable_canon::Reader;
-use decidable_kernel::batch::{self, DECISION_ROW_BYTES, REQUEST_ROW_BYTES};
 use decidable_kernel::{Limits, Objective};
-use numpy::{PyArray1, PyArrayMethods as _};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::batch::{self, Asked};
 use crate::decision::Decision;
 use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
 use crate::request::{Request, requested};
-use crate::values::{self, Given, bytes, integer, optional, wrong_type};
+use crate::values::{self, Given, bytes, integer, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
-
-/// Rows that are copied, decided and written at a time: they bound the memory a batch takes besides its input and
-/// output, and give every thread enough to do.
-const BATCH_ROWS: usize = 65_536;
-
-/// Below so many rows a second thread costs more than it brings.
-const ROWS_WORTH_A_THREAD: usize = 2_048;
 
 /// A catalog under limits: it decides (docs/spec/decisions.md).
 #[pyclass(frozen, module = "decidable")]
@@ -180,67 +170,33 @@ impl Policy {
         counts.set_item("utility", utility)?;
         Ok((Decision(decision), counts))
     }
-    /// Decides an array of `REQUEST_DTYPE` into a new array of `DECISION_DTYPE`, in order.
+    /// Decides an array of `REQUEST_DTYPE` into an array of `DECISION_DTYPE`, in order.
     ///
-    /// Rows are copied 65,536 at a time and decided as copied. The interpreter lock is held while they are copied, so
+    /// Rows are copied some thousands at a time and decided as copied. The interpreter lock is held while they are copied, so
     /// another thread sees or changes no row half-way; it is free while they are decided, and what is written to rows
     /// that were not copied yet counts. A free-threaded interpreter has no such lock: there nothing may write to the
-    /// array before the call returns.
-    #[pyo3(signature = (requests, *, threads=None))]
+    /// arrays before the call returns.
+    #[pyo3(signature = (requests, *, threads=None, vectors=None, quotes=None, out=None, counts=None, gates=None))]
+    #[allow(clippy::too_many_arguments)]
     fn decide_batch<'py>(
         &self,
-        py: Python<'py>,
         requests: &Bound<'py, PyAny>,
         threads: Option<&Bound<'py, PyAny>>,
+        vectors: Option<&Bound<'py, PyAny>>,
+        quotes: Option<&Bound<'py, PyAny>>,
+        out: Option<&Bound<'py, PyAny>>,
+        counts: Option<&Bound<'py, PyAny>>,
+        gates: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let threads = match optional::<u16>("threads", threads)? {
-            None => None,
-            Some(0) => {
-                return Err(raise(
-                    py,
-                    Class::InvalidInput,
-                    "batch.no_thread",
-                    "threads must be at least 1",
-                    |details| {
-                        details.set_item("field", "threads")?;
-                        details.set_item("value", 0)
-                    },
-                ));
-            }
-            Some(threads) => Some(usize::from(threads)),
+        let asked = Asked {
+            threads,
+            vectors,
+            quotes,
+            out,
+            counts,
+            gates,
         };
-        let arrays = Arrays::of(py)?;
-        let rows = arrays.request_bytes(requests)?;
-        let count = requests.len()?;
-        let decisions = arrays.numpy.call_method1("empty", (count, &arrays.decision))?;
-        let out = as_bytes(&decisions)?;
-        let mut out = out.readwrite();
-        let out = out.as_slice_mut().map_err(|error| not_contiguous(py, &error))?;
-        let mut copy = vec![0; REQUEST_ROW_BYTES.saturating_mul(count.min(BATCH_ROWS))];
-        for (chunk, out) in out
-            .chunks_mut(DECISION_ROW_BYTES.saturating_mul(BATCH_ROWS))
-            .enumerate()
-        {
-            let first = chunk.saturating_mul(BATCH_ROWS);
-            let rows_here = out.len() / DECISION_ROW_BYTES;
-            let copy = copy
-                .get_mut(..rows_here.saturating_mul(REQUEST_ROW_BYTES))
-                .unwrap_or_default();
-            {
-                let rows = rows.readonly();
-                let rows = rows.as_slice().map_err(|error| not_contiguous(py, &error))?;
-                let start = first.saturating_mul(REQUEST_ROW_BYTES);
-                copy.copy_from_slice(rows.get(start..start.saturating_add(copy.len())).unwrap_or_default());
-            }
-            let threads = threads.unwrap_or_else(|| {
-                let cores = available_parallelism().map_or(1, usize::from);
-                cores.min(rows_here.div_ceil(ROWS_WORTH_A_THREAD))
-            });
-            let policy = &*self.0;
-            py.detach(|| batch::decide(policy, copy, out, batch::Plan::threads(threads)))
-                .map_err(|error| batch_error(py, &error, first))?;
-        }
-        Ok(decisions)
+        batch::decide(&self.0, requests, &asked)
     }
     /// One verdict a candidate; prints as a table.
     fn explain(&self, request: &Bound<'_, PyAny>) -> PyResult<Explanation> {
@@ -342,86 +298,6 @@ impl Policy {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let rebuild = py.get_type::<Self>().getattr("from_bytes")?;
         Ok((rebuild, (self.to_bytes(py),)).into_pyobject(py)?.into_any())
-    }
-}
-
-fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {
-    let row = error.row().map(|row| row.saturating_add(first));
-    let message = match (row, error.field(), error.value()) {
-        (Some(row), Some(field), Some(value)) => format!("row {row}: {field} is {value}, above 10,000"),
-        _ => error.to_string(),
-    };
-    raise(py, Class::InvalidInput, error.code(), &message, |details| {
-        details.set_item("row", row)?;
-        details.set_item("field", error.field())?;
-        details.set_item("value", error.value())
-    })
-}
-
-fn not_contiguous(py: Python<'_>, error: &dyn core::fmt::Display) -> PyErr {
-    errors::plain(
-        py,
-        Class::InvalidInput,
-        "batch.not_contiguous",
-        &format!("the array cannot be read in place: {error}"),
-    )
-}
-
-/// An array's bytes, in place.
-fn as_bytes<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
-    Ok(array.call_method1("view", ("u1",))?.cast_into::<PyArray1<u8>>()?)
-}
-
-/// NumPy and the two record types, looked up once.
-struct Arrays<'py> {
-    numpy: Bound<'py, PyAny>,
-    request: Bound<'py, PyAny>,
-    decision: Bound<'py, PyAny>,
-}
-
-static ARRAYS: PyOnceLock<(Py<PyAny>, Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
-
-impl<'py> Arrays<'py> {
-    fn of(py: Python<'py>) -> PyResult<Self> {
-        let (numpy, request, decision) = ARRAYS.get_or_try_init(py, || -> PyResult<_> {
-            let arrays = PyModule::import(py, "decidable.arrays")?;
-            Ok((
-                PyModule::import(py, "numpy")?.into_any().unbind(),
-                arrays.getattr("REQUEST_DTYPE")?.unbind(),
-                arrays.getattr("DECISION_DTYPE")?.unbind(),
-            ))
-        })?;
-        Ok(Self {
-            numpy: numpy.bind(py).clone(),
-            request: request.bind(py).clone(),
-            decision: decision.bind(py).clone(),
-        })
-    }
-
-    /// The bytes of an array of requests: in place if it is contiguous, else of a contiguous copy.
-    fn request_bytes(&self, requests: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
-        let py = requests.py();
-        if !requests.is_instance(&self.numpy.getattr("ndarray")?)? {
-            return Err(wrong_type("requests", "a NumPy array of REQUEST_DTYPE", requests));
-        }
-        let dtype = requests.getattr("dtype")?;
-        let shape = requests.getattr("ndim")?.extract::<usize>()?;
-        if !dtype.eq(&self.request)? || shape != 1 {
-            let dtype = dtype.to_string();
-            let shown = dtype
-                .get(..60)
-                .map_or_else(|| dtype.clone(), |start| format!("{start}…"));
-            let message =
-                format!("requests must be a 1-dimensional array of REQUEST_DTYPE, not {shape}-dimensional of {shown}");
-            return Err(raise(
-                py,
-                Class::InvalidInput,
-                "batch.wrong_dtype",
-                &message,
-                |details| details.set_item("field", "requests"),
-            ));
-        }
-        as_bytes(&self.numpy.call_method1("ascontiguousarray", (requests,))?)
     }
 }
 

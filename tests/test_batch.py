@@ -1,0 +1,187 @@
+"""What a batch can say beside its decisions, and what can stand beside its rows: the answers of single calls."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bridge
+import decidable as dc
+from model.random_cases import Cases, seeds
+
+GATES = ("Disabled", "Quality", "Latency", "Capability", "ProviderNotAllowed", "Region", "RiskCeiling")
+
+
+def cases(count: int, requests: int) -> Iterator[tuple[int, dc.Policy, list[dc.Request]]]:
+    for seed in seeds(count):
+        drawn = Cases(seed)
+        policy = drawn.policy()
+        yield (
+            seed,
+            bridge.native_policy(policy),
+            [bridge.native_request(drawn.request(policy)) for _ in range(requests)],
+        )
+
+
+def rows_of(requests: list[dc.Request]) -> np.ndarray:
+    return bridge.request_rows([bridge.model_request(request) for request in requests])
+
+
+def quotes_of(requests: list[dc.Request]) -> np.ndarray:
+    each = [
+        (row, model_id, cost)
+        for row, request in enumerate(requests)
+        for model_id, cost in (request.quotes or {}).items()
+    ]
+    return np.array(each[::-1], dtype=dc.QUOTE_DTYPE)
+
+
+def gate_of(verdict: dc.Verdict) -> int:
+    match verdict.verdict:
+        case "eligible":
+            return 0
+        case "over_budget":
+            return 8
+        case "non_positive_utility":
+            return 9
+        case _:
+            return GATES.index(verdict.gate) + 1
+
+
+def gates_of(policy: dc.Policy, request: dc.Request, candidates: int) -> list[int]:
+    return [gate_of(verdict) for verdict in policy.explain(request)] or [255] * candidates
+
+
+def filled(shape: Any, dtype: Any) -> np.ndarray:
+    """Room that holds something else before it is written."""
+    return np.frombuffer(bytes([0xAA]) * (np.dtype(dtype).itemsize * int(np.prod(shape))), dtype).reshape(shape).copy()
+
+
+@pytest.mark.parametrize("vectors", dc.vectors())
+def test_decisions_counts_and_gates_are_those_of_single_calls(vectors: str) -> None:
+    """Objectives, names and quotes on 150 policies, with every width of vectors that the machine has."""
+    for seed, policy, requests in cases(150, 40):
+        candidates = len(policy.models)
+        counts = filled(40, dc.REJECTION_DTYPE)
+        gates = filled((40, candidates), np.uint8)
+        out = filled(40, dc.DECISION_DTYPE)
+        found = policy.decide_batch(
+            rows_of(requests), quotes=quotes_of(requests), vectors=vectors, out=out, counts=counts, gates=gates
+        )
+        assert found is out
+        for number, request in enumerate(requests):
+            decision, counted = policy.decide_counted(request)
+            where = f"DECIDABLE_SEED={seed}, request {number}, {vectors}"
+            assert found[number].tobytes() == decision_row(decision), where
+            assert dict(zip(counts.dtype.names, counts[number].tolist(), strict=True)) == counted, where
+            assert gates[number].tolist() == gates_of(policy, request, candidates), where
+
+
+def decision_row(decision: dc.Decision) -> bytes:
+    row = np.zeros(1, dc.DECISION_DTYPE)
+    absent = {"selected_model_id": 0, "selected_model_index": 65_535, "counterfactual_model_id": 0}
+    for name in dc.DECISION_DTYPE.names:
+        value = getattr(decision, name)
+        row[name] = absent[name] if value is None else getattr(value, "code", value)
+    return row.tobytes()
+
+
+def test_digests_in_batch_are_those_of_single_values() -> None:
+    """Of requests and of decisions, alone and on several threads."""
+    _, policy, requests = next(cases(1, 40))
+    plain = [request.replace(quotes=None) for request in requests]
+    rows = np.tile(rows_of(plain), 500)
+    decisions = policy.decide_batch(rows)
+    for threads in (1, 2, None):
+        found = dc.digest_batch(rows, threads=threads)
+        assert (found.shape, found.dtype) == ((20_000, 32), np.uint8)
+        assert found[:40].tobytes() == b"".join(request.digest() for request in plain)
+        assert np.array_equal(found, np.tile(found[:40], (500, 1)))
+        found = dc.digest_batch(decisions, threads=threads)
+        assert found[:40].tobytes() == b"".join(policy.decide(request).digest() for request in plain)
+    assert dc.digest_batch(rows[:0]).shape == (0, 32)
+
+
+def simple() -> tuple[dc.Policy, np.ndarray]:
+    model = dc.Model(
+        model_id=1, quality_bps=9_000, input_cost_microunits_per_million_tokens=10,
+        output_cost_microunits_per_million_tokens=20,
+    )  # fmt: skip
+    rows = np.zeros(10_000, dc.REQUEST_DTYPE)
+    rows["confidence_bps"] = 10_000
+    rows["business_value_microunits"] = 1_000
+    rows["budget_limit_microunits"] = rows["allowed_provider_mask"] = 2**64 - 1
+    return dc.Policy(dc.Catalog([model])), rows
+
+
+def code_of(call: Any) -> str:
+    with pytest.raises(dc.InvalidInput) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return caught.value.code
+
+
+def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> None:
+    """A bad row far behind, a bad quote, a wrong type: nothing is half written."""
+    policy, rows = simple()
+    room = {
+        "out": filled(10_000, dc.DECISION_DTYPE),
+        "counts": filled(10_000, dc.REJECTION_DTYPE),
+        "gates": filled((10_000, 1), np.uint8),
+    }
+    rows["risk_bps"][9_999] = 10_001
+    with pytest.raises(dc.InvalidInput, match="row 9999: risk_bps is 10001") as caught:
+        policy.decide_batch(rows, **room)
+    assert (caught.value.row, caught.value.field) == (9_999, "risk_bps")
+    rows["risk_bps"] = 0
+    for quotes, code in (
+        ([(9_999, 0, 1)], "kernel.reserved_model_id"),
+        ([(9_998, 1, 1), (9_998, 1, 2)], "kernel.quotes_not_ascending"),
+        ([(10_000, 1, 1)], "batch.no_such_row"),
+    ):
+        given = np.array(quotes, dc.QUOTE_DTYPE)
+        assert code_of(lambda given=given: policy.decide_batch(rows, quotes=given, **room)) == code
+    for name, wrong in (
+        ("out", np.empty(9_999, dc.DECISION_DTYPE)),
+        ("out", rows),
+        ("counts", np.empty(10_000, np.uint32)),
+        ("gates", np.empty((1, 10_000), np.uint8)),
+        ("gates", np.empty((10_000, 1), np.int8)),
+        ("quotes", rows),
+    ):
+        assert code_of(lambda name=name, wrong=wrong: policy.decide_batch(rows, **(room | {name: wrong}))) == (
+            "batch.wrong_dtype"
+        )
+    fixed = room["counts"].copy()
+    fixed.flags.writeable = False
+    stepped = np.empty(20_000, dc.DECISION_DTYPE)[::2]
+    assert code_of(lambda: policy.decide_batch(rows, **(room | {"counts": fixed}))) == "batch.not_contiguous"
+    assert code_of(lambda: policy.decide_batch(rows, **(room | {"out": stepped}))) == "batch.not_contiguous"
+    assert all(set(array.tobytes()) == {0xAA} for array in room.values())
+    assert policy.decide_batch(rows, **room) is room["out"]
+    assert (room["gates"] == 0).all()
+
+
+def test_vectors_are_those_of_the_machine() -> None:
+    """Each of them decides; another is refused by name."""
+    policy, rows = simple()
+    assert dc.vectors()[0] == "plain"
+    expected = policy.decide_batch(rows).tobytes()
+    for vectors in dc.vectors():
+        for count in (1, 7, 33, 10_000):
+            assert policy.decide_batch(rows[:count], vectors=vectors).tobytes() == expected[: 65 * count]
+    with pytest.raises(dc.InvalidInput, match="it has plain") as caught:
+        policy.decide_batch(rows, vectors="abacus")
+    assert (caught.value.code, caught.value.field, caught.value.value) == ("batch.no_vectors", "vectors", "abacus")
+
+
+def test_a_batch_takes_little_beside_its_arrays() -> None:
+    """A million rows into room that is there already: the process grows by less than a tenth of them."""
+    resource = pytest.importorskip("resource")
+    policy, rows = simple()
+    rows = np.tile(rows, 100)
+    out = policy.decide_batch(rows)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    policy.decide_batch(rows, out=out, threads=2)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1_024 < out.nbytes / 10
