@@ -265,7 +265,6 @@ pub(crate) fn eligible_of(row: &DecisionRow) -> u16 {
 }
 
 /// Puts a reason into a row that was written without one.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn write_reason(row: &mut DecisionRow, reason: Reason) {
     const REASON: usize = 8 + 1;
     if let Some((_, [low, high, ..])) = row.split_at_mut_checked(REASON) {

@@ -101,9 +101,31 @@ impl Rejections {
         }
     }
 
+    /// From counts of those that are switched on and failed a gate before the utility: quality, latency, capability, provider,
+    /// region, risk ceiling and budget. Those that are left of all, but for the eligible, had no positive utility.
+    #[inline(always)]
+    pub(crate) fn of(candidates: u32, disabled: u32, counts: [u32; 7], eligible: u16) -> Self {
+        let [quality, latency, capability, provider, region, risk_ceiling, budget] = counts;
+        let counted = Self {
+            disabled,
+            quality,
+            risk_ceiling,
+            latency,
+            capability,
+            provider,
+            region,
+            budget,
+            utility: 0,
+        };
+        let left = candidates.wrapping_sub(counted.sum());
+        Self {
+            utility: left.wrapping_sub(eligible.into()),
+            ..counted
+        }
+    }
+
     /// All of them together.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) const fn sum(&self) -> u32 {
+    const fn sum(&self) -> u32 {
         let Self {
             disabled,
             quality,
@@ -159,6 +181,14 @@ impl Rejections {
         }
         dominant.1
     }
+}
+
+/// Counts of 16 bits side by side, four and three.
+#[inline(always)]
+pub(crate) fn unpacked(counts: [u64; 2]) -> [u32; 7] {
+    let [low, high] = counts.map(|counts| [0, 16, 32, 48].map(|at| u32::try_from(counts >> at & 0xffff).unwrap_or(0)));
+    let ([a, b, c, d], [e, f, g, _]) = (low, high);
+    [a, b, c, d, e, f, g]
 }
 
 /// Why a request is refused before any candidate is looked at, if it is. Nothing that a caller sends overrides this.

@@ -8,7 +8,6 @@
 use crate::ifma;
 use crate::{Policy, Rejections, Vectors, decision::DecisionRow, request::RequestRow};
 
-#[cfg(target_arch = "x86_64")]
 mod rows;
 mod wide;
 
@@ -19,7 +18,7 @@ pub(crate) const LANES: usize = 8;
 pub(crate) enum Lanes<'a> {
     #[cfg(target_arch = "x86_64")]
     Ifma(&'a Policy, &'a ifma::Table),
-    Wide(wide::Wide<'a>),
+    Wide(&'a Policy, wide::Wide),
 }
 
 impl<'a> Lanes<'a> {
@@ -30,7 +29,7 @@ impl<'a> Lanes<'a> {
         if let (Some(_), Some(table)) = (level.as_avx512(), policy.table()) {
             return Some(Self::Ifma(policy, table));
         }
-        worth.then(|| wide::Wide::new(policy, level).map(Self::Wide))?
+        worth.then(|| wide::Wide::new(policy, level).map(|wide| Self::Wide(policy, wide)))?
     }
 
     /// How many candidates up to eight requests lost at each gate, given how many are eligible; `None` where one after the other
@@ -42,7 +41,7 @@ impl<'a> Lanes<'a> {
                 let first = rows.iter().flatten().next()?;
                 ifma::count_rows(table, rows.map(|row| row.unwrap_or(*first)))
             }
-            Self::Wide(_) => {
+            Self::Wide(..) => {
                 let _ = rows;
                 None
             }
@@ -53,8 +52,20 @@ impl<'a> Lanes<'a> {
     pub(crate) fn decide(&self, requests: &[RequestRow], decisions: &mut [DecisionRow]) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Ifma(policy, table) => rows::decide(policy, table, requests, decisions),
-            Self::Wide(wide) => wide.decide(requests, decisions),
+            Self::Ifma(policy, table) => rows::decide(
+                policy,
+                requests,
+                decisions,
+                |requests, decisions| ifma::decide_rows(table, requests, decisions),
+                |rows| ifma::count_rows(table, rows.map(|row| (row, 0))),
+            ),
+            Self::Wide(policy, wide) => rows::decide(
+                policy,
+                requests,
+                decisions,
+                |requests, decisions| wide.decide_rows(requests, decisions),
+                |rows| Some(wide.count_rows(rows)),
+            ),
         }
     }
 }

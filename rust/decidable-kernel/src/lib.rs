@@ -46,6 +46,7 @@ mod screen;
 mod price;
 mod rank;
 mod trial;
+mod left;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod policy;

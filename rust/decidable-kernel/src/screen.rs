@@ -42,7 +42,7 @@ pub(crate) const GUARDS: u64 = LATENCY_GUARD | QUALITY_GUARD | RISK_GUARD | ENAB
 pub(crate) const LATENCY_GUARD: u64 = 1 << 32;
 pub(crate) const QUALITY_GUARD: u64 = 1 << 47;
 pub(crate) const RISK_GUARD: u64 = 1 << 62;
-const ENABLED: u64 = 1 << 63;
+pub(crate) const ENABLED: u64 = 1 << 63;
 
 impl Side {
     pub(crate) fn new(candidate: &Candidate) -> Self {

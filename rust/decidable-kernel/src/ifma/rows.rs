@@ -12,6 +12,8 @@ use super::{
 use crate::{
     Rejections,
     decision::{DECISION_ROW_BYTES, DecisionRow},
+    gate::unpacked,
+    left::{Left, PIECE},
     request::{REQUEST_ROW_BYTES, RequestRow},
 };
 
@@ -91,18 +93,6 @@ const REJECTED: u64 = 3 << 48;
 const SELECTED: u64 = 1 << 48 | 1 << 56;
 
 const _: () = assert!(DECISION_ROW_BYTES == 65);
-
-/// What the rows of a piece still need, one bit each.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Left {
-    /// The definition.
-    pub(crate) beyond: u64,
-    /// The reason of a rejection.
-    pub(crate) rejected: u64,
-}
-
-/// How many rows a piece has at most: one bit each.
-pub(crate) const PIECE: usize = 64;
 
 /// Decides a piece of rows, but for what is left.
 pub(crate) fn decide_rows(table: &Table, requests: &[RequestRow], decisions: &mut [DecisionRow]) -> Left {
@@ -227,11 +217,7 @@ kernel! {
             let Some(((low, high), (_, eligible))) = counts.next() else {
                 return Rejections::default();
             };
-            let count = |numbers: u64, at: u32| u32::try_from(numbers >> at & 0xffff).unwrap_or(0);
-            let low = [0, 16, 32, 48].map(|at| count(low, at));
-            let high = [0, 16, 32].map(|at| count(high, at));
-            let ([quality, latency, capability, provider], [region, risk_ceiling, budget]) = (low, high);
-            table.rejections([quality, latency, capability, provider, region, risk_ceiling, budget], eligible)
+            table.rejections(unpacked([low, high]), eligible)
         }))
     }
 }

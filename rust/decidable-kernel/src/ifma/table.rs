@@ -211,26 +211,10 @@ impl Table {
         self.scale.tokens_max
     }
 
-    /// What candidates failed at first, from the counts of [`lost`]: those that are left had no positive utility.
+    /// What candidates failed at first, from the counts of [`lost`](super::meet::lost).
     #[inline(always)]
     pub(super) fn rejections(&self, counts: [u32; 7], eligible: u16) -> Rejections {
-        let [quality, latency, capability, provider, region, risk_ceiling, budget] = counts;
-        let counted = Rejections {
-            disabled: self.disabled,
-            quality,
-            risk_ceiling,
-            latency,
-            capability,
-            provider,
-            region,
-            budget,
-            utility: 0,
-        };
-        let left = self.candidates.wrapping_sub(counted.sum());
-        Rejections {
-            utility: left.wrapping_sub(eligible.into()),
-            ..counted
-        }
+        Rejections::of(self.candidates, self.disabled, counts, eligible)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Near these numbers the ways end that are not the definition.
-const DEAREST: u64 = TOKENS_PER_RATE << 16;
+const DEAREST: u64 = TOKENS_PER_RATE << 15;
 const DEAREST_VALUE: u64 = 1 << 35;
 const TOKEN_BITS: u32 = 24;
 
@@ -209,7 +209,7 @@ fn derived(policy: &Policy, fields: &RequestFields) -> Decision {
     policy.derive(&Request::new(*fields).unwrap())
 }
 
-fn rows(requests: &[RequestFields]) -> Vec<[u8; REQUEST_ROW_BYTES]> {
+pub(crate) fn rows(requests: &[RequestFields]) -> Vec<[u8; REQUEST_ROW_BYTES]> {
     let mut bytes = Vec::new();
     for request in requests {
         request.encode(&mut bytes);
@@ -294,6 +294,52 @@ fn equal_utilities_are_decided_by_the_definition() {
 #[test]
 fn numbers_at_the_bounds_are_decided_by_the_definition() {
     run(Kind::Edges, &[1, 2, 3, 4, 8, 22, 63, 64, 65], 207);
+}
+
+/// The least utility that will do, and the next, with every part that a utility has.
+#[test]
+fn utilities_about_zero_are_decided_by_the_definition() {
+    let mut random = Random(17);
+    for _ in 0..50 {
+        let limits = Limits {
+            risk_penalty_multiplier_bps: u16::try_from(random.to(50_000)).unwrap(),
+            latency_penalty_microunits_per_ms: random.to(3),
+            hard_risk_limit_bps: BPS_WHOLE,
+            ..Limits::default()
+        };
+        // Worth all of the value to those who are sure of it, so that a microunit more is one of utility.
+        let whole = Candidate {
+            quality_bps: BPS_WHOLE,
+            ..candidate(&mut random, Kind::Ordinary, 1)
+        };
+        let candidates = [0, 1, 2].map(|more| Candidate {
+            model_id: more + 1,
+            enabled: true,
+            risk_ceiling_bps: BPS_WHOLE,
+            p95_latency_ms: whole.p95_latency_ms + more,
+            ..whole
+        });
+        let policy = Policy::new(limits, candidates.to_vec(), None).unwrap();
+        let mut requests = Vec::new();
+        for _ in 0..16 {
+            let tokens = [random.u32(100_000), random.u32(10_000)];
+            let cost = policy.cost(1, tokens[0], tokens[1]).unwrap();
+            let penalty = u64::from(whole.p95_latency_ms) * limits.latency_penalty_microunits_per_ms;
+            for more in 0..5 {
+                requests.push(RequestFields {
+                    input_tokens: tokens[0],
+                    output_tokens: tokens[1],
+                    business_value_microunits: i64::try_from(cost + penalty + more).unwrap() - 1,
+                    ..RequestFields::default()
+                });
+            }
+        }
+        let (least, more) = (&requests[2], &requests[3]);
+        assert_eq!(derived(&policy, &requests[1]).selected_model_id, None);
+        assert_eq!(derived(&policy, least).expected_utility_microunits, 1);
+        assert_eq!(derived(&policy, more).expected_utility_microunits, 2);
+        hold(&policy, &requests);
+    }
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! The arithmetic of the vectors of any width.
 
 use decidable_canon::units::{BPS_WHOLE, BPS_WHOLE_SQUARED, TOKENS_PER_RATE};
-use fearless_simd::{Level, dispatch};
+use fearless_simd::{Level, dispatch, prelude::*, u64x4};
 
-use super::super::tests::{Kind, Random, policy, request};
-use super::{Asked, HALF, LANES, LARGEST_VALUE, RATES, Rate, SURE_BITS, Sure, TOKEN_BITS, Wide, sweep};
-use crate::{Candidate, Limits, Objective, Policy};
+use super::super::tests::{Kind, Random, policy, request, rows};
+use super::{
+    HALF, Halves, LANES, LARGEST_VALUE, POINT_BITS, QUALITY_SHIFT, RATES, TOKEN_BITS, WHOLE_RATE_BITS, Wide, both, cut,
+    rebate, sure, times, value_max,
+};
+use crate::{
+    Candidate, HIGHEST_RISK_PENALTY_MULTIPLIER_BPS, Limits, Objective, Policy, Vectors, batch::DECISION_ROW_BYTES,
+};
 
 #[test]
 fn most_selections_are_the_lanes_own() {
@@ -19,14 +24,13 @@ fn most_selections_are_the_lanes_own() {
         .collect();
     let (mut own, mut selected) = (0, 0);
     for requests in requests.chunks(LANES) {
-        let mut asked = Asked::default();
+        let mut decisions = [[0; DECISION_ROW_BYTES]; LANES];
+        let left = lanes.decide_rows(&rows(requests), &mut decisions);
         for (lane, request) in requests.iter().enumerate() {
-            lanes.ask(&mut asked, lane, request);
-        }
-        let found = dispatch!(Level::new(), simd => sweep(simd, &lanes.offers, &asked));
-        for (lane, request) in requests.iter().enumerate() {
-            own += u32::from(lanes.verdicts(&found, &asked, lane, request).is_some());
-            selected += u32::from(policy.decide_fields(request, &[]).selected_model_id.is_some());
+            if policy.decide_fields(request, &[]).selected_model_id.is_some() {
+                own += u32::from(left.beyond >> lane & 1 == 0);
+                selected += 1;
+            }
         }
     }
     assert!(selected > 1_000 && own * 100 >= selected * 98, "{own} of {selected}");
@@ -97,13 +101,22 @@ fn is_unit(number: u64) -> bool {
     !number.is_multiple_of(2) && !number.is_multiple_of(5)
 }
 
+/// The vectors of every width that this machine has.
+fn levels() -> impl Iterator<Item = Level> {
+    Vectors::available().filter_map(Vectors::level)
+}
+
 fn assert_cost(tokens: u64, rate: u64) {
     let exact = (u128::from(tokens) * u128::from(rate)).div_ceil(TOKENS_PER_RATE.into());
-    assert_eq!(
-        u128::from(Rate::new(rate).unwrap().cost(tokens)),
-        exact,
-        "{tokens} × {rate}"
-    );
+    let rebate = Halves::new(rebate(rate).unwrap());
+    for level in levels() {
+        let left: [u64; LANES] = dispatch!(level, simd => {
+            let tokens = u64x4::splat(simd, tokens);
+            cut(times(tokens, both(simd, rebate.high), both(simd, rebate.low))).into()
+        });
+        let cost = (tokens << WHOLE_RATE_BITS) - (left[LANES - 1] >> POINT_BITS);
+        assert_eq!(u128::from(cost), exact, "{tokens} × {rate}");
+    }
 }
 
 #[test]
@@ -115,24 +128,29 @@ fn a_cost_in_fixed_point_is_the_exact_cost() {
         // A millionth above a whole microunit, which rounds up to the next, with as many tokens as there can be.
         let tokens = most - random.to(2_000);
         if is_unit(tokens) {
-            let rate = inverse(tokens, TOKENS_PER_RATE) + random.to((1 << 16) - 1) * TOKENS_PER_RATE;
+            let rate = inverse(tokens, TOKENS_PER_RATE) + random.to((1 << WHOLE_RATE_BITS) - 1) * TOKENS_PER_RATE;
             assert_eq!(u128::from(tokens) * u128::from(rate) % 1_000_000, 1);
             assert_cost(tokens, rate);
         }
     }
     assert_cost(most, RATES - 1);
-    assert!(Rate::new(RATES).is_none());
+    assert!(rebate(RATES).is_none());
 }
 
 fn assert_value(value: u64, confidence: u16, quality: u16) {
-    let sure = Sure::new(value, confidence);
-    let (whole, part) = (u64::from(quality) * sure.high, u64::from(quality) * sure.low);
     let exact = u128::from(value) * u128::from(confidence) * u128::from(quality) / u128::from(BPS_WHOLE_SQUARED);
-    assert_eq!(
-        u128::from((whole + (part >> HALF)) >> (SURE_BITS - HALF)),
-        exact,
-        "{value} × {confidence} × {quality}"
-    );
+    for level in levels() {
+        let found: [u64; LANES] = dispatch!(level, simd => {
+            let sure = sure(u64x4::splat(simd, value), u64x4::splat(simd, confidence.into()));
+            let quality = both(simd, u32::from(quality) << QUALITY_SHIFT);
+            (times(quality, sure >> HALF, sure) >> POINT_BITS).into()
+        });
+        assert_eq!(
+            u128::from(found[LANES - 1]),
+            exact,
+            "{value} × {confidence} × {quality}"
+        );
+    }
 }
 
 #[test]
@@ -151,4 +169,10 @@ fn a_quality_adjusted_value_in_fixed_point_is_the_exact_value() {
         }
     }
     assert_value(LARGEST_VALUE, BPS_WHOLE, BPS_WHOLE);
+    // A multiplier of risk in the place of the confidence, with the largest value that it allows.
+    for multiplier in BPS_WHOLE..=HIGHEST_RISK_PENALTY_MULTIPLIER_BPS {
+        let largest = value_max(multiplier);
+        assert_value(largest, multiplier, BPS_WHOLE);
+        assert_value(largest - random.to(1_000_000), multiplier, random.bps());
+    }
 }
