@@ -207,22 +207,23 @@ class Policy:
     ) -> npt.NDArray[np.void]:
         """Decide an array of ``REQUEST_DTYPE`` into one of ``DECISION_DTYPE``, in order, without an object a row.
 
-        The answers are those of :meth:`decide`, bit for bit, whatever is asked for beside them. The interpreter lock is free
-        while rows are decided; beside the arrays a batch takes less than 3 MB for each thread.
+        The answers are those of :meth:`decide`, bit for bit, whatever is asked for beside them. The interpreter lock
+        is free while rows are decided; beside the arrays a batch takes less than 3 MB for each thread.
 
         Args:
             requests: Rows of ``REQUEST_DTYPE``, one dimension, any stride.
             threads: At most so many; all cores by default, where the batch is worth it.
             vectors: One of :func:`decidable.vectors`, to measure or to test. It changes no answer.
-            quotes: Rows of ``QUOTE_DTYPE`` in any order: costs that replace those from rates, for one candidate and request.
+            quotes: Rows of ``QUOTE_DTYPE`` in any order: costs that replace those from rates, each for one candidate
+                and request.
             out: Room for the decisions, of ``DECISION_DTYPE``; a new array by default.
             counts: Room of ``REJECTION_DTYPE``: how many candidates failed each gate first (:meth:`decide_counted`).
-            gates: Room of ``uint8``, a row for each request and a column for each candidate by ascending ``model_id``: 0 passed,
-                1 to 9 the gate at which it lost (docs/spec/decisions.md), 255 not looked at.
+            gates: Room of ``uint8``, a row for each request and a column for each candidate by ascending ``model_id``:
+                0 passed, 1 to 9 the gate at which it lost (docs/spec/decisions.md), 255 not looked at.
 
         Raises:
-            InvalidInput: if an array is of another type or shape, or a row holds a proportion above 10,000 or a quote that
-                cannot be. Room that was given is left as it was.
+            InvalidInput: if an array is of another type or shape, or a row holds a proportion above 10,000 or a quote
+                that cannot be. Room that was given is left as it was.
 
         Example:
             >>> rows = np.zeros(3, dc.REQUEST_DTYPE)
