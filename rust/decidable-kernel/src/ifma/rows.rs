@@ -72,22 +72,25 @@ with_features! {
     }
 }
 
-/// The first 64 bytes of a decision's row, from the columns that [`decide_rows`] gathers. Its number comes from the request.
+/// The first 64 bytes of a decision's row, from the columns that [`decide_group`] gathers; 255 for a zero.
 const LAYOUT: [u8; 64] = [
-    0, 0, 0, 0, 0, 0, 0, 0, // request_sequence
-    6, // action
-    7, 63, // reason, whose second byte is 0
+    56, 57, 58, 59, 60, 61, 62, 63, // request_sequence
+    6,  // action
+    7, 255, // reason, whose second byte is 0
     0, 1, 2, 3, // selected_model_id
     4, 5, // selected_model_index
     8, 9, 10, 11, 12, 13, 14, 15, // estimated_cost_microunits
     16, 17, 18, 19, 20, 21, 22, 23, // expected_utility_microunits
     24, 25, 26, 27, // counterfactual_model_id
     32, 33, 34, 35, 36, 37, 38, 39, // counterfactual_utility_microunits
-    56, 57, // evaluated_models
+    30, 31, // evaluated_models
     28, 29, // eligible_models
     40, 41, 42, 43, 44, 45, 46, 47, // policy_epoch
     48, 49, 50, 51, 52, 53, 54, // catalog_epoch, but for its last byte
 ];
+
+/// What is put into a column of one row goes into its last.
+const LAST_COLUMN: __mmask8 = 1 << 7;
 
 const REJECTED: u64 = 3 << 48;
 const SELECTED: u64 = 1 << 48 | 1 << 56;
@@ -104,94 +107,113 @@ kernel! {
     fn decide_with(
         token: Avx512, table: &Table, requests: &[RequestRow], decisions: &mut [DecisionRow]
     ) -> Left {
-        let layout: __m512i = u8x64::simd_from(token, LAYOUT).into();
-        let constant = [splat(table.policy_epoch), splat(table.catalog_epoch), splat(table.evaluated)];
-        let [.., last_byte] = table.catalog_epoch.to_le_bytes();
         let mut left = Left::default();
-        let groups = requests.chunks(LANES).zip(decisions.chunks_mut(LANES));
-        for ((requests, decisions), start) in groups.zip((0_u32..).step_by(LANES)) {
-            let Some(first) = requests.first() else { continue };
-            // A shorter group has its first row in the lanes that are left.
-            let mut rows = [first; LANES];
-            for (row, request) in rows.iter_mut().zip(requests) {
-                *row = request;
-            }
-            let columns = columns(token, rows);
-            let asked = ask(table, columns);
-            if asked.beyond == u8::MAX {
-                left.beyond |= u64::from(u8::MAX) << start;
-                continue;
-            }
-            let [_, _, _, _, latency_and_model, capabilities, providers, regions] = columns;
-            let masks = _mm512_or_si512(
-                _mm512_or_si512(capabilities, regions),
-                _mm512_xor_si512(providers, splat(u64::MAX)),
-            );
-            let (best, eligible) = match (table.by_utility, _mm512_test_epi64_mask(masks, masks) != 0) {
-                (true, true) => meet_all::<true, true>(&asked, &table.offers),
-                (true, false) => meet_all::<true, false>(&asked, &table.offers),
-                (false, _) => meet_all::<false, true>(&asked, &table.offers),
-            };
-
-            let first = numbers(token, best.first).map(|key| table.named(key));
-            let second = numbers(token, best.second).map(|key| table.named(key));
-            // The second's number goes into a column that the first leaves free.
-            let mut seconds = second.iter();
-            let [chosen, input, output, quality, latency_penalty, .., alternative] = transposed(first.map(|who| {
-                let number = seconds.next().map_or(0, |[number, ..]| *number);
-                let who = u64x8::simd_from(token, *who).into();
-                _mm512_mask_set1_epi64(who, 1 << 7, number.cast_signed())
-            }));
-            let cost = cost(&asked, input, output);
-            let (utility, second_utility) = if table.by_utility {
-                (asked.utility(best.first), asked.utility(best.second))
-            } else {
-                let [_, input, output, second_quality, second_penalty, ..] =
-                    transposed(second.map(|who| u64x8::simd_from(token, *who).into()));
-                let second_cost = self::cost(&asked, input, output);
-                (
-                    asked.worth(cost, quality, latency_penalty),
-                    asked.worth(second_cost, second_quality, second_penalty),
-                )
-            };
-            let any = _mm512_test_epi64_mask(best.first, best.first);
-            let two = _mm512_test_epi64_mask(best.second, best.second);
-            let requested = _mm512_srli_epi64::<32>(latency_and_model);
-            let other = _mm512_cmpneq_epi64_mask(_mm512_and_si512(chosen, splat(u32::MAX.into())), requested);
-            // Action and reason are 1 for the requested candidate and 2 for another.
-            let what = _mm512_mask_add_epi64(splat(SELECTED), other, splat(SELECTED), splat(SELECTED));
-            let what = _mm512_mask_mov_epi64(splat(REJECTED), any, what);
-            let rows = transposed([
-                _mm512_or_si512(chosen, what),
-                cost,
-                _mm512_maskz_mov_epi64(any, utility),
-                _mm512_or_si512(
-                    _mm512_and_si512(alternative, splat(u32::MAX.into())),
-                    _mm512_slli_epi64::<32>(eligible),
-                ),
-                _mm512_maskz_mov_epi64(two, second_utility),
-                constant[0],
-                constant[1],
-                constant[2],
-            ]);
-            for ((row, request), decision) in rows.into_iter().zip(requests).zip(decisions.iter_mut()) {
-                let bytes: [u8; 64] = u8x64::simd_from(token, _mm512_permutexvar_epi8(layout, row)).into();
-                if let Some(begins) = decision.first_chunk_mut::<64>() {
-                    *begins = bytes;
-                }
-                if let (Some(to), Some(from)) = (decision.first_chunk_mut::<8>(), request.first_chunk::<8>()) {
-                    *to = *from;
-                }
-                if let Some(last) = decision.last_mut() {
-                    *last = last_byte;
-                }
-            }
-            let beyond = asked.beyond | best.tied(table);
+        let (groups, rest) = requests.as_chunks::<LANES>();
+        let (rooms, rest_of_room) = decisions.as_chunks_mut::<LANES>();
+        let mut note = |start: u32, (beyond, rejected): (__mmask8, __mmask8)| {
             left.beyond |= u64::from(beyond) << start;
-            left.rejected |= u64::from(!any & !beyond) << start;
+            left.rejected |= u64::from(rejected) << start;
+        };
+        for ((requests, decisions), start) in groups.iter().zip(rooms).zip((0..).step_by(LANES)) {
+            note(start, decide_group(token, table, requests, decisions));
         }
-        let here = u64::MAX >> (PIECE.saturating_sub(requests.len())).min(63);
-        Left { beyond: left.beyond & here, rejected: left.rejected & here }
+        if let Some(first) = rest.first() {
+            // A shorter group has its first row in the lanes that are left.
+            let mut requests = [*first; LANES];
+            let mut decisions = [[0; DECISION_ROW_BYTES]; LANES];
+            for (request, row) in requests.iter_mut().zip(rest) {
+                *request = *row;
+            }
+            let (beyond, rejected) = decide_group(token, table, &requests, &mut decisions);
+            let here = !(u8::MAX << rest.len());
+            note(u32::try_from(groups.len() * LANES).unwrap_or(0), (beyond & here, rejected & here));
+            for (room, decision) in rest_of_room.iter_mut().zip(decisions) {
+                *room = decision;
+            }
+        }
+        left
+    }
+}
+
+with_features! {
+    /// Decides eight rows: those that are left to others, because they are beyond the bounds or undecided, and those that nobody
+    /// passed, so that a reason is missing.
+    fn decide_group(
+        token: Avx512,
+        table: &Table,
+        requests: &[RequestRow; LANES],
+        decisions: &mut [DecisionRow; LANES],
+    ) -> (__mmask8, __mmask8) {
+        let columns = columns(token, requests.each_ref());
+        let asked = ask(table, columns);
+        if asked.beyond == u8::MAX {
+            return (u8::MAX, 0);
+        }
+        let [_, _, _, _, latency_and_model, capabilities, providers, regions] = columns;
+        let masks = _mm512_or_si512(
+            _mm512_or_si512(capabilities, regions),
+            _mm512_xor_si512(providers, splat(u64::MAX)),
+        );
+        let (best, eligible) = match (table.by_utility, _mm512_test_epi64_mask(masks, masks) != 0) {
+            (true, true) => meet_all::<true, true>(&asked, &table.offers),
+            (true, false) => meet_all::<true, false>(&asked, &table.offers),
+            (false, _) => meet_all::<false, true>(&asked, &table.offers),
+        };
+
+        let first = numbers(token, best.first).map(|key| table.named(key));
+        let second = numbers(token, best.second).map(|key| table.named(key));
+        // The second's number goes into a column that the first leaves free.
+        let mut seconds = second.iter();
+        let [chosen, input, output, quality, latency_penalty, .., alternative] = transposed(first.map(|who| {
+            let number = seconds.next().map_or(0, |[number, ..]| *number);
+            let who = u64x8::simd_from(token, *who).into();
+            _mm512_mask_set1_epi64(who, LAST_COLUMN, number.cast_signed())
+        }));
+        let cost = cost(&asked, input, output);
+        let (utility, second_utility) = if table.by_utility {
+            (asked.utility(best.first), asked.utility(best.second))
+        } else {
+            let [_, input, output, second_quality, second_penalty, ..] =
+                transposed(second.map(|who| u64x8::simd_from(token, *who).into()));
+            let second_cost = self::cost(&asked, input, output);
+            (
+                asked.worth(cost, quality, latency_penalty),
+                asked.worth(second_cost, second_quality, second_penalty),
+            )
+        };
+        let any = _mm512_test_epi64_mask(best.first, best.first);
+        let two = _mm512_test_epi64_mask(best.second, best.second);
+        let half = splat(u32::MAX.into());
+        let requested = _mm512_srli_epi64::<32>(latency_and_model);
+        let other = _mm512_cmpneq_epi64_mask(_mm512_and_si512(chosen, half), requested);
+        // Action and reason are 1 for the requested candidate and 2 for another.
+        let what = _mm512_mask_add_epi64(splat(SELECTED), other, splat(SELECTED), splat(SELECTED));
+        let what = _mm512_mask_mov_epi64(splat(REJECTED), any, what);
+        let counts = _mm512_or_si512(_mm512_slli_epi64::<32>(eligible), splat(table.evaluated << 48));
+        let rows = transposed([
+            _mm512_or_si512(chosen, what),
+            cost,
+            _mm512_maskz_mov_epi64(any, utility),
+            _mm512_or_si512(_mm512_and_si512(alternative, half), counts),
+            _mm512_maskz_mov_epi64(two, second_utility),
+            splat(table.policy_epoch),
+            splat(table.catalog_epoch),
+            _mm512_setzero_si512(),
+        ]);
+        let layout: __m512i = u8x64::simd_from(token, LAYOUT).into();
+        let present = !_mm512_movepi8_mask(layout);
+        let [.., last_byte] = table.catalog_epoch.to_le_bytes();
+        for ((row, request), decision) in rows.into_iter().zip(requests).zip(decisions) {
+            let number = request.first_chunk().map_or(0, |number| i64::from_le_bytes(*number));
+            let row = _mm512_mask_set1_epi64(row, LAST_COLUMN, number);
+            let bytes: [u8; 64] = u8x64::simd_from(token, _mm512_maskz_permutexvar_epi8(present, layout, row)).into();
+            if let Some((begins, [last])) = decision.split_first_chunk_mut::<64>() {
+                *begins = bytes;
+                *last = last_byte;
+            }
+        }
+        let beyond = asked.beyond | best.tied(table);
+        (beyond, !any & !beyond)
     }
 }
 
