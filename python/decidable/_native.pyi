@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, final
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,13 @@ class _Catalog(Protocol):
     def models(self) -> Sequence[Model]: ...
     @property
     def names(self) -> Names | None: ...
+
+# What the Arrow PyCapsule interface calls for: a table is one or the other.
+class _Stream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+class _Array(Protocol):
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
 
 class _Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
@@ -172,6 +179,18 @@ class Names:
     def __hash__(self) -> int: ...
 
 @final
+class Decisions:
+    """The decisions on a table, in order: a table for whoever reads the Arrow PyCapsule interface, or an array.
+
+    Its columns are the fields of ``DECISION_DTYPE``; what is absent is null.
+    """
+
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def to_numpy(self) -> npt.NDArray[np.void]: ...
+
+@final
 class Policy:
     """A catalog under limits: it decides.
 
@@ -194,6 +213,7 @@ class Policy:
     ) -> Self: ...
     def decide(self, request: Request | _Row) -> Decision: ...
     def decide_counted(self, request: Request | _Row) -> tuple[Decision, dict[str, int]]: ...
+    @overload
     def decide_batch(
         self,
         requests: npt.NDArray[np.void],
@@ -231,6 +251,22 @@ class Policy:
             >>> rows["confidence_bps"] = 10_000
             >>> counts = np.empty(3, dc.REJECTION_DTYPE)
             >>> decisions = policy.decide_batch(rows, counts=counts)
+        """
+    @overload
+    def decide_batch(
+        self, requests: _Stream | _Array, *, threads: int | None = None, vectors: str | None = None
+    ) -> Decisions:
+        """Decide a table: whatever has ``__arrow_c_stream__`` or ``__arrow_c_array__``, as those of pyarrow, polars
+        and pandas (docs/batches.md).
+
+        Args:
+            requests: Columns named as the fields of ``REQUEST_DTYPE``, of integers of any width. One that is missing
+                has the default of :class:`Request`, a null is an absence.
+            threads: As of an array.
+            vectors: As of an array.
+
+        Raises:
+            InvalidInput: if a column is no field, of no integers, or has a value or null that its field cannot have.
         """
     def explain(self, request: Request | _Row) -> Explanation: ...
     def utility(self, request: Request | _Row, *, model_id: int) -> int | None: ...

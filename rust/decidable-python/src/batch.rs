@@ -35,6 +35,18 @@ pub(crate) struct Asked<'a, 'py> {
     pub(crate) gates: Option<&'a Bound<'py, PyAny>>,
 }
 
+impl Asked<'_, '_> {
+    /// How so many rows are to be decided.
+    pub(crate) fn plan(&self, py: Python<'_>) -> PyResult<impl Fn(usize) -> Plan + use<>> {
+        let threads = threads_of(py, self.threads)?;
+        let vectors = vectors_of(py, self.vectors)?;
+        Ok(move |rows: usize| Plan {
+            threads: threads.unwrap_or_else(|| cores().min(rows / ROWS_WORTH_A_THREAD).max(1)),
+            vectors,
+        })
+    }
+}
+
 /// Decides an array of `REQUEST_DTYPE`.
 pub(crate) fn decide<'py>(
     policy: &decidable_kernel::Policy,
@@ -42,8 +54,7 @@ pub(crate) fn decide<'py>(
     asked: &Asked<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = requests.py();
-    let threads = threads_of(py, asked.threads)?;
-    let vectors = vectors_of(py, asked.vectors)?;
+    let plan_for = asked.plan(py)?;
     let arrays = Arrays::of(py)?;
     let input = arrays.bytes_in("requests", requests, &arrays.request, "REQUEST_DTYPE")?;
     let count = requests.len()?;
@@ -66,10 +77,6 @@ pub(crate) fn decide<'py>(
     if let Some(gates) = asked.gates {
         arrays.expect_out("gates", gates, &arrays.byte, "uint8", &[count, candidates])?;
     }
-    let plan_for = |rows: usize| Plan {
-        threads: threads.unwrap_or_else(|| cores().min(rows / ROWS_WORTH_A_THREAD).max(1)),
-        vectors,
-    };
     let threads = plan_for(count).threads.max(1);
     let at_a_time = match threads {
         1 => ROWS_AT_A_TIME,
@@ -224,7 +231,7 @@ fn quotes_of(all: &[(u64, u32, u64)], first: usize, rows: usize) -> Result<Quote
 }
 
 /// An error of a batch, with its row counted from the first of all.
-fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {
+pub(crate) fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {
     let row = error.row().map(|row| row.saturating_add(first));
     let message = match (row, error.kind(), error.field(), error.value()) {
         (Some(row), decidable_kernel::ErrorKind::OutOfRange, Some(field), Some(value)) => {

@@ -9,6 +9,7 @@ mod model;
 mod request;
 mod explain;
 mod batch;
+mod arrow;
 mod policy;
 mod ledger;
 mod key;
@@ -21,6 +22,8 @@ use pyo3::prelude::*;
 /// The native half of `decidable`; everything public is exported by the package.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::arrow::Decisions;
     #[pymodule_export]
     use super::batch::{digest_batch, vectors};
     #[pymodule_export]

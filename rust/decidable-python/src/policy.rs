@@ -5,6 +5,7 @@ use decidable_kernel::{Limits, Objective};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::arrow;
 use crate::batch::{self, Asked};
 use crate::decision::Decision;
 use crate::errors::{self, Class, raise};
@@ -170,7 +171,7 @@ impl Policy {
         counts.set_item("utility", utility)?;
         Ok((Decision(decision), counts))
     }
-    /// Decides an array of `REQUEST_DTYPE` into an array of `DECISION_DTYPE`, in order.
+    /// Decides an array of `REQUEST_DTYPE` into an array of `DECISION_DTYPE`, or a table into `Decisions`, in order.
     ///
     /// Rows are copied some thousands at a time and decided as copied. The interpreter lock is held while they are copied, so
     /// another thread sees or changes no row half-way; it is free while they are decided, and what is written to rows
@@ -196,7 +197,10 @@ impl Policy {
             counts,
             gates,
         };
-        batch::decide(&self.0, requests, &asked)
+        match arrow::decide(&self.0, requests, &asked)? {
+            Some(decisions) => Ok(decisions.into_any()),
+            None => batch::decide(&self.0, requests, &asked),
+        }
     }
     /// One verdict a candidate; prints as a table.
     fn explain(&self, request: &Bound<'_, PyAny>) -> PyResult<Explanation> {

@@ -1,0 +1,583 @@
+//! Batches as tables, through the Arrow PyCapsule interface: columns to rows of requests, rows of decisions to columns.
+//!
+//! No library of tables is imported or known here; whatever has the methods of that interface is a table.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, Int64Array, PrimitiveArray, StructArray, UInt8Array, UInt16Array, UInt32Array,
+    UInt64Array,
+};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef};
+use decidable_canon::{Canonical as _, Reader};
+use decidable_kernel::batch::{self, DECISION_ROW_BYTES, Quotes, REQUEST_ROW_BYTES, Rows};
+use decidable_kernel::{Decision, Policy, RequestFields};
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict, PyType};
+use pyo3_arrow::ffi::{ArrayIterator, ArrayReader, to_schema_pycapsule, to_stream_pycapsule};
+use pyo3_arrow::{PyArray, PyArrayReader};
+
+use crate::batch::{Asked, batch_error};
+use crate::errors::{Class, raise};
+use crate::values::Integer;
+
+/// Rows that are copied, decided and kept at a time, whatever the chunks of the table are.
+const CHUNK_ROWS: usize = 65_536;
+
+/// The integer type of a request's field.
+#[derive(Clone, Copy)]
+enum Width {
+    U16,
+    U32,
+    U64,
+    I64,
+}
+
+impl Width {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::U16 => 2,
+            Self::U32 => 4,
+            Self::U64 | Self::I64 => 8,
+        }
+    }
+    const fn range(self) -> &'static str {
+        match self {
+            Self::U16 => u16::RANGE,
+            Self::U32 => u32::RANGE,
+            Self::U64 => u64::RANGE,
+            Self::I64 => i64::RANGE,
+        }
+    }
+}
+
+/// What may be left out of a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    /// A value, as a null, or the column: the field may be absent.
+    Value,
+    /// The column: then every row has the default.
+    Column,
+    /// Nothing: a request has it.
+    Refused,
+}
+
+/// The fields of a request's row, in their order.
+const FIELDS: [(&str, Width, Absence); 13] = [
+    ("request_sequence", Width::U64, Absence::Column),
+    ("requested_model_id", Width::U32, Absence::Value),
+    ("input_tokens", Width::U32, Absence::Refused),
+    ("output_tokens", Width::U32, Absence::Refused),
+    ("business_value_microunits", Width::I64, Absence::Column),
+    ("budget_limit_microunits", Width::U64, Absence::Value),
+    ("risk_bps", Width::U16, Absence::Column),
+    ("confidence_bps", Width::U16, Absence::Column),
+    ("minimum_quality_bps", Width::U16, Absence::Column),
+    ("max_p95_latency_ms", Width::U32, Absence::Value),
+    ("required_capabilities", Width::U64, Absence::Column),
+    ("allowed_provider_mask", Width::U64, Absence::Value),
+    ("required_region_mask", Width::U64, Absence::Value),
+];
+
+/// Decides `requests`, if they are a table.
+pub(crate) fn decide<'py>(
+    policy: &Policy,
+    requests: &Bound<'py, PyAny>,
+    asked: &Asked<'_, 'py>,
+) -> PyResult<Option<Bound<'py, Decisions>>> {
+    let py = requests.py();
+    let Some(export) = Export::of(requests)? else {
+        return Ok(None);
+    };
+    let plan = asked.plan(py)?;
+    for (name, given) in [
+        ("quotes", asked.quotes),
+        ("out", asked.out),
+        ("counts", asked.counts),
+        ("gates", asked.gates),
+    ] {
+        if given.is_some() {
+            let message = format!("{name} goes with the rows of an array, and requests is a table");
+            return Err(refused(py, "batch.only_for_arrays", &message, |details| {
+                details.set_item("field", name)
+            }));
+        }
+    }
+    let mut reader = export.read()?;
+    let columns = columns(py, &reader.field())?;
+    let mut absent = Vec::with_capacity(REQUEST_ROW_BYTES);
+    RequestFields::default().encode(&mut absent);
+    let mut first: usize = 0;
+    let mut chunks = Vec::new();
+    while let Some(table) = next(py, &mut reader)? {
+        let Some(table) = table.as_struct_opt() else {
+            return Err(unreadable(py, "a chunk is no table"));
+        };
+        if let Some(row) = (table.null_count() > 0).then(|| first_null(table)).flatten() {
+            return Err(null(py, "requests", first.saturating_add(row)));
+        }
+        let mut start: usize = 0;
+        while start < table.len() {
+            let count = table.len().saturating_sub(start).min(CHUNK_ROWS);
+            // The interpreter lock is held here: an array that the table was made of may be written to by others.
+            let mut rows = absent.repeat(count);
+            for column in &columns {
+                let Some(array) = table.columns().get(column.index) else {
+                    return Err(unreadable(py, "a chunk lacks a column"));
+                };
+                let array = array.slice(start, count);
+                let (rows, _) = rows.as_chunks_mut();
+                column
+                    .copy(&array, rows)
+                    .map_err(|fault| fault.raise(py, column, array.data_type(), first))?;
+            }
+            let mut out = vec![0; count.saturating_mul(DECISION_ROW_BYTES)];
+            py.detach(|| batch::decide_rows(policy, Rows::new(&rows)?, &Quotes::default(), &mut out, plan(count)))
+                .map_err(|error| batch_error(py, &error, first))?;
+            chunks.push(out);
+            start = start.saturating_add(count);
+            first = first.saturating_add(count);
+        }
+        py.check_signals()?;
+    }
+    Bound::new(py, Decisions(chunks.into())).map(Some)
+}
+
+/// The method by which a table is handed over.
+enum Export<'py> {
+    Stream(Bound<'py, PyAny>),
+    Array(Bound<'py, PyAny>),
+}
+
+impl<'py> Export<'py> {
+    /// That of `requests`, if it has one. A class has it and nothing to hand over.
+    fn of(requests: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        if requests.is_instance_of::<PyType>() {
+            return Ok(None);
+        }
+        if let Some(stream) = requests.getattr_opt("__arrow_c_stream__")? {
+            return Ok(Some(Self::Stream(stream)));
+        }
+        Ok(requests.getattr_opt("__arrow_c_array__")?.map(Self::Array))
+    }
+
+    /// What reads the chunks.
+    fn read(self) -> PyResult<Box<dyn ArrayReader + Send>> {
+        match self {
+            Self::Stream(export) => {
+                let py = export.py();
+                let readable = |error: PyErr| unreadable(py, &error.value(py).to_string());
+                let capsule = export.call0()?;
+                let capsule = capsule.cast::<PyCapsule>().map_err(|error| readable(error.into()))?;
+                let reader = PyArrayReader::from_arrow_pycapsule(capsule).map_err(readable)?;
+                reader.into_reader().map_err(readable)
+            }
+            Self::Array(export) => {
+                let py = export.py();
+                let readable = |error: PyErr| unreadable(py, &error.value(py).to_string());
+                let exported = export.call0()?;
+                let (schema, array): (Bound<'_, PyCapsule>, Bound<'_, PyCapsule>) =
+                    exported.extract().map_err(readable)?;
+                let array = PyArray::from_arrow_pycapsule(&schema, &array).map_err(readable)?;
+                let (array, field) = array.into_inner();
+                Ok(Box::new(ArrayIterator::new([Ok(array)], field)))
+            }
+        }
+    }
+}
+
+/// The next chunk of a stream. The one who makes it may need the interpreter, so it is let go of.
+fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>) -> PyResult<Option<ArrayRef>> {
+    // A stream that fails and does not say why makes the crate panic.
+    let found = py.detach(|| catch_unwind(AssertUnwindSafe(|| reader.next())));
+    match found.unwrap_or_else(|_| Some(Err(ArrowError::CDataInterface("it does not say why".to_owned())))) {
+        None => Ok(None),
+        Some(Ok(chunk)) => Ok(Some(chunk)),
+        Some(Err(error)) => Err(unreadable(py, &error.to_string())),
+    }
+}
+
+/// A column of the table, and the field that it has the values of.
+struct Column {
+    index: usize,
+    name: &'static str,
+    width: Width,
+    absence: Absence,
+    at: usize,
+}
+
+/// The columns of a table, each a field of a request; all of them are integers, and none is there twice.
+fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<Vec<Column>> {
+    let DataType::Struct(fields) = table.data_type() else {
+        let kind = shown(table.data_type());
+        let message = format!("requests must be a table, and an array of {kind} has no columns");
+        return Err(refused(py, "batch.not_a_table", &message, |details| {
+            details.set_item("field", "requests")?;
+            details.set_item("type", kind)
+        }));
+    };
+    let index_of_pandas = index_of_pandas(table);
+    let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
+    for (index, field) in fields.iter().enumerate() {
+        let mut at: usize = 0;
+        let known = FIELDS.iter().find(|(name, width, _)| {
+            let found = name == field.name();
+            at = at.saturating_add(if found { 0 } else { width.bytes() });
+            found
+        });
+        let Some(&(name, width, absence)) = known else {
+            if index_of_pandas.iter().any(|index| index == field.name()) {
+                continue;
+            }
+            return Err(unknown(py, field.name()));
+        };
+        if columns.iter().any(|column| column.name == name) {
+            let message = format!("the table has two columns {name}");
+            return Err(refused(py, "batch.duplicate_column", &message, |details| {
+                details.set_item("field", name)
+            }));
+        }
+        let column = Column {
+            index,
+            name,
+            width,
+            absence,
+            at,
+        };
+        if !field.data_type().is_integer() && *field.data_type() != DataType::Null {
+            return Err(Fault::Type.raise(py, &column, field.data_type(), 0));
+        }
+        columns.push(column);
+    }
+    for (name, _, absence) in FIELDS {
+        if absence == Absence::Refused && !columns.iter().any(|column| column.name == name) {
+            let message = format!("the table has no column {name}, which every request has");
+            return Err(refused(py, "batch.missing_column", &message, |details| {
+                details.set_item("field", name)
+            }));
+        }
+    }
+    Ok(columns)
+}
+
+/// The columns that are the index of a pandas data frame and no column there: pandas lists them beside the table.
+fn index_of_pandas(table: &FieldRef) -> Vec<String> {
+    let described = table.metadata().get("pandas");
+    let described = described.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    let listed = described
+        .as_ref()
+        .and_then(|described| described.get("index_columns")?.as_array());
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// What is wrong with a value of a column; rows count from the first that was being copied.
+enum Fault {
+    Type,
+    Null { row: usize },
+    Outside { row: usize, value: i128 },
+}
+
+impl Fault {
+    fn raise(self, py: Python<'_>, column: &Column, kind: &DataType, first: usize) -> PyErr {
+        let name = column.name;
+        match self {
+            Self::Type => {
+                let kind = shown(kind);
+                let message = format!("{name} must be a column of integers, not of {kind}");
+                refused(py, "batch.column_type", &message, |details| {
+                    details.set_item("field", name)?;
+                    details.set_item("type", kind)
+                })
+            }
+            Self::Null { row } => null(py, name, first.saturating_add(row)),
+            Self::Outside { row, value } => {
+                let row = first.saturating_add(row);
+                let message = format!("row {row}: {name} is {value}, outside {}", column.width.range());
+                refused(py, "input.out_of_range", &message, |details| {
+                    details.set_item("row", row)?;
+                    details.set_item("field", name)?;
+                    details.set_item("value", value)
+                })
+            }
+        }
+    }
+}
+
+impl Column {
+    /// Copies the column into rows that hold the field's default.
+    fn copy(&self, array: &ArrayRef, rows: &mut [[u8; REQUEST_ROW_BYTES]]) -> Result<(), Fault> {
+        if self.absence != Absence::Value
+            && let Some(row) = first_null(array)
+        {
+            return Err(Fault::Null { row });
+        }
+        match array.data_type() {
+            DataType::Null => Ok(()),
+            DataType::Int8 => self.copy_from(array.as_primitive::<Int8Type>(), rows),
+            DataType::Int16 => self.copy_from(array.as_primitive::<Int16Type>(), rows),
+            DataType::Int32 => self.copy_from(array.as_primitive::<Int32Type>(), rows),
+            DataType::Int64 => self.copy_from(array.as_primitive::<Int64Type>(), rows),
+            DataType::UInt8 => self.copy_from(array.as_primitive::<UInt8Type>(), rows),
+            DataType::UInt16 => self.copy_from(array.as_primitive::<UInt16Type>(), rows),
+            DataType::UInt32 => self.copy_from(array.as_primitive::<UInt32Type>(), rows),
+            DataType::UInt64 => self.copy_from(array.as_primitive::<UInt64Type>(), rows),
+            _ => Err(Fault::Type),
+        }
+    }
+
+    fn copy_from<A>(&self, array: &PrimitiveArray<A>, rows: &mut [[u8; REQUEST_ROW_BYTES]]) -> Result<(), Fault>
+    where
+        A: ArrowPrimitiveType,
+        A::Native: Into<i128>,
+        u16: TryFrom<A::Native>,
+        u32: TryFrom<A::Native>,
+        u64: TryFrom<A::Native>,
+        i64: TryFrom<A::Native>,
+    {
+        match self.width {
+            Width::U16 => write(self.at, array, rows, |value| {
+                u16::try_from(value).map(u16::to_le_bytes).ok()
+            }),
+            Width::U32 => write(self.at, array, rows, |value| {
+                u32::try_from(value).map(u32::to_le_bytes).ok()
+            }),
+            Width::U64 => write(self.at, array, rows, |value| {
+                u64::try_from(value).map(u64::to_le_bytes).ok()
+            }),
+            Width::I64 => write(self.at, array, rows, |value| {
+                i64::try_from(value).map(i64::to_le_bytes).ok()
+            }),
+        }
+    }
+}
+
+/// Writes the values that are there into the rows.
+fn write<A, const N: usize>(
+    at: usize,
+    array: &PrimitiveArray<A>,
+    rows: &mut [[u8; REQUEST_ROW_BYTES]],
+    bytes: impl Fn(A::Native) -> Option<[u8; N]>,
+) -> Result<(), Fault>
+where
+    A: ArrowPrimitiveType,
+    A::Native: Into<i128>,
+{
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    for (row, (&value, place)) in array.values().iter().zip(rows).enumerate() {
+        // What lies under a null is no value.
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            continue;
+        }
+        let Some(written) = bytes(value) else {
+            return Err(Fault::Outside {
+                row,
+                value: value.into(),
+            });
+        };
+        if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = written;
+        }
+    }
+    Ok(())
+}
+
+fn first_null(array: &dyn Array) -> Option<usize> {
+    let nulls = array.logical_nulls()?;
+    (nulls.null_count() > 0)
+        .then(|| (0..nulls.len()).find(|row| nulls.is_null(*row)))
+        .flatten()
+}
+
+fn shown(kind: &DataType) -> String {
+    short(&kind.to_string(), 60)
+}
+
+/// The first line of a text, in at most so many characters.
+fn short(text: &str, most: usize) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut shown = line.chars().take(most).collect::<String>();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn refused<'py>(
+    py: Python<'py>,
+    code: &str,
+    message: &str,
+    details: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>,
+) -> PyErr {
+    raise(py, Class::InvalidInput, code, message, details)
+}
+
+fn unreadable(py: Python<'_>, why: &str) -> PyErr {
+    let message = format!("requests cannot be read as a table: {}", short(why, 200));
+    refused(py, "batch.unreadable", &message, |details| {
+        details.set_item("field", "requests")
+    })
+}
+
+fn null(py: Python<'_>, field: &str, row: usize) -> PyErr {
+    let message = match field {
+        "requests" => format!("row {row} is null"),
+        _ => format!("row {row}: {field} is null, and the field has no absence"),
+    };
+    refused(py, "batch.null", &message, |details| {
+        details.set_item("row", row)?;
+        details.set_item("field", field)
+    })
+}
+
+fn unknown(py: Python<'_>, name: &str) -> PyErr {
+    let near = || -> PyResult<Option<String>> {
+        let names = FIELDS.map(|(name, _, _)| name);
+        let difflib = PyModule::import(py, "difflib")?;
+        let near = difflib.call_method1("get_close_matches", (name, names, 1))?;
+        Ok(near.extract::<Vec<String>>()?.pop())
+    };
+    let near = match near() {
+        Ok(near) => near.map_or_else(String::new, |near| format!(" (did you mean {near}?)")),
+        Err(error) => return error,
+    };
+    let name_shown = short(&format!("{name:?}"), 60);
+    let message = format!("column {name_shown} is no field of a request{near}; select the columns that are");
+    refused(py, "batch.unknown_column", &message, |details| {
+        details.set_item("field", name)
+    })
+}
+
+/// The decisions on a table, in order: a table for whoever reads the Arrow PyCapsule interface, or an array.
+///
+/// Its columns are the fields of `DECISION_DTYPE`; what is absent is null.
+#[pyclass(frozen, module = "decidable")]
+pub(crate) struct Decisions(Arc<[Vec<u8>]>);
+
+#[pymethods]
+impl Decisions {
+    fn __len__(&self) -> usize {
+        self.0
+            .iter()
+            .map(|rows| rows.len() / DECISION_ROW_BYTES)
+            .fold(0, usize::saturating_add)
+    }
+    fn __repr__(&self) -> String {
+        format!("<Decisions on {} requests>", self.__len__())
+    }
+    /// The stream of the table, as often as it is asked for. Another schema is not made: the columns have these types.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        // The interface leaves it to us whether to honour this one.
+        let _ = requested_schema;
+        let chunks = Arc::clone(&self.0);
+        let tables = (0..chunks.len()).map(move |chunk| table(chunks.get(chunk).map_or(&[], Vec::as_slice)));
+        let reader = Box::new(ArrayIterator::new(tables, table_field()?));
+        Ok(to_stream_pycapsule(py, reader, None)?)
+    }
+    /// The schema of the table.
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, table_field()?.as_ref())?)
+    }
+    /// A new array of `DECISION_DTYPE`, as a batch of an array gives it.
+    fn to_numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let decision = PyModule::import(py, "decidable.arrays")?.getattr("DECISION_DTYPE")?;
+        PyArray1::from_vec(py, self.0.concat()).call_method1("view", (decision,))
+    }
+}
+
+fn table_field() -> PyResult<FieldRef> {
+    let empty = table(&[]).map_err(pyo3_arrow::error::PyArrowError::from)?;
+    Ok(Arc::new(Field::new("", empty.data_type().clone(), false)))
+}
+
+/// Rows of decisions as columns; what is absent is what the kernel says is.
+fn table(rows: &[u8]) -> Result<ArrayRef, ArrowError> {
+    let (rows, _) = rows.as_chunks::<DECISION_ROW_BYTES>();
+    let count = rows.len();
+    let mut request_sequence = Vec::with_capacity(count);
+    let mut action = Vec::with_capacity(count);
+    let mut reason = Vec::with_capacity(count);
+    let mut selected_model_id = Vec::with_capacity(count);
+    let mut selected_model_index = Vec::with_capacity(count);
+    let mut estimated_cost = Vec::with_capacity(count);
+    let mut expected_utility = Vec::with_capacity(count);
+    let mut counterfactual_model_id = Vec::with_capacity(count);
+    let mut counterfactual_utility = Vec::with_capacity(count);
+    let mut evaluated_models = Vec::with_capacity(count);
+    let mut eligible_models = Vec::with_capacity(count);
+    let mut policy_epoch = Vec::with_capacity(count);
+    let mut catalog_epoch = Vec::with_capacity(count);
+    for row in rows {
+        let decision = Decision::decode(&mut Reader::new(row))
+            .map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
+        request_sequence.push(decision.request_sequence);
+        action.push(decision.action.code());
+        reason.push(decision.reason.code());
+        selected_model_id.push(decision.selected_model_id);
+        selected_model_index.push(decision.selected_model_index);
+        estimated_cost.push(decision.estimated_cost_microunits);
+        expected_utility.push(decision.expected_utility_microunits);
+        counterfactual_model_id.push(decision.counterfactual_model_id);
+        counterfactual_utility.push(decision.counterfactual_utility_microunits);
+        evaluated_models.push(decision.evaluated_models);
+        eligible_models.push(decision.eligible_models);
+        policy_epoch.push(decision.policy_epoch);
+        catalog_epoch.push(decision.catalog_epoch);
+    }
+    let columns: [(&str, bool, ArrayRef); 13] = [
+        ("request_sequence", false, Arc::new(UInt64Array::from(request_sequence))),
+        ("action", false, Arc::new(UInt8Array::from(action))),
+        ("reason", false, Arc::new(UInt16Array::from(reason))),
+        (
+            "selected_model_id",
+            true,
+            Arc::new(UInt32Array::from(selected_model_id)),
+        ),
+        (
+            "selected_model_index",
+            true,
+            Arc::new(UInt16Array::from(selected_model_index)),
+        ),
+        (
+            "estimated_cost_microunits",
+            false,
+            Arc::new(UInt64Array::from(estimated_cost)),
+        ),
+        (
+            "expected_utility_microunits",
+            false,
+            Arc::new(Int64Array::from(expected_utility)),
+        ),
+        (
+            "counterfactual_model_id",
+            true,
+            Arc::new(UInt32Array::from(counterfactual_model_id)),
+        ),
+        (
+            "counterfactual_utility_microunits",
+            false,
+            Arc::new(Int64Array::from(counterfactual_utility)),
+        ),
+        ("evaluated_models", false, Arc::new(UInt16Array::from(evaluated_models))),
+        ("eligible_models", false, Arc::new(UInt16Array::from(eligible_models))),
+        ("policy_epoch", false, Arc::new(UInt64Array::from(policy_epoch))),
+        ("catalog_epoch", false, Arc::new(UInt64Array::from(catalog_epoch))),
+    ];
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns
+        .into_iter()
+        .map(|(name, nullable, array)| (Field::new(name, array.data_type().clone(), nullable), array))
+        .unzip();
+    Ok(Arc::new(StructArray::try_new(fields.into(), arrays, None)?))
+}

@@ -1,0 +1,633 @@
+"""Batches of tables: what pyarrow, polars and pandas hand over, and what they take back."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import bridge
+import decidable as dc
+from model.random_cases import Cases, seeds
+
+FIELDS = dc.REQUEST_DTYPE.names or ()
+ABSENT = {
+    "requested_model_id": 0,
+    "budget_limit_microunits": 2**64 - 1,
+    "max_p95_latency_ms": 0,
+    "allowed_provider_mask": 2**64 - 1,
+    "required_region_mask": 0,
+}
+"""The fields that may be absent, with what their column of an array holds then."""
+
+
+def policy() -> dc.Policy:
+    """Two candidates, neither of which is always the better one."""
+    models = [
+        dc.Model(
+            model_id=number,
+            provider_id=number,
+            quality_bps=6_000 + 1_000 * number,
+            risk_ceiling_bps=10_000,
+            p95_latency_ms=100 * number,
+            region_mask=number,
+            input_cost_microunits_per_million_tokens=100_000 * number,
+            output_cost_microunits_per_million_tokens=400_000 * number,
+        )
+        for number in (1, 2)
+    ]
+    return dc.Policy(bridge.catalog(models))
+
+
+def random_rows(count: int, seed: int = 1) -> np.ndarray:
+    """Rows of every kind, some of which have what is absent and some of which nothing serves."""
+    chance = np.random.default_rng(seed)
+    rows = np.zeros(count, dtype=dc.REQUEST_DTYPE)
+    rows["request_sequence"] = chance.integers(0, 2**64, count, dtype="u8")
+    rows["requested_model_id"] = chance.integers(0, 4, count)
+    rows["input_tokens"] = chance.integers(0, 5_000, count)
+    rows["output_tokens"] = chance.integers(0, 5_000, count)
+    rows["business_value_microunits"] = chance.integers(-1_000, 10**6, count)
+    rows["budget_limit_microunits"] = chance.integers(0, 4_000, count)
+    for name in ("risk_bps", "confidence_bps", "minimum_quality_bps"):
+        rows[name] = chance.integers(0, 10_001, count)
+    rows["max_p95_latency_ms"] = chance.integers(0, 300, count)
+    rows["allowed_provider_mask"] = chance.integers(0, 8, count)
+    rows["required_region_mask"] = chance.integers(0, 4, count)
+    for name, value in ABSENT.items():
+        rows[name][chance.integers(0, 4, count) == 0] = value
+    return rows
+
+
+def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows as columns."""
+    return {name: np.ascontiguousarray(rows[name]) for name in FIELDS}
+
+
+def whole(name: str, values: Any) -> dict[str, Any]:
+    """A column, and those that every request has."""
+    return {"input_tokens": [1_000] * len(values), "output_tokens": [1_000] * len(values)} | {name: values}
+
+
+class OnlyAnArray:
+    """Has the method for one array and not the one for a stream."""
+
+    def __init__(self, exporter: Any) -> None:
+        self.exporter = exporter
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> object:
+        return self.exporter.__arrow_c_array__(requested_schema)
+
+
+TABLES: dict[str, Callable[[dict[str, np.ndarray]], Any]] = {
+    "pyarrow.Table": pa.table,
+    "pyarrow.RecordBatch": pa.record_batch,
+    "pyarrow.RecordBatchReader": lambda given: pa.table(given).to_reader(max_chunksize=7),
+    "pyarrow.StructArray": lambda given: pa.StructArray.from_arrays(list(map(pa.array, given.values())), list(given)),
+    "an array alone": lambda given: OnlyAnArray(pa.record_batch(given)),
+    "polars.DataFrame": pl.DataFrame,
+    "polars.Series": lambda given: pl.DataFrame(given).to_struct("requests"),
+    "pandas.DataFrame": pd.DataFrame,
+    "pandas.DataFrame, nullable": lambda given: pd.DataFrame(given).convert_dtypes(),
+}
+
+
+def refused(call: Callable[[], object], code: str, **details: Any) -> str:
+    """The call is refused by exactly this code, and what it names; gives the message, which has one line."""
+    with pytest.raises(dc.InvalidInput) as caught:
+        call()
+    assert caught.value.code == code, caught.value
+    assert {name: caught.value.details[name] for name in details} == details
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 300
+    return message
+
+
+# --- what goes in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_is_decided_as_its_rows(kind: str) -> None:
+    """Random policies and requests with every extreme, from each library."""
+    for seed in seeds(40):
+        cases = Cases(seed)
+        model_policy = cases.policy()
+        rows = bridge.request_rows([cases.request(model_policy) for _ in range(60)])
+        native = bridge.native_policy(model_policy)
+        found = native.decide_batch(TABLES[kind](columns(rows)))
+        assert isinstance(found, dc.Decisions)
+        assert len(found) == 60
+        assert found.to_numpy().tobytes() == native.decide_batch(rows).tobytes(), f"DECIDABLE_SEED={seed}"
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_an_empty_table_has_no_decisions(kind: str) -> None:
+    """Its columns are looked at all the same."""
+    found = policy().decide_batch(TABLES[kind](columns(random_rows(0))))
+    assert len(found) == 0
+    assert found.to_numpy().dtype == dc.DECISION_DTYPE
+    assert pa.table(found).num_rows == 0
+    assert pa.table(found).column_names == list(dc.DECISION_DTYPE.names or ())
+    unknown = columns(random_rows(0)) | {"risk": np.zeros(0, "u2")}
+    refused(lambda: policy().decide_batch(TABLES[kind](unknown)), "batch.unknown_column")
+
+
+def test_chunks_and_slices_change_nothing() -> None:
+    """However a table is cut, its rows are those of the whole."""
+    rows = random_rows(1_000)
+    expected = policy().decide_batch(rows)
+    table = pa.table(columns(rows))
+    pieces = pa.concat_tables([table.slice(0, 3), table.slice(3, 0), table.slice(3, 500), table.slice(503)])
+    assert np.array_equal(policy().decide_batch(pieces).to_numpy(), expected)
+    for start, count in ((0, 1), (1, 1), (3, 13), (13, 900), (999, 1), (1_000, 0)):
+        cut = expected[start : start + count]
+        assert np.array_equal(policy().decide_batch(table.slice(start, count)).to_numpy(), cut)
+        assert np.array_equal(policy().decide_batch(pieces.slice(start, count)).to_numpy(), cut)
+        batch = pa.record_batch(columns(rows)).slice(start, count)
+        assert np.array_equal(policy().decide_batch(batch).to_numpy(), cut)
+        assert np.array_equal(policy().decide_batch(OnlyAnArray(batch)).to_numpy(), cut)
+        assert np.array_equal(policy().decide_batch(pl.from_arrow(table)[start : start + count]).to_numpy(), cut)
+        assert np.array_equal(policy().decide_batch(table.to_pandas()[start : start + count]).to_numpy(), cut)
+
+
+def test_a_null_is_an_absence() -> None:
+    """Where a field may be absent, a null stands for what the array's sentinel stands for."""
+    rows = random_rows(5_000)
+    nullable = {name: pa.array(rows[name], mask=rows[name] == ABSENT[name]) for name in ABSENT}
+    assert all(array.null_count > 500 for array in nullable.values())
+    table = pa.table(columns(rows) | nullable)
+    expected = policy().decide_batch(rows)
+    assert np.array_equal(policy().decide_batch(table).to_numpy(), expected)
+    assert np.array_equal(policy().decide_batch(table.slice(13, 4_000)).to_numpy(), expected[13:4_013])
+    assert np.array_equal(policy().decide_batch(pl.from_arrow(table)).to_numpy(), expected)
+    frame = table.to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype(), pa.uint32(): pd.UInt32Dtype()}.get)
+    assert np.array_equal(policy().decide_batch(frame).to_numpy(), expected)
+    for name, value in ABSENT.items():
+        absent = rows.copy()
+        absent[name] = value
+        nothing = table.set_column(FIELDS.index(name), name, pa.nulls(len(rows)))
+        assert np.array_equal(policy().decide_batch(nothing).to_numpy(), policy().decide_batch(absent)), name
+
+
+def test_what_lies_under_a_null_is_no_value() -> None:
+    """A null's place may hold anything, also what would not fit."""
+    under = pa.array(np.array([-5, 2**40, 1]), mask=np.array([True, True, False]))
+    found = policy().decide_batch(pa.table(whole("requested_model_id", under)))
+    rows = np.array([of_tokens(requested_model_id=n) for n in (0, 0, 1)], dtype=dc.REQUEST_DTYPE)
+    assert np.array_equal(found.to_numpy(), policy().decide_batch(rows))
+
+
+def of_tokens(**changes: int) -> tuple[int, ...]:
+    """The row of a request of 1,000 tokens each way."""
+    request = dc.Request(input_tokens=1_000, output_tokens=1_000, **changes)
+    values = {name: getattr(request, name) for name in FIELDS}
+    return tuple(ABSENT[name] if value is None else value for name, value in values.items())
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if not name.endswith("_tokens")])
+def test_a_column_that_is_missing_has_the_default_of_a_request(name: str) -> None:
+    """As a field that is left out of `dc.Request`."""
+    rows = random_rows(500)
+    given = columns(rows)
+    del given[name]
+    rows[name] = of_tokens()[FIELDS.index(name)]
+    assert np.array_equal(policy().decide_batch(pa.table(given)).to_numpy(), policy().decide_batch(rows))
+
+
+@pytest.mark.parametrize("kind", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"])
+def test_every_type_of_integer_is_taken_for_every_field(kind: str) -> None:
+    """Whatever fits the field, up to its extremes; the first value that does not is refused by its row."""
+    holds = np.iinfo(kind)
+    for name in FIELDS:
+        bounds = np.iinfo(dc.REQUEST_DTYPE[name])
+        lowest, highest = max(bounds.min, holds.min), min(bounds.max, holds.max)
+        if name.endswith("_bps"):
+            highest = min(highest, 10_000)
+        rows = random_rows(40)
+        rows[name] = np.array([lowest, highest, lowest + 1, highest - 1] * 10, dtype=kind)
+        table = pa.table(columns(rows) | {name: rows[name].astype(kind)})
+        assert table.schema.field(name).type.bit_width == holds.bits
+        assert np.array_equal(policy().decide_batch(table).to_numpy(), policy().decide_batch(rows)), name
+        for beyond in (holds.min, holds.max):
+            if not bounds.min <= beyond <= bounds.max:
+                values = rows[name].astype(kind)
+                values[33] = beyond
+                message = refused(
+                    lambda values=values, name=name: policy().decide_batch(pa.table(whole(name, values))),
+                    "input.out_of_range",
+                    row=33,
+                    field=name,
+                    value=int(beyond),
+                )
+                assert message.startswith(f"row 33: {name} is {beyond}, outside ")
+
+
+def test_a_pandas_index_is_no_column() -> None:
+    """A data frame that was filtered has an index that pandas hands over; one with a field's name is the field."""
+    rows = random_rows(300)
+    frame = pd.DataFrame(columns(rows))
+    chosen = rows["risk_bps"] > 5_000
+    expected = policy().decide_batch(rows)
+    assert np.array_equal(policy().decide_batch(frame[chosen]).to_numpy(), expected[chosen])
+    named = frame.set_index("request_sequence")
+    assert np.array_equal(policy().decide_batch(named).to_numpy(), expected)
+    frame.index = pd.Index([f"user {n}" for n in range(300)], name="user")
+    assert np.array_equal(policy().decide_batch(frame).to_numpy(), expected)
+
+
+def test_threads_and_vectors_are_those_of_an_array() -> None:
+    """The same answer on any number, and the same refusal."""
+    rows = random_rows(70_000)
+    table = pa.table(columns(rows))
+    expected = policy().decide_batch(rows)
+    for threads in (1, 2, 7, None):
+        assert np.array_equal(policy().decide_batch(table, threads=threads).to_numpy(), expected)
+    for vectors in dc.vectors():
+        assert np.array_equal(policy().decide_batch(table, vectors=vectors).to_numpy(), expected)
+    refused(lambda: policy().decide_batch(table, threads=0), "batch.no_thread", field="threads")
+    refused(lambda: policy().decide_batch(table, vectors="none"), "batch.no_vectors", field="vectors")
+
+
+@pytest.mark.parametrize("name", ["quotes", "out", "counts", "gates"])
+def test_what_goes_with_rows_is_refused_with_a_table(name: str) -> None:
+    """It would have to be as long as the table, which a stream does not tell; nothing is read."""
+    reader = pa.table(columns(random_rows(3))).to_reader()
+    refused(lambda: policy().decide_batch(reader, **{name: np.zeros(3)}), "batch.only_for_arrays", field=name)
+    assert len(policy().decide_batch(reader)) == 3
+
+
+def test_a_large_table_is_decided_as_its_rows() -> None:
+    """A million rows in one chunk and in many."""
+    rows = random_rows(1_000_000)
+    expected = policy().decide_batch(rows)
+    table = pa.table(columns(rows))
+    assert np.array_equal(policy().decide_batch(table).to_numpy(), expected)
+    found = pa.table(policy().decide_batch(table.to_reader(max_chunksize=10_007)))
+    assert np.array_equal(found["request_sequence"].to_numpy(), rows["request_sequence"])
+    assert np.array_equal(found["expected_utility_microunits"].to_numpy(), expected["expected_utility_microunits"])
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_a_column_that_is_no_field_is_refused() -> None:
+    """A misspelt limit must not be a limit that nobody set."""
+    given = columns(random_rows(3))
+    given["budget_limit"] = given.pop("budget_limit_microunits")
+    message = refused(lambda: policy().decide_batch(pa.table(given)), "batch.unknown_column", field="budget_limit")
+    assert "did you mean budget_limit_microunits?" in message
+    for name in ("", "user\nid", "x" * 1_000, "ü"):
+        table = pl.DataFrame({name: [1]})
+        refused(lambda table=table: policy().decide_batch(table), "batch.unknown_column", field=name)
+
+
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens"])
+def test_a_table_without_sizes_is_refused(name: str) -> None:
+    """`dc.Request` has no default for them either."""
+    given = whole("risk_bps", [1])
+    del given[name]
+    for table in (pa.table(given), pa.table(given).slice(1)):
+        refused(lambda table=table: policy().decide_batch(table), "batch.missing_column", field=name)
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    """Neither is the right one."""
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["risk_bps", "risk_bps"])
+    refused(lambda: policy().decide_batch(table), "batch.duplicate_column", field="risk_bps")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([1.0]), "Float64"),
+        (pa.array([1.0], pa.float32()), "Float32"),
+        (pa.array([True]), "Boolean"),
+        (pa.array(["1"]), "Utf8"),
+        (pa.array(["1"], pa.string_view()), "Utf8View"),
+        (pa.array([b"1"]), "Binary"),
+        (pa.array([1], pa.decimal128(5, 0)), "Decimal128(5, 0)"),
+        (pa.array([1], pa.timestamp("us")), "Timestamp(µs)"),
+        (pa.array([1], pa.duration("s")), "Duration(s)"),
+        (pa.array([1], pa.date32()), "Date32"),
+        (pa.array([1]).dictionary_encode(), "Dictionary(Int32, Int64)"),
+        (pa.array([[1]]), None),
+        (pa.array([{"a" * 100: 1}]), None),
+    ],
+    ids=str,
+)
+def test_a_column_of_anything_but_integers_is_refused(values: pa.Array, kind: str | None) -> None:
+    """By its name and its type, also where the table is empty."""
+    for table in (pa.table({"input_tokens": values}), pa.table({"input_tokens": values[:0]})):
+        message = refused(lambda table=table: policy().decide_batch(table), "batch.column_type", field="input_tokens")
+        assert message.startswith("input_tokens must be a column of integers, not of ")
+        assert kind is None or message.endswith(kind)
+
+
+def test_a_pandas_column_with_nan_is_one_of_floats() -> None:
+    """pandas makes floats of integers with gaps, unless asked for its nullable ones."""
+    frame = pd.DataFrame(whole("max_p95_latency_ms", [1, None]))
+    refused(lambda: policy().decide_batch(frame), "batch.column_type", field="max_p95_latency_ms", type="Float64")
+    assert len(policy().decide_batch(frame.astype("Int64"))) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name not in ABSENT])
+def test_a_null_where_nothing_can_be_absent_is_refused(name: str) -> None:
+    """By row, counted over all chunks, and column."""
+    table = pa.table(whole(name, pa.chunked_array([[1, 2], [], [3, None, None]])))
+    message = refused(lambda: policy().decide_batch(table), "batch.null", row=3, field=name)
+    assert message.startswith(f"row 3: {name} is null")
+    refused(lambda: policy().decide_batch(table.slice(2)), "batch.null", row=1, field=name)
+    refused(lambda: policy().decide_batch(pa.table(whole(name, pa.nulls(2)))), "batch.null", row=0, field=name)
+
+
+def test_a_row_that_is_null_is_refused() -> None:
+    """What its columns hold is not the row's."""
+    sizes = {"input_tokens": 1, "output_tokens": 1}
+    rows = [sizes, None, sizes]
+    for requests in (pa.array(rows), pa.chunked_array([rows])):
+        refused(lambda requests=requests: policy().decide_batch(requests), "batch.null", row=1, field="requests")
+
+
+def test_a_proportion_above_the_whole_is_refused_by_its_row() -> None:
+    """As in an array; rows are counted over all chunks."""
+    rows = random_rows(100_000)
+    rows["risk_bps"][99_000] = 10_001
+    for table in (pa.table(columns(rows)), pa.table(columns(rows)).to_reader(max_chunksize=999)):
+        refused(
+            lambda table=table: policy().decide_batch(table),
+            "kernel.out_of_range",
+            row=99_000,
+            field="risk_bps",
+            value=10_001,
+        )
+
+
+@pytest.mark.parametrize("values", [pa.array([1]), pa.chunked_array([[1]]), pl.Series([1]), pl.Series(["x"])], ids=repr)
+def test_an_array_without_columns_is_refused(values: Any) -> None:
+    """Its values have no names."""
+    refused(lambda: policy().decide_batch(values), "batch.not_a_table", field="requests")
+
+
+def test_what_is_no_table_is_refused() -> None:
+    """A class has the methods and holds nothing."""
+    for value in (pa.Table, {"risk_bps": [1]}, [pa.table({})]):
+        refused(lambda value=value: policy().decide_batch(value), "input.wrong_type", field="requests")
+
+
+class Exports:
+    """Gives what it was made with."""
+
+    def __init__(self, capsule: object) -> None:
+        self.capsule = capsule
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        if isinstance(self.capsule, BaseException):
+            raise self.capsule
+        return self.capsule
+
+
+def test_a_stream_that_cannot_be_read_is_refused() -> None:
+    """One that fails half-way, one that was read before, and what is no stream."""
+
+    first = pa.record_batch(whole("risk_bps", [1]))
+
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield first
+        raise RuntimeError("the network is gone")
+
+    reader = pa.RecordBatchReader.from_batches(first.schema, failing())
+    message = refused(lambda: policy().decide_batch(reader), "batch.unreadable", field="requests")
+    assert "the network is gone" in message
+    used = Exports(first.__arrow_c_stream__())
+    assert len(policy().decide_batch(used)) == 1
+    refused(lambda: policy().decide_batch(used), "batch.unreadable")
+    schema = Exports(pa.schema([]).__arrow_c_schema__())
+    for exported in (Exports(None), Exports(3), schema):
+        refused(lambda exported=exported: policy().decide_batch(exported), "batch.unreadable", field="requests")
+
+
+def test_an_exception_of_the_one_who_hands_over_is_its_own() -> None:
+    """As of pandas, which says that it needs pyarrow."""
+    with pytest.raises(ImportError, match="needs pyarrow"):
+        policy().decide_batch(Exports(ImportError("needs pyarrow")))
+
+
+# --- who owns what ----------------------------------------------------------------------------------------------------
+
+
+class Stream(ctypes.Structure):
+    """`struct ArrowArrayStream` of the Arrow C stream interface."""
+
+
+GET_SCHEMA = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Stream), ctypes.c_void_p)
+GET_NEXT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Stream), ctypes.c_void_p)
+LAST_ERROR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(Stream))
+RELEASE = ctypes.CFUNCTYPE(None, ctypes.POINTER(Stream))
+Stream._fields_ = [
+    ("get_schema", GET_SCHEMA),
+    ("get_next", GET_NEXT),
+    ("get_last_error", LAST_ERROR),
+    ("release", RELEASE),
+    ("private_data", ctypes.c_void_p),
+]
+
+CAPSULE = ctypes.pythonapi.PyCapsule_New
+CAPSULE.restype = ctypes.py_object
+CAPSULE.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+NAME = b"arrow_array_stream"
+
+
+class Counted:
+    """A stream of a pyarrow table that counts how often it is read and released; one chunk of it may fail, silently."""
+
+    def __init__(self, table: pa.Table, *, chunk: int, fails_at: int | None = None) -> None:
+        self.inner = Stream()
+        table.to_reader(max_chunksize=chunk)._export_to_c(ctypes.addressof(self.inner))
+        self.read = self.released = 0
+
+        def schema(_stream: Any, out: int) -> int:
+            return self.inner.get_schema(self.inner, out)
+
+        def following(_stream: Any, out: int) -> int:
+            self.read += 1
+            return 5 if self.read == fails_at else self.inner.get_next(self.inner, out)
+
+        def release(stream: Any) -> None:
+            self.released += 1
+            self.inner.release(self.inner)
+            stream.contents.release = RELEASE()
+
+        self.stream = Stream(
+            GET_SCHEMA(schema), GET_NEXT(following), LAST_ERROR(lambda _stream: None), RELEASE(release), None
+        )
+        self.capsule = CAPSULE(ctypes.addressof(self.stream), NAME, None)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.capsule
+
+
+def test_a_stream_is_read_to_its_end_and_released_once() -> None:
+    """The one who took it over lets go of it, and of every chunk: what pyarrow had allocated is free again."""
+    gc.collect()
+    before = pa.total_allocated_bytes()
+    rows = random_rows(1_000)
+    copied = pa.table({name: pa.array(values.tolist(), values.dtype.name) for name, values in columns(rows).items()})
+    assert pa.total_allocated_bytes() > before
+    counted = Counted(copied, chunk=100)
+    del copied
+    found = policy().decide_batch(counted)
+    assert (counted.read, counted.released) == (11, 1)
+    gc.collect()
+    assert pa.total_allocated_bytes() == before
+    assert np.array_equal(found.to_numpy(), policy().decide_batch(rows))
+    assert counted.released == 1
+
+
+@pytest.mark.parametrize("values", [[1, 2, None], [1, 2, -1], [1, 2, 10_001], [1.0, 2.0, 3.0]])
+def test_a_stream_that_is_refused_is_released_once(values: list[Any]) -> None:
+    """Whether its schema is refused or a later chunk."""
+    gc.collect()
+    before = pa.total_allocated_bytes()
+    counted = Counted(pa.table(whole("risk_bps", values)), chunk=1)
+    with pytest.raises(dc.InvalidInput):
+        policy().decide_batch(counted)
+    assert counted.released == 1
+    gc.collect()
+    assert pa.total_allocated_bytes() == before
+
+
+def test_a_stream_that_fails_silently_is_refused_and_released_once() -> None:
+    """The interface lets it fail without a word."""
+    counted = Counted(pa.table(whole("risk_bps", [1, 2, 3])), chunk=1, fails_at=2)
+    refused(lambda: policy().decide_batch(counted), "batch.unreadable", field="requests")
+    assert (counted.read, counted.released) == (2, 1)
+
+
+def test_chunks_are_let_go_of_as_they_are_decided() -> None:
+    """Reading a long stream takes the memory of a chunk, not of the stream."""
+    most, ones = 0, [1] * 10_000
+    schema = pa.schema({"input_tokens": pa.int64(), "output_tokens": pa.int64()})
+
+    def chunks() -> Iterator[pa.RecordBatch]:
+        nonlocal most
+        for _ in range(100):
+            chunk = pa.record_batch({name: pa.array(ones) for name in schema.names})
+            most = max(most, pa.total_allocated_bytes() - before)
+            yield chunk
+
+    gc.collect()
+    before = pa.total_allocated_bytes()
+    reader = pa.RecordBatchReader.from_batches(schema, chunks())
+    assert len(policy().decide_batch(reader)) == 1_000_000
+    assert 160_000 <= most < 5 * 160_000
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def expected_columns(rows: np.ndarray) -> dict[str, list[int | None]]:
+    """The columns of decisions, absence as None, as `dc.Decision` has them."""
+    none = {"selected_model_id": 0, "selected_model_index": 65_535, "counterfactual_model_id": 0}
+    return {
+        name: [None if value == none.get(name) else value for value in rows[name].tolist()]
+        for name in dc.DECISION_DTYPE.names or ()
+    }
+
+
+def test_decisions_are_a_table_for_each_library() -> None:
+    """The fields of `DECISION_DTYPE` in their types and order, what is absent as null."""
+    rows = random_rows(3_000)
+    found = policy().decide_batch(pa.table(columns(rows)))
+    expected = expected_columns(policy().decide_batch(rows))
+    assert None in expected["selected_model_id"]
+    assert None in expected["counterfactual_model_id"]
+    table = pa.table(found)
+    table.validate(full=True)
+    assert table.to_pydict() == expected
+    types = {name: np.dtype(table.schema.field(name).type.to_pandas_dtype()) for name in table.column_names}
+    assert types == {name: dc.DECISION_DTYPE[name] for name in dc.DECISION_DTYPE.names or ()}
+    assert pa.RecordBatchReader.from_stream(found).read_all().to_pydict() == expected
+    assert pa.schema(found) == table.schema
+    assert pl.DataFrame(found).to_dict(as_series=False) == expected
+    assert pl.from_arrow(pa.table(found)).to_dict(as_series=False) == expected
+    frame = pd.DataFrame.from_arrow(found)
+    assert list(frame.columns) == list(expected)
+    assert frame["expected_utility_microunits"].tolist() == expected["expected_utility_microunits"]
+    assert frame["selected_model_id"].isna().tolist() == [value is None for value in expected["selected_model_id"]]
+
+
+def test_a_null_of_a_decision_is_the_absence_of_a_single_one() -> None:
+    """What `dc.Decision` says is None."""
+    rows = random_rows(200)
+    found = pa.table(policy().decide_batch(pa.table(columns(rows)))).to_pylist()
+    for row, decision in zip(rows.tolist(), found, strict=True):
+        single = policy().decide(row)
+        assert decision == {
+            name: getattr(value, "code", value) for name, value in ((name, getattr(single, name)) for name in decision)
+        }
+
+
+def test_decisions_are_read_as_often_as_wanted() -> None:
+    """Every stream is whole; reading one changes nothing, and no schema that is asked for changes the types."""
+    found = policy().decide_batch(pa.table(columns(random_rows(100))))
+    first = pa.table(found)
+    assert first == pa.table(found)
+    assert pa.RecordBatchReader.from_stream(found).schema == first.schema
+    wanted = pa.schema({"action": pa.int64()}).__arrow_c_schema__()
+    capsule = found.__arrow_c_stream__(wanted)
+    assert pa.table(Exports(capsule)) == first
+    array = found.to_numpy()
+    array["action"] = 0
+    assert found.to_numpy()["action"].min() > 0
+    assert repr(found) == "<Decisions on 100 requests>"
+
+
+def test_decisions_outlive_what_they_came_from() -> None:
+    """A stream needs neither the object nor the table of requests; one that nobody reads is let go of."""
+    rows = random_rows(100_000)
+    expected = policy().decide_batch(rows)
+    found = policy().decide_batch(pa.table(columns(rows)))
+    reader = pa.RecordBatchReader.from_stream(found)
+    unread = [found.__arrow_c_stream__() for _ in range(3)]
+    first = reader.read_next_batch()
+    del found, rows, unread
+    gc.collect()
+    told: list[pa.Table] = []
+    thread = threading.Thread(target=lambda source: told.append(source.read_all()), args=(reader,))
+    thread.start()
+    thread.join()
+    del reader, thread
+    gc.collect()
+    read = pa.concat_tables([pa.Table.from_batches([first]), *told])
+    assert np.array_equal(read["estimated_cost_microunits"].to_numpy(), expected["estimated_cost_microunits"])
+
+
+def test_threads_share_a_policy_a_table_and_its_decisions() -> None:
+    """Nothing of it is changed by being read."""
+    rows = random_rows(20_000)
+    table, shared = pl.DataFrame(columns(rows)), policy()
+    decisions = shared.decide_batch(table)
+    expected = pa.table(decisions)
+    same: list[bool] = []
+
+    def work() -> None:
+        same.extend(
+            pa.table(shared.decide_batch(table, threads=2)) == expected and pa.table(decisions) == expected
+            for _ in range(5)
+        )
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same == [True] * 20
