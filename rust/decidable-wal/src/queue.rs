@@ -33,7 +33,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Without a sync nothing holds the flusher up, and it would write every record on its own. So it waits until so many
 /// bytes are queued, somebody waits for a record, or so long.
-const PATIENCE_BYTES: usize = 256 << 10;
+const PATIENCE_BYTES: usize = 128 << 10;
 const PATIENCE: Duration = Duration::from_millis(1);
 
 const _: () = assert!(BATCH_RECORDS_MAX <= GROUP_RECORDS_MAX && BATCH_BYTES_MAX <= GROUP_BYTES_MAX);
