@@ -61,7 +61,6 @@ fn every_code_that_only_tests_in_rust_produce_is_produced() {
 
 fn of_the_kernel() -> Vec<&'static str> {
     vec![
-        request(CHEAP).with_quotes(vec![(2, 1), (2, 1)]).unwrap_err().code(),
         decidable_kernel::batch::decide(
             &policy(1),
             &[0; 71],
