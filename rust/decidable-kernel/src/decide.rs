@@ -10,6 +10,7 @@ use crate::{
     price::{self, Exact, Narrow, Price, Quoted},
     rank::Contender,
     screen::{Passing, Screen, Side},
+    slower::count,
     trial::{Trial, Verdicts},
 };
 
@@ -46,6 +47,9 @@ impl Policy {
 
     /// The counts alone, for fields that were checked and quotes in ascending order.
     pub(crate) fn count_fields(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> Rejections {
+        if refusal(self.limits(), fields).is_none() {
+            count(|slower| &mut slower.one_by_one);
+        }
         self.derive_counted(fields, quotes).1
     }
 
@@ -118,6 +122,7 @@ impl Policy {
     /// Decides a request that is not refused, in 64 bits where the numbers provably fit.
     #[inline(never)]
     fn decide_admitted(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+        count(|slower| &mut slower.one_by_one);
         let screen = Screen::new(request);
         let passing = screen.passing(self.sides());
         if passing.is_empty() {
@@ -147,6 +152,7 @@ impl Policy {
         match self.narrow(request).and_then(|narrow| Quoted::new(narrow, quotes)) {
             Some(quoted) => self.conclusion(request, &self.tried(request, &quoted, passing)),
             None => {
+                count(|slower| &mut slower.exact);
                 let exact = Exact::new(self.limits(), request, quotes);
                 self.conclusion(request, &self.tried(request, &exact, passing))
             }

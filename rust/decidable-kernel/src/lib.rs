@@ -47,6 +47,7 @@ mod price;
 mod rank;
 mod trial;
 mod left;
+mod slower;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod policy;
@@ -70,6 +71,7 @@ pub use names::{Group, LONGEST_NAME_BYTES, Names};
 pub use policy::{MOST_CANDIDATES, Policy};
 pub use price::Terms;
 pub use request::{Request, RequestFields};
+pub use slower::{Slower, slower};
 pub use vectors::Vectors;
 pub use visible::visible;
 pub use what_if::{Lever, LeverKind, Margin, WhatWouldWin};
