@@ -96,6 +96,10 @@ test-rust: | cargo
 test-exhaustive: | cargo ## the Rust tests that take minutes and stand aside in the ordinary run
 	cargo test --workspace --release $(LOCKED) -- --ignored
 
+.PHONY: campaign
+campaign: | cargo ## ten million requests decided in every way, beside the definition and the reference (minutes)
+	DECIDABLE_CAMPAIGN=$${DECIDABLE_CAMPAIGN:-10_000_000} cargo test -p decidable-benches --profile campaign --test campaign $(LOCKED) -- --nocapture
+
 .PHONY: test-python
 test-python: setup setup-browser
 	$(BIN)/python -m pytest

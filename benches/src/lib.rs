@@ -4,4 +4,5 @@
 pub mod random;
 pub mod rounds;
 pub mod workload;
+pub mod cases;
 pub mod peer;
