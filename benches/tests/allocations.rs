@@ -1,0 +1,155 @@
+//! Deciding allocates nothing, and a batch only what it prepares for its catalog, however many rows it has.
+
+#![allow(missing_docs)]
+
+use allocation_counter::measure;
+use decidable_benches::{
+    cases::Family,
+    random::Random,
+    workload::{self, Workload},
+};
+use decidable_canon::Canonical as _;
+use decidable_kernel::{
+    Limits, Objective, Policy, Request, Vectors,
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows},
+};
+
+/// Policies of every objective, small enough for one candidate after the other, and large enough for many at once.
+fn policies() -> impl Iterator<Item = (Policy, Vec<Request>)> {
+    let objectives = || Objective::ALL.into_iter();
+    [1, 5, 22, 300].into_iter().flat_map(move |candidates| {
+        objectives().map(move |objective| {
+            let Workload { policy, requests, .. } = workload::realistic(candidates);
+            let limits = Limits {
+                objective,
+                ..*policy.limits()
+            };
+            let policy = Policy::new(limits, policy.candidates().to_vec(), None).expect("a valid policy");
+            (policy, requests)
+        })
+    })
+}
+
+/// How many allocations a call makes, and of how many bytes.
+fn allocated<T>(call: impl FnOnce() -> T) -> (u64, u64) {
+    let info = measure(|| {
+        std::hint::black_box(call());
+    });
+    (info.count_total, info.bytes_total)
+}
+
+const NOTHING: (u64, u64) = (0, 0);
+
+fn quoted(request: &Request) -> Request {
+    request
+        .clone()
+        .with_quotes(vec![(1, 100), (3, 2_000_000)])
+        .expect("quotes in ascending order")
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocated(|| vec![0_u64; 3]), (1, 24));
+}
+
+#[test]
+fn a_decision_allocates_nothing() {
+    let mut selected = 0;
+    for (policy, requests) in policies() {
+        for request in requests.iter().take(500) {
+            selected += u32::from(policy.decide(request).selected_model_id.is_some());
+            for request in [request, &quoted(request)] {
+                assert_eq!(allocated(|| policy.decide(request)), NOTHING, "{request:?}");
+                assert_eq!(allocated(|| policy.decide_counted(request)), NOTHING, "{request:?}");
+                assert_eq!(allocated(|| policy.derive(request)), NOTHING, "{request:?}");
+            }
+        }
+    }
+    assert!(selected > 2_000, "{selected}");
+}
+
+#[test]
+fn numbers_at_the_edges_allocate_nothing() {
+    let mut random = Random::new(1);
+    for family in Family::ALL {
+        for candidates in [3, 30] {
+            let policy = family.policy(&mut random, Objective::Utility, candidates);
+            for n in 0..500 {
+                let request = Request::new(family.fields(&mut random, &policy, n)).expect("a valid request");
+                assert_eq!(allocated(|| policy.decide(&request)), NOTHING, "{request:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_digest_allocates_nothing() {
+    for (policy, requests) in policies() {
+        assert_eq!(allocated(|| policy.digest()), NOTHING);
+        for request in requests.iter().take(100) {
+            let (quoted, decision) = (quoted(request), policy.decide(request));
+            assert_eq!(allocated(|| request.digest()), NOTHING);
+            assert_eq!(allocated(|| quoted.digest()), NOTHING);
+            assert_eq!(allocated(|| decision.digest()), NOTHING);
+        }
+    }
+}
+
+/// Rows of requests, over and over.
+fn rows(requests: &[Request], count: usize) -> Vec<u8> {
+    let mut rows = Vec::new();
+    for request in requests.iter().cycle().take(count) {
+        request.fields().encode(&mut rows);
+    }
+    rows
+}
+
+/// What each part of a batch of so many rows allocates: decisions, digests, counts and gates.
+fn batch(policy: &Policy, requests: &[Request], count: usize, plan: Plan) -> [(u64, u64); 5] {
+    let bytes = rows(requests, count);
+    let rows = Rows::new(&bytes).expect("valid rows");
+    let quotes = Quotes::default();
+    let mut out = vec![0; count * DECISION_ROW_BYTES];
+    // The first call may look up what the machine has.
+    batch::decide(policy, &bytes, &mut out, plan).expect("room for the decisions");
+    let decided = allocated(|| batch::decide(policy, &bytes, &mut out, plan));
+    let mut digests = vec![0; count * 32];
+    let mut counts = vec![0; count * COUNTS_ROW_BYTES];
+    let mut gates = vec![0; count * policy.candidates().len()];
+    [
+        decided,
+        allocated(|| batch::digest_requests(rows, &mut digests, plan)),
+        allocated(|| batch::digest_decisions(&out, &mut digests, plan)),
+        allocated(|| batch::count(policy, rows, &quotes, &out, &mut counts, plan)),
+        allocated(|| batch::gates(policy, rows, &quotes, &mut gates, plan)),
+    ]
+}
+
+#[test]
+fn a_batch_allocates_the_same_for_any_number_of_rows() {
+    for (policy, requests) in policies() {
+        for vectors in Vectors::available() {
+            let plan = Plan {
+                threads: 1,
+                vectors: Some(vectors),
+            };
+            let few = batch(&policy, &requests, 40, plan);
+            let many = batch(&policy, &requests, 4_003, plan);
+            let of = vectors.label();
+            let [decided, of_requests, of_decisions, ..] = many;
+            assert_eq!(decided, few[0], "{of}");
+            assert_eq!([of_requests, of_decisions], [NOTHING; 2], "{of}");
+            // Counts and gates keep one list of the rows while they are at it.
+            assert_eq!(many.map(|(count, _)| count), few.map(|(count, _)| count), "{of}");
+        }
+    }
+}
+
+/// The threads' own allocations are not counted, but each of them does what a batch on one thread does.
+#[test]
+fn starting_threads_allocates_the_same_for_any_number_of_rows() {
+    let Workload { policy, requests, .. } = workload::realistic(22);
+    let few = batch(&policy, &requests, 10_001, Plan::threads(2));
+    let many = batch(&policy, &requests, 80_003, Plan::threads(2));
+    assert_eq!(many.map(|(count, _)| count), few.map(|(count, _)| count));
+}
