@@ -4,36 +4,43 @@
 
 #![allow(missing_docs)]
 
+use std::hint::black_box;
+
 use calybris_core::digest;
 use criterion::Criterion;
 use decidable_benches::{
     peer,
-    rounds::{Contestant, Plan, measure},
+    rounds::{Contestant, Plan, measure, wanted},
     workload::{self, Workload},
 };
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
     Policy, Request, RequestFields, Vectors,
-    batch::{self, DECISION_ROW_BYTES},
+    batch::{self, DECISION_ROW_BYTES, Rows},
 };
 
 const SIZES: [u32; 5] = [4, 22, 64, 256, 1_024];
+/// Up to the largest catalog.
+const GROWING: [u32; 5] = [64, 256, 1_024, 8_192, 65_535];
 
 fn main() {
     if std::env::args().any(|argument| argument == "--criterion") {
         return alone(&mut Criterion::default().sample_size(50));
     }
     let builds: [fn(u32) -> Workload; 2] = [workload::synthetic, workload::realistic];
-    let all = || {
+    let all = |sizes: [u32; 5]| {
         builds
             .into_iter()
-            .flat_map(|build| SIZES.map(|size| (size, build(size))))
+            .flat_map(move |build| sizes.into_iter().map(move |size| (size, build(size))))
     };
-    for (size, workload) in all() {
+    for (size, workload) in all(SIZES) {
         single(size, &workload);
     }
-    for (size, workload) in all() {
+    for (size, workload) in all(SIZES) {
         batches(size, &workload);
+    }
+    for (size, workload) in all(GROWING) {
+        candidates(size, &workload);
     }
     refused(&workload::realistic(22));
     digests(&workload::realistic(22));
@@ -126,6 +133,46 @@ fn batches(size: u32, workload: &Workload) {
     );
 }
 
+/// Single calls, and batches with every width of vectors, in nanoseconds per candidate: where cost grows with the catalog,
+/// the numbers stay. A batch has few rows here, and what it prepares for its catalog is in its number.
+fn candidates(size: u32, workload: &Workload) {
+    let label = format!("candidate/{size}/{}", workload.name);
+    if !wanted(&label) {
+        return;
+    }
+    let policy = &workload.policy;
+    let requests = &workload.requests[..256];
+    let theirs = peer::policy(policy);
+    let inputs: Vec<_> = requests.iter().map(|request| peer::input(request.fields())).collect();
+    let mut rows = Vec::new();
+    for request in requests {
+        request.fields().encode(&mut rows);
+    }
+    let mut contestants = vec![
+        Contestant::each("peer", |_| theirs.prescribe_batch(&inputs)),
+        Contestant::each("single", |_| {
+            for request in requests {
+                black_box(policy.decide(black_box(request)));
+            }
+        }),
+    ];
+    for vectors in Vectors::available() {
+        let plan = batch::Plan {
+            threads: 1,
+            vectors: Some(vectors),
+        };
+        let (rows, mut out) = (&rows, vec![0; requests.len() * DECISION_ROW_BYTES]);
+        contestants.push(Contestant::each(vectors.label(), move |_| {
+            batch::decide(policy, rows, &mut out, plan)
+        }));
+    }
+    let plan = Plan {
+        rounds: if size > 1_024 { 15 } else { 51 },
+        ..Plan::default()
+    };
+    measure(&label, plan, requests.len() as u64 * u64::from(size), contestants);
+}
+
 /// Requests that the policy's risk limit refuses before any candidate is looked at.
 fn refused(workload: &Workload) {
     let Workload { policy, requests, .. } = workload;
@@ -169,6 +216,43 @@ fn digests(workload: &Workload) {
         vec![
             Contestant::each("peer", |n| digest::decision_digest(&their_decisions[n as usize & mask])),
             Contestant::each("ours", |n| decisions[n as usize & mask].digest()),
+        ],
+    );
+    let (mut rows, mut decision_rows) = (Vec::new(), Vec::new());
+    for (request, decision) in requests.iter().zip(&decisions) {
+        request.fields().encode(&mut rows);
+        decision.encode(&mut decision_rows);
+    }
+    let rows = Rows::new(&rows).expect("valid rows");
+    let mut out = vec![0; requests.len() * 32];
+    measure(
+        "digest/requests of a batch",
+        Plan::default(),
+        requests.len() as u64,
+        vec![
+            Contestant::each("peer", |_| {
+                for input in &inputs {
+                    black_box(digest::input_digest(black_box(input)));
+                }
+            }),
+            Contestant::each("ours", |_| {
+                batch::digest_requests(rows, &mut out, batch::Plan::threads(1))
+            }),
+        ],
+    );
+    measure(
+        "digest/decisions of a batch",
+        Plan::default(),
+        requests.len() as u64,
+        vec![
+            Contestant::each("peer", |_| {
+                for decision in &their_decisions {
+                    black_box(digest::decision_digest(black_box(decision)));
+                }
+            }),
+            Contestant::each("ours", |_| {
+                batch::digest_decisions(&decision_rows, &mut out, batch::Plan::threads(1))
+            }),
         ],
     );
     // Ours is computed once, when the policy is built; the reference's on every call. Then both built and digested.
