@@ -330,30 +330,8 @@ fn since(before: Slower) -> Slower {
 
 /// Counts as a batch writes them.
 fn bytes(counts: &Rejections) -> [u8; COUNTS_ROW_BYTES] {
-    let Rejections {
-        disabled,
-        quality,
-        risk_ceiling,
-        latency,
-        capability,
-        provider,
-        region,
-        budget,
-        utility,
-    } = *counts;
-    let counts = [
-        disabled,
-        quality,
-        risk_ceiling,
-        latency,
-        capability,
-        provider,
-        region,
-        budget,
-        utility,
-    ];
     let mut bytes = [0; COUNTS_ROW_BYTES];
-    for (room, count) in bytes.chunks_mut(4).zip(counts) {
+    for (room, count) in bytes.chunks_mut(4).zip(counts.counts()) {
         room.copy_from_slice(&count.to_le_bytes());
     }
     bytes

@@ -73,8 +73,9 @@ pub struct Rejections {
 }
 
 impl Rejections {
-    /// Writes the nine counts, a `u32` each, in the order of the fields.
-    pub(crate) fn encode(&self, out: &mut impl Sink) {
+    /// The nine counts in the order of the fields, in which batches write them.
+    #[must_use]
+    pub const fn counts(&self) -> [u32; 9] {
         let Self {
             disabled,
             quality,
@@ -86,7 +87,7 @@ impl Rejections {
             budget,
             utility,
         } = *self;
-        for count in [
+        [
             disabled,
             quality,
             risk_ceiling,
@@ -96,7 +97,12 @@ impl Rejections {
             region,
             budget,
             utility,
-        ] {
+        ]
+    }
+
+    /// Writes the nine counts, a `u32` each.
+    pub(crate) fn encode(&self, out: &mut impl Sink) {
+        for count in self.counts() {
             out.u32(count);
         }
     }
@@ -125,34 +131,15 @@ impl Rejections {
     }
 
     /// All of them together.
-    const fn sum(&self) -> u32 {
-        let Self {
-            disabled,
-            quality,
-            risk_ceiling,
-            latency,
-            capability,
-            provider,
-            region,
-            budget,
-            utility,
-        } = *self;
+    fn sum(&self) -> u32 {
         // Each candidate is counted once, and there are at most 65,535.
-        disabled
-            .wrapping_add(quality)
-            .wrapping_add(risk_ceiling)
-            .wrapping_add(latency)
-            .wrapping_add(capability)
-            .wrapping_add(provider)
-            .wrapping_add(region)
-            .wrapping_add(budget)
-            .wrapping_add(utility)
+        self.counts().into_iter().fold(0, u32::wrapping_add)
     }
 
     /// The reason of the largest counter; among equal ones the later of this list, which is the shared contract's.
     #[must_use]
     pub fn dominant(&self) -> Reason {
-        let Self {
+        let [
             disabled,
             quality,
             risk_ceiling,
@@ -162,7 +149,7 @@ impl Rejections {
             region,
             budget,
             utility,
-        } = *self;
+        ] = self.counts();
         let mut dominant = (0, Reason::NoEnabledModel);
         for (count, reason) in [
             (capability, Reason::CapabilityConstraint),

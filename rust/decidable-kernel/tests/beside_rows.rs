@@ -29,31 +29,7 @@ fn quotes(requests: &[Request]) -> Quotes {
 }
 
 fn counted(counts: &Rejections) -> Vec<u8> {
-    let Rejections {
-        disabled,
-        quality,
-        risk_ceiling,
-        latency,
-        capability,
-        provider,
-        region,
-        budget,
-        utility,
-    } = *counts;
-    [
-        disabled,
-        quality,
-        risk_ceiling,
-        latency,
-        capability,
-        provider,
-        region,
-        budget,
-        utility,
-    ]
-    .iter()
-    .flat_map(|count| count.to_le_bytes())
-    .collect()
+    counts.counts().iter().flat_map(|count| count.to_le_bytes()).collect()
 }
 
 fn gates(policy: &Policy, request: &Request) -> Vec<u8> {
