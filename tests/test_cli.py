@@ -168,6 +168,17 @@ def test_a_wrong_command_line_is_one_line_and_2(arguments: list[str], call: Call
         assert code_of(call(*arguments, "--json")) == "cli.usage"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a descriptor before the program starts")
+def test_a_closed_standard_input_is_one_line_and_2(tmp_path: Path) -> None:
+    """Not a fault of the program."""
+    (tmp_path / "policy.json").write_text('{"models": [{"model_id": 1}]}')
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m decidable.cli decide policy.json - <&-"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "decidable decide: standard input is closed\n")
+
+
 def test_a_fault_of_the_program_is_one_line_and_70(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

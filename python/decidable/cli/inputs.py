@@ -85,6 +85,8 @@ def present(path: Path) -> Path:
 def text_of(name: str) -> str:
     """The text of a file, or of standard input for ``-``."""
     if name == "-":
+        if sys.stdin is None:
+            raise Usage("cli.unusable_file", "standard input is closed", path=name)
         raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
     else:
         with Path(name).open("rb") as file:
@@ -103,9 +105,10 @@ def documents(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file with the line that each begins on: one object, JSON lines, or one list of objects."""
     text = text_of(name)
     decoder = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, object_pairs_hook=_once)
-    at, found = 0, 0
+    at, found, line, counted = 0, 0, 1, 0
     while (at := _next(text, at)) < len(text):
-        line = text.count("\n", 0, at) + 1
+        line += text.count("\n", counted, at)
+        counted = at
         try:
             document, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
