@@ -171,7 +171,9 @@ def test_a_wrong_command_line_is_one_line_and_2(arguments: list[str], call: Call
 @pytest.mark.skipif(sys.platform == "win32", reason="closes a descriptor before the program starts")
 def test_a_closed_standard_input_is_one_line_and_2(tmp_path: Path) -> None:
     """Not a fault of the program."""
-    (tmp_path / "policy.json").write_text('{"models": [{"model_id": 1, "quality_bps": 9000, "input": "1", "output": "2"}]}')
+    (tmp_path / "policy.json").write_text(
+        '{"models": [{"model_id": 1, "quality_bps": 9000, "input": "1", "output": "2"}]}'
+    )
     done = subprocess.run(
         ["/bin/sh", "-c", f"exec {sys.executable} -m decidable.cli decide policy.json - <&-"],
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False,
