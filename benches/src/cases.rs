@@ -126,7 +126,7 @@ impl Family {
                 match random.below(4) {
                     // The largest rate that leaves so many bits behind the point of 51.
                     0 => ((TOKENS_PER_RATE << 51) >> random.between(32, 52)) - 1 + beyond,
-                    1 => (TOKENS_PER_RATE << random.between(14, 16)) - 1 + beyond,
+                    1 | 2 => (TOKENS_PER_RATE << random.pick(&[15, 15, 16])) - 1 + beyond,
                     _ => 10_000_000,
                 },
                 match limits.latency_penalty_microunits_per_ms {

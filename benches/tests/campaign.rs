@@ -122,8 +122,7 @@ impl Case {
     }
 
     fn of(family: Family, policy: Policy, requests: Vec<Request>) -> Self {
-        let quoted = requests.iter().any(Request::is_extended);
-        let known = policy.limits().objective == Objective::Utility && !quoted;
+        let known = policy.limits().objective == Objective::Utility;
         Self {
             family,
             expected: requests.iter().map(|request| policy.derive(request)).collect(),
@@ -137,7 +136,7 @@ impl Case {
         }
     }
 
-    /// The same with quotes for a third of the candidates, in two of three requests.
+    /// The same with quotes, which the reference does not know, for a third of the candidates in two of three requests.
     fn quoted(&self, random: &mut Random) -> Self {
         let mut requests = self.requests.clone();
         for request in &mut requests {
@@ -152,7 +151,10 @@ impl Case {
             let quotes = quotes.collect();
             *request = request.clone().with_quotes(quotes).expect("quotes in ascending order");
         }
-        Self::of(self.family, self.policy.clone(), requests)
+        Self {
+            theirs: None,
+            ..Self::of(self.family, self.policy.clone(), requests)
+        }
     }
 
     /// Counts what a way did, and what it left to slower ways meanwhile.
