@@ -8,13 +8,17 @@ use std::{panic::resume_unwind, thread};
 use decidable_canon::{Canonical as _, Digest, Message, Row, cast, tag, units::BPS_WHOLE};
 
 use crate::{
-    Error, Finding, Gate, Policy, Rejections, Request, RequestFields, Vectors,
+    Error, Policy, Rejections, Request, RequestFields, Vectors,
     decision::{self, eligible_of},
     lanes::{LANES, Lanes},
     request::{self, RequestRow, quotes_error},
 };
 
-pub use crate::{decision::DECISION_ROW_BYTES, request::REQUEST_ROW_BYTES};
+pub use crate::{
+    decision::DECISION_ROW_BYTES,
+    gate::{BUDGET, NOT_LOOKED_AT, PASSED, UTILITY},
+    request::REQUEST_ROW_BYTES,
+};
 
 /// Bytes of the counts of one decision: a `u32` for each, in the order of [`Rejections`]' fields.
 pub const COUNTS_ROW_BYTES: usize = 9 * 4;
@@ -230,11 +234,6 @@ pub fn count(
     Ok(())
 }
 
-/// What [`gates`] writes for a candidate that passed.
-pub const PASSED: u8 = 0;
-/// What [`gates`] writes where the request was refused before any candidate was looked at.
-pub const NOT_LOOKED_AT: u8 = u8::MAX;
-
 /// Writes, for every row and candidate, the gate at which the candidate lost: 0 if it passed, 1 to 9 for the gates of
 /// docs/spec/decisions.md in their order, 255 if no candidate was looked at. It is what [`Policy::explain`] finds, in one byte.
 ///
@@ -253,44 +252,15 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
     let mut rooms: Vec<&mut [u8]> = out.chunks_mut(candidates).collect();
     share(plan, requests, &mut rooms, |requests, rooms| {
         for (request, room) in requests.iter().zip(rooms) {
-            if let Ok(request) = Request::new(RequestFields::from_row(request)) {
-                write_gates(policy, &request, room);
-            }
+            policy.lose(&RequestFields::from_row(request), &[], room);
         }
     });
     for (row, request) in rows.quoted(quotes) {
         if let Some(room) = rooms.get_mut(row) {
-            write_gates(policy, &request, room);
+            policy.lose(request.fields(), request.quotes(), room);
         }
     }
     Ok(())
-}
-
-fn write_gates(policy: &Policy, request: &Request, room: &mut [u8]) {
-    room.fill(NOT_LOOKED_AT);
-    policy.each_finding(request, |place, finding| {
-        if let Some(code) = room.get_mut(place) {
-            *code = match finding {
-                Finding::Eligible(_) => PASSED,
-                Finding::OverBudget { .. } => 8,
-                Finding::NonPositiveUtility(_) => 9,
-                Finding::Refused { gate, .. } => gate_code(gate),
-            };
-        }
-    });
-}
-
-/// The number of a gate in docs/spec/decisions.md.
-const fn gate_code(gate: Gate) -> u8 {
-    match gate {
-        Gate::Disabled => 1,
-        Gate::Quality => 2,
-        Gate::Latency => 3,
-        Gate::Capability => 4,
-        Gate::Provider => 5,
-        Gate::Region => 6,
-        Gate::RiskCeiling => 7,
-    }
 }
 
 /// The digests of rows of requests without quotes (`calyinp1`), 32 bytes each.

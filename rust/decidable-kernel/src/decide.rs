@@ -5,8 +5,8 @@ use decidable_canon::cast;
 #[cfg(target_arch = "x86_64")]
 use crate::ifma;
 use crate::{
-    Action, Decision, Objective, Policy, Reason, Rejections, Request, RequestFields,
-    gate::{Gates, refusal},
+    Action, Decision, Gate, Objective, Policy, Reason, Rejections, Request, RequestFields,
+    gate::{self, Gates, refusal},
     price::{self, Exact, Narrow, Price, Quoted},
     rank::Contender,
     screen::{Passing, Screen, Side},
@@ -45,12 +45,45 @@ impl Policy {
         self.derive_counted(request.fields(), request.quotes())
     }
 
-    /// The counts alone, for fields that were checked and quotes in ascending order.
+    /// The counts alone, for fields that were checked and quotes in ascending order, in 64 bits where the numbers fit.
     pub(crate) fn count_fields(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> Rejections {
-        if refusal(self.limits(), fields).is_none() {
-            count(|slower| &mut slower.one_by_one);
+        if refusal(self.limits(), fields).is_some() {
+            return Rejections::default();
         }
-        self.derive_counted(fields, quotes).1
+        count(|slower| &mut slower.one_by_one);
+        let screen = Screen::new(fields);
+        let passing = screen.passing(self.sides());
+        let verdicts = match self.narrow(fields).and_then(|narrow| Quoted::new(narrow, quotes)) {
+            Some(quoted) => self.tried(fields, &quoted, passing),
+            None => {
+                count(|slower| &mut slower.exact);
+                self.tried(fields, &Exact::new(self.limits(), fields, quotes), passing)
+            }
+        };
+        self.rejections(fields, verdicts.over_budget, verdicts.worthless)
+    }
+
+    /// Where each candidate loses, in catalog order, likewise: what [`explain`](Self::explain) finds, as the codes of
+    /// [`gate`].
+    pub(crate) fn lose(&self, fields: &RequestFields, quotes: &[(u32, u64)], lost: &mut [u8]) {
+        if refusal(self.limits(), fields).is_some() {
+            return lost.fill(gate::NOT_LOOKED_AT);
+        }
+        match self.narrow(fields).and_then(|narrow| Quoted::new(narrow, quotes)) {
+            Some(quoted) => self.lose_at(fields, &quoted, lost),
+            None => self.lose_at(fields, &Exact::new(self.limits(), fields, quotes), lost),
+        }
+    }
+
+    #[inline(always)]
+    fn lose_at<P: Price>(&self, fields: &RequestFields, price: &P, lost: &mut [u8]) {
+        let trial = Trial::new(self.limits().objective, self.candidates(), fields, price);
+        let gates = Gates::new(fields);
+        for (candidate, lost) in self.candidates().iter().zip(lost) {
+            *lost = gates
+                .first_refusal(candidate)
+                .map_or_else(|| trial.lost(candidate), Gate::code);
+        }
     }
 
     fn derive_counted(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> (Decision, Rejections) {

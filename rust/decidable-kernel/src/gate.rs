@@ -47,7 +47,30 @@ impl Gate {
             Self::RiskCeiling => "RiskCeiling",
         }
     }
+
+    /// Its number in docs/spec/decisions.md.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Disabled => 1,
+            Self::Quality => 2,
+            Self::Latency => 3,
+            Self::Capability => 4,
+            Self::Provider => 5,
+            Self::Region => 6,
+            Self::RiskCeiling => 7,
+        }
+    }
 }
+
+/// In place of a gate's number: the candidate passed.
+pub const PASSED: u8 = 0;
+/// The number of the budget in docs/spec/decisions.md.
+pub const BUDGET: u8 = 8;
+/// The number of the utility in docs/spec/decisions.md.
+pub const UTILITY: u8 = 9;
+/// In place of a gate's number: the request was refused before any candidate was looked at.
+pub const NOT_LOOKED_AT: u8 = u8::MAX;
 
 /// How many candidates failed each gate, each counted under the first that it failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

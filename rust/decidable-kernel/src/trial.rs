@@ -1,7 +1,7 @@
 use core::cmp::Ordering;
 
 use crate::{
-    Candidate, Objective, RequestFields,
+    Candidate, Objective, RequestFields, gate,
     price::Price,
     rank::{Contender, Podium},
     screen::Passing,
@@ -55,6 +55,19 @@ impl<'c, 'p, P: Price> Trial<'c, 'p, P> {
     #[inline(always)]
     pub(crate) const fn accepts(&self, utility: i64) -> bool {
         !matches!(self.objective, Objective::Utility) || utility > 0
+    }
+
+    /// The code of the gate, 8 or 9, at which a candidate loses that passed the seven before.
+    #[inline(always)]
+    pub(crate) fn lost(&self, candidate: &Candidate) -> u8 {
+        let cost = self.price.cost(candidate);
+        if !self.affords(cost) {
+            gate::BUDGET
+        } else if !self.accepts(self.price.utility(candidate, cost)) {
+            gate::UTILITY
+        } else {
+            gate::PASSED
+        }
     }
 
     /// Prices the candidates that passed the seven gates, given by their places, and puts them into order.
