@@ -16,7 +16,7 @@ use decidable_benches::{
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
     Policy, Request, RequestFields, Vectors,
-    batch::{self, DECISION_ROW_BYTES, Rows},
+    batch::{self, DECISION_ROW_BYTES, Quotes, Rows},
 };
 
 const SIZES: [u32; 5] = [4, 22, 64, 256, 1_024];
@@ -236,7 +236,7 @@ fn digests(workload: &Workload) {
                 }
             }),
             Contestant::each("ours", |_| {
-                batch::digest_requests(rows, &mut out, batch::Plan::threads(1))
+                batch::digest_requests(rows, &Quotes::default(), &mut out, batch::Plan::threads(1))
             }),
         ],
     );

@@ -257,7 +257,7 @@ def test_threads_and_vectors_are_those_of_an_array() -> None:
     refused(lambda: policy().decide_batch(table, vectors="none"), "batch.no_vectors", field="vectors")
 
 
-@pytest.mark.parametrize("name", ["quotes", "out", "counts", "gates"])
+@pytest.mark.parametrize("name", ["quotes", "max_output_tokens", "out", "counts", "gates", "holds"])
 def test_what_goes_with_rows_is_refused_with_a_table(name: str) -> None:
     """It would have to be as long as the table, which a stream does not tell; nothing is read."""
     reader = pa.table(columns(random_rows(3))).to_reader()

@@ -10,17 +10,15 @@ import bridge
 import decidable as dc
 from model.random_cases import Cases, seeds
 
-GATES = ("Disabled", "Quality", "Latency", "Capability", "ProviderNotAllowed", "Region", "RiskCeiling")
-
 
 def cases(count: int, requests: int) -> Iterator[tuple[int, dc.Policy, list[dc.Request]]]:
     for seed in seeds(count):
         drawn = Cases(seed)
-        policy = drawn.policy()
+        policy = drawn.policy(extended=True)
         yield (
             seed,
             bridge.native_policy(policy),
-            [bridge.native_request(drawn.request(policy)) for _ in range(requests)],
+            [bridge.native_request(drawn.request(policy, extended=True)) for _ in range(requests)],
         )
 
 
@@ -37,20 +35,10 @@ def quotes_of(requests: list[dc.Request]) -> np.ndarray:
     return np.array(each[::-1], dtype=dc.QUOTE_DTYPE)
 
 
-def gate_of(verdict: dc.Verdict) -> int:
-    match verdict.verdict:
-        case "eligible":
-            return 0
-        case "over_budget":
-            return 8
-        case "non_positive_utility":
-            return 9
-        case _:
-            return GATES.index(verdict.gate) + 1
-
-
 def gates_of(policy: dc.Policy, request: dc.Request, candidates: int) -> list[int]:
-    return [gate_of(verdict) for verdict in policy.explain(request)] or [255] * candidates
+    return [dc.GATES.index(verdict.gate or verdict.verdict) for verdict in policy.explain(request)] or [
+        255
+    ] * candidates
 
 
 def filled(shape: Any, dtype: Any) -> np.ndarray:
@@ -59,15 +47,26 @@ def filled(shape: Any, dtype: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("vectors", dc.vectors())
-def test_decisions_counts_and_gates_are_those_of_single_calls(vectors: str) -> None:
-    """Objectives, names and quotes on 150 policies, with every width of vectors that the machine has."""
+def test_decisions_counts_gates_and_holds_are_those_of_single_calls(vectors: str) -> None:
+    """Objectives, quotes and largest uses on 150 policies, with every width of vectors that the machine has."""
+    quoted = 0
     for seed, policy, requests in cases(150, 40):
         candidates = len(policy.models)
         counts = filled(40, dc.REJECTION_DTYPE)
         gates = filled((40, candidates), np.uint8)
         out = filled(40, dc.DECISION_DTYPE)
+        holds = filled(40, np.uint64)
+        quotes = quotes_of(requests)
+        quoted += len(quotes)
         found = policy.decide_batch(
-            rows_of(requests), quotes=quotes_of(requests), vectors=vectors, out=out, counts=counts, gates=gates
+            rows_of(requests),
+            quotes=quotes,
+            max_output_tokens=np.array([request.max_output_tokens for request in requests], np.uint32),
+            vectors=vectors,
+            out=out,
+            counts=counts,
+            gates=gates,
+            holds=holds,
         )
         assert found is out
         for number, request in enumerate(requests):
@@ -76,6 +75,8 @@ def test_decisions_counts_and_gates_are_those_of_single_calls(vectors: str) -> N
             assert found[number].tobytes() == decision_row(decision), where
             assert dict(zip(counts.dtype.names, counts[number].tolist(), strict=True)) == counted, where
             assert gates[number].tolist() == gates_of(policy, request, candidates), where
+            assert holds[number] == (policy.hold(request) or 0), where
+    assert quoted > 1_000
 
 
 def decision_row(decision: dc.Decision) -> bytes:
@@ -88,7 +89,7 @@ def decision_row(decision: dc.Decision) -> bytes:
 
 
 def test_digests_in_batch_are_those_of_single_values() -> None:
-    """Of requests and of decisions, alone and on several threads."""
+    """Of requests, with and without quotes, and of decisions, alone and on several threads."""
     _, policy, requests = next(cases(1, 40))
     plain = [request.replace(quotes=None) for request in requests]
     rows = np.tile(rows_of(plain), 500)
@@ -101,6 +102,46 @@ def test_digests_in_batch_are_those_of_single_values() -> None:
         found = dc.digest_batch(decisions, threads=threads)
         assert found[:40].tobytes() == b"".join(policy.decide(request).digest() for request in plain)
     assert dc.digest_batch(rows[:0]).shape == (0, 32)
+    for seed, _, requests in cases(60, 20):
+        found = dc.digest_batch(rows_of(requests), quotes=quotes_of(requests))
+        assert [row.tobytes() for row in found] == [request.digest() for request in requests], f"DECIDABLE_SEED={seed}"
+
+
+def test_what_has_no_digest_is_refused() -> None:
+    """A row that is no request, a quote without a row, and quotes of decisions; whatever piece they are in."""
+    policy, rows = simple()
+    quotes = np.array([(10_000, 1, 1)], dtype=dc.QUOTE_DTYPE)
+    assert code_of(lambda: dc.digest_batch(rows, quotes=quotes)) == "batch.no_such_row"
+    assert code_of(lambda: dc.digest_batch(policy.decide_batch(rows), quotes=quotes)) == "input.wrong_type"
+    quotes["row"], quotes["model_id"] = 9_999, 0
+    with pytest.raises(dc.InvalidInput) as caught:
+        dc.digest_batch(rows, quotes=quotes)
+    assert (caught.value.code, caught.value.row) == ("kernel.reserved_model_id", 9_999)
+    rows["risk_bps"][9_998] = 10_001
+    with pytest.raises(dc.InvalidInput) as caught:
+        dc.digest_batch(rows)
+    assert (caught.value.code, caught.value.row) == ("kernel.out_of_range", 9_998)
+
+
+def test_the_largest_uses_are_there_for_each_row_and_reach_the_expected_ones() -> None:
+    """Or nothing is decided, and room is left as it was."""
+    policy, rows = simple()
+    holds = filled(10_000, np.uint64)
+    rows["output_tokens"] = 10
+    most = np.full(20_000, 10, np.uint32)
+    for wrong in (most[:9_999], most, most[:10_000].astype(np.int64), most.reshape(2, -1)):
+        asked = {"max_output_tokens": wrong, "holds": holds}
+        assert code_of(lambda asked=asked: policy.decide_batch(rows, **asked)) == "batch.wrong_dtype"
+    for wrong in (np.empty(9_999, np.uint64), np.empty(10_000, np.int64)):
+        assert code_of(lambda wrong=wrong: policy.decide_batch(rows, holds=wrong)) == "batch.wrong_dtype"
+    most[9_999 * 2] = 9
+    with pytest.raises(dc.InvalidInput) as caught:
+        policy.decide_batch(rows, max_output_tokens=most[::2], holds=holds)
+    assert (caught.value.code, caught.value.row) == ("kernel.maximum_below_expected", 9_999)
+    assert set(holds.tobytes()) == {0xAA}
+    most[:] = 1_000_000
+    policy.decide_batch(rows, max_output_tokens=most[::2], holds=holds)
+    assert set(holds.tolist()) == {20}
 
 
 def simple() -> tuple[dc.Policy, np.ndarray]:

@@ -11,7 +11,7 @@ use decidable_benches::{
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
     Limits, Objective, Policy, Request, Vectors,
-    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows},
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, Rows},
 };
 
 /// Policies of every objective, small enough for one candidate after the other, and large enough for many at once.
@@ -104,8 +104,8 @@ fn rows(requests: &[Request], count: usize) -> Vec<u8> {
     rows
 }
 
-/// What each part of a batch of so many rows allocates: decisions, digests, counts and gates.
-fn batch(policy: &Policy, requests: &[Request], count: usize, plan: Plan) -> [(u64, u64); 5] {
+/// What each part of a batch of so many rows allocates: decisions, digests, counts, gates and holds.
+fn batch(policy: &Policy, requests: &[Request], count: usize, plan: Plan) -> [(u64, u64); 6] {
     let bytes = rows(requests, count);
     let rows = Rows::new(&bytes).expect("valid rows");
     let quotes = Quotes::default();
@@ -116,12 +116,14 @@ fn batch(policy: &Policy, requests: &[Request], count: usize, plan: Plan) -> [(u
     let mut digests = vec![0; count * 32];
     let mut counts = vec![0; count * COUNTS_ROW_BYTES];
     let mut gates = vec![0; count * policy.candidates().len()];
+    let mut holds = vec![0; count * HOLD_ROW_BYTES];
     [
         decided,
-        allocated(|| batch::digest_requests(rows, &mut digests, plan)),
+        allocated(|| batch::digest_requests(rows, &quotes, &mut digests, plan)),
         allocated(|| batch::digest_decisions(&out, &mut digests, plan)),
         allocated(|| batch::count(policy, rows, &quotes, &out, &mut counts, plan)),
         allocated(|| batch::gates(policy, rows, &quotes, &mut gates, plan)),
+        allocated(|| batch::holds(policy, rows, &quotes, &out, &mut holds, plan)),
     ]
 }
 
@@ -139,7 +141,7 @@ fn a_batch_allocates_the_same_for_any_number_of_rows() {
             let [decided, of_requests, of_decisions, ..] = many;
             assert_eq!(decided, few[0], "{of}");
             assert_eq!([of_requests, of_decisions], [NOTHING; 2], "{of}");
-            // Counts and gates keep one list of the rows while they are at it.
+            // Counts, gates and holds keep one list of the rows while they are at it.
             assert_eq!(many.map(|(count, _)| count), few.map(|(count, _)| count), "{of}");
         }
     }

@@ -275,7 +275,7 @@ impl Case {
         let mut found = expected.each_ref().map(|expected| vec![0xaa; expected.len()]);
         let [of_requests, of_decisions] = &mut found;
         let rows = Rows::new(&rows).expect("valid rows");
-        batch::digest_requests(rows, of_requests, plan).expect("room for the digests");
+        batch::digest_requests(rows, &Quotes::default(), of_requests, plan).expect("room for the digests");
         batch::digest_decisions(&decisions, of_decisions, plan).expect("room for the digests");
         let pairs = found.iter().zip(&expected);
         pairs

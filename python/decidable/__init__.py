@@ -38,7 +38,7 @@ from decidable._native import (
     identity,
     vectors,
 )
-from decidable.arrays import DECISION_DTYPE, QUOTE_DTYPE, REJECTION_DTYPE, REQUEST_DTYPE
+from decidable.arrays import DECISION_DTYPE, GATES, QUOTE_DTYPE, REJECTION_DTYPE, REQUEST_DTYPE
 from decidable.catalog import Catalog
 from decidable.domains import llm
 from decidable.engine import Engine, EngineLedger, Opened, Ticket
@@ -56,6 +56,7 @@ from decidable.wal import export, read, read_head, write_head
 
 __all__ = [
     "DECISION_DTYPE",
+    "GATES",
     "QUOTE_DTYPE",
     "REJECTION_DTYPE",
     "REQUEST_DTYPE",

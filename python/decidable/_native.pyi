@@ -221,14 +221,16 @@ class Policy:
         threads: int | None = None,
         vectors: str | None = None,
         quotes: npt.NDArray[np.void] | None = None,
+        max_output_tokens: npt.NDArray[np.uint32] | None = None,
         out: npt.NDArray[np.void] | None = None,
         counts: npt.NDArray[np.void] | None = None,
         gates: npt.NDArray[np.uint8] | None = None,
+        holds: npt.NDArray[np.uint64] | None = None,
     ) -> npt.NDArray[np.void]:
         """Decide an array of ``REQUEST_DTYPE`` into one of ``DECISION_DTYPE``, in order, without an object a row.
 
         The answers are those of :meth:`decide`, bit for bit, whatever is asked for beside them. The interpreter lock
-        is free while rows are decided; beside the arrays a batch takes less than 3 MB for each thread.
+        is free while rows are decided; beside the arrays a batch takes less than 6 MB for each thread.
 
         Args:
             requests: Rows of ``REQUEST_DTYPE``, one dimension, any stride.
@@ -236,10 +238,13 @@ class Policy:
             vectors: One of :func:`decidable.vectors`, to measure or to test. It changes no answer.
             quotes: Rows of ``QUOTE_DTYPE`` in any order: costs that replace those from rates, each for one candidate
                 and request.
+            max_output_tokens: The largest use of each request, of ``uint32``; the expected one by default.
             out: Room for the decisions, of ``DECISION_DTYPE``; a new array by default.
             counts: Room of ``REJECTION_DTYPE``: how many candidates failed each gate first (:meth:`decide_counted`).
             gates: Room of ``uint8``, a row for each request and a column for each candidate by ascending ``model_id``:
-                0 passed, 1 to 9 the gate at which it lost (docs/spec/decisions.md), 255 not looked at.
+                0 passed, 1 to 9 the gate at which it lost (docs/spec/decisions.md, ``decidable.GATES``), 255 not looked
+                at.
+            holds: Room of ``uint64``: what :meth:`hold` answers, and 0 where nothing was selected.
 
         Raises:
             InvalidInput: if an array is of another type or shape, or a row holds a proportion above 10,000 or a quote
@@ -261,7 +266,8 @@ class Policy:
 
         Args:
             requests: Columns named as the fields of ``REQUEST_DTYPE``, of integers of any width. One that is missing
-                has the default of :class:`Request`, a null is an absence.
+                has the default of :class:`Request`, a null is an absence. ``quotes`` is a column of lists of structs of
+                ``model_id`` and ``cost_microunits``.
             threads: As of an array.
             vectors: As of an array.
 
@@ -584,7 +590,9 @@ class Margin:
 
 def visible(text: str) -> str: ...
 def identity(policy: Policy, request: Request, decision: Decision) -> bytes: ...
-def digest_batch(rows: npt.NDArray[np.void], *, threads: int | None = None) -> npt.NDArray[np.uint8]: ...
+def digest_batch(
+    rows: npt.NDArray[np.void], *, quotes: npt.NDArray[np.void] | None = None, threads: int | None = None
+) -> npt.NDArray[np.uint8]: ...
 def vectors() -> tuple[str, ...]: ...
 
 @final

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DECISION_DTYPE", "QUOTE_DTYPE", "REJECTION_DTYPE", "REQUEST_DTYPE"]
+__all__ = ["DECISION_DTYPE", "GATES", "QUOTE_DTYPE", "REJECTION_DTYPE", "REQUEST_DTYPE"]
 
 REQUEST_DTYPE = np.dtype(
     [
@@ -65,3 +65,19 @@ REJECTION_DTYPE = np.dtype(
 
 QUOTE_DTYPE = np.dtype([("row", "<u8"), ("model_id", "<u4"), ("cost_microunits", "<u8")])
 """A cost that replaces the one from rates, for one candidate and the request of that row; 20 bytes."""
+
+GATES: tuple[str, ...] = (
+    "eligible",
+    "Disabled",
+    "Quality",
+    "Latency",
+    "Capability",
+    "ProviderNotAllowed",
+    "Region",
+    "RiskCeiling",
+    "over_budget",
+    "non_positive_utility",
+)
+"""What the numbers of ``decide_batch(gates=...)`` mean: 0 for a model that passed, then the gates by their numbers in
+docs/spec/decisions.md, each spelled as ``Verdict.gate``, or as ``Verdict.verdict`` where that is None. 255 is no place
+here: the model was not looked at."""

@@ -1,15 +1,15 @@
 //! Many requests at once, as packed rows: exactly the spec's fields in the spec's order, little-endian, no padding.
 //!
 //! A request row is the layout `calyinp1` without its tag, a decision row is `calydcn1` without its tag
-//! (docs/spec/formats.md). Quotes stand beside the rows; the largest use is the expected one.
+//! (docs/spec/formats.md). Quotes and largest uses stand beside the rows.
 
-use std::{panic::resume_unwind, thread};
+use std::{iter, panic::resume_unwind, thread};
 
 use decidable_canon::{Canonical as _, Digest, Message, Row, cast, tag, units::BPS_WHOLE};
 
 use crate::{
     Error, Policy, Rejections, Request, RequestFields, Vectors,
-    decision::{self, eligible_of},
+    decision::{self, DecisionRow, eligible_of, selected_of},
     lanes::{LANES, Lanes},
     request::{self, RequestRow, quotes_error},
 };
@@ -22,6 +22,9 @@ pub use crate::{
 
 /// Bytes of the counts of one decision: a `u32` for each, in the order of [`Rejections`]' fields.
 pub const COUNTS_ROW_BYTES: usize = 9 * 4;
+
+/// Bytes of what is to be held for one decision: a `u64`.
+pub const HOLD_ROW_BYTES: usize = 8;
 
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 32;
@@ -103,6 +106,8 @@ impl Quotes {
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     requests: &'a [RequestRow],
+    /// The largest use of each; empty where it is the expected one.
+    max_output_tokens: &'a [u32],
 }
 
 impl<'a> Rows<'a> {
@@ -126,7 +131,34 @@ impl<'a> Rows<'a> {
                     .map_err(|error| error.in_row(row))?;
             }
         }
-        Ok(Self { requests })
+        Ok(Self {
+            requests,
+            max_output_tokens: &[],
+        })
+    }
+
+    /// With the largest use of each. It changes no decision.
+    ///
+    /// # Errors
+    /// `RowCount` if there is not one for each row, `MaximumBelowExpected` with the row.
+    pub fn with_max_output_tokens(self, tokens: &'a [u32]) -> Result<Self, Error> {
+        if tokens.len() != self.requests.len() {
+            return Err(wrong_count::<4>(
+                "max_output_tokens",
+                tokens.len().saturating_mul(4),
+                self.requests.len(),
+            ));
+        }
+        for (row, (request, most)) in self.requests.iter().zip(tokens).enumerate() {
+            let expected = RequestFields::from_row(request).output_tokens;
+            if *most < expected {
+                return Err(Error::maximum_below_expected(*most, expected).in_row(row));
+            }
+        }
+        Ok(Self {
+            max_output_tokens: tokens,
+            ..self
+        })
     }
 
     /// The requests of rows that have quotes.
@@ -192,14 +224,7 @@ pub fn count(
     plan: Plan,
 ) -> Result<(), Error> {
     let requests = rows.requests;
-    let (decided, rest) = decisions.as_chunks::<DECISION_ROW_BYTES>();
-    if decided.len() != requests.len() || !rest.is_empty() {
-        return Err(wrong_count::<DECISION_ROW_BYTES>(
-            "decisions",
-            decisions.len(),
-            requests.len(),
-        ));
-    }
+    let decided = decisions_of(decisions, requests.len())?;
     let counts = rows_of::<COUNTS_ROW_BYTES>("counts", out, requests.len())?;
     let lanes = Lanes::new(policy, plan.vectors.unwrap_or_else(Vectors::best), false);
     let lanes = lanes.as_ref();
@@ -234,6 +259,48 @@ pub fn count(
     Ok(())
 }
 
+/// Writes what to hold for every row: what [`Policy::hold`] gives, and 0 where nothing was selected.
+///
+/// `decisions` are those of the rows. A row of `out` is a `u64`, little-endian.
+///
+/// # Errors
+/// `RowCount` if `decisions` or `out` has not one row for each. Nothing is written to `out` then.
+pub fn holds(
+    policy: &Policy,
+    rows: Rows<'_>,
+    quotes: &Quotes,
+    decisions: &[u8],
+    out: &mut [u8],
+    plan: Plan,
+) -> Result<(), Error> {
+    let requests = rows.requests;
+    let decided = decisions_of(decisions, requests.len())?;
+    let holds = rows_of::<HOLD_ROW_BYTES>("holds", out, requests.len())?;
+    let most = rows.max_output_tokens.iter().copied().map(Some);
+    let held = |request: &RequestFields, quotes: &[(u32, u64)], most: Option<u32>, decision: &DecisionRow| {
+        let most = most.unwrap_or(request.output_tokens);
+        let selected = selected_of(decision);
+        let hold = selected.and_then(|model_id| policy.hold_fields(request, quotes, most, model_id));
+        hold.unwrap_or(0).to_le_bytes()
+    };
+    let each: Vec<_> = requests
+        .iter()
+        .zip(decided)
+        .zip(most.chain(iter::repeat(None)))
+        .collect();
+    share(plan, &each, holds, |each, holds| {
+        for (((request, decision), most), room) in each.iter().zip(holds) {
+            *room = held(&RequestFields::from_row(request), &[], *most, decision);
+        }
+    });
+    for (row, request) in rows.quoted(quotes) {
+        if let (Some(((_, decision), most)), Some(room)) = (each.get(row), holds.get_mut(row)) {
+            *room = held(request.fields(), request.quotes(), *most, decision);
+        }
+    }
+    Ok(())
+}
+
 /// Writes, for every row and candidate, the gate at which the candidate lost: 0 if it passed, 1 to 9 for the gates of
 /// docs/spec/decisions.md in their order, 255 if no candidate was looked at. It is what [`Policy::explain`] finds, in one byte.
 ///
@@ -263,13 +330,18 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
     Ok(())
 }
 
-/// The digests of rows of requests without quotes (`calyinp1`), 32 bytes each.
+/// The digests of rows of requests, 32 bytes each: `calyinp1`, or `dcdreq1` for those that have quotes.
 ///
 /// # Errors
 /// `RowCount` if `out` has not one digest for each. Nothing is written to `out` then.
-pub fn digest_requests(rows: Rows<'_>, out: &mut [u8], plan: Plan) -> Result<(), Error> {
+pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
     digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan, tag::REQUEST, rows.requests, digests);
+    for (row, request) in rows.quoted(quotes) {
+        if let Some(room) = digests.get_mut(row) {
+            *room = *request.digest().bytes();
+        }
+    }
     Ok(())
 }
 
@@ -341,6 +413,13 @@ fn rows_of<'a, const BYTES: usize>(
     match bytes.as_chunks_mut::<BYTES>() {
         (found, []) if found.len() == rows => Ok(found),
         _ => Err(wrong_count::<BYTES>(what, length, rows)),
+    }
+}
+
+fn decisions_of(bytes: &[u8], rows: usize) -> Result<&[DecisionRow], Error> {
+    match bytes.as_chunks::<DECISION_ROW_BYTES>() {
+        (found, []) if found.len() == rows => Ok(found),
+        _ => Err(wrong_count::<DECISION_ROW_BYTES>("decisions", bytes.len(), rows)),
     }
 }
 

@@ -303,11 +303,22 @@ impl Policy {
     /// largest `u64`. `None` if nothing was selected, or not from this catalog.
     #[must_use]
     pub fn hold(&self, request: &Request, decision: &Decision) -> Option<u64> {
-        let candidate = self.candidate(decision.selected_model_id?)?;
-        let fields = request.fields();
+        let most = request.max_output_tokens();
+        self.hold_fields(request.fields(), request.quotes(), most, decision.selected_model_id?)
+    }
+
+    /// The same, for fields that were checked, quotes in ascending order, a largest use and a candidate's number.
+    pub(crate) fn hold_fields(
+        &self,
+        fields: &RequestFields,
+        quotes: &[(u32, u64)],
+        max_output_tokens: u32,
+        model_id: u32,
+    ) -> Option<u64> {
+        let candidate = self.candidate(model_id)?;
         let at = |output_tokens| price::cost_from_rates(candidate, fields.input_tokens, output_tokens);
-        let largest = at(request.max_output_tokens());
-        Some(match price::quote(request.quotes(), candidate.model_id) {
+        let largest = at(max_output_tokens);
+        Some(match price::quote(quotes, candidate.model_id) {
             None => largest,
             Some(quote) => quote.saturating_add(largest.saturating_sub(at(fields.output_tokens))),
         })

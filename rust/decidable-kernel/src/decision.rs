@@ -255,6 +255,15 @@ impl Decision {
     }
 }
 
+/// The candidate that a row says was selected.
+pub(crate) fn selected_of(row: &DecisionRow) -> Option<u32> {
+    const SELECTED: usize = 8 + 1 + 2;
+    match row.split_at_checked(SELECTED) {
+        Some((_, [a, b, c, d, ..])) => present(u32::from_le_bytes([*a, *b, *c, *d]), 0),
+        _ => None,
+    }
+}
+
 /// How many candidates were eligible, of a row.
 pub(crate) fn eligible_of(row: &DecisionRow) -> u16 {
     const EPOCHS: usize = 8 + 8;

@@ -8,7 +8,7 @@ mod cases;
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
     ErrorKind, Finding, Gate, Objective, Policy, Rejections, Request, Vectors,
-    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows},
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, Rows},
 };
 use proptest::prelude::*;
 
@@ -65,6 +65,12 @@ proptest! {
             expected.1.extend(counted(&counts));
             expected.2.extend(gates(&policy, request));
         }
+        let most: Vec<_> = requests.iter().map(Request::max_output_tokens).collect();
+        let rows = rows.with_max_output_tokens(&most).unwrap();
+        let holds: Vec<_> = requests
+            .iter()
+            .flat_map(|request| policy.hold(request, &policy.decide(request)).unwrap_or(0).to_le_bytes())
+            .collect();
         for vectors in Vectors::available() {
             let plan = Plan { threads: 1, vectors: Some(vectors) };
             let mut decisions = vec![0; requests.len() * DECISION_ROW_BYTES];
@@ -73,6 +79,9 @@ proptest! {
             let mut counts = vec![0; requests.len() * COUNTS_ROW_BYTES];
             batch::count(&policy, rows, &quotes, &decisions, &mut counts, plan).unwrap();
             prop_assert!(counts == expected.1, "{}", vectors.label());
+            let mut held = vec![0; requests.len() * HOLD_ROW_BYTES];
+            batch::holds(&policy, rows, &quotes, &decisions, &mut held, plan).unwrap();
+            prop_assert!(held == holds);
         }
         let mut found = vec![7; requests.len() * policy.candidates().len()];
         batch::gates(&policy, rows, &quotes, &mut found, Plan::default()).unwrap();
@@ -95,8 +104,12 @@ proptest! {
             decision.encode(&mut decisions);
         }
         let mut found = vec![0; requests.len() * 32];
-        batch::digest_requests(Rows::new(&rows).unwrap(), &mut found, Plan::threads(2)).unwrap();
+        let rows = Rows::new(&rows).unwrap();
+        batch::digest_requests(rows, &Quotes::default(), &mut found, Plan::threads(2)).unwrap();
         prop_assert!(found == of_requests);
+        batch::digest_requests(rows, &quotes(&requests), &mut found, Plan::threads(2)).unwrap();
+        let extended: Vec<_> = requests.iter().flat_map(|request| *request.digest().bytes()).collect();
+        prop_assert!(found == extended);
         batch::digest_decisions(&decisions, &mut found, Plan::threads(2)).unwrap();
         prop_assert!(found == of_decisions);
     }
@@ -139,7 +152,8 @@ fn room_that_does_not_fit_is_refused_and_left_as_it_is() {
         let refused = [
             batch::count(&policy, rows, &none, &decisions, &mut room, plan),
             batch::gates(&policy, rows, &none, &mut room, plan),
-            batch::digest_requests(rows, &mut room, plan),
+            batch::holds(&policy, rows, &none, &decisions, &mut room, plan),
+            batch::digest_requests(rows, &none, &mut room, plan),
             batch::digest_decisions(&decisions, &mut room, plan),
             batch::decide_rows(&policy, rows, &none, &mut room, plan),
         ];
@@ -151,5 +165,24 @@ fn room_that_does_not_fit_is_refused_and_left_as_it_is() {
     let mut room = vec![9; 3 * COUNTS_ROW_BYTES];
     let short = &decisions[DECISION_ROW_BYTES..];
     assert!(batch::count(&policy, rows, &none, short, &mut room, plan).is_err());
+    assert!(batch::holds(&policy, rows, &none, short, &mut room[..3 * HOLD_ROW_BYTES], plan).is_err());
     assert!(batch::digest_decisions(&decisions[1..], &mut room, plan).is_err());
+}
+
+#[test]
+fn a_largest_use_is_there_for_each_row_and_reaches_the_expected_one() {
+    let request = Request::new(decidable_kernel::RequestFields {
+        output_tokens: 5,
+        ..decidable_kernel::RequestFields::default()
+    })
+    .unwrap();
+    let rows = bytes(&vec![request; 3]);
+    let rows = Rows::new(&rows).unwrap();
+    assert_eq!(
+        rows.with_max_output_tokens(&[5, 6]).unwrap_err().kind(),
+        ErrorKind::RowCount
+    );
+    let error = rows.with_max_output_tokens(&[5, 6, 4]).unwrap_err();
+    assert_eq!((error.kind(), error.row()), (ErrorKind::MaximumBelowExpected, Some(2)));
+    assert!(rows.with_max_output_tokens(&[5, 6, u32::MAX]).is_ok());
 }

@@ -96,9 +96,11 @@ pub(crate) fn decide<'py>(
     let plan = asked.plan(py)?;
     for (name, given) in [
         ("quotes", asked.quotes),
+        ("max_output_tokens", asked.max_output_tokens),
         ("out", asked.out),
         ("counts", asked.counts),
         ("gates", asked.gates),
+        ("holds", asked.holds),
     ] {
         if given.is_some() {
             let message = format!("{name} goes with the rows of an array, and requests is a table");

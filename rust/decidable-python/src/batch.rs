@@ -1,13 +1,16 @@
 //! Batches over NumPy arrays: rows in, rows out, no object a row.
 
+use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
 use decidable_kernel::Vectors;
-use decidable_kernel::batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows};
+use decidable_kernel::batch::{
+    self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows,
+};
 use numpy::{PyArray1, PyArrayMethods as _};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PySlice, PyTuple};
 
 use crate::errors::{self, Class, raise};
 use crate::values::{optional, optional_text, wrong_type};
@@ -30,9 +33,11 @@ pub(crate) struct Asked<'a, 'py> {
     pub(crate) threads: Option<&'a Bound<'py, PyAny>>,
     pub(crate) vectors: Option<&'a Bound<'py, PyAny>>,
     pub(crate) quotes: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) max_output_tokens: Option<&'a Bound<'py, PyAny>>,
     pub(crate) out: Option<&'a Bound<'py, PyAny>>,
     pub(crate) counts: Option<&'a Bound<'py, PyAny>>,
     pub(crate) gates: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) holds: Option<&'a Bound<'py, PyAny>>,
 }
 
 impl Asked<'_, '_> {
@@ -56,14 +61,15 @@ pub(crate) fn decide<'py>(
     let py = requests.py();
     let plan_for = asked.plan(py)?;
     let arrays = Arrays::of(py)?;
-    let input = arrays.bytes_in("requests", requests, &arrays.request, "REQUEST_DTYPE")?;
-    let count = requests.len()?;
+    let input = arrays.rows_in("requests", requests, &arrays.request, "REQUEST_DTYPE")?;
+    let count = input.rows;
     let candidates = policy.candidates().len();
-    let mut quotes = match asked.quotes {
-        None => Vec::new(),
-        Some(quotes) => arrays.quotes(quotes, count)?,
-    };
-    quotes.sort_unstable();
+    let quotes = arrays.quotes(asked.quotes, count)?;
+    let most = asked.max_output_tokens.map(|most| {
+        arrays.expect("max_output_tokens", most, &arrays.u32, "uint32", Some(&[count]))?;
+        arrays.rows_in("max_output_tokens", most, &arrays.u32, "uint32")
+    });
+    let most = most.transpose()?;
     let decisions = match asked.out {
         None => arrays.numpy.call_method1("empty", (count, &arrays.decision))?,
         Some(out) => {
@@ -77,23 +83,19 @@ pub(crate) fn decide<'py>(
     if let Some(gates) = asked.gates {
         arrays.expect_out("gates", gates, &arrays.byte, "uint8", &[count, candidates])?;
     }
-    let threads = plan_for(count).threads.max(1);
-    let at_a_time = match threads {
-        1 => ROWS_AT_A_TIME,
-        _ => ROWS_AT_A_TIME.saturating_mul(MORE_WITH_THREADS).saturating_mul(threads),
-    };
-    let mut pieces = Pieces {
-        input,
-        copy: Vec::new(),
-        at_a_time,
-        count,
-    };
+    if let Some(holds) = asked.holds {
+        arrays.expect_out("holds", holds, &arrays.u64, "uint64", &[count])?;
+    }
+    let at_a_time = at_a_time(plan_for(count).threads);
+    let (mut copy, mut tokens) = (Vec::new(), Vec::new());
     // What is refused leaves room of the caller's as it is.
-    if asked.out.is_some() || asked.counts.is_some() || asked.gates.is_some() {
+    let room_given = [asked.out, asked.counts, asked.gates, asked.holds];
+    if room_given.iter().any(Option::is_some) {
         for first in (0..count).step_by(at_a_time) {
-            let copy = pieces.copied(py, first)?;
+            let copy = input.copy(first, at_a_time, &mut copy)?;
+            let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
             py.detach(|| {
-                Rows::new(copy)?;
+                rows_of(copy, most)?;
                 quotes_of(&quotes, first, copy.len() / REQUEST_ROW_BYTES).map(drop)
             })
             .map_err(|error| batch_error(py, &error, first))?;
@@ -102,18 +104,21 @@ pub(crate) fn decide<'py>(
     let mut decided = Room::of(Some(&decisions), DECISION_ROW_BYTES)?;
     let mut counts = Room::of(asked.counts, COUNTS_ROW_BYTES)?;
     let mut gates = Room::of(asked.gates, candidates)?;
+    let mut holds = Room::of(asked.holds, HOLD_ROW_BYTES)?;
     for first in (0..count).step_by(at_a_time) {
-        let copy = pieces.copied(py, first)?;
+        let copy = input.copy(first, at_a_time, &mut copy)?;
         let rows_here = copy.len() / REQUEST_ROW_BYTES;
         let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;
+        let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
         let plan = plan_for(rows_here);
-        let (decided, counts, gates) = (
+        let (decided, counts, gates, holds) = (
             decided.piece(first, rows_here),
             counts.piece(first, rows_here),
             gates.piece(first, rows_here),
+            holds.piece(first, rows_here),
         );
         py.detach(|| -> Result<(), decidable_kernel::Error> {
-            let rows = Rows::new(copy)?;
+            let rows = rows_of(copy, most)?;
             let Some(decided) = decided else { return Ok(()) };
             batch::decide_rows(policy, rows, &here, decided, plan)?;
             if let Some(counts) = counts {
@@ -122,22 +127,51 @@ pub(crate) fn decide<'py>(
             if let Some(gates) = gates {
                 batch::gates(policy, rows, &here, gates, plan)?;
             }
+            if let Some(holds) = holds {
+                batch::holds(policy, rows, &here, decided, holds, plan)?;
+            }
             Ok(())
         })
         .map_err(|error| batch_error(py, &error, first))?;
     }
-    drop((decided, counts, gates));
+    drop((decided, counts, gates, holds));
     Ok(decisions)
+}
+
+/// The largest uses of a piece of rows, if there are any.
+fn most_of<'a>(
+    most: Option<&Input<'_>>,
+    first: usize,
+    rows: usize,
+    tokens: &'a mut Vec<u32>,
+) -> PyResult<Option<&'a [u32]>> {
+    let Some(most) = most else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    let bytes = most.copy(first, rows, &mut bytes)?;
+    tokens.clear();
+    tokens.extend(bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number)));
+    Ok(Some(tokens))
+}
+
+fn rows_of<'a>(bytes: &'a [u8], most: Option<&'a [u32]>) -> Result<Rows<'a>, decidable_kernel::Error> {
+    let rows = Rows::new(bytes)?;
+    match most {
+        Some(most) => rows.with_max_output_tokens(most),
+        None => Ok(rows),
+    }
 }
 
 /// The digests of an array of `REQUEST_DTYPE` or `DECISION_DTYPE`, an array of 32 bytes each.
 ///
-/// A request's is that of `Request.digest` without quotes, a decision's that of `Decision.digest`. The interpreter lock is free
-/// while they are computed, as in `Policy.decide_batch`.
+/// A request's is that of `Request.digest`, a decision's that of `Decision.digest`. Rows are copied and hashed a piece at a
+/// time, and the interpreter lock is free while they are hashed, as in `Policy.decide_batch`.
 #[pyfunction]
-#[pyo3(signature = (rows, *, threads=None))]
+#[pyo3(signature = (rows, *, quotes=None, threads=None))]
 pub(crate) fn digest_batch<'py>(
     rows: &Bound<'py, PyAny>,
+    quotes: Option<&Bound<'py, PyAny>>,
     threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = rows.py();
@@ -151,23 +185,33 @@ pub(crate) fn digest_batch<'py>(
     } else {
         (&arrays.request, "REQUEST_DTYPE or DECISION_DTYPE", REQUEST_ROW_BYTES)
     };
-    let input = arrays.bytes_in("rows", rows, dtype, name)?;
-    let count = rows.len()?;
+    let input = arrays.rows_in("rows", rows, dtype, name)?;
+    let count = input.rows;
+    let quotes = match quotes {
+        Some(quotes) if of_decisions => {
+            return Err(wrong_type("quotes", "left out for decisions", quotes));
+        }
+        _ => arrays.quotes(quotes, count)?,
+    };
     let digests = arrays
         .numpy
         .call_method1("empty", ((count, DIGEST_BYTES), &arrays.byte))?;
-    let plan = Plan::threads(threads.unwrap_or_else(|| cores().min(count / ROWS_WORTH_A_THREAD).max(1)));
-    let copy = {
-        let input = input.readonly();
-        input.as_slice().map_err(|error| not_contiguous(py, &error))?.to_vec()
-    };
+    let threads = threads.unwrap_or_else(|| cores().min(count / ROWS_WORTH_A_THREAD).max(1));
+    let at_a_time = at_a_time(threads);
+    let mut copy = Vec::new();
     let mut room = Room::of(Some(&digests), DIGEST_BYTES)?;
-    if let Some(out) = room.piece(0, count) {
-        py.detach(|| match row_bytes {
-            REQUEST_ROW_BYTES => batch::digest_requests(Rows::new(&copy)?, out, plan),
-            _ => batch::digest_decisions(&copy, out, plan),
-        })
-        .map_err(|error| batch_error(py, &error, 0))?;
+    for first in (0..count).step_by(at_a_time) {
+        let copy = input.copy(first, at_a_time, &mut copy)?;
+        let rows_here = copy.len() / row_bytes;
+        let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;
+        if let Some(out) = room.piece(first, rows_here) {
+            let plan = Plan::threads(threads);
+            py.detach(|| match row_bytes {
+                REQUEST_ROW_BYTES => batch::digest_requests(Rows::new(copy)?, &here, out, plan),
+                _ => batch::digest_decisions(copy, out, plan),
+            })
+            .map_err(|error| batch_error(py, &error, first))?;
+        }
     }
     drop(room);
     Ok(digests)
@@ -179,8 +223,18 @@ pub(crate) fn vectors(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(py, Vectors::available().map(Vectors::label).collect::<Vec<_>>())
 }
 
+/// Rows of a piece for so many threads.
+fn at_a_time(threads: usize) -> usize {
+    match threads {
+        0 | 1 => ROWS_AT_A_TIME,
+        _ => ROWS_AT_A_TIME.saturating_mul(MORE_WITH_THREADS).saturating_mul(threads),
+    }
+}
+
+/// How many cores there are: asked once, because asking takes as long as deciding some hundred rows.
 fn cores() -> usize {
-    available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| available_parallelism().map_or(1, usize::from))
 }
 
 fn threads_of(py: Python<'_>, threads: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
@@ -262,25 +316,42 @@ fn as_bytes<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>
     Ok(flat.call_method1("view", ("u1",))?.cast_into::<PyArray1<u8>>()?)
 }
 
-/// Rows that come in, and a copy of some of them.
-struct Pieces<'py> {
-    input: Bound<'py, PyArray1<u8>>,
-    copy: Vec<u8>,
-    at_a_time: usize,
-    count: usize,
+/// Rows that come in.
+struct Input<'py> {
+    numpy: Bound<'py, PyAny>,
+    array: Bound<'py, PyAny>,
+    /// Their bytes in place, if they are contiguous.
+    bytes: Option<Bound<'py, PyArray1<u8>>>,
+    rows: usize,
+    row_bytes: usize,
 }
 
-impl Pieces<'_> {
-    /// A copy of the rows from `first` on, made while the interpreter lock is held.
-    fn copied(&mut self, py: Python<'_>, first: usize) -> PyResult<&[u8]> {
-        let rows = self.at_a_time.min(self.count.saturating_sub(first));
-        let start = first.saturating_mul(REQUEST_ROW_BYTES);
-        let end = start.saturating_add(rows.saturating_mul(REQUEST_ROW_BYTES));
-        let input = self.input.readonly();
-        let input = input.as_slice().map_err(|error| not_contiguous(py, &error))?;
-        self.copy.clear();
-        self.copy.extend_from_slice(input.get(start..end).unwrap_or_default());
-        Ok(&self.copy)
+impl<'py> Input<'py> {
+    /// Copies so many rows from `first` on, or what is left, while the interpreter lock is held.
+    fn copy<'a>(&self, first: usize, rows: usize, copy: &'a mut Vec<u8>) -> PyResult<&'a [u8]> {
+        let rows = rows.min(self.rows.saturating_sub(first));
+        let end = first.saturating_add(rows);
+        copy.clear();
+        match &self.bytes {
+            Some(bytes) => self.add(bytes, first, end, copy)?,
+            None => {
+                let piece = PySlice::new(self.array.py(), isize::try_from(first)?, isize::try_from(end)?, 1);
+                let piece = self.array.get_item(piece)?;
+                let piece = as_bytes(&self.numpy.call_method1("ascontiguousarray", (piece,))?)?;
+                self.add(&piece, 0, rows, copy)?;
+            }
+        }
+        Ok(copy)
+    }
+
+    fn add(&self, bytes: &Bound<'py, PyArray1<u8>>, first: usize, end: usize, copy: &mut Vec<u8>) -> PyResult<()> {
+        let bytes = bytes.readonly();
+        let bytes = bytes
+            .as_slice()
+            .map_err(|error| not_contiguous(self.array.py(), &error))?;
+        let range = first.saturating_mul(self.row_bytes)..end.saturating_mul(self.row_bytes);
+        copy.extend_from_slice(bytes.get(range).unwrap_or_default());
+        Ok(())
     }
 }
 
@@ -319,9 +390,11 @@ struct Arrays<'py> {
     rejection: Bound<'py, PyAny>,
     quote: Bound<'py, PyAny>,
     byte: Bound<'py, PyAny>,
+    u32: Bound<'py, PyAny>,
+    u64: Bound<'py, PyAny>,
 }
 
-static ARRAYS: PyOnceLock<[Py<PyAny>; 6]> = PyOnceLock::new();
+static ARRAYS: PyOnceLock<[Py<PyAny>; 8]> = PyOnceLock::new();
 
 impl<'py> Arrays<'py> {
     fn of(py: Python<'py>) -> PyResult<Self> {
@@ -335,9 +408,12 @@ impl<'py> Arrays<'py> {
                 arrays.getattr("REJECTION_DTYPE")?.unbind(),
                 arrays.getattr("QUOTE_DTYPE")?.unbind(),
                 numpy.call_method1("dtype", ("u1",))?.unbind(),
+                numpy.call_method1("dtype", ("<u4",))?.unbind(),
+                numpy.call_method1("dtype", ("<u8",))?.unbind(),
             ])
         })?;
-        let [numpy, request, decision, rejection, quote, byte] = found.each_ref().map(|object| object.bind(py).clone());
+        let [numpy, request, decision, rejection, quote, byte, u32, u64] =
+            found.each_ref().map(|object| object.bind(py).clone());
         Ok(Self {
             numpy,
             request,
@@ -345,19 +421,28 @@ impl<'py> Arrays<'py> {
             rejection,
             quote,
             byte,
+            u32,
+            u64,
         })
     }
 
-    /// The bytes of an array that comes in: in place if it is contiguous, else of a contiguous copy.
-    fn bytes_in(
+    /// The rows of an array that comes in.
+    fn rows_in(
         &self,
         field: &str,
         array: &Bound<'py, PyAny>,
         dtype: &Bound<'py, PyAny>,
         name: &str,
-    ) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    ) -> PyResult<Input<'py>> {
         self.expect(field, array, dtype, name, None)?;
-        as_bytes(&self.numpy.call_method1("ascontiguousarray", (array,))?)
+        let contiguous = array.getattr("flags")?.getattr("c_contiguous")?.is_truthy()?;
+        Ok(Input {
+            numpy: self.numpy.clone(),
+            bytes: contiguous.then(|| as_bytes(array)).transpose()?,
+            array: array.clone(),
+            rows: array.len()?,
+            row_bytes: dtype.getattr("itemsize")?.extract()?,
+        })
     }
 
     /// Refuses an array that is not of a type and shape; without a shape it must have one dimension.
@@ -417,13 +502,17 @@ impl<'py> Arrays<'py> {
         Ok(())
     }
 
-    /// Quotes as they are given, in any order.
-    fn quotes(&self, quotes: &Bound<'py, PyAny>, rows: usize) -> PyResult<Vec<(u64, u32, u64)>> {
+    /// Quotes, which are given in any order, in ascending order.
+    fn quotes(&self, quotes: Option<&Bound<'py, PyAny>>, rows: usize) -> PyResult<Vec<(u64, u32, u64)>> {
+        let Some(quotes) = quotes else {
+            return Ok(Vec::new());
+        };
         let py = quotes.py();
-        let bytes = self.bytes_in("quotes", quotes, &self.quote, "QUOTE_DTYPE")?;
-        let bytes = bytes.readonly();
-        let bytes = bytes.as_slice().map_err(|error| not_contiguous(py, &error))?;
-        let all: Vec<_> = bytes.as_chunks::<QUOTE_BYTES>().0.iter().map(quote).collect();
+        let quotes = self.rows_in("quotes", quotes, &self.quote, "QUOTE_DTYPE")?;
+        let mut bytes = Vec::new();
+        let bytes = quotes.copy(0, quotes.rows, &mut bytes)?;
+        let mut all: Vec<_> = bytes.as_chunks::<QUOTE_BYTES>().0.iter().map(quote).collect();
+        all.sort_unstable();
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
         match all.iter().find(|(row, ..)| *row >= rows) {
             None => Ok(all),

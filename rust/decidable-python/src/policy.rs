@@ -177,7 +177,8 @@ impl Policy {
     /// another thread sees or changes no row half-way; it is free while they are decided, and what is written to rows
     /// that were not copied yet counts. A free-threaded interpreter has no such lock: there nothing may write to the
     /// arrays before the call returns.
-    #[pyo3(signature = (requests, *, threads=None, vectors=None, quotes=None, out=None, counts=None, gates=None))]
+    #[pyo3(signature = (requests, *, threads=None, vectors=None, quotes=None, max_output_tokens=None, out=None,
+        counts=None, gates=None, holds=None))]
     #[allow(clippy::too_many_arguments)]
     fn decide_batch<'py>(
         &self,
@@ -185,17 +186,21 @@ impl Policy {
         threads: Option<&Bound<'py, PyAny>>,
         vectors: Option<&Bound<'py, PyAny>>,
         quotes: Option<&Bound<'py, PyAny>>,
+        max_output_tokens: Option<&Bound<'py, PyAny>>,
         out: Option<&Bound<'py, PyAny>>,
         counts: Option<&Bound<'py, PyAny>>,
         gates: Option<&Bound<'py, PyAny>>,
+        holds: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let asked = Asked {
             threads,
             vectors,
             quotes,
+            max_output_tokens,
             out,
             counts,
             gates,
+            holds,
         };
         match arrow::decide(&self.0, requests, &asked)? {
             Some(decisions) => Ok(decisions.into_any()),
