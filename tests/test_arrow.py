@@ -276,6 +276,96 @@ def test_a_large_table_is_decided_as_its_rows() -> None:
     assert np.array_equal(found["expected_utility_microunits"].to_numpy(), expected["expected_utility_microunits"])
 
 
+QUOTE = pa.struct([("model_id", pa.uint32()), ("cost_microunits", pa.uint64())])
+
+
+def with_quotes(lists: list[Any], kind: Any = None) -> pa.Table:
+    """A table of requests with a column of quotes: for each row None, or pairs of a model and a cost, or a null."""
+    values = [
+        quotes and [q and dict(zip(("model_id", "cost_microunits"), q, strict=True)) for q in quotes]
+        for quotes in lists
+    ]
+    kind = kind or pa.list_(QUOTE)
+    return pa.table(
+        {
+            "input_tokens": pa.array([1_000] * len(lists)),
+            "output_tokens": pa.array([1_000] * len(lists)),
+            "quotes": pa.array(values, type=kind),
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["pyarrow", "polars", "pandas", "large lists", "chunks"])
+def test_quotes_are_a_column_of_lists(kind: str) -> None:
+    """In any order within a row, none where the list is null or empty: the decisions of single calls."""
+    makers: dict[str, Callable[[pa.Table], Any]] = {
+        "pyarrow": lambda table: table,
+        "polars": pl.from_arrow,
+        "pandas": lambda table: table.to_pandas(types_mapper=pd.ArrowDtype),
+        "large lists": lambda table: table.set_column(13, "quotes", table["quotes"].cast(pa.large_list(QUOTE))),
+        "chunks": lambda table: pa.concat_tables([table.slice(row, 7) for row in range(0, 40, 7)]),
+    }
+    quoted = 0
+    for seed in seeds(40):
+        cases = Cases(seed)
+        model_policy = cases.policy(extended=True)
+        requests = [cases.request(model_policy, extended=True) for _ in range(40)]
+        quotes = [list(request.quotes.items())[::-1] or cases.choice((None, [])) for request in requests]
+        quoted += sum(map(bool, quotes))
+        table = pa.table(columns(bridge.request_rows(requests)))
+        table = table.append_column("quotes", with_quotes(quotes)["quotes"])
+        native = bridge.native_policy(model_policy)
+        found = native.decide_batch(makers[kind](table)).to_numpy().tolist()
+        expected = [bridge.as_decision(native.decide(bridge.native_request(request))) for request in requests]
+        assert found == expected, f"DECIDABLE_SEED={seed}"
+    assert quoted > 100
+
+
+def test_quotes_of_rows_outside_a_slice_do_not_count() -> None:
+    """The values of a sliced column are still there, before it and behind it, and under a null."""
+    table = with_quotes([[(1, 9)], [(2, 0)], None, [(1, 0)], [(2, 9)]])
+    whole = policy().decide_batch(table).to_numpy()
+    for start in range(5):
+        for end in range(start, 6):
+            found = policy().decide_batch(table.slice(start, end - start)).to_numpy()
+            assert np.array_equal(found, whole[start:end])
+    lists = table["quotes"].combine_chunks()
+    hidden = pa.ListArray.from_arrays(lists.offsets, lists.values, mask=pa.array([True] * 5))
+    found = policy().decide_batch(table.set_column(2, "quotes", hidden)).to_numpy()
+    assert np.array_equal(found, policy().decide_batch(table.drop_columns("quotes")).to_numpy())
+
+
+def test_quotes_that_cannot_be_are_refused_by_their_row() -> None:
+    """Nulls inside, numbers that do not fit, one model twice, the model 0, and columns of anything else."""
+
+    def call(lists: list[Any], kind: Any = None) -> Callable[[], object]:
+        table = pa.concat_tables([with_quotes([None] * 3, kind), with_quotes(lists, kind)])
+        return lambda: policy().decide_batch(table)
+
+    for bad in (None, (None, 1), (1, None)):
+        refused(call([[(1, 1)], [(2, 1), bad]]), "batch.null", row=4, field="quotes")
+    signed = pa.list_(pa.struct([("model_id", pa.int64()), ("cost_microunits", pa.int64())]))
+    for bad, value in (((-1, 1), -1), ((2**32, 1), 2**32), ((1, -5), -5)):
+        refused(call([[(1, 1)], [bad]], signed), "input.out_of_range", row=4, field="quotes", value=value)
+    refused(call([[(1, 1)], [(1, 1), (1, 2)]]), "kernel.quotes_not_ascending", row=4)
+    refused(call([[(1, 1)], [(0, 1)]]), "kernel.reserved_model_id", row=4)
+    for other in (
+        pa.array([1, 2]),
+        pa.array([[1], [2]]),
+        pa.array([None, None], type=pa.list_(pa.struct([("model_id", pa.int64()), ("cost", pa.int64())]))),
+        pa.array([None, None], type=pa.list_(pa.struct([("model_id", pa.int64()), ("cost_microunits", pa.float64())]))),
+        pa.array([None, None], type=pa.map_(pa.int64(), pa.int64())),
+    ):
+        table = pa.table({"input_tokens": [1, 1], "output_tokens": [1, 1], "quotes": other})
+        refused(lambda table=table: policy().decide_batch(table), "batch.column_type", field="quotes")
+    none = pa.table({"input_tokens": [1, 1], "output_tokens": [1, 1], "quotes": pa.nulls(2)})
+    assert len(policy().decide_batch(none)) == 2
+    twice = pa.Table.from_arrays(
+        [pa.array([1]), pa.array([1]), pa.nulls(1), pa.nulls(1)], [*none.schema.names, "quotes"]
+    )
+    refused(lambda: policy().decide_batch(twice), "batch.duplicate_column", field="quotes")
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 

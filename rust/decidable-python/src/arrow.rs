@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, Int64Array, PrimitiveArray, StructArray, UInt8Array, UInt16Array, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, GenericListArray, Int64Array, OffsetSizeTrait, PrimitiveArray, StructArray,
+    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Field, FieldRef};
 use decidable_canon::{Canonical as _, Reader};
@@ -83,6 +83,11 @@ const FIELDS: [(&str, Width, Absence); 13] = [
     ("required_region_mask", Width::U64, Absence::Value),
 ];
 
+/// The column of quotes, and the parts of a quote.
+const QUOTES: &str = "quotes";
+const MODEL_ID: &str = "model_id";
+const COST: &str = "cost_microunits";
+
 /// Decides `requests`, if they are a table.
 pub(crate) fn decide<'py>(
     policy: &Policy,
@@ -110,7 +115,7 @@ pub(crate) fn decide<'py>(
         }
     }
     let mut reader = export.read()?;
-    let columns = columns(py, &reader.field())?;
+    let (columns, quotes) = columns(py, &reader.field())?;
     let mut absent = Vec::with_capacity(REQUEST_ROW_BYTES);
     RequestFields::default().encode(&mut absent);
     let mut first: usize = 0;
@@ -137,9 +142,18 @@ pub(crate) fn decide<'py>(
                     .copy(&array, rows)
                     .map_err(|fault| fault.raise(py, column, array.data_type(), first))?;
             }
+            let quotes = match quotes.and_then(|index| table.columns().get(index)) {
+                None => Vec::new(),
+                Some(lists) => {
+                    quotes_in(&lists.slice(start, count)).map_err(|fault| fault.raise_of_quotes(py, first))?
+                }
+            };
             let mut out = vec![0; count.saturating_mul(DECISION_ROW_BYTES)];
-            py.detach(|| batch::decide_rows(policy, Rows::new(&rows)?, &Quotes::default(), &mut out, plan(count)))
-                .map_err(|error| batch_error(py, &error, first))?;
+            py.detach(|| {
+                let quotes = Quotes::new(quotes, count)?;
+                batch::decide_rows(policy, Rows::new(&rows)?, &quotes, &mut out, plan(count))
+            })
+            .map_err(|error| batch_error(py, &error, first))?;
             chunks.push(out);
             start = start.saturating_add(count);
             first = first.saturating_add(count);
@@ -212,8 +226,8 @@ struct Column {
     at: usize,
 }
 
-/// The columns of a table, each a field of a request; all of them are integers, and none is there twice.
-fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<Vec<Column>> {
+/// The columns of a table, each a field of a request or the quotes, and none is there twice.
+fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<(Vec<Column>, Option<usize>)> {
     let DataType::Struct(fields) = table.data_type() else {
         let kind = shown(table.data_type());
         let message = format!("requests must be a table, and an array of {kind} has no columns");
@@ -224,7 +238,27 @@ fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<Vec<Column>> {
     };
     let index_of_pandas = index_of_pandas(table);
     let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
+    let mut quotes = None;
+    let twice = |name: &str| {
+        let message = format!("the table has two columns {name}");
+        refused(py, "batch.duplicate_column", &message, |details| {
+            details.set_item("field", name)
+        })
+    };
     for (index, field) in fields.iter().enumerate() {
+        if field.name() == QUOTES {
+            if !are_quotes(field.data_type()) {
+                let kind = shown(field.data_type());
+                let message = format!(
+                    "{QUOTES} must be a column of lists of structs of the integers {MODEL_ID} and {COST}, not of {kind}"
+                );
+                return Err(column_type(py, QUOTES, &message, kind));
+            }
+            if quotes.replace(index).is_some() {
+                return Err(twice(QUOTES));
+            }
+            continue;
+        }
         let mut at: usize = 0;
         let known = FIELDS.iter().find(|(name, width, _)| {
             let found = name == field.name();
@@ -238,10 +272,7 @@ fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<Vec<Column>> {
             return Err(unknown(py, field.name()));
         };
         if columns.iter().any(|column| column.name == name) {
-            let message = format!("the table has two columns {name}");
-            return Err(refused(py, "batch.duplicate_column", &message, |details| {
-                details.set_item("field", name)
-            }));
+            return Err(twice(name));
         }
         let column = Column {
             index,
@@ -250,7 +281,7 @@ fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<Vec<Column>> {
             absence,
             at,
         };
-        if !field.data_type().is_integer() && *field.data_type() != DataType::Null {
+        if !are_integers(field.data_type()) {
             return Err(Fault::Type.raise(py, &column, field.data_type(), 0));
         }
         columns.push(column);
@@ -263,7 +294,86 @@ fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<Vec<Column>> {
             }));
         }
     }
-    Ok(columns)
+    Ok((columns, quotes))
+}
+
+/// Integers of any width, or nothing but nulls.
+fn are_integers(kind: &DataType) -> bool {
+    kind.is_integer() || *kind == DataType::Null
+}
+
+/// Lists of quotes, or nothing but nulls.
+fn are_quotes(kind: &DataType) -> bool {
+    let (DataType::List(quote) | DataType::LargeList(quote)) = kind else {
+        return *kind == DataType::Null;
+    };
+    let DataType::Struct(fields) = quote.data_type() else {
+        return false;
+    };
+    let has = |name| {
+        let mut named = fields.iter().filter(|field| field.name() == name);
+        named.next().is_some_and(|field| are_integers(field.data_type())) && named.next().is_none()
+    };
+    fields.len() == 2 && has(MODEL_ID) && has(COST)
+}
+
+/// The quotes of rows, each with the number of its row among them, in ascending order.
+fn quotes_in(lists: &ArrayRef) -> Result<Vec<(u64, u32, u64)>, Fault> {
+    match lists.data_type() {
+        DataType::Null => Ok(Vec::new()),
+        DataType::List(_) => quotes_of_lists(lists.as_list::<i32>()),
+        DataType::LargeList(_) => quotes_of_lists(lists.as_list::<i64>()),
+        _ => Err(Fault::Type),
+    }
+}
+
+fn quotes_of_lists<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<Vec<(u64, u32, u64)>, Fault> {
+    let quotes = lists.values().as_struct_opt().ok_or(Fault::Type)?;
+    let column = |name| quotes.column_by_name(name).ok_or(Fault::Type);
+    let (models, costs) = (column(MODEL_ID)?, column(COST)?);
+    let mut found = Vec::new();
+    for (row, ends) in lists.value_offsets().windows(2).enumerate() {
+        let [start, end] = ends else { continue };
+        // What lies under a null is no list.
+        if lists.is_null(row) {
+            continue;
+        }
+        for place in start.as_usize()..end.as_usize() {
+            if quotes.is_null(place) {
+                return Err(Fault::Null { row });
+            }
+            let number = |array: &ArrayRef| number_at(array, place).ok_or(Fault::Null { row });
+            let (model_id, cost) = (number(models)?, number(costs)?);
+            let outside = |value| Fault::Outside { row, value };
+            found.push((
+                u64::try_from(row).map_err(|_| Fault::Type)?,
+                u32::try_from(model_id).map_err(|_| outside(model_id))?,
+                u64::try_from(cost).map_err(|_| outside(cost))?,
+            ));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The integer at a place; `None` for a null.
+fn number_at(array: &ArrayRef, place: usize) -> Option<i128> {
+    fn of<A: ArrowPrimitiveType<Native: Into<i128>>>(array: &ArrayRef, place: usize) -> Option<i128> {
+        let array = array.as_primitive_opt::<A>()?;
+        let value = array.values().get(place).copied()?;
+        (!array.is_null(place)).then(|| value.into())
+    }
+    match array.data_type() {
+        DataType::Int8 => of::<Int8Type>(array, place),
+        DataType::Int16 => of::<Int16Type>(array, place),
+        DataType::Int32 => of::<Int32Type>(array, place),
+        DataType::Int64 => of::<Int64Type>(array, place),
+        DataType::UInt8 => of::<UInt8Type>(array, place),
+        DataType::UInt16 => of::<UInt16Type>(array, place),
+        DataType::UInt32 => of::<UInt32Type>(array, place),
+        DataType::UInt64 => of::<UInt64Type>(array, place),
+        _ => None,
+    }
 }
 
 /// The columns that are the index of a pandas data frame and no column there: pandas lists them beside the table.
@@ -294,23 +404,42 @@ impl Fault {
             Self::Type => {
                 let kind = shown(kind);
                 let message = format!("{name} must be a column of integers, not of {kind}");
-                refused(py, "batch.column_type", &message, |details| {
-                    details.set_item("field", name)?;
-                    details.set_item("type", kind)
-                })
+                column_type(py, name, &message, kind)
             }
             Self::Null { row } => null(py, name, first.saturating_add(row)),
             Self::Outside { row, value } => {
                 let row = first.saturating_add(row);
-                let message = format!("row {row}: {name} is {value}, outside {}", column.width.range());
-                refused(py, "input.out_of_range", &message, |details| {
-                    details.set_item("row", row)?;
-                    details.set_item("field", name)?;
-                    details.set_item("value", value)
-                })
+                outside(py, row, name, value, column.width.range())
             }
         }
     }
+
+    fn raise_of_quotes(self, py: Python<'_>, first: usize) -> PyErr {
+        match self {
+            Self::Type => unreadable(py, "its quotes are of another type than it says"),
+            Self::Null { row } => null(py, QUOTES, first.saturating_add(row)),
+            Self::Outside { row, value } => {
+                let range = format!("{} for {MODEL_ID} and {} for {COST}", u32::RANGE, u64::RANGE);
+                outside(py, first.saturating_add(row), QUOTES, value, &range)
+            }
+        }
+    }
+}
+
+fn column_type(py: Python<'_>, name: &str, message: &str, kind: String) -> PyErr {
+    refused(py, "batch.column_type", message, |details| {
+        details.set_item("field", name)?;
+        details.set_item("type", kind)
+    })
+}
+
+fn outside(py: Python<'_>, row: usize, name: &str, value: i128, range: &str) -> PyErr {
+    let message = format!("row {row}: {name} is {value}, outside {range}");
+    refused(py, "input.out_of_range", &message, |details| {
+        details.set_item("row", row)?;
+        details.set_item("field", name)?;
+        details.set_item("value", value)
+    })
 }
 
 impl Column {
@@ -431,6 +560,7 @@ fn unreadable(py: Python<'_>, why: &str) -> PyErr {
 fn null(py: Python<'_>, field: &str, row: usize) -> PyErr {
     let message = match field {
         "requests" => format!("row {row} is null"),
+        QUOTES => format!("row {row}: a quote, or a part of one, is null"),
         _ => format!("row {row}: {field} is null, and the field has no absence"),
     };
     refused(py, "batch.null", &message, |details| {
