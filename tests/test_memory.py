@@ -1,0 +1,114 @@
+"""Ten million decisions take the memory of their answer and a bounded rest (docs/batches.md)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# What a batch may take besides the arrays that it is given and the one that it returns, on two threads.
+MOST_MEBIBYTES = 32
+
+PROGRAM = """
+import resource, sys
+import numpy as np
+import decidable as dc
+
+def peak():
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10
+
+def rows_of(count):
+    rows = np.zeros(count, dtype=dc.REQUEST_DTYPE)
+    rows["input_tokens"] = np.arange(count) % 50_000
+    rows["output_tokens"] = 300
+    rows["confidence_bps"] = 10_000
+    rows["business_value_microunits"] = 10_000_000
+    rows["budget_limit_microunits"] = 50_000
+    rows["allowed_provider_mask"] = 2**64 - 1
+    return rows
+
+models = [
+    dc.Model(
+        model_id=number,
+        quality_bps=5_000 + 100 * number,
+        input_cost_microunits_per_million_tokens=100_000 * number,
+        output_cost_microunits_per_million_tokens=400_000 * number,
+    )
+    for number in range(1, 23)
+]
+policy = dc.Policy(dc.Catalog(models))
+"""
+
+STREAMED = """
+rows = rows_of(100_000)
+policy.decide_batch(rows[:10])
+before = peak()
+decided = 0
+for _ in range(100):
+    decided += len(policy.decide_batch(rows, threads=2))
+assert decided == 10_000_000
+print(peak() - before - 100_000 * 65 / 2**20)
+"""
+
+AT_ONCE = """
+# One row, seen ten million times: it takes no memory of its own.
+rows = np.broadcast_to(rows_of(8)[7], 10_000_000)
+policy.decide_batch(rows[:10])
+before = peak()
+decided = policy.decide_batch(rows, threads=2)
+assert len(decided) == 10_000_000 and decided["selected_model_id"][-1] == decided["selected_model_id"][0] != 0
+print(peak() - before - decided.nbytes / 2**20)
+"""
+
+EVERYTHING = """
+count = 1_000_000
+rows = np.broadcast_to(rows_of(8)[7], count)
+counts, holds = np.zeros(count, dtype=dc.REJECTION_DTYPE), np.zeros(count, dtype=np.uint64)
+gates, most = np.zeros((count, 22), dtype=np.uint8), np.broadcast_to(np.uint32(400), count)
+quotes = np.zeros(count // 100, dtype=dc.QUOTE_DTYPE)
+quotes["row"], quotes["model_id"] = np.arange(0, count, 100), 3
+answers = dict(counts=counts, gates=gates, holds=holds)
+policy.decide_batch(rows[:10], **{name: array[:10] for name, array in answers.items()})
+before = peak()
+decided = policy.decide_batch(rows, quotes=quotes, max_output_tokens=most, threads=2, **answers)
+size = sum(array.nbytes for array in (decided, *answers.values()))
+assert holds.all()
+print(peak() - before - size / 2**20)
+"""
+
+MANY_MODELS = """
+many = [
+    dc.Model(
+        model_id=number,
+        quality_bps=9_000,
+        input_cost_microunits_per_million_tokens=number,
+        output_cost_microunits_per_million_tokens=number,
+    )
+    for number in range(1, 65_536)
+]
+policy = dc.Policy(dc.Catalog(many))
+rows, gates = rows_of(1_500), np.zeros((1_500, 65_535), dtype=np.uint8)
+policy.decide_batch(rows[:10], gates=gates[:10])
+before = peak()
+decided = policy.decide_batch(rows, gates=gates, threads=2)
+print(peak() - before - (decided.nbytes + gates.nbytes) / 2**20)
+"""
+
+DIGESTS = """
+rows = np.broadcast_to(rows_of(8)[7], 2_000_000)
+dc.digest_batch(rows[:10])
+before = peak()
+digests = dc.digest_batch(rows, threads=2)
+print(peak() - before - digests.nbytes / 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the standard library has no peak of memory there")
+@pytest.mark.parametrize("task", [STREAMED, AT_ONCE, EVERYTHING, MANY_MODELS, DIGESTS])
+def test_a_batch_takes_bounded_memory_besides_its_arrays(task: str) -> None:
+    """Ten million decisions in arrays one after the other, and in one; with all answers; with the largest catalog."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM + task], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < MOST_MEBIBYTES
