@@ -9,7 +9,7 @@ use crate::{
     gate::{self, Gates, refusal},
     price::{self, Exact, Narrow, Price, Quoted},
     rank::Contender,
-    screen::{Passing, Screen, Side},
+    screen::{Passing, Side},
     slower::count,
     trial::{Trial, Verdicts},
 };
@@ -35,8 +35,7 @@ impl Policy {
             return self.rejection(fields, reason, 0);
         }
         let price = Exact::new(self.limits(), fields, request.quotes());
-        let screen = Screen::new(fields);
-        self.conclusion(fields, &self.tried(fields, &price, screen.passing(self.sides())))
+        self.conclusion(fields, &self.tried(fields, &price, Passing::new(fields, self.sides())))
     }
 
     /// [`Derives`](Self::derive) the decision of a request and counts, for every gate, the candidates that failed it first.
@@ -51,8 +50,7 @@ impl Policy {
             return Rejections::default();
         }
         count(|slower| &mut slower.one_by_one);
-        let screen = Screen::new(fields);
-        let passing = screen.passing(self.sides());
+        let passing = Passing::new(fields, self.sides());
         let verdicts = match self.narrow(fields).and_then(|narrow| Quoted::new(narrow, quotes)) {
             Some(quoted) => self.tried(fields, &quoted, passing),
             None => {
@@ -91,8 +89,7 @@ impl Policy {
             return (self.rejection(fields, reason, 0), Rejections::default());
         }
         let price = Exact::new(self.limits(), fields, quotes);
-        let screen = Screen::new(fields);
-        let verdicts = self.tried(fields, &price, screen.passing(self.sides()));
+        let verdicts = self.tried(fields, &price, Passing::new(fields, self.sides()));
         let rejections = self.rejections(fields, verdicts.over_budget, verdicts.worthless);
         (self.conclusion(fields, &verdicts), rejections)
     }
@@ -156,32 +153,37 @@ impl Policy {
     #[inline(never)]
     fn decide_admitted(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
         count(|slower| &mut slower.one_by_one);
-        let screen = Screen::new(request);
-        let passing = screen.passing(self.sides());
+        let passing = Passing::new(request, self.sides());
         if passing.is_empty() {
             return self.rejection_by(request, 0, 0);
         }
-        if self.limits().objective == Objective::Utility
-            && quotes.is_empty()
-            && let Some(narrow) = self.narrow(request)
-        {
-            // The objective as a constant: the loop over the candidates does not ask for it.
-            let trial = Trial::new(Objective::Utility, self.candidates(), request, &narrow);
-            return self.conclusion(request, &trial.run(passing));
+        if self.limits().objective == Objective::Utility && quotes.is_empty() {
+            return self.decide_by_utility(request, passing);
         }
         self.decide_otherwise(request, quotes)
     }
 
+    /// Without quotes, and with the objective as a constant: the loop over the candidates does not ask for it.
+    #[inline(always)]
+    fn decide_by_utility(&self, request: &RequestFields, passing: Passing<'_>) -> Decision {
+        match self.narrow(request) {
+            Some(narrow) => {
+                let trial = Trial::new(Objective::Utility, self.candidates(), request, &narrow);
+                self.conclusion(request, &trial.run(passing))
+            }
+            None => self.decide_otherwise(request, &[]),
+        }
+    }
+
     #[inline(always)]
     fn narrow(&self, request: &RequestFields) -> Option<Narrow> {
-        Narrow::new(self.ceilings(), self.limits(), request)
+        Narrow::new(self.ceilings()?, self.limits(), request)
     }
 
     /// With another objective, with quotes, or with numbers that may not fit 64 bits.
     #[inline(never)]
     fn decide_otherwise(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
-        let screen = Screen::new(request);
-        let passing = screen.passing(self.sides());
+        let passing = Passing::new(request, self.sides());
         match self.narrow(request).and_then(|narrow| Quoted::new(narrow, quotes)) {
             Some(quoted) => self.conclusion(request, &self.tried(request, &quoted, passing)),
             None => {
@@ -293,7 +295,7 @@ impl Policy {
         let candidate = self.candidate(model_id)?;
         let price = Exact::new(self.limits(), fields, request.quotes());
         let verdicts = Trial::new(self.limits().objective, slice::from_ref(candidate), fields, &price)
-            .run(Screen::new(fields).passing(&[Side::new(candidate)]));
+            .run(Passing::new(fields, &[Side::new(candidate)]));
         verdicts.first.map(|(_, first)| first.utility)
     }
 

@@ -96,6 +96,19 @@ pub struct Rejections {
 }
 
 impl Rejections {
+    /// The names of the nine counts, in the order of the fields.
+    pub const NAMES: [&str; 9] = [
+        "disabled",
+        "quality",
+        "risk_ceiling",
+        "latency",
+        "capability",
+        "provider",
+        "region",
+        "budget",
+        "utility",
+    ];
+
     /// The nine counts in the order of the fields, in which batches write them.
     #[must_use]
     pub const fn counts(&self) -> [u32; 9] {

@@ -22,7 +22,7 @@ pub struct Policy {
     candidates: Vec<Candidate>,
     names: Option<Arc<Names>>,
     sides: Vec<Side>,
-    ceilings: Ceilings,
+    ceilings: Option<Ceilings>,
     #[cfg(target_arch = "x86_64")]
     table: Option<Arc<Table>>,
     shared_digest: Digest,
@@ -133,8 +133,8 @@ impl Policy {
     }
     /// The largest rates and latency of the catalog.
     #[inline]
-    pub(crate) const fn ceilings(&self) -> &Ceilings {
-        &self.ceilings
+    pub(crate) const fn ceilings(&self) -> Option<&Ceilings> {
+        self.ceilings.as_ref()
     }
 
     /// The digest: `dcdpol1` with names or an objective other than utility, the shared one without. Computed once.

@@ -116,24 +116,26 @@ impl Price for Exact<'_> {
     }
 }
 
-/// The largest rates and latency of a catalog, from which a request sees whether its numbers fit 64 bits.
+/// What the numbers of a request must not exceed so that they fit 64 bits for a whole catalog.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ceilings {
-    input_rate: u64,
-    output_rate: u64,
-    latency_fits: bool,
+    input_tokens: u64,
+    output_tokens: u64,
 }
 
 impl Ceilings {
-    pub(crate) fn new(limits: &Limits, candidates: &[Candidate]) -> Self {
-        let rates = |of: fn(&Candidate) -> u64| candidates.iter().map(of).max().unwrap_or(0);
-        Self {
-            input_rate: rates(|candidate| candidate.input_cost_microunits_per_million_tokens),
-            output_rate: rates(|candidate| candidate.output_cost_microunits_per_million_tokens),
-            latency_fits: rates(|candidate| candidate.p95_latency_ms.into())
-                .checked_mul(limits.latency_penalty_microunits_per_ms)
-                .is_some_and(|penalty| penalty <= Narrow::LARGEST_LATENCY_PENALTY),
-        }
+    /// `None` if the latency penalty of a candidate does not fit.
+    pub(crate) fn new(limits: &Limits, candidates: &[Candidate]) -> Option<Self> {
+        let largest = |of: fn(&Candidate) -> u64| candidates.iter().map(of).max().unwrap_or(0);
+        // So many tokens at a rate, and the addend of a division that rounds up, are within 64 bits.
+        let tokens = |rate| (u64::MAX - (TOKENS_PER_RATE - 1)).checked_div(rate).unwrap_or(u64::MAX);
+        largest(|candidate| candidate.p95_latency_ms.into())
+            .checked_mul(limits.latency_penalty_microunits_per_ms)
+            .filter(|penalty| *penalty <= Narrow::LARGEST_LATENCY_PENALTY)?;
+        Some(Self {
+            input_tokens: tokens(largest(|candidate| candidate.input_cost_microunits_per_million_tokens)),
+            output_tokens: tokens(largest(|candidate| candidate.output_cost_microunits_per_million_tokens)),
+        })
     }
 }
 
@@ -162,12 +164,10 @@ impl Narrow {
         let value = cast::u64_from_i64(request.business_value_microunits).unwrap_or(0);
         let input_tokens = u64::from(request.input_tokens);
         let output_tokens = u64::from(request.output_tokens);
-        let fits = |tokens: u64, rate| tokens.checked_mul(rate)?.checked_add(TOKENS_PER_RATE - 1);
-        if value > Self::LARGEST_VALUE || !ceilings.latency_fits {
+        if value > Self::LARGEST_VALUE || input_tokens > ceilings.input_tokens || output_tokens > ceilings.output_tokens
+        {
             return None;
         }
-        fits(input_tokens, ceilings.input_rate)?;
-        fits(output_tokens, ceilings.output_rate)?;
         Some(Self {
             input_tokens,
             output_tokens,

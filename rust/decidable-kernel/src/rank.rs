@@ -49,9 +49,9 @@ pub(crate) struct Podium {
 
 /// One step of the podium: who stands there, and their lead. It means nothing before enough have passed.
 #[derive(Clone, Copy, Default)]
-struct Step {
-    lead: u64,
-    index: usize,
+pub(crate) struct Step {
+    pub(crate) lead: u64,
+    pub(crate) index: usize,
 }
 
 impl Podium {
@@ -59,12 +59,12 @@ impl Podium {
         self.passed
     }
     #[inline(always)]
-    pub(crate) fn first(&self) -> Option<usize> {
-        (self.passed >= 1).then_some(self.first.index)
+    pub(crate) fn first(&self) -> Option<Step> {
+        (self.passed >= 1).then_some(self.first)
     }
     #[inline(always)]
-    pub(crate) fn second(&self) -> Option<usize> {
-        (self.passed >= 2).then_some(self.second.index)
+    pub(crate) fn second(&self) -> Option<Step> {
+        (self.passed >= 2).then_some(self.second)
     }
 
     /// Lets a candidate take its step. Leads decide; where they are equal, `precedes` asks for the whole order. An

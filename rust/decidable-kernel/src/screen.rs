@@ -94,7 +94,7 @@ impl Screen {
     }
 
     /// Those of at most 64 candidates that pass all gates, one bit each from the lowest.
-    #[inline(never)]
+    #[inline(always)]
     fn admitted(&self, sides: &[Side]) -> u64 {
         let mut admitted = 0;
         for side in sides.iter().rev() {
@@ -102,25 +102,11 @@ impl Screen {
         }
         admitted
     }
-
-    /// The places of the candidates that pass all gates, in ascending order.
-    #[inline(always)]
-    pub(crate) fn passing<'a>(&'a self, sides: &'a [Side]) -> Passing<'a> {
-        let mut blocks = sides.chunks(BLOCK);
-        let mut passing = Passing {
-            screen: self,
-            admitted: blocks.next().map_or(0, |block| self.admitted(block)),
-            blocks,
-            start: 0,
-        };
-        passing.seek();
-        passing
-    }
 }
 
-/// The places of candidates that pass all gates: 64 candidates are screened at a time.
+/// The places of the candidates that pass all gates, in ascending order: 64 are screened at a time.
 pub(crate) struct Passing<'a> {
-    screen: &'a Screen,
+    request: &'a RequestFields,
     /// The blocks that come after the current one.
     blocks: Chunks<'a, Side>,
     /// Where the current block begins.
@@ -129,7 +115,20 @@ pub(crate) struct Passing<'a> {
     admitted: u64,
 }
 
-impl Passing<'_> {
+impl<'a> Passing<'a> {
+    #[inline(always)]
+    pub(crate) fn new(request: &'a RequestFields, sides: &'a [Side]) -> Self {
+        let mut blocks = sides.chunks(BLOCK);
+        let mut passing = Self {
+            request,
+            admitted: blocks.next().map_or(0, |block| Screen::new(request).admitted(block)),
+            blocks,
+            start: 0,
+        };
+        passing.seek();
+        passing
+    }
+
     /// Whether nobody passes.
     #[inline(always)]
     pub(crate) const fn is_empty(&self) -> bool {
@@ -144,7 +143,7 @@ impl Passing<'_> {
         {
             // At most 65,535 candidates.
             self.start = self.start.wrapping_add(BLOCK);
-            self.admitted = self.screen.admitted(block);
+            self.admitted = Screen::new(self.request).admitted(block);
         }
     }
 

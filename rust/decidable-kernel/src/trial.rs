@@ -3,7 +3,7 @@ use core::cmp::Ordering;
 use crate::{
     Candidate, Objective, RequestFields, gate,
     price::Price,
-    rank::{Contender, Podium},
+    rank::{Contender, Podium, Step},
     screen::Passing,
 };
 
@@ -99,11 +99,28 @@ impl<'c, 'p, P: Price> Trial<'c, 'p, P> {
             podium.admit(lead, index, |a, b| self.precedes(a, b));
         });
         Verdicts {
-            first: podium.first().and_then(|index| Some((index, self.contender(index)?))),
-            second: podium.second().and_then(|index| self.contender(index)),
+            first: podium.first().and_then(|step| Some((step.index, self.standing(step)?))),
+            second: podium.second().and_then(|step| self.standing(step)),
             eligible: podium.passed(),
             over_budget,
             worthless,
+        }
+    }
+
+    /// Who stands on a step of the podium.
+    #[inline(always)]
+    fn standing(&self, step: Step) -> Option<Contender<'c>> {
+        match self.objective {
+            // The lead is the utility: only the cost is found again.
+            Objective::Utility => {
+                let candidate = self.candidates.get(step.index)?;
+                Some(Contender {
+                    candidate,
+                    cost: self.price.cost(candidate),
+                    utility: step.lead.cast_signed(),
+                })
+            }
+            _ => self.contender(step.index),
         }
     }
 

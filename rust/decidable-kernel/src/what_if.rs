@@ -11,7 +11,7 @@ use crate::{
     Candidate, Error, Policy, Reason, Request,
     gate::refusal,
     price::{Exact, Price as _},
-    screen::{Screen, Side},
+    screen::{Passing, Side},
     trial::Trial,
 };
 
@@ -189,7 +189,7 @@ impl<'a> Challenge<'a> {
     fn new(policy: &'a Policy, request: &'a Request, candidate: &'a Candidate) -> Self {
         let price = Exact::new(policy.limits(), request.fields(), request.quotes());
         let trial = Trial::new(policy.limits().objective, policy.candidates(), request.fields(), &price);
-        let verdicts = trial.run(Screen::new(request.fields()).passing(policy.sides()));
+        let verdicts = trial.run(Passing::new(request.fields(), policy.sides()));
         // The first of the others is the second of all if the candidate is the first.
         let rival = [verdicts.first.map(|(_, first)| first), verdicts.second]
             .into_iter()
@@ -241,7 +241,7 @@ impl<'a> Challenge<'a> {
         let sides: Vec<_> = catalog.iter().map(Side::new).collect();
         let fields = self.request.fields();
         let price = Exact::new(limits, fields, &quotes);
-        let verdicts = Trial::new(limits.objective, &catalog, fields, &price).run(Screen::new(fields).passing(&sides));
+        let verdicts = Trial::new(limits.objective, &catalog, fields, &price).run(Passing::new(fields, &sides));
         verdicts
             .first
             .is_some_and(|(_, first)| first.candidate.model_id == candidate.model_id)

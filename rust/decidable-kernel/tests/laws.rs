@@ -40,18 +40,7 @@ fn key(objective: Objective, candidate: &Candidate, terms: &Terms) -> impl Ord +
 }
 
 fn total(rejections: &Rejections) -> u32 {
-    let Rejections {
-        disabled,
-        quality,
-        risk_ceiling,
-        latency,
-        capability,
-        provider,
-        region,
-        budget,
-        utility,
-    } = rejections;
-    disabled + quality + risk_ceiling + latency + capability + provider + region + budget + utility
+    rejections.counts().into_iter().sum()
 }
 
 /// A policy with one candidate changed, and the request's quotes with it.

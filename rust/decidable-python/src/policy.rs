@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use decidable_canon::Reader;
-use decidable_kernel::{Limits, Objective};
+use decidable_kernel::{Limits, Objective, Rejections};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
@@ -148,27 +148,10 @@ impl Policy {
         request: &Bound<'py, PyAny>,
     ) -> PyResult<(Decision, Bound<'py, PyDict>)> {
         let (decision, rejections) = self.0.decide_counted(&*requested(request)?);
-        let decidable_kernel::Rejections {
-            disabled,
-            quality,
-            risk_ceiling,
-            latency,
-            capability,
-            provider,
-            region,
-            budget,
-            utility,
-        } = rejections;
         let counts = PyDict::new(py);
-        counts.set_item("disabled", disabled)?;
-        counts.set_item("quality", quality)?;
-        counts.set_item("risk_ceiling", risk_ceiling)?;
-        counts.set_item("latency", latency)?;
-        counts.set_item("capability", capability)?;
-        counts.set_item("provider", provider)?;
-        counts.set_item("region", region)?;
-        counts.set_item("budget", budget)?;
-        counts.set_item("utility", utility)?;
+        for (name, count) in Rejections::NAMES.into_iter().zip(rejections.counts()) {
+            counts.set_item(name, count)?;
+        }
         Ok((Decision(decision), counts))
     }
     /// Decides an array of `REQUEST_DTYPE` into an array of `DECISION_DTYPE`, or a table into `Decisions`, in order.

@@ -237,13 +237,8 @@ impl Best {
             let rest = _mm512_min_epi64(self.first, other.first);
             let seconds = _mm512_max_epi64(self.second, other.second);
             let second = _mm512_max_epi64(rest, seconds);
-            let third = _mm512_max_epi64(
-                _mm512_min_epi64(rest, seconds),
-                _mm512_max_epi64(
-                    _mm512_min_epi64(self.second, other.second),
-                    _mm512_max_epi64(self.third, other.third),
-                ),
-            );
+            // The smaller of both seconds is below a first and a second, and below the other first: fourth at most.
+            let third = _mm512_max_epi64(_mm512_min_epi64(rest, seconds), _mm512_max_epi64(self.third, other.third));
             Self { first, second, third }
         }
     }

@@ -74,9 +74,8 @@ proptest! {
         request in request(),
         quotes in prop::collection::btree_map(1_u32..9, wide(&[Narrow::LARGEST_QUOTE, u64::MAX]), 0..3),
     ) {
-        let ceilings = Ceilings::new(&limits, &candidates);
         let quotes: Vec<_> = quotes.into_iter().collect();
-        if let Some(narrow) = Narrow::new(&ceilings, &limits, &request) {
+        if let Some(narrow) = Ceilings::new(&limits, &candidates).and_then(|ceilings| Narrow::new(&ceilings, &limits, &request)) {
             let exact = Exact::new(&limits, &request, &[]);
             for candidate in &candidates {
                 let cost = exact.cost(candidate);
@@ -154,7 +153,7 @@ fn the_bounds_themselves_fit() {
             ..request
         };
         let exact = Exact::new(&limits, &request, quote);
-        let narrow = Narrow::new(&Ceilings::new(&limits, &[candidate]), &limits, &request)?;
+        let narrow = Narrow::new(&Ceilings::new(&limits, &[candidate])?, &limits, &request)?;
         let quoted = Quoted::new(narrow, quote)?;
         let cost = exact.cost(&candidate);
         assert_eq!(quoted.cost(&candidate), cost);
