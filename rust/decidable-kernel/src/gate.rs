@@ -172,7 +172,8 @@ impl Rejections {
         self.counts().into_iter().fold(0, u32::wrapping_add)
     }
 
-    /// The reason of the largest counter; among equal ones the later of this list, which is the shared contract's.
+    /// The reason of the largest counter; among equal ones the later in the order of the shared contract, which begins with the
+    /// capabilities and ends with being switched off.
     #[must_use]
     pub fn dominant(&self) -> Reason {
         let [
@@ -186,18 +187,19 @@ impl Rejections {
             budget,
             utility,
         ] = self.counts();
+        let counts = [
+            capability,
+            region,
+            provider,
+            quality,
+            risk_ceiling,
+            latency,
+            budget,
+            utility,
+            disabled,
+        ];
         let mut dominant = (0, Reason::NoEnabledModel);
-        for (count, reason) in [
-            (capability, Reason::CapabilityConstraint),
-            (region, Reason::RegionConstraint),
-            (provider, Reason::ProviderConstraint),
-            (quality, Reason::QualityConstraint),
-            (risk_ceiling, Reason::RiskCeilingConstraint),
-            (latency, Reason::LatencyConstraint),
-            (budget, Reason::BudgetConstraint),
-            (utility, Reason::NonPositiveUtility),
-            (disabled, Reason::NoEnabledModel),
-        ] {
+        for (count, reason) in counts.into_iter().zip(DOMINANCE) {
             if count >= dominant.0 {
                 dominant = (count, reason);
             }
@@ -205,6 +207,19 @@ impl Rejections {
         dominant.1
     }
 }
+
+/// Among reasons of equally many candidates the later dominates.
+pub(crate) const DOMINANCE: [Reason; 9] = [
+    Reason::CapabilityConstraint,
+    Reason::RegionConstraint,
+    Reason::ProviderConstraint,
+    Reason::QualityConstraint,
+    Reason::RiskCeilingConstraint,
+    Reason::LatencyConstraint,
+    Reason::BudgetConstraint,
+    Reason::NonPositiveUtility,
+    Reason::NoEnabledModel,
+];
 
 /// Counts of 16 bits side by side, four and three.
 #[inline(always)]

@@ -14,7 +14,7 @@ mod rows;
 mod one;
 
 pub(crate) use one::{Met, decide_one};
-pub(crate) use rows::{count_rows, decide_rows};
+pub(crate) use rows::{count_rows, decide_rows, reasons};
 pub(crate) use table::Table;
 
 /// How many requests, or candidates, meet at a time.

@@ -57,14 +57,14 @@ impl<'a> Lanes<'a> {
                 requests,
                 decisions,
                 |requests, decisions| ifma::decide_rows(table, requests, decisions),
-                |rows| ifma::count_rows(table, rows.map(|row| (row, 0))),
+                |rows| ifma::reasons(table, rows),
             ),
             Self::Wide(policy, wide) => rows::decide(
                 policy,
                 requests,
                 decisions,
                 |requests, decisions| wide.decide_rows(requests, decisions),
-                |rows| Some(wide.count_rows(rows)),
+                |rows| wide.count_rows(rows).map(|counts| counts.dominant()),
             ),
         }
     }

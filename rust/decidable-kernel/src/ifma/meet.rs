@@ -54,7 +54,10 @@ pub(super) struct Asked {
     /// What a cost is subtracted from.
     base: __m512i,
     risk_penalty: __m512i,
-    /// Those that the definition must decide: refused before any candidate, or with numbers beyond the bounds.
+    /// Those that are refused before any candidate: for their risk, and for their risk or their confidence.
+    pub(super) risky: __mmask8,
+    pub(super) refused: __mmask8,
+    /// Those that the definition must decide, because their numbers are beyond the bounds.
     pub(super) beyond: __mmask8,
 }
 
@@ -101,11 +104,11 @@ with_features! {
         let quality = _mm512_and_si512(_mm512_srli_epi64::<32>(proportions), quarter);
         let value = _mm512_max_epi64(value, zero);
 
-        let refused = _mm512_cmpge_epu64_mask(risk, splat(table.hard_risk_limit_bps))
-            | _mm512_cmplt_epu64_mask(confidence, splat(table.minimum_confidence_bps));
-        let beyond = refused
-            | _mm512_cmpgt_epu64_mask(_mm512_max_epu64(input, output), splat(table.scale.tokens_max))
-            | _mm512_cmpgt_epu64_mask(value, splat(LARGEST_VALUE));
+        let risky = _mm512_cmpge_epu64_mask(risk, splat(table.hard_risk_limit_bps));
+        let refused = risky | _mm512_cmplt_epu64_mask(confidence, splat(table.minimum_confidence_bps));
+        let beyond = !refused
+            & (_mm512_cmpgt_epu64_mask(_mm512_max_epu64(input, output), splat(table.scale.tokens_max))
+                | _mm512_cmpgt_epu64_mask(value, splat(LARGEST_VALUE)));
 
         // What is demanded, in the places of a standing: the complement of the longest latency, or 0 for any.
         let latency = _mm512_and_si512(latency, half);
@@ -149,7 +152,7 @@ with_features! {
             zero
         };
         // Who is not decided here passes nobody.
-        let floor = _mm512_mask_mov_epi64(floor, beyond, splat(u64::MAX >> 1));
+        let floor = _mm512_mask_mov_epi64(floor, refused | beyond, splat(u64::MAX >> 1));
         Asked {
             demanded,
             required_capabilities: capabilities,
@@ -164,6 +167,8 @@ with_features! {
             floor,
             base,
             risk_penalty,
+            risky,
+            refused,
             beyond,
         }
     }
@@ -301,27 +306,39 @@ with_features! {
 }
 
 with_features! {
-    /// Counts of 16 bits side by side, in the order of [`lost`].
+    /// How many fail first at each gate of [`lost`], 16 bits each, in the order of [`unpacked`](crate::gate::unpacked).
     pub(super) fn count_all(asked: &Asked, offers: &[Offer]) -> [__m512i; 2] {
-        let mut counts = [_mm512_setzero_si512(); 2];
-        for offer in offers {
-            let mut left = u8::MAX;
-            let [low, high] = &mut counts;
-            let mut add = |count: &mut __m512i, lost: __mmask8, one: u64| {
-                *count = _mm512_mask_add_epi64(*count, left & lost, *count, splat(one));
-                left &= !lost;
-            };
-            let [quality, latency, capability, provider, region, risk_ceiling, budget] =
-                lost(asked, offer.map(|number| splat(number)));
-            add(low, quality, 1);
-            add(low, latency, 1 << 16);
-            add(low, capability, 1 << 32);
-            add(low, provider, 1 << 48);
-            add(high, region, 1);
-            add(high, risk_ceiling, 1 << 16);
-            add(high, budget, 1 << 32);
+        // Bytes that are counted in: the even ones become the first four counts, the odd ones the other three.
+        const QUALITY: u64 = 1;
+        const LATENCY: u64 = 1 << 16;
+        const CAPABILITY: u64 = 1 << 32;
+        const PROVIDER: u64 = 1 << 48;
+        const REGION: u64 = 1 << 8;
+        const RISK_CEILING: u64 = 1 << 24;
+        const BUDGET: u64 = 1 << 40;
+        const AT_A_TIME: usize = 255;
+        let even = splat(0x00ff_00ff_00ff_00ff);
+        let mut low = _mm512_setzero_si512();
+        let mut high = _mm512_setzero_si512();
+        for offers in offers.chunks(AT_A_TIME) {
+            let mut counts = _mm512_setzero_si512();
+            for offer in offers {
+                let [quality, latency, capability, provider, region, risk_ceiling, budget] =
+                    lost(asked, offer.map(|number| splat(number)));
+                // The first gate comes last, over those after it.
+                let gate = _mm512_maskz_mov_epi64(budget, splat(BUDGET));
+                let gate = _mm512_mask_mov_epi64(gate, risk_ceiling, splat(RISK_CEILING));
+                let gate = _mm512_mask_mov_epi64(gate, region, splat(REGION));
+                let gate = _mm512_mask_mov_epi64(gate, provider, splat(PROVIDER));
+                let gate = _mm512_mask_mov_epi64(gate, capability, splat(CAPABILITY));
+                let gate = _mm512_mask_mov_epi64(gate, latency, splat(LATENCY));
+                let gate = _mm512_mask_mov_epi64(gate, quality, splat(QUALITY));
+                counts = _mm512_add_epi64(counts, gate);
+            }
+            low = _mm512_add_epi64(low, _mm512_and_si512(counts, even));
+            high = _mm512_add_epi64(high, _mm512_and_si512(_mm512_srli_epi64::<8>(counts), even));
         }
-        counts
+        [low, high]
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::arch::x86_64::*;
 
+use decidable_canon::cast;
 use fearless_simd::{Avx512, kernel, prelude::*, u8x64, u64x8};
 
 use super::{
@@ -10,9 +11,9 @@ use super::{
     table::Table,
 };
 use crate::{
-    Rejections,
+    Reason, Rejections,
     decision::{DECISION_ROW_BYTES, DecisionRow},
-    gate::unpacked,
+    gate::{DOMINANCE, unpacked},
     left::{Left, PIECE},
     request::{REQUEST_ROW_BYTES, RequestRow},
 };
@@ -94,6 +95,12 @@ const LAST_COLUMN: __mmask8 = 1 << 7;
 
 const REJECTED: u64 = 3 << 48;
 const SELECTED: u64 = 1 << 48 | 1 << 56;
+const RISKY: u64 = refused(Reason::RiskHardLimit);
+const UNSURE: u64 = refused(Reason::ConfidenceHardLimit);
+
+const fn refused(reason: Reason) -> u64 {
+    REJECTED | cast::u64_from_usize(cast::usize_from_u16(reason.code())) << 56
+}
 
 const _: () = assert!(DECISION_ROW_BYTES == 65);
 
@@ -189,7 +196,10 @@ with_features! {
         // Action and reason are 1 for the requested candidate and 2 for another.
         let what = _mm512_mask_add_epi64(splat(SELECTED), other, splat(SELECTED), splat(SELECTED));
         let what = _mm512_mask_mov_epi64(splat(REJECTED), any, what);
-        let counts = _mm512_or_si512(_mm512_slli_epi64::<32>(eligible), splat(table.evaluated << 48));
+        let what = _mm512_mask_mov_epi64(what, asked.refused, splat(UNSURE));
+        let what = _mm512_mask_mov_epi64(what, asked.risky, splat(RISKY));
+        let evaluated = _mm512_maskz_mov_epi64(!asked.refused, splat(table.evaluated << 48));
+        let counts = _mm512_or_si512(_mm512_slli_epi64::<32>(eligible), evaluated);
         let rows = transposed([
             _mm512_or_si512(chosen, what),
             cost,
@@ -213,14 +223,14 @@ with_features! {
             }
         }
         let beyond = asked.beyond | best.tied(table);
-        (beyond, !any & !beyond)
+        (beyond, !any & !beyond & !asked.refused)
     }
 }
 
-/// How many candidates each request lost at each gate, each counted at the first that it failed. What is left of those that are
-/// switched on, but for the eligible, had no positive utility.
+/// How many candidates each request lost at each gate, each counted at the first that it failed, given how many are eligible. What is
+/// left of those that are switched on, but for the eligible, had no positive utility.
 ///
-/// `None` where one of them is refused or beyond the bounds.
+/// `None` where one of them is beyond the bounds.
 pub(crate) fn count_rows(table: &Table, rows: [(&RequestRow, u16); LANES]) -> Option<[Rejections; LANES]> {
     count_with(table.token, table, rows)
 }
@@ -234,12 +244,43 @@ kernel! {
             return None;
         }
         let [low, high] = count_all(&asked, &table.offers);
-        let mut counts = numbers(token, low).into_iter().zip(numbers(token, high)).zip(rows);
-        Some([(); LANES].map(|()| {
-            let Some(((low, high), (_, eligible))) = counts.next() else {
-                return Rejections::default();
-            };
-            table.rejections(unpacked([low, high]), eligible)
+        let mut counts = numbers(token, low).into_iter().zip(numbers(token, high)).zip(rows).zip(0..);
+        Some([(); LANES].map(|()| match counts.next() {
+            Some((((low, high), (_, eligible)), lane)) if asked.refused >> lane & 1 == 0 => {
+                table.rejections(unpacked([low, high]), eligible)
+            }
+            _ => Rejections::default(),
         }))
+    }
+}
+
+/// Why nobody was selected for requests that are not refused and for which nobody is eligible.
+pub(crate) fn reasons(table: &Table, rows: [&RequestRow; LANES]) -> [Reason; LANES] {
+    reasons_with(table.token, table, rows)
+}
+
+kernel! {
+    fn reasons_with(token: Avx512, table: &Table, rows: [&RequestRow; LANES]) -> [Reason; LANES] {
+        const RANK_BITS: u32 = 4;
+        let [low, high] = count_all(&ask(table, columns(token, rows)), &table.offers);
+        let count = |counts, at: u64| _mm512_and_si512(_mm512_srlv_epi64(counts, splat(at)), splat(u16::MAX.into()));
+        let [quality, latency, capability, provider] = [0, 16, 32, 48].map(|at| count(low, at));
+        let [region, risk_ceiling, budget] = [0, 16, 32].map(|at| count(high, at));
+        let failed = [quality, latency, capability, provider, region, risk_ceiling, budget]
+            .into_iter()
+            .fold(_mm512_setzero_si512(), |sum, count| _mm512_add_epi64(sum, count));
+        let worthless = _mm512_sub_epi64(splat(table.enabled()), failed);
+        let disabled = splat(table.disabled.into());
+        // The largest count, and of equal ones the last in the order of what dominates.
+        let most = [capability, region, provider, quality, risk_ceiling, latency, budget, worthless, disabled]
+            .into_iter()
+            .zip(0..)
+            .fold(_mm512_setzero_si512(), |most, (count, rank)| {
+                _mm512_max_epi64(most, _mm512_or_si512(_mm512_slli_epi64::<RANK_BITS>(count), splat(rank)))
+            });
+        numbers(token, most).map(|most| {
+            let rank = cast::usize_from_u64(most & ((1 << RANK_BITS) - 1)).unwrap_or(0);
+            DOMINANCE.get(rank).copied().unwrap_or(Reason::NoEnabledModel)
+        })
     }
 }

@@ -93,7 +93,7 @@ pub(crate) struct Table {
     /// What every decision has: how many candidates were looked at, and the epochs.
     pub(super) evaluated: u64,
     candidates: u32,
-    disabled: u32,
+    pub(super) disabled: u32,
     pub(super) policy_epoch: u64,
     pub(super) catalog_epoch: u64,
     pub(super) by_utility: bool,
@@ -209,6 +209,11 @@ impl Table {
     #[cfg(test)]
     pub(super) const fn tokens_max(&self) -> u64 {
         self.scale.tokens_max
+    }
+
+    /// How many candidates are switched on.
+    pub(super) const fn enabled(&self) -> u64 {
+        cast::u64_from_usize(self.offers.len())
     }
 
     /// What candidates failed at first, from the counts of [`lost`](super::meet::lost).

@@ -1,6 +1,9 @@
 //! The fixed point gives the definition's numbers at all its bounds, and takes whatever is within them.
 
-use decidable_canon::units::{BPS_WHOLE, BPS_WHOLE_SQUARED, TOKENS_PER_RATE};
+use decidable_canon::{
+    Canonical as _,
+    units::{BPS_WHOLE, BPS_WHOLE_SQUARED, TOKENS_PER_RATE},
+};
 use fearless_simd::Level;
 
 use super::{
@@ -8,7 +11,12 @@ use super::{
     one::decide_one,
     table::{LARGEST_VALUE, SCALE_BITS, Table},
 };
-use crate::{Candidate, Limits, Objective, Policy, Request, RequestFields, lanes::tests::Random};
+use crate::{
+    Candidate, Limits, Objective, Policy, Request, RequestFields,
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows},
+    gate,
+    lanes::tests::{Random, rows},
+};
 
 /// The number whose product with `number`, a unit, is 1 modulo `modulus`, by Euclid.
 fn inverse(number: u64, modulus: u64) -> u64 {
@@ -225,11 +233,13 @@ fn the_largest_numbers_of_a_catalog_are_decided_by_the_definition() {
     ] {
         let limits = Limits {
             objective,
+            hard_risk_limit_bps: BPS_WHOLE,
+            minimum_confidence_bps: 1,
             ..Limits::default()
         };
         let policy = Policy::new(limits, candidates(quality_bps), None).unwrap();
         let table = policy.table().unwrap();
-        for fields in [
+        let all = [
             request,
             RequestFields {
                 minimum_quality_bps: BPS_WHOLE,
@@ -259,9 +269,37 @@ fn the_largest_numbers_of_a_catalog_are_decided_by_the_definition() {
                 budget_limit_microunits: 9_999,
                 ..request
             },
-        ] {
+            RequestFields {
+                risk_bps: BPS_WHOLE,
+                ..request
+            },
+            RequestFields {
+                confidence_bps: 0,
+                ..request
+            },
+        ];
+        let rows = rows(&all);
+        let taken = Rows::new(rows.as_flattened()).unwrap();
+        let mut decided = vec![[0; DECISION_ROW_BYTES]; all.len()];
+        let mut counted = vec![[0; COUNTS_ROW_BYTES]; all.len()];
+        let (quotes, plan) = (Quotes::default(), Plan::threads(1));
+        batch::decide_rows(&policy, taken, &quotes, decided.as_flattened_mut(), plan).unwrap();
+        let decisions = decided.as_flattened();
+        batch::count(&policy, taken, &quotes, decisions, counted.as_flattened_mut(), plan).unwrap();
+        for ((fields, decision), counts_row) in all.into_iter().zip(decided).zip(counted) {
             let (expected, counts) = policy.decide_counted(&Request::new(fields).unwrap());
+            let (mut row, mut counted) = (Vec::new(), Vec::new());
+            expected.encode(&mut row);
+            counts.encode(&mut counted);
+            assert_eq!(
+                (decision.as_slice(), counts_row.as_slice()),
+                (row.as_slice(), counted.as_slice()),
+                "{fields:?}"
+            );
             assert_eq!(policy.decide_fields(&fields, &[]), expected, "{fields:?}");
+            if gate::refusal(policy.limits(), &fields).is_some() {
+                continue;
+            }
             match decide_one(table, &fields) {
                 Some(Met::Rejected(found)) => assert_eq!(found, counts, "{fields:?}"),
                 Some(Met::Selected(_)) => assert!(expected.selected_model_id.is_some()),

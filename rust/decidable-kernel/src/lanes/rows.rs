@@ -3,46 +3,62 @@ use core::iter;
 use decidable_canon::{Canonical as _, Row, cast};
 
 use crate::{
-    Policy, Rejections, RequestFields,
+    Policy, Reason, RequestFields,
     decision::{DecisionRow, write_reason},
     left::{Left, PIECE},
     request::RequestRow,
 };
 
-/// Decides rows that were checked: `side_by_side` a piece at a time, and what that leaves one after the other, but that `count`
-/// finds the reasons of rejections side by side, too.
+/// Decides rows that were checked: `side_by_side` a piece at a time, and what that leaves one after the other, but that `reasons`
+/// finds side by side, too, why nobody was selected.
 pub(super) fn decide<const LANES: usize>(
     policy: &Policy,
     requests: &[RequestRow],
     decisions: &mut [DecisionRow],
     side_by_side: impl Fn(&[RequestRow], &mut [DecisionRow]) -> Left,
-    count: impl Fn([&RequestRow; LANES]) -> Option<[Rejections; LANES]>,
+    reasons: impl Fn([&RequestRow; LANES]) -> [Reason; LANES],
 ) {
-    for (requests, decisions) in requests.chunks(PIECE).zip(decisions.chunks_mut(PIECE)) {
-        let left = side_by_side(requests, decisions);
+    let Some(first) = requests.first() else { return };
+    let write = |rejected: [usize; LANES], decisions: &mut [DecisionRow]| {
+        let rows = rejected.map(|row| requests.get(row).unwrap_or(first));
+        for (row, reason) in rejected.into_iter().zip(reasons(rows)) {
+            if let Some(decision) = decisions.get_mut(row) {
+                write_reason(decision, reason);
+            }
+        }
+    };
+    // The numbers of rejected rows, gathered until every lane has one.
+    let mut rejected = [0; LANES];
+    let mut gathered = 0_usize;
+    for (piece, start) in requests.chunks(PIECE).zip((0..).step_by(PIECE)) {
+        let Some(room) = decisions.get_mut(start..).and_then(|room| room.get_mut(..piece.len())) else {
+            return;
+        };
+        let left = side_by_side(piece, room);
         for row in ones(left.beyond) {
-            if let (Some(request), Some(decision)) = (requests.get(row), decisions.get_mut(row)) {
+            if let (Some(request), Some(decision)) = (piece.get(row), room.get_mut(row)) {
                 policy
                     .decide_plainly(&RequestFields::from_row(request), &[])
                     .encode(&mut Row::new(decision));
             }
         }
-        let mut rejected = ones(left.rejected).peekable();
-        while let Some(first) = rejected.peek().and_then(|row| requests.get(*row)) {
-            let mut places = [None; LANES];
-            let mut rows = [first; LANES];
-            for (place, row) in places.iter_mut().zip(&mut rows) {
-                *place = rejected.next();
-                if let Some(request) = place.and_then(|place| requests.get(place)) {
-                    *row = request;
-                }
+        for row in ones(left.rejected) {
+            if let Some(lane) = rejected.get_mut(gathered) {
+                *lane = start.saturating_add(row);
             }
-            for (place, counts) in places.into_iter().zip(count(rows).into_iter().flatten()) {
-                if let Some(decision) = place.and_then(|place| decisions.get_mut(place)) {
-                    write_reason(decision, counts.dominant());
-                }
+            gathered = gathered.wrapping_add(1);
+            if gathered == LANES {
+                write(rejected, decisions);
+                gathered = 0;
             }
         }
+    }
+    if let Some((last, [_, ..])) = rejected.split_at_checked(gathered)
+        && let Some(any) = last.first().copied()
+    {
+        // The lanes that are left have one again.
+        let mut lanes = last.iter().copied().chain(iter::repeat(any));
+        write([(); LANES].map(|()| lanes.next().unwrap_or(any)), decisions);
     }
 }
 
