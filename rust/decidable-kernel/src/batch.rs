@@ -3,7 +3,12 @@
 //! A request row is the layout `calyinp1` without its tag, a decision row is `calydcn1` without its tag
 //! (docs/spec/formats.md). Quotes and largest uses stand beside the rows.
 
-use std::{iter, panic::resume_unwind, thread};
+use std::{
+    iter,
+    panic::resume_unwind,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use decidable_canon::{Canonical as _, Digest, Message, Row, cast, tag, units::BPS_WHOLE};
 
@@ -31,6 +36,9 @@ const DIGEST_BYTES: usize = 32;
 
 /// A thread is worth starting for this many rows: about ten times what starting it costs.
 const ROWS_PER_THREAD: usize = 4_096;
+
+/// A thread takes so many rows at a time: some ten microseconds of work.
+const ROWS_PER_PIECE: usize = 1_024;
 
 /// Making a catalog ready for narrow lanes is worth it for this many rows: about ten times what it costs.
 const ROWS_WORTH_LANES: usize = 32;
@@ -385,21 +393,25 @@ fn digest<const BYTES: usize, const TAGGED: usize>(
     });
 }
 
-/// Has the work done on the plan's threads, each on a share of what goes in and of the room for what comes out.
+/// Has the work done on the plan's threads, of which the caller's is one. Each takes the next piece of what goes in, and of the room
+/// for what comes out, so that the caller's works while others start.
 fn share<I: Sync, O: Send>(plan: Plan, input: &[I], room: &mut [O], work: impl Fn(&[I], &mut [O]) + Sync) {
     let threads = plan.threads.min(input.len() / ROWS_PER_THREAD).max(1);
     if threads == 1 {
         return work(input, room);
     }
-    let share = input.len().div_ceil(threads);
+    let pieces = Mutex::new(input.chunks(ROWS_PER_PIECE).zip(room.chunks_mut(ROWS_PER_PIECE)));
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let take_part = || {
+        while let Some((input, room)) = next() {
+            work(input, room);
+        }
+    };
     thread::scope(|scope| {
-        let work = &work;
-        let shares = input.chunks(share).zip(room.chunks_mut(share));
-        let workers: Vec<_> = shares
-            .map(|(input, room)| scope.spawn(move || work(input, room)))
-            .collect();
-        for worker in workers {
-            worker.join().unwrap_or_else(|cause| resume_unwind(cause));
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(take_part)).collect();
+        take_part();
+        for other in others {
+            other.join().unwrap_or_else(|cause| resume_unwind(cause));
         }
     });
 }
