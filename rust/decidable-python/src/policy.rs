@@ -135,7 +135,8 @@ impl Policy {
     /// Here and in the methods below, a row of `REQUEST_DTYPE` as `.tolist()` gives it will do for a `Request`: a tuple of
     /// its fields in their order. That spares the object.
     fn decide(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Decision> {
-        let request = &*requested(request)?;
+        let mut row = None;
+        let request = requested(request, &mut row)?;
         if self.0.candidates().len() > CANDIDATES_WORTH_DETACHING {
             return Ok(Decision(py.detach(|| self.0.decide(request))));
         }
@@ -147,7 +148,7 @@ impl Policy {
         py: Python<'py>,
         request: &Bound<'py, PyAny>,
     ) -> PyResult<(Decision, Bound<'py, PyDict>)> {
-        let (decision, rejections) = self.0.decide_counted(&*requested(request)?);
+        let (decision, rejections) = self.0.decide_counted(requested(request, &mut None)?);
         let counts = PyDict::new(py);
         for (name, count) in Rejections::NAMES.into_iter().zip(rejections.counts()) {
             counts.set_item(name, count)?;
@@ -192,12 +193,14 @@ impl Policy {
     }
     /// One verdict a candidate; prints as a table.
     fn explain(&self, request: &Bound<'_, PyAny>) -> PyResult<Explanation> {
-        Ok(Explanation(self.0.explain(&*requested(request)?)))
+        Ok(Explanation(self.0.explain(requested(request, &mut None)?)))
     }
     /// The utility of one candidate, or `None` where it is not eligible.
     #[pyo3(signature = (request, *, model_id))]
     fn utility(&self, request: &Bound<'_, PyAny>, model_id: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
-        Ok(self.0.utility(&*requested(request)?, integer("model_id", model_id)?))
+        Ok(self
+            .0
+            .utility(requested(request, &mut None)?, integer("model_id", model_id)?))
     }
     /// What a candidate costs from its rates, in microunits.
     #[pyo3(signature = (*, model_id, input_tokens, output_tokens))]
@@ -225,7 +228,8 @@ impl Policy {
     }
     /// What the engine would hold for the request: the selected candidate's cost at `max_output_tokens`.
     fn hold(&self, request: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
-        let request = &*requested(request)?;
+        let mut row = None;
+        let request = requested(request, &mut row)?;
         Ok(self.0.hold(request, &self.0.decide(request)))
     }
     /// What would make a candidate win, one lever at a time.
@@ -236,7 +240,8 @@ impl Policy {
         request: &Bound<'_, PyAny>,
         model_id: &Bound<'_, PyAny>,
     ) -> PyResult<WhatWouldWin> {
-        let request = &*requested(request)?;
+        let mut row = None;
+        let request = requested(request, &mut row)?;
         let model_id = integer("model_id", model_id)?;
         py.detach(|| self.0.what_would_win(request, model_id))
             .map(WhatWouldWin)
@@ -244,7 +249,8 @@ impl Policy {
     }
     /// How far the winner is from losing, or `None` where nothing is selected.
     fn margin(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Option<Margin>> {
-        let request = &*requested(request)?;
+        let mut row = None;
+        let request = requested(request, &mut row)?;
         Ok(py.detach(|| self.0.margin(request)).map(Margin))
     }
     /// The digest: `calypol1`, or `dcdpol1` where the policy has an objective or names.

@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use decidable_kernel::RequestFields;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -317,13 +315,22 @@ impl Arguments<'_, '_> {
     }
 }
 
-/// A request, or a row of `REQUEST_DTYPE` as a tuple.
-pub(crate) fn requested<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, decidable_kernel::Request>> {
-    if let Ok(request) = value.cast::<Request>() {
-        return Ok(Cow::Borrowed(&request.get().0));
+/// A request, or a row of `REQUEST_DTYPE` as a tuple, which becomes one in `room`.
+#[inline(always)]
+pub(crate) fn requested<'a>(
+    value: &'a Bound<'_, PyAny>,
+    room: &'a mut Option<decidable_kernel::Request>,
+) -> PyResult<&'a decidable_kernel::Request> {
+    match value.cast::<Request>() {
+        Ok(request) => Ok(&request.get().0),
+        Err(_) => Ok(room.insert(row_of(value)?)),
     }
+}
+
+#[inline(never)]
+fn row_of(value: &Bound<'_, PyAny>) -> PyResult<decidable_kernel::Request> {
     match value.cast::<PyTuple>() {
-        Ok(row) if row.len() == ROW => of_row(row).map(|request| Cow::Owned(request.0)),
+        Ok(row) if row.len() == ROW => of_row(row).map(|request| request.0),
         _ => Err(wrong_type("request", "a Request or a row of REQUEST_DTYPE", value)),
     }
 }

@@ -91,8 +91,9 @@ with_features! {
 }
 
 with_features! {
-    /// Takes requests apart: input and output tokens, value, budget, the proportions, latency, and three masks.
-    pub(super) fn ask(table: &Table, columns: [__m512i; 8]) -> Asked {
+    /// Takes requests apart: input and output tokens, value, budget, the proportions, latency, and three masks. Unless they are
+    /// `ADMITTED`, it sees who is refused.
+    pub(super) fn ask<const ADMITTED: bool>(table: &Table, columns: [__m512i; 8]) -> Asked {
         let [tokens, value, budget, proportions, latency, capabilities, providers, regions] = columns;
         let zero = _mm512_setzero_si512();
         let half = splat(u32::MAX.into());
@@ -104,8 +105,12 @@ with_features! {
         let quality = _mm512_and_si512(_mm512_srli_epi64::<32>(proportions), quarter);
         let value = _mm512_max_epi64(value, zero);
 
-        let risky = _mm512_cmpge_epu64_mask(risk, splat(table.hard_risk_limit_bps));
-        let refused = risky | _mm512_cmplt_epu64_mask(confidence, splat(table.minimum_confidence_bps));
+        let (risky, refused) = if ADMITTED {
+            (0, 0)
+        } else {
+            let risky = _mm512_cmpge_epu64_mask(risk, splat(table.hard_risk_limit_bps));
+            (risky, risky | _mm512_cmplt_epu64_mask(confidence, splat(table.minimum_confidence_bps)))
+        };
         let beyond = !refused
             & (_mm512_cmpgt_epu64_mask(_mm512_max_epu64(input, output), splat(table.scale.tokens_max))
                 | _mm512_cmpgt_epu64_mask(value, splat(LARGEST_VALUE)));
@@ -205,9 +210,10 @@ with_features! {
 
 impl Best {
     with_features! {
-        /// Nobody above the floor.
-        pub(super) fn none(asked: &Asked) -> Self {
-            Self { first: asked.floor, second: asked.floor, third: asked.floor }
+        /// Nobody. Who is below the floor is taken out [in the end](Self::above): the floor is known late.
+        pub(super) fn none() -> Self {
+            let zero = _mm512_setzero_si512();
+            Self { first: zero, second: zero, third: zero }
         }
     }
     with_features! {
@@ -291,7 +297,7 @@ impl Asked {
 
 with_features! {
     pub(super) fn meet_all<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offers: &[Offer]) -> (Best, __m512i) {
-        let mut best = Best::none(asked);
+        let mut best = Best::none();
         let mut eligible = _mm512_setzero_si512();
         // The compiler would make a subtraction of a spread mask of this, if it knew the number.
         let one = splat(hint::black_box(1));
@@ -305,10 +311,13 @@ with_features! {
     }
 }
 
+/// How many numbers of [`first_lost`] may be added before they are [spread](spread).
+pub(super) const BYTE_COUNTS: usize = 255;
+
 with_features! {
-    /// How many fail first at each gate of [`lost`], 16 bits each, in the order of [`unpacked`](crate::gate::unpacked).
-    pub(super) fn count_all(asked: &Asked, offers: &[Offer]) -> [__m512i; 2] {
-        // Bytes that are counted in: the even ones become the first four counts, the odd ones the other three.
+    /// The gate of [`lost`] that each fails first: a one in a byte for it, or nothing.
+    pub(super) fn first_lost(asked: &Asked, offer: [__m512i; 8]) -> __m512i {
+        // The even bytes become the first four counts of `unpacked`, the odd ones the other three.
         const QUALITY: u64 = 1;
         const LATENCY: u64 = 1 << 16;
         const CAPABILITY: u64 = 1 << 32;
@@ -316,29 +325,40 @@ with_features! {
         const REGION: u64 = 1 << 8;
         const RISK_CEILING: u64 = 1 << 24;
         const BUDGET: u64 = 1 << 40;
-        const AT_A_TIME: usize = 255;
+        let [quality, latency, capability, provider, region, risk_ceiling, budget] = lost(asked, offer);
+        // The last gate first, and those before it over it.
+        let gate = _mm512_maskz_mov_epi64(budget, splat(BUDGET));
+        let gate = _mm512_mask_mov_epi64(gate, risk_ceiling, splat(RISK_CEILING));
+        let gate = _mm512_mask_mov_epi64(gate, region, splat(REGION));
+        let gate = _mm512_mask_mov_epi64(gate, provider, splat(PROVIDER));
+        let gate = _mm512_mask_mov_epi64(gate, capability, splat(CAPABILITY));
+        let gate = _mm512_mask_mov_epi64(gate, latency, splat(LATENCY));
+        _mm512_mask_mov_epi64(gate, quality, splat(QUALITY))
+    }
+}
+
+with_features! {
+    /// Counts in bytes as counts of 16 bits, in the order of [`unpacked`](crate::gate::unpacked).
+    pub(super) fn spread(counts: __m512i) -> [__m512i; 2] {
         let even = splat(0x00ff_00ff_00ff_00ff);
-        let mut low = _mm512_setzero_si512();
-        let mut high = _mm512_setzero_si512();
-        for offers in offers.chunks(AT_A_TIME) {
+        [_mm512_and_si512(counts, even), _mm512_and_si512(_mm512_srli_epi64::<8>(counts), even)]
+    }
+}
+
+with_features! {
+    /// How many candidates each request loses first at each gate.
+    pub(super) fn count_all(asked: &Asked, offers: &[Offer]) -> [__m512i; 2] {
+        let mut all = [_mm512_setzero_si512(); 2];
+        for offers in offers.chunks(BYTE_COUNTS) {
             let mut counts = _mm512_setzero_si512();
             for offer in offers {
-                let [quality, latency, capability, provider, region, risk_ceiling, budget] =
-                    lost(asked, offer.map(|number| splat(number)));
-                // The first gate comes last, over those after it.
-                let gate = _mm512_maskz_mov_epi64(budget, splat(BUDGET));
-                let gate = _mm512_mask_mov_epi64(gate, risk_ceiling, splat(RISK_CEILING));
-                let gate = _mm512_mask_mov_epi64(gate, region, splat(REGION));
-                let gate = _mm512_mask_mov_epi64(gate, provider, splat(PROVIDER));
-                let gate = _mm512_mask_mov_epi64(gate, capability, splat(CAPABILITY));
-                let gate = _mm512_mask_mov_epi64(gate, latency, splat(LATENCY));
-                let gate = _mm512_mask_mov_epi64(gate, quality, splat(QUALITY));
-                counts = _mm512_add_epi64(counts, gate);
+                counts = _mm512_add_epi64(counts, first_lost(asked, offer.map(|number| splat(number))));
             }
-            low = _mm512_add_epi64(low, _mm512_and_si512(counts, even));
-            high = _mm512_add_epi64(high, _mm512_and_si512(_mm512_srli_epi64::<8>(counts), even));
+            for (all, counts) in all.iter_mut().zip(spread(counts)) {
+                *all = _mm512_add_epi64(*all, counts);
+            }
         }
-        [low, high]
+        all
     }
 }
 

@@ -1,13 +1,13 @@
-use core::arch::x86_64::*;
+use core::{arch::x86_64::*, hint};
 
 use fearless_simd::{Avx512, kernel, prelude::*, u64x8};
 
 use super::{
     LANES,
-    meet::{Asked, Best, ask, cost, lost, meet, splat},
+    meet::{Asked, BYTE_COUNTS, Best, ask, cost, first_lost, meet, splat, spread},
     table::{Table, Who},
 };
-use crate::{Rejections, RequestFields, decision::NO_INDEX};
+use crate::{Rejections, RequestFields, decision::NO_INDEX, gate::unpacked};
 
 /// What came of one request that met all candidates.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Selected {
     pub(crate) eligible: u16,
 }
 
-/// Lets one request meet all candidates, eight at a time; `None` where that leaves it open.
+/// Lets one request, which is not refused, meet all candidates, eight at a time; `None` where that leaves it open.
 pub(crate) fn decide_one(table: &Table, request: &RequestFields) -> Option<Met> {
     decide_with(table.token, table, request)
 }
@@ -48,11 +48,12 @@ kernel! {
             request.allowed_provider_mask,
             request.required_region_mask,
         ];
-        let asked = ask(table, columns.map(|number| splat(number)));
+        // Through memory each number reaches all lanes at once; the compiler would take them out of one vector.
+        let asked = ask::<true>(table, columns.map(|number| splat(hint::black_box(number))));
         if asked.beyond & 1 == 1 {
             return None;
         }
-        let mut best = Best::none(&asked);
+        let mut best = Best::none();
         let mut eligible = 0_u32;
         for block in &table.blocks {
             let offer = block.map(|numbers| u64x8::simd_from(token, numbers).into());
@@ -102,20 +103,23 @@ kernel! {
 with_features! {
     /// How many candidates a request lost at gates 2 to 8.
     fn count_one(token: Avx512, table: &Table, asked: &Asked) -> [u32; 7] {
-        let mut counts = [0_u32; 7];
+        let mut all = [_mm512_setzero_si512(); 2];
         let mut rest = table.offers.len();
-        for block in &table.blocks {
-            let lost = lost(asked, block.map(|numbers| u64x8::simd_from(token, numbers).into()));
-            let mut left = match rest {
-                LANES.. => u8::MAX,
-                _ => !(u8::MAX << rest),
-            };
-            rest = rest.saturating_sub(LANES);
-            for (count, lost) in counts.iter_mut().zip(lost) {
-                *count = count.wrapping_add((left & lost).count_ones());
-                left &= !lost;
+        for blocks in table.blocks.chunks(BYTE_COUNTS) {
+            let mut counts = _mm512_setzero_si512();
+            for block in blocks {
+                let here = match rest {
+                    LANES.. => u8::MAX,
+                    _ => !(u8::MAX << rest),
+                };
+                rest = rest.saturating_sub(LANES);
+                let lost = first_lost(asked, block.map(|numbers| u64x8::simd_from(token, numbers).into()));
+                counts = _mm512_mask_add_epi64(counts, here, counts, lost);
+            }
+            for (all, counts) in all.iter_mut().zip(spread(counts)) {
+                *all = _mm512_add_epi64(*all, counts);
             }
         }
-        counts
+        unpacked(all.map(|counts| _mm512_reduce_add_epi64(counts).cast_unsigned()))
     }
 }

@@ -152,7 +152,7 @@ with_features! {
         decisions: &mut [DecisionRow; LANES],
     ) -> (__mmask8, __mmask8) {
         let columns = columns(token, requests.each_ref());
-        let asked = ask(table, columns);
+        let asked = ask::<false>(table, columns);
         if asked.beyond == u8::MAX {
             return (u8::MAX, 0);
         }
@@ -239,7 +239,7 @@ kernel! {
     fn count_with(
         token: Avx512, table: &Table, rows: [(&RequestRow, u16); LANES]
     ) -> Option<[Rejections; LANES]> {
-        let asked = ask(table, columns(token, rows.map(|(row, _)| row)));
+        let asked = ask::<false>(table, columns(token, rows.map(|(row, _)| row)));
         if asked.beyond != 0 {
             return None;
         }
@@ -262,7 +262,7 @@ pub(crate) fn reasons(table: &Table, rows: [&RequestRow; LANES]) -> [Reason; LAN
 kernel! {
     fn reasons_with(token: Avx512, table: &Table, rows: [&RequestRow; LANES]) -> [Reason; LANES] {
         const RANK_BITS: u32 = 4;
-        let [low, high] = count_all(&ask(table, columns(token, rows)), &table.offers);
+        let [low, high] = count_all(&ask::<true>(table, columns(token, rows)), &table.offers);
         let count = |counts, at: u64| _mm512_and_si512(_mm512_srlv_epi64(counts, splat(at)), splat(u16::MAX.into()));
         let [quality, latency, capability, provider] = [0, 16, 32, 48].map(|at| count(low, at));
         let [region, risk_ceiling, budget] = [0, 16, 32].map(|at| count(high, at));
