@@ -39,6 +39,7 @@ fn main() {
     for (size, workload) in all(SIZES) {
         batches(size, &workload);
     }
+    copies();
     for (size, workload) in all(GROWING) {
         candidates(size, &workload);
     }
@@ -128,6 +129,34 @@ fn batches(size: u32, workload: &Workload) {
             }),
             Contestant::each("two", |_| {
                 batch::decide(policy, &many, &mut more, batch::Plan::threads(2))
+            }),
+        ],
+    );
+}
+
+/// What bounds two threads with few candidates: bytes that are copied from memory to memory, and no more.
+fn copies() {
+    const ROWS: usize = 256 * 4_096;
+    let label = "threads/copy: 1 and 2";
+    let rows = vec![1_u8; ROWS * DECISION_ROW_BYTES];
+    let mut rooms = [vec![0; rows.len()], vec![0; rows.len()]];
+    let [room, more] = &mut rooms;
+    measure(
+        label,
+        Plan {
+            rounds: 51,
+            ..Plan::default()
+        },
+        ROWS as u64,
+        vec![
+            Contestant::each("one", |_| room.copy_from_slice(black_box(&rows))),
+            Contestant::each("two", |_| {
+                let half = rows.len() / 2;
+                std::thread::scope(|scope| {
+                    let (first, second) = more.split_at_mut(half);
+                    scope.spawn(|| second.copy_from_slice(black_box(&rows[half..])));
+                    first.copy_from_slice(black_box(&rows[..half]));
+                });
             }),
         ],
     );
