@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -282,7 +283,7 @@ def test_missing_and_unusable_files_are_2(here: Path, call: Call) -> None:
         ["report", "nothing.json"],
         ["export", "nothing.json", "-o", "out"],
         ["route", "gpt-5", "--input-tokens", "1", "--catalog", "nothing.json"],
-        ["route", "gpt-5", "--input-tokens", "1", "--state", "nothing.json"],
+        ["route", "gpt-5", "--input-tokens", "1", "--state", "nothing.json", "--catalog", "policy.json"],
     ):
         done = call(*arguments, "--json")
         assert done.returncode == 2, arguments
@@ -426,6 +427,8 @@ def test_route_decides_by_names(tmp_path: Path) -> None:
         (["gpt-5", "--input-tokens", "x"], "input_tokens"),
         (["gpt-5", "--input-tokens", "1", "--min-quality", "70"], "unit"),
         (["gpt-5", "--input-tokens", "1", "--account", "a"], "--account needs --state"),
+        (["gpt-5", "--input-tokens", "1", "--state", "state"], "--state needs --catalog"),
+        (["gpt-5", "--input-tokens", "1", "--objective", "utility"], "give --value"),
         (["gpt-5", "--input-tokens", "1", "--region", "mars"], "mars"),
     ],
 )
@@ -439,10 +442,12 @@ def test_route_says_what_it_cannot_read(call: Call, arguments: list[str], says: 
 
 def test_route_holds_and_logs_in_a_state(tmp_path: Path) -> None:
     """The same key gets the same ticket, a refusal is an answer, and a stranger's account is a fault."""
+    demo.catalog().save(tmp_path / "models.json")
     with llm.Gateway.open(tmp_path / "state", catalog=demo.catalog(), objective="cheapest") as gateway:
         gateway.open_account("acme", "1.00")
         gateway.open_account("poor", "0.00")
-    arguments = ["route", "gpt-5", "--input-tokens", "1200", "--state", "state", "--json"]
+    arguments = ["route", "gpt-5", "--input-tokens", "1200", "--state", "state"]
+    arguments += ["--catalog", "models.json", "--objective", "cheapest", "--json"]
     first = json.loads(run(*arguments, "--account", "acme", "--key", "k", cwd=tmp_path).stdout)["ticket"]
     again = json.loads(run(*arguments, "--account", "acme", "--key", "k", cwd=tmp_path).stdout)["ticket"]
     assert first["hold_microunits"] > 0
@@ -463,10 +468,33 @@ def test_route_holds_and_logs_in_a_state(tmp_path: Path) -> None:
 
 def test_a_state_that_is_open_elsewhere_is_2(tmp_path: Path) -> None:
     """One process holds a log at a time, and the other is told."""
+    demo.catalog().save(tmp_path / "models.json")
+    arguments = ["route", "gpt-5", "--input-tokens", "1", "--state", "state", "--catalog", "models.json"]
     with llm.Gateway.open(tmp_path / "state", catalog=demo.catalog(), objective="cheapest"):
-        done = run("route", "gpt-5", "--input-tokens", "1", "--state", "state", cwd=tmp_path)
+        done = run(*arguments, "--objective", "cheapest", cwd=tmp_path)
     assert done.returncode == 2
+    assert "open for writing elsewhere" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_state_with_an_unfinished_end_says_that_it_was_cut(tmp_path: Path) -> None:
+    """The decision is made, what was cut is said and kept; before that, explaining and verifying say 3."""
+    demo.catalog().save(tmp_path / "models.json")
+    arguments = ["route", "gpt-5", "--input-tokens", "1", "--state", "state", "--catalog", "models.json"]
+    arguments += ["--objective", "cheapest"]
+    with llm.Gateway.open(tmp_path / "state", catalog=demo.catalog(), objective="cheapest") as gateway:
+        number = gateway.route("gpt-5", input_tokens=1).id
+    (segment,) = (tmp_path / "state").glob("*.seg")
+    segment.write_bytes(segment.read_bytes()[:-5])
+    explained = run("explain", "state", number, cwd=tmp_path)
+    assert (explained.returncode, run("verify", "state", cwd=tmp_path).returncode) == (3, 3)
+    assert "unfinished bytes" in explained.stderr
+    told = run(*arguments, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "unfinished bytes, which were cut off and are kept in state/quarantine/" in told.stderr
+    assert (tmp_path / told.stderr.split(" kept in ")[1].strip()).stat().st_size > 0
+    assert json.loads(run(*arguments, "--json", cwd=tmp_path).stdout)["recoveries"] == []
+    assert run("explain", "state", number, cwd=tmp_path).returncode == 0
 
 
 # --- demo ---------------------------------------------------------------------------------------------------------
@@ -485,7 +513,7 @@ def test_the_demo_tells_and_leaves_what_it_promises(shown: Path) -> None:
     balances = told["verification"]["balances"]
     assert sum(each["committed"] + each["debt"] for each in balances) == told["spent_microunits"]
     assert {each.name for each in (shown / "demo").iterdir()} == {
-        ".decidable-demo", "head.json", "report.html", "state", "wal.key",
+        ".decidable-demo", "head.json", "policy.json", "report.html", "state", "wal.key",
     }  # fmt: skip
     if os.name == "posix":
         assert (shown / "demo" / "wal.key").stat().st_mode & 0o077 == 0
@@ -538,21 +566,30 @@ def test_a_second_demo_replaces_the_first_whole_or_not_at_all(tmp_path: Path) ->
     second = contents()
     assert second.keys() == first.keys()
     assert not [
-        name for name in first if second[name] == first[name] and not name.endswith((".decidable-demo", "LOCK"))
+        name
+        for name in first
+        if second[name] == first[name] and not name.endswith((".decidable-demo", "LOCK", "policy.json"))
     ]
     (tmp_path / "demo" / "report.html").unlink()
     assert "demo holds a demo that was cut off" in run("demo", "--limit", 60, cwd=tmp_path).stderr
 
 
 def test_the_demo_in_words(tmp_path: Path) -> None:
-    """Each part has its heading; the log that is named can be verified as it says."""
-    done = run("demo", "--limit", 60, cwd=tmp_path)
+    """Each part has its heading; what it says in the end can be pasted into a shell, and approves the policy."""
+    done = run("demo", "--limit", 60, "--out", "here and there", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for heading in ("What was chosen", "Why", "What was refused", "Budgets", "Speed and size", "Verified from disk"):
         assert f"\n{heading}" in done.stdout
     assert "CC-BY" in done.stdout
-    again = done.stdout.splitlines()[-1].split()
-    assert run(*again[1:], cwd=tmp_path).returncode == 0
+    command = done.stdout.splitlines()[-1].strip()
+    assert command.startswith("decidable verify ")
+    if os.name == "posix":
+        again = subprocess.run(
+            ["/bin/sh", "-c", command.replace("decidable", f"{shlex.quote(sys.executable)} -m decidable", 1)],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert again.returncode == 0, again.stderr
+        assert "approved" not in again.stdout.partition("not established")[2]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

@@ -4,13 +4,14 @@ import copy
 import json
 import operator
 import pickle
+import signal
 import sys
 import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -637,3 +638,28 @@ def test_a_batch_lets_other_threads_run() -> None:
         longest, last = max(longest, now - last), now
     worker.join()
     assert longest < took / 2, f"no progress for {longest:.3f} s of {took:.3f} s"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers as POSIX has them")
+def test_an_interrupt_while_something_is_shown_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never swallowed, whichever moment it comes at."""
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    request = dc.Request(request_sequence=1, input_tokens=1, output_tokens=1, business_value_microunits=1)
+
+    def show_until_interrupted(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            repr(request)
+            with suppress(dc.InvalidInput):
+                dc.Request(request_sequence=-1, input_tokens=1, output_tokens=1, business_value_microunits=1)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for turn in range(300):
+            with pytest.raises(KeyboardInterrupt):
+                show_until_interrupted(2e-5 + turn * 1e-7)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not lost

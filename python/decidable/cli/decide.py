@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from decidable._native import Policy, Record, Request
+from decidable._native import Key, Policy, Record, Request
 from decidable.cli.answer import decision_document, explanation_document, show_decision, show_explanation
-from decidable.cli.exits import FAILED, FINE, Usage
+from decidable.cli.exits import FAILED, FINE, UNFINISHED, Usage
 from decidable.cli.inputs import add_json, documents, key_of, policies_of, policy_in, present, request_of
-from decidable.cli.screen import Screen
+from decidable.cli.screen import Screen, reached
+from decidable.cli.verify import octets
 from decidable.replay import verify
 from decidable.report.exchange import Entry, entries
-from decidable.report.quantity import stamp
+from decidable.report.quantity import count, size, stamp
 from decidable.wal import read
 
 __all__ = ["add"]
@@ -78,7 +79,10 @@ def _explain(parsed: argparse.Namespace, screen: Screen) -> int:
 def _explain_logged(parsed: argparse.Namespace, screen: Screen) -> int:
     """The decision as it was logged, and the policy's explanation of it, which must be the same decision."""
     number = int(parsed.what)
-    record, policy = _logged(parsed, number)
+    policies, key = policies_of(parsed), key_of(parsed)
+    with screen.progress(f"verifying {parsed.source} ({size(octets(parsed.source))})") as advance:
+        verification = verify(parsed.source, policies=policies, key=key, progress=reached(advance))
+    record, policy = _logged(parsed.source, number, policies, key)
     request, logged = record.fields["request"], record.fields["decision"]
     beside = {
         "seq": record.seq,
@@ -92,18 +96,18 @@ def _explain_logged(parsed: argparse.Namespace, screen: Screen) -> int:
             "decidable explain", f"the log's record {record.seq} holds another decision than this policy makes"
         )
         return FAILED
+    if verification.tail is not None:
+        screen.note(
+            f"{parsed.source} ends in {count(verification.tail['bytes'])} unfinished bytes: what is before them holds"
+        )
+        return UNFINISHED
     return FINE
 
 
-def _logged(parsed: argparse.Namespace, number: int) -> tuple[Record | Entry, Policy]:
-    """The record of a request's decision, and the policy that made it."""
-    key = key_of(parsed)
-    policies: dict[int | str, Policy] = {policy.shared_digest().hex(): policy for policy in policies_of(parsed)}
-    if not parsed.source.is_dir():
-        verify(parsed.source, policies=list(policies.values()), key=key)
-    records: Iterator[Record | Entry] = (
-        read(parsed.source, key=key) if parsed.source.is_dir() else entries(parsed.source)
-    )
+def _logged(log: Path, number: int, given: list[Policy], key: Key | None) -> tuple[Record | Entry, Policy]:
+    """The record of a request's decision in a log that was verified, and the policy that made it."""
+    policies: dict[int | str, Policy] = {policy.shared_digest().hex(): policy for policy in given}
+    records: Iterator[Record | Entry] = read(log, key=key) if log.is_dir() else entries(log)
     for record in records:
         fields = record.fields
         if record.kind == "policy":
@@ -116,10 +120,10 @@ def _logged(parsed: argparse.Namespace, number: int) -> tuple[Record | Entry, Po
         elif record.kind == "decision":
             policy = policies.get(fields["policy_number"] if "policy_number" in fields else fields["policy_digest"])
             if policy is None:
-                message = f"{parsed.source} does not carry the policy of request {number}: name it with --policy"
+                message = f"{log} does not carry the policy of request {number}: name it with --policy"
                 raise Usage("cli.missing_policy", message, number=number)
             return record, policy
-    raise Usage("cli.unknown_request", f"{parsed.source} holds no request {number}", number=number)
+    raise Usage("cli.unknown_request", f"{log} holds no request {number}", number=number)
 
 
 def _show(screen: Screen, policy: Policy, request: Request, beside: dict[str, Any]) -> None:

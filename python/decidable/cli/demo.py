@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import shutil
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -37,7 +39,7 @@ except ImportError:  # Windows
 __all__ = ["add"]
 
 _MARK: Final = ".decidable-demo"
-_WRITTEN: Final = ("state", "head.json", "wal.key", "report.html")
+_WRITTEN: Final = ("state", "head.json", "wal.key", "policy.json", "report.html")
 _BESIDE: Final = ".decidable-demo-"
 _MODELS_SHOWN: Final = 12
 
@@ -78,6 +80,7 @@ def _play(parsed: argparse.Namespace, screen: Screen, folder: Path) -> _Told:
         durable = play(folder / "state", arrivals=arrivals, sync="group", advance=advance)
     head = folder / "head.json"
     write_head(head, durable.head)
+    catalog.save(folder / "policy.json")
     with (
         tempfile.TemporaryDirectory(prefix=_BESIDE, dir=folder) as beside,
         screen.progress("deciding again, not waiting for the disk", 2 * len(arrivals)) as advance,
@@ -318,11 +321,15 @@ class _Told:
                 ("log", str(self.folder / "state")),
                 ("key", str(self.folder / "wal.key")),
                 ("head", f"{self.folder / 'head.json'}: keep it elsewhere"),
+                ("policy", f"{self.folder / 'policy.json'}: what was approved"),
                 ("report", str(self.folder / "report.html")),
             ]
         )
         screen.line()
         folder = self.folder
         screen.line("Repeat it:", style="bold")
-        evidence = f"--head {folder / 'head.json'} --key-file {folder / 'wal.key'}"
-        screen.line(f"  decidable verify {folder / 'state'} {evidence}", whole=True)
+        command = ["decidable", "verify", folder / "state"]
+        for option, name in (("--policy", "policy.json"), ("--head", "head.json"), ("--key-file", "wal.key")):
+            command += [option, folder / name]
+        quote = subprocess.list2cmdline if os.name == "nt" else shlex.join
+        screen.line(f"  {quote(list(map(str, command)))}", whole=True)

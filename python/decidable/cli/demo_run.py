@@ -63,17 +63,18 @@ def run(
     """Decides and settles every arrival in an engine at ``state``, and closes it; the head is the engine's own."""
     clock = ManualClock(arrivals[0].arrival_ns if arrivals else 0)
     engine = Engine.open(state, policy=policy, key=key, sync=sync, clock=clock, provenance=provenance)
+    tape = _Tape(arrivals)
     try:
         for name, initial in accounts.items():
             engine.ledger.open_account(name, initial)
         if sync == "group":
-            done = asyncio.run(_play(engine, clock, arrivals, advance))
+            asyncio.run(_play(engine, clock, tape, advance))
         else:
-            done = _play_in_turn(engine, clock, arrivals, advance)
+            _play_in_turn(engine, clock, tape, advance)
     finally:
         head = engine.close()
-    done.head = head
-    return done
+    tape.done.head = head
+    return tape.done
 
 
 @dataclass(slots=True)
@@ -82,9 +83,8 @@ class _Settling:
     arrival: Arrival
 
 
-async def _play(engine: Engine, clock: ManualClock, arrivals: list[Arrival], advance: Callable[[int], None]) -> Run:
+async def _play(engine: Engine, clock: ManualClock, tape: _Tape, advance: Callable[[int], None]) -> None:
     """Some hundred events at a time."""
-    tape = _Tape(arrivals)
     begun = time.perf_counter_ns()
     while window := tape.window(_WINDOW):
         answers = await asyncio.gather(*(_step(engine, clock, at, event) for at, event in window))
@@ -92,12 +92,10 @@ async def _play(engine: Engine, clock: ManualClock, arrivals: list[Arrival], adv
             tape.note(at, event, answer)
         advance(len(window))
     tape.done.elapsed_ns = time.perf_counter_ns() - begun
-    return tape.done
 
 
-def _play_in_turn(engine: Engine, clock: ManualClock, arrivals: list[Arrival], advance: Callable[[int], None]) -> Run:
+def _play_in_turn(engine: Engine, clock: ManualClock, tape: _Tape, advance: Callable[[int], None]) -> None:
     """One event after the other: where nothing waits for the disk, there is nothing to gather."""
-    tape = _Tape(arrivals)
     begun = time.perf_counter_ns()
     while window := tape.window(1):
         ((at, event),) = window
@@ -110,7 +108,6 @@ def _play_in_turn(engine: Engine, clock: ManualClock, arrivals: list[Arrival], a
         tape.note(at, event, answer)
         advance(1)
     tape.done.elapsed_ns = time.perf_counter_ns() - begun
-    return tape.done
 
 
 class _Tape:

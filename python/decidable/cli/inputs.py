@@ -50,7 +50,10 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """An argument that is a whole number of at least 1."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number

@@ -15,7 +15,7 @@ from decidable.cli.inputs import add_json, key_of, present
 from decidable.cli.screen import Screen
 from decidable.domains import llm
 from decidable.engine import Ticket
-from decidable.report.quantity import money
+from decidable.report.quantity import count, money
 
 __all__ = ["add"]
 
@@ -51,7 +51,10 @@ def add(commands: Any) -> None:
     parser.add_argument("--provider", action="append", metavar="NAME", help="who may serve it (may be repeated)")
     parser.add_argument("--region", action="append", metavar="NAME", help="where it may be served (may be repeated)")
     parser.add_argument(
-        "--catalog", type=Path, metavar="FILE", help="models.toml or policy.json; default: the demo's models"
+        "--catalog",
+        type=Path,
+        metavar="FILE",
+        help="models.toml or policy.json; default without --state: the demo's models",
     )
     parser.add_argument(
         "--objective",
@@ -72,12 +75,18 @@ def _route(parsed: argparse.Namespace, screen: Screen) -> int:
     for name in ("account", "key", "key_file"):
         if parsed.state is None and getattr(parsed, name) is not None:
             raise Usage("cli.usage", f"--{name.replace('_', '-')} needs --state")
-    catalog = _catalog(parsed)
-    # Utility weighs a price against what an answer is worth; without a value nothing would be worth its price.
     shipped = parsed.catalog is None
+    if shipped and parsed.state is not None:
+        # A state keeps the policy that it is opened with: the demo's models are for trying, not for keeping.
+        raise Usage("cli.usage", "--state needs --catalog: the models that it decides among")
+    catalog = _catalog(parsed)
     # The shipped catalog weighs an answer's value, which a first try does not give.
     usual = "cheapest" if shipped and parsed.value is None else catalog.limits.get("objective") or "cheapest"
     policy = catalog.policy(objective=parsed.objective or usual)
+    if policy.objective == "utility" and parsed.value is None:
+        # Without a value nothing would be worth its price.
+        whose = "--objective utility" if parsed.objective else f"the objective utility of {parsed.catalog}"
+        raise Usage("cli.usage", f"{whose} weighs what an answer is worth against its cost: give --value, such as 0.05")
     wishes: dict[str, Any] = {
         "input_tokens": parsed.input_tokens,
         "max_cost": parsed.max_cost,
@@ -90,7 +99,8 @@ def _route(parsed: argparse.Namespace, screen: Screen) -> int:
         "providers": parsed.provider,
         "regions": parsed.region,
     }
-    ticket = None
+    ticket: Ticket | None = None
+    recoveries: tuple[dict[str, Any], ...] = ()
     if parsed.state is None:
         expected, most = llm._sizes(parsed.expected_output_tokens, parsed.max_output_tokens)
         request = builders.request(
@@ -98,12 +108,18 @@ def _route(parsed: argparse.Namespace, screen: Screen) -> int:
         )
         decision: Decision | None = policy.decide(request)
     else:
-        ticket = _ticket(parsed, catalog, policy.objective, wishes)
+        ticket, recoveries = _ticket(parsed, catalog, policy.objective, wishes)
+        for cut in recoveries:
+            screen.note(
+                f"{parsed.state} ended in {count(cut['cut_bytes'])} unfinished bytes, which were cut off and are kept "
+                f"in {parsed.state / cut['quarantine']}"
+            )
         request, decision = ticket.request, ticket.decision
     explanation = policy.explain(request) if parsed.why else None
     if screen.as_json:
         document = {} if decision is None else decision_document(policy, request, decision)
         document["ticket"] = None if ticket is None else _ticket_document(ticket)
+        document["recoveries"] = list(recoveries)
         if explanation is not None:
             document["verdicts"] = explanation_document(policy, explanation)
         screen.emit(document)
@@ -124,18 +140,24 @@ def _catalog(parsed: argparse.Namespace) -> Catalog:
     return demo.catalog()
 
 
-def _ticket(parsed: argparse.Namespace, catalog: Catalog, objective: str, wishes: dict[str, Any]) -> Ticket:
-    """The ticket that the engine at --state gives. It stays open: whoever makes the call settles it."""
+def _ticket(
+    parsed: argparse.Namespace, catalog: Catalog, objective: str, wishes: dict[str, Any]
+) -> tuple[Ticket, tuple[dict[str, Any], ...]]:
+    """The ticket that the engine at --state gives, and the unfinished ends that were cut as it was opened.
+
+    The ticket stays open: whoever makes the call settles it.
+    """
     state = present(parsed.state)
     with llm.Gateway.open(state, catalog=catalog, objective=objective, key=key_of(parsed)) as gateway:
-        return gateway.route(
+        call = gateway.route(
             parsed.model,
             expected_output_tokens=parsed.expected_output_tokens,
             max_output_tokens=parsed.max_output_tokens,
             account=parsed.account,
             key=parsed.key,
             **wishes,
-        ).ticket
+        )
+        return call.ticket, gateway.engine.opened.recoveries
 
 
 def _ticket_document(ticket: Ticket) -> dict[str, Any]:

@@ -186,7 +186,7 @@ impl<'py> Export<'py> {
         match self {
             Self::Stream(export) => {
                 let py = export.py();
-                let readable = |error: PyErr| unreadable(py, &error.value(py).to_string());
+                let readable = |error: PyErr| unreadable_for(py, &error);
                 let capsule = export.call0()?;
                 let capsule = capsule.cast::<PyCapsule>().map_err(|error| readable(error.into()))?;
                 let reader = PyArrayReader::from_arrow_pycapsule(capsule).map_err(readable)?;
@@ -194,7 +194,7 @@ impl<'py> Export<'py> {
             }
             Self::Array(export) => {
                 let py = export.py();
-                let readable = |error: PyErr| unreadable(py, &error.value(py).to_string());
+                let readable = |error: PyErr| unreadable_for(py, &error);
                 let exported = export.call0()?;
                 let (schema, array): (Bound<'_, PyCapsule>, Bound<'_, PyCapsule>) =
                     exported.extract().map_err(readable)?;
@@ -548,6 +548,14 @@ fn refused<'py>(
     details: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>,
 ) -> PyErr {
     raise(py, Class::InvalidInput, code, message, details)
+}
+
+/// What is raised while the reason is asked for, such as an interrupt, is raised.
+fn unreadable_for(py: Python<'_>, error: &PyErr) -> PyErr {
+    match error.value(py).str() {
+        Ok(why) => unreadable(py, &why.to_string_lossy()),
+        Err(raised) => raised,
+    }
 }
 
 fn unreadable(py: Python<'_>, why: &str) -> PyErr {

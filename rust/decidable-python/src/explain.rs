@@ -228,7 +228,10 @@ impl Found {
 
 /// A value that the kernel never gives.
 fn impossible(kind: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let message = format!("there is no {kind} with such fields: {}", shown(value));
+    let message = match shown(value) {
+        Ok(value) => format!("there is no {kind} with such fields: {value}"),
+        Err(raised) => return raised,
+    };
     raise(
         value.py(),
         Class::InvalidInput,

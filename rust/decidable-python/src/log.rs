@@ -62,7 +62,7 @@ impl Record {
         })
     }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let names: Vec<String> = self.fields.bind(py).keys().iter().map(|key| key.to_string()).collect();
+        let names: Vec<String> = self.fields.bind(py).keys().extract()?;
         Ok(format!(
             "<Record {} of kind {}: {}>",
             self.seq,

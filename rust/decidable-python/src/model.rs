@@ -190,7 +190,11 @@ impl Model {
 pub(crate) fn repr(class: &str, keywords: &Bound<'_, PyDict>) -> PyResult<String> {
     let fields = keywords
         .iter()
-        .map(|(field, value)| Ok(format!("{}={}", field.str()?, value.repr()?)))
+        .map(|(field, value)| {
+            // A string is not formatted itself: that asks it again, and an interrupt that comes then would be lost.
+            let (field, value) = (field.str()?, value.repr()?);
+            Ok(format!("{}={}", field.to_string_lossy(), value.to_string_lossy()))
+        })
         .collect::<PyResult<Vec<_>>>()?;
     Ok(format!("{class}({})", fields.join(", ")))
 }

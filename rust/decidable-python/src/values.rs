@@ -2,6 +2,7 @@
 
 use decidable_canon::hex;
 use decidable_kernel::Objective;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString};
 
@@ -54,7 +55,10 @@ fn not_an_integer(field: &str, value: &Bound<'_, PyAny>) -> PyErr {
 
 #[cold]
 fn out_of_range(field: &str, value: &Bound<'_, PyAny>, range: &str) -> PyErr {
-    let message = format!("{field} is {}, outside {range}", shown(value));
+    let message = match shown(value) {
+        Ok(value) => format!("{field} is {value}, outside {range}"),
+        Err(raised) => return raised,
+    };
     raise(
         value.py(),
         Class::InvalidInput,
@@ -204,17 +208,21 @@ pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) ->
     )
 }
 
-/// The value, or its size where it would not fit one line.
-pub(crate) fn shown(value: &Bound<'_, PyAny>) -> String {
-    match value.repr().map(|text| text.to_string()) {
-        Ok(text) if text.len() <= 60 => text,
-        _ => "an integer of many digits".to_owned(),
+/// The value, or its size where it would not fit one line. What is no error of the value, such as an interrupt, is raised.
+pub(crate) fn shown(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let many = || "an integer of many digits".to_owned();
+    match value.repr() {
+        Ok(text) => Ok(Some(text.to_string_lossy().into_owned())
+            .filter(|text| text.len() <= 60)
+            .unwrap_or_else(many)),
+        Err(error) if error.is_instance_of::<PyException>(value.py()) => Ok(many()),
+        Err(raised) => Err(raised),
     }
 }
 
 fn kind(value: &Bound<'_, PyAny>) -> String {
-    value
-        .get_type()
-        .name()
-        .map_or_else(|_| "something else".to_owned(), |name| name.to_string())
+    value.get_type().name().map_or_else(
+        |_| "something else".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
