@@ -596,8 +596,11 @@ def test_the_demo_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_signal_ends_the_demo_without_a_traceback(tmp_path: Path, number: int, code: int, says: str) -> None:
-    """Its exit code, one line, and a log that verifies up to where it came."""
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.25, 0.5])
+def test_a_signal_ends_the_demo_without_a_traceback(
+    tmp_path: Path, number: int, code: int, says: str, moment: float
+) -> None:
+    """Its exit code, one line, and a log that verifies up to where it came, whenever it comes."""
     process = subprocess.Popen(
         [sys.executable, "-m", "decidable.cli", "demo"],
         cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL,
@@ -605,6 +608,7 @@ def test_a_signal_ends_the_demo_without_a_traceback(tmp_path: Path, number: int,
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list((tmp_path / "demo" / "state").glob("*.seg")):
         time.sleep(0.01)
+    time.sleep(moment)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors

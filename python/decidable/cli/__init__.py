@@ -120,9 +120,11 @@ def _run(given: Sequence[str]) -> int:
         code = int(parsed.run(parsed, screen))
         screen.flush()
     except KeyboardInterrupt:
+        _quiet()
         screen.error(command, "interrupted")
         return INTERRUPTED
     except Terminated:
+        _quiet()
         screen.error(command, "terminated")
         return TERMINATED
     except DecidableError as error:

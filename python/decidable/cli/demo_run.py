@@ -8,16 +8,19 @@ submitted in one order, which depends on the trace alone: a settlement waits for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count as numbers
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from decidable._native import Key, ManualClock, Policy, Settlement
+from decidable.cli.exits import Terminated
 from decidable.demo import Arrival
 from decidable.engine import Engine, Ticket
 
@@ -68,7 +71,7 @@ def run(
         for name, initial in accounts.items():
             engine.ledger.open_account(name, initial)
         if sync == "group":
-            asyncio.run(_play(engine, clock, tape, advance))
+            asyncio.run(_terminable(_play(engine, clock, tape, advance)))
         else:
             _play_in_turn(engine, clock, tape, advance)
     finally:
@@ -81,6 +84,35 @@ def run(
 class _Settling:
     ticket: Ticket
     arrival: Arrival
+
+
+async def _terminable(work: Coroutine[Any, Any, None]) -> None:
+    """Being terminated cancels the work, as being interrupted does under ``asyncio.run``.
+
+    An exception from the middle of the event loop would leave tasks behind that nobody ends.
+    """
+    loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        if task is not None:
+            task.cancel()
+
+    chosen = signal.getsignal(signal.SIGTERM)
+    # Elsewhere than in the main thread, and on Windows, an event loop has no signals.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if terminated:
+            raise Terminated from None
+        raise
+    finally:
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            if loop.remove_signal_handler(signal.SIGTERM):
+                signal.signal(signal.SIGTERM, chosen)
 
 
 async def _play(engine: Engine, clock: ManualClock, tape: _Tape, advance: Callable[[int], None]) -> None:
