@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -25,6 +26,7 @@ from decidable import bench, cli, demo
 from decidable.cli import inputs
 from decidable.domains import llm
 from decidable.errors import VerificationError
+from model import random_cases
 
 # An account's name may hold no control characters, other names anything.
 HOSTILE_ACCOUNT = "=cmd\u202eevil<script>"
@@ -615,6 +617,30 @@ def test_a_signal_ends_the_demo_without_a_traceback(
     assert errors == f"decidable demo: {says}\n"
     verified = run("verify", "demo/state", "--key-file", "demo/wal.key", cwd=tmp_path)
     assert verified.returncode in (0, 3), verified.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_an_interrupt_at_any_moment_ends_the_demo(tmp_path: Path) -> None:
+    """It is never lost while anything is still to be told. DECIDABLE_INTERRUPTS says how often it is tried."""
+    for seed in random_cases.seeds(int(os.environ.get("DECIDABLE_INTERRUPTS", "6"))):
+        moment, folder = random.Random(seed), tmp_path / str(seed)
+        folder.mkdir()
+        limit, longest = moment.choice((([], 1.5), (["--limit", "2000"], 0.6)))
+        with (folder / "told").open("wb") as told:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "decidable.cli", "demo", *limit],
+                cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True, stdout=told,
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (folder / "demo").exists():
+            time.sleep(0.001)
+        time.sleep(moment.uniform(0, longest))
+        whole = b"decidable verify" in (folder / "told").read_bytes()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        ends = {(130, "decidable demo: interrupted\n"), (130, "decidable: interrupted\n")}
+        assert (process.returncode, errors) in ends | ({(0, "")} if whole else set()), f"DECIDABLE_SEED={seed}"
+        shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

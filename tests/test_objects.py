@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import pytest
 
 import bridge
 import decidable as dc
+from decidable import _native
 from decidable.report.escape import visible
 from model import decisions
 from model.random_cases import Cases
@@ -663,3 +666,54 @@ def test_an_interrupt_while_something_is_shown_is_raised(monkeypatch: pytest.Mon
     finally:
         signal.signal(signal.SIGALRM, before)
     assert not lost
+
+
+class Interrupted:
+    """What a caller may hand over, interrupted in every way in which it is asked."""
+
+    def ask(self, *_: object) -> Any:
+        raise KeyboardInterrupt
+
+    __iter__ = __index__ = __getitem__ = __eq__ = __str__ = ask
+    __hash__ = object.__hash__
+    models = names = property(ask)
+
+
+class InterruptedStream:
+    """It says how much it took by a value that is interrupted."""
+
+    def write(self, data: bytes) -> Any:
+        return Interrupted()
+
+
+class InterruptedTable:
+    """It is interrupted as its stream is read."""
+
+    dtype = Interrupted()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_a_value_is_asked_is_no_error_of_the_value(tmp_path: Path) -> None:
+    """It is raised as it is, not as an input that cannot be read."""
+    with dc.Engine.open(tmp_path / "log", policy=dc.Policy(dc.Catalog([dc.Model(**MODEL)]))) as engine:
+        engine.decide(dc.Request(input_tokens=1, output_tokens=1, business_value_microunits=10**9))
+    dc.export(tmp_path / "log", tmp_path / "exported.jsonl")
+    given: Any = Interrupted()
+    models: Any = SimpleNamespace(models=given, names=None)
+    asks: list[Callable[[], object]] = [
+        lambda: dc.Policy(given),
+        lambda: dc.Policy(models),
+        lambda: dc.verify(tmp_path / "log", policies=given),
+        lambda: _native.verify_exchange(tmp_path / "exported.jsonl", policies=[], anchor=given),
+        lambda: dc.export(tmp_path / "log", InterruptedStream()),
+        lambda: dc.digest_batch(InterruptedTable()),  # type: ignore[arg-type]
+        lambda: dc.WhatWouldWin(levers=given, model_id=1, blocked_by_request=None),  # type: ignore[call-arg]
+    ]
+    for number, ask in enumerate(asks):
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                ask()
+        except dc.DecidableError as error:
+            raise AssertionError(f"ask {number}: {error}") from error

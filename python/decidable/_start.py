@@ -6,6 +6,7 @@ process is touched, and only where nobody has chosen another way to be interrupt
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -32,3 +33,5 @@ def _is_the_command() -> bool:
 
 if _is_the_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, interrupted)
+    # While the interpreter comes down nothing is left to interrupt, and the command keeps its exit code.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)

@@ -16,6 +16,7 @@ use decidable_canon::{Canonical as _, Reader};
 use decidable_kernel::batch::{self, DECISION_ROW_BYTES, Quotes, REQUEST_ROW_BYTES, Rows};
 use decidable_kernel::{Decision, Policy, RequestFields};
 use numpy::PyArray1;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, ArrayReader, to_schema_pycapsule, to_stream_pycapsule};
@@ -550,8 +551,11 @@ fn refused<'py>(
     raise(py, Class::InvalidInput, code, message, details)
 }
 
-/// What is raised while the reason is asked for, such as an interrupt, is raised.
+/// What is no error of the table, such as an interrupt, stays; also one that comes while the reason is asked for.
 fn unreadable_for(py: Python<'_>, error: &PyErr) -> PyErr {
+    if !error.is_instance_of::<PyException>(py) {
+        return error.clone_ref(py);
+    }
     match error.value(py).str() {
         Ok(why) => unreadable(py, &why.to_string_lossy()),
         Err(raised) => raised,

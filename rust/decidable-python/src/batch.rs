@@ -13,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PySlice, PyTuple};
 
 use crate::errors::{self, Class, raise};
-use crate::values::{optional, optional_text, wrong_type};
+use crate::values::{optional, optional_text, otherwise, wrong_type};
 
 /// Rows that are copied, decided and written at a time by each thread: what comes in and goes out stays in a core's cache,
 /// and beside the arrays of the caller a batch takes no more memory.
@@ -177,9 +177,10 @@ pub(crate) fn digest_batch<'py>(
     let py = rows.py();
     let threads = threads_of(py, threads)?;
     let arrays = Arrays::of(py)?;
-    let of_decisions = rows
-        .getattr_opt("dtype")?
-        .is_some_and(|dtype| dtype.eq(&arrays.decision).unwrap_or(false));
+    let of_decisions = match rows.getattr_opt("dtype")? {
+        Some(dtype) => otherwise(py, dtype.eq(&arrays.decision), false)?,
+        None => false,
+    };
     let (dtype, name, row_bytes) = if of_decisions {
         (&arrays.decision, "DECISION_DTYPE", DECISION_ROW_BYTES)
     } else {

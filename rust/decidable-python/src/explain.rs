@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyIterator, PyTuple};
 use crate::decision::{Decision, Reason};
 use crate::errors::{Class, raise};
 use crate::model::Names;
-use crate::values::{self, integer, optional, optional_text, shown, text, wrong_type};
+use crate::values::{self, instead, integer, optional, optional_text, shown, text, wrong_type};
 
 /// What became of one candidate.
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -381,7 +381,9 @@ fn all_of<T: PyClass<Frozen = True> + Sync, V>(
     values: &Bound<'_, PyAny>,
     value: impl Fn(&T) -> V,
 ) -> PyResult<Vec<V>> {
-    let each = values.try_iter().map_err(|_| wrong_type(field, wanted, values))?;
+    let each = values
+        .try_iter()
+        .map_err(|error| instead(values.py(), error, || wrong_type(field, wanted, values)))?;
     each.map(|one| Ok(value(one_of::<T>(field, wanted, &one?)?.get())))
         .collect()
 }

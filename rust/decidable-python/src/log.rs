@@ -21,7 +21,7 @@ use crate::errors::{self, Class, plain, raise};
 use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::values::{integer, text, truth, wrong_type};
+use crate::values::{instead, integer, otherwise, text, truth, wrong_type};
 
 /// How many records pass between two looks at the interpreter's signals and the progress callback.
 const PROGRESS_RECORDS: u64 = 4_096;
@@ -476,7 +476,7 @@ fn given(policies: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<decidable_kernel::Poli
     let wrong = |value: &Bound<'_, PyAny>| wrong_type("policies", "a sequence of Policy", value);
     policies
         .try_iter()
-        .map_err(|_| wrong(policies))?
+        .map_err(|error| instead(policies.py(), error, || wrong(policies)))?
         .map(|policy| {
             let policy = policy?;
             policy
@@ -676,7 +676,8 @@ impl Write for Target {
             Self::Stream { stream, fault } => Python::attach(|py| {
                 let written = stream.call_method1(py, "write", (PyBytes::new(py, bytes),))?;
                 // A stream that does not say how much it took has taken all.
-                Ok(written.extract(py).unwrap_or(bytes.len()).min(bytes.len()))
+                let written = otherwise(py, written.extract(py), bytes.len())?;
+                Ok(written.min(bytes.len()))
             })
             .map_err(|error: PyErr| {
                 *fault = Some(error);
@@ -764,15 +765,17 @@ fn anchor_dict<'py>(py: Python<'py>, anchor: &Anchor) -> PyResult<Bound<'py, PyD
 
 fn anchor_of(value: &Bound<'_, PyAny>) -> PyResult<Anchor> {
     let item = |name: &str| {
-        value.get_item(name).map_err(|_| {
-            let message = format!("an anchor needs {name:?}");
-            raise(
-                value.py(),
-                Class::InvalidInput,
-                "head.incomplete",
-                &message,
-                |details| details.set_item("field", name),
-            )
+        value.get_item(name).map_err(|error| {
+            instead(value.py(), error, || {
+                let message = format!("an anchor needs {name:?}");
+                raise(
+                    value.py(),
+                    Class::InvalidInput,
+                    "head.incomplete",
+                    &message,
+                    |details| details.set_item("field", name),
+                )
+            })
         })
     };
     let schema = text("schema_version", &item("schema_version")?)?;

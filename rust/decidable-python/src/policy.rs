@@ -12,7 +12,7 @@ use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
 use crate::request::{Request, requested};
-use crate::values::{self, Given, bytes, integer, wrong_type};
+use crate::values::{self, Given, bytes, instead, integer, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
@@ -59,11 +59,19 @@ impl Policy {
                 .integer_or("latency_penalty_microunits_per_ms", 0)?,
             objective: objective.or(Objective::Utility, values::objective)?,
         };
-        let not_a_catalog = |_| wrong_type("catalog", "a Catalog (with .models and .names)", catalog);
+        let not_a_catalog = |error| {
+            instead(py, error, || {
+                wrong_type("catalog", "a Catalog (with .models and .names)", catalog)
+            })
+        };
         let models = catalog.getattr("models").map_err(not_a_catalog)?;
         let candidates = models
             .try_iter()
-            .map_err(|_| wrong_type("catalog.models", "a sequence of Model", &models))?
+            .map_err(|error| {
+                instead(py, error, || {
+                    wrong_type("catalog.models", "a sequence of Model", &models)
+                })
+            })?
             .map(|model| {
                 let model = model?;
                 model

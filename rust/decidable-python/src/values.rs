@@ -194,6 +194,23 @@ pub(crate) fn hex_bytes<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -
         .ok_or_else(|| wrong_type(field, &format!("{} lowercase hex digits", N.saturating_mul(2)), value))
 }
 
+/// What is raised in place of an error that a value caused. What is no error of the value, such as an interrupt, stays.
+pub(crate) fn instead(py: Python<'_>, raised: PyErr, refusal: impl FnOnce() -> PyErr) -> PyErr {
+    if raised.is_instance_of::<PyException>(py) {
+        refusal()
+    } else {
+        raised
+    }
+}
+
+/// What was found, or `usual` where a value caused an error. What is no error of the value, such as an interrupt, stays.
+pub(crate) fn otherwise<T>(py: Python<'_>, found: PyResult<T>, usual: T) -> PyResult<T> {
+    match found {
+        Err(error) if error.is_instance_of::<PyException>(py) => Ok(usual),
+        found => found,
+    }
+}
+
 pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let message = format!("{field} must be {wanted}, not {}", kind(value));
     raise(
