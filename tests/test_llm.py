@@ -227,6 +227,30 @@ def test_the_same_key_is_the_same_call(gateway: llm.Gateway) -> None:
         gateway.route("mini", input_tokens=1_300, account="acme", key="req-1")
 
 
+def test_a_retry_of_a_whole_request_gets_its_answer_and_settles_it_once(tmp_path: Path, models: Path) -> None:
+    """Also after a restart: the same settlement again is the first one, and what is refused says what to do."""
+    wishes: llm.Wishes = {"input_tokens": 1_200, "account": "acme", "key": "req-1"}
+    used = {"prompt_tokens": 1_204, "completion_tokens": 163}
+    with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:
+        gateway.open_account("acme", "1.00")
+        with gateway.route("mini", **wishes) as call:
+            first = call.settle(usage=used)
+    for _ in range(2):
+        with llm.Gateway.open(tmp_path / "state", catalog=models) as gateway:
+            again = gateway.route("mini", **wishes)
+            assert (again.id, again.model, again.state, again.replayed) == (call.id, call.model, "settled", True)
+            assert again.settle(usage=used) == first
+            with pytest.raises(dc.Conflict, match="other values, which stand; the same values again are no error"):
+                again.settle(cost="0.5")
+            with (
+                pytest.raises(dc.Conflict, match="settled already: whoever acts on a ticket looks at its state"),
+                again,
+            ):
+                raise AssertionError("a second call would be made")
+            balance = gateway.balance("acme")
+            assert (balance.committed, balance.reserved) == (first.charged_microunits, 0)
+
+
 def test_a_call_that_is_not_made_gives_its_money_back(gateway: llm.Gateway) -> None:
     """Before it is made; after that nobody knows."""
     call = gateway.route("mini", input_tokens=1_200, account="acme")

@@ -134,7 +134,10 @@ impl fmt::Display for Error {
                     "ticket {ticket} is in doubt: someone may have acted on it, so it can only be reconciled"
                 )
             }
-            ErrorKind::SettledOtherwise(ticket) => write!(f, "ticket {ticket} was settled before with other values"),
+            ErrorKind::SettledOtherwise(ticket) => write!(
+                f,
+                "ticket {ticket} was settled before with other values, which stand; the same values again are no error"
+            ),
             ErrorKind::DoesNotReplay(what) => write!(f, "a decision does not replay and was not written: {what}"),
             ErrorKind::UnknownKind(kind) => write!(f, "kind {kind} is not known to this version"),
             ErrorKind::PolicyNotGiven(digest) => {

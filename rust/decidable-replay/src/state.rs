@@ -603,14 +603,14 @@ impl State {
                 ..
             } => Err(Error::new(
                 ErrorKind::AlreadyClosed,
-                format!("ticket {ticket} is settled already"),
+                format!("ticket {ticket} is settled already: whoever acts on a ticket looks at its state first"),
             )),
             Ticket::Decided {
                 status: Status::Cancelled { .. },
                 ..
             } => Err(Error::new(
                 ErrorKind::AlreadyClosed,
-                format!("ticket {ticket} is cancelled already"),
+                format!("ticket {ticket} is cancelled already: whoever acts on a ticket looks at its state first"),
             )),
         }
     }
