@@ -824,7 +824,10 @@ def test_a_changed_byte_is_1(log: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert {"code", "message", "offset"} <= json.loads(done.stdout)["error"].keys()
     assert len(done.stderr.splitlines()) == 1
-    assert run("explain", "demo/state", "400", cwd=tmp_path).returncode == 1
+    for number in (1, 400):
+        explained = run("explain", "demo/state", number, cwd=tmp_path)
+        assert (explained.returncode, explained.stdout) == (1, "")
+        assert re.search(r"\(.*byte \d+", explained.stderr)
     assert run("export", "demo/state", "-o", "out.csv", "--format", "csv", cwd=tmp_path).returncode == 1
     assert not (tmp_path / "out.csv").exists()
     done = run("report", "demo/state", "-o", "report.html", cwd=tmp_path)
@@ -843,6 +846,14 @@ def test_an_unfinished_tail_is_3_and_a_cut_head_is_1(log: Path, tmp_path: Path) 
     assert words.returncode == 3
     assert "unfinished tail" in words.stdout
     assert run("report", "demo/state", cwd=tmp_path).returncode == 3
+    for form, empty in (("json-lines", 0), ("csv", 1)):
+        whole = run("export", "demo/state", "--format", form, cwd=tmp_path)
+        assert whole.returncode == 3
+        assert "unfinished bytes: what is before them holds" in whole.stderr
+        assert len(whole.stdout.splitlines()) > empty
+        written = run("export", "demo/state", "--format", form, "-o", form, "--json", cwd=tmp_path)
+        assert (written.returncode, json.loads(written.stdout)["tail"]["bytes"] > 0) == (3, True)
+        assert (tmp_path / form).read_text(encoding="utf-8").splitlines() == whole.stdout.splitlines()
     assert run("verify", "demo/state", "--head", "demo/head.json", cwd=tmp_path).returncode == 1
 
 

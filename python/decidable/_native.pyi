@@ -847,6 +847,9 @@ class Reader:
     def __new__(cls, path: str | os.PathLike[str], *, kind: str | None = None, key: Key | None = None) -> Self: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Record: ...
+    @property
+    def tail(self) -> dict[str, Any] | None:
+        """The bytes after the last whole batch, which are no records; known once the records have come to their end."""
 
 def verify_log(
     path: str | os.PathLike[str],

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from decidable import _native
-from decidable._native import Key, Record
+from decidable._native import Key, Reader
 from decidable.errors import InvalidInput, UnknownName
 
 __all__ = ["HEAD_FILE_BYTES_MAX", "export", "read", "read_head", "write_head"]
@@ -60,7 +60,7 @@ def directory(path: str | os.PathLike[str]) -> Path:
     return found
 
 
-def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | None = None) -> Iterator[Record]:
+def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | None = None) -> Reader:
     """The records of a log in order, each verified, and derived again from those before it, as it is read.
 
     Args:
@@ -68,12 +68,16 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | No
         kind: Only records of this kind (docs/spec/log.md lists them); all by default.
         key: Checks the seals of a sealed log as well.
 
+    Returns:
+        An iterator. Once it has come to its end, its ``tail`` says what stands behind the last whole batch and is no
+        record, as in a report; ``None`` where there is nothing.
+
     Raises:
         UnknownName: if there is no log.
         VerificationError: at the first record that does not hold, with ``seq`` and ``offset``. What only the end
             can show, such as a private part that was changed, is raised there.
     """
-    return iter(_native.Reader(existing(path), kind=kind, key=key))
+    return _native.Reader(existing(path), kind=kind, key=key)
 
 
 def export(

@@ -6,16 +6,16 @@ import argparse
 import contextlib
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from decidable._native import Key, Policy
+from decidable._native import Key, Policy, Record
 from decidable.cli.answer import model_name
-from decidable.cli.exits import FINE, Usage
+from decidable.cli.exits import FINE, UNFINISHED, Usage
 from decidable.cli.inputs import add_json, key_of, present
 from decidable.cli.screen import Screen, reached
-from decidable.cli.verify import octets
+from decidable.cli.verify import octets, unfinished
 from decidable.report.escape import csv_cell
 from decidable.report.quantity import count, size, stamp
 from decidable.wal import appearing, export, read
@@ -78,7 +78,7 @@ def _export(parsed: argparse.Namespace, screen: Screen) -> int:
         screen.line(f"{output}: {written} ({size(octets(output))})", style="bold")
         if summary.get("refusals_left_out"):
             screen.line(f"  {_left_out(summary)}")
-    return FINE
+    return _ended(parsed, screen, summary)
 
 
 def _to_standard_output(parsed: argparse.Namespace, screen: Screen, key: Key | None) -> int:
@@ -94,12 +94,20 @@ def _to_standard_output(parsed: argparse.Namespace, screen: Screen, key: Key | N
         else screen.progress(_label(parsed.log)) as advance
     ):
         if parsed.format == "csv":
-            _write_csv(sys.stdout.buffer, parsed.log, key)
+            summary = _write_csv(sys.stdout.buffer, parsed.log, key)
         else:
             summary = export(parsed.log, sys.stdout.buffer, key=key, progress=reached(advance))
             if summary["refusals_left_out"]:
                 screen.note(_left_out(summary))
-    return FINE
+    return _ended(parsed, screen, summary)
+
+
+def _ended(parsed: argparse.Namespace, screen: Screen, summary: dict[str, Any]) -> int:
+    """Says so where the log ends in an unfinished tail: what is before it was written."""
+    if summary["tail"] is None:
+        return FINE
+    screen.note(unfinished(parsed.log, summary["tail"]))
+    return UNFINISHED
 
 
 def _label(log: Path) -> str:
@@ -114,22 +122,21 @@ def _left_out(summary: dict[str, Any]) -> str:
 def _csv(log: Path, output: Path, key: Key | None) -> dict[str, Any]:
     """Whole or not at all."""
     with appearing(output) as part, part.open("wb") as file:
-        rows = _write_csv(file, log, key)
-    return {"rows": rows}
+        return _write_csv(file, log, key)
 
 
-def _write_csv(file: BinaryIO, log: Path, key: Key | None) -> int:
-    """Writes a heading and the rows; how many rows."""
-    rows = 0
-    for row in itertools.chain([_COLUMNS], _rows(log, key)):
+def _write_csv(file: BinaryIO, log: Path, key: Key | None) -> dict[str, Any]:
+    """Writes a heading and the rows; how many rows, and the unfinished tail."""
+    rows, records = 0, read(log, key=key)
+    for row in itertools.chain([_COLUMNS], _rows(records)):
         file.write((",".join(csv_cell(cell) for cell in row) + "\r\n").encode())
         rows += 1
-    return rows - 1
+    return {"rows": rows - 1, "tail": records.tail}
 
 
-def _rows(log: Path, key: Key | None) -> Iterator[Sequence[str]]:
+def _rows(records: Iterable[Record]) -> Iterator[Sequence[str]]:
     policies: dict[int, Policy] = {}
-    for record in read(log, key=key):
+    for record in records:
         fields = record.fields
         if record.kind == "policy":
             policies[fields["policy_number"]] = fields["policy"]

@@ -14,7 +14,7 @@ from decidable.replay import VerificationReport, verify
 from decidable.report.quantity import count, money, size
 from decidable.wal import write_head
 
-__all__ = ["add", "octets", "show_verification", "verification_document"]
+__all__ = ["add", "octets", "show_verification", "unfinished", "verification_document"]
 
 
 def add(commands: Any) -> None:
@@ -119,6 +119,11 @@ def balance_document(balance: Balance) -> dict[str, Any]:
     """One account's money."""
     names = ("account", "initial", "remaining", "reserved", "committed", "debt", "cap")
     return {name: getattr(balance, name) for name in names}
+
+
+def unfinished(log: Path, tail: dict[str, Any]) -> str:
+    """What is said of a log that ends in an unfinished tail."""
+    return f"{log} ends in {count(tail['bytes'])} unfinished bytes: what is before them holds"
 
 
 def octets(log: Path) -> int:

@@ -21,7 +21,7 @@ use crate::errors::{self, Class, plain, raise};
 use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::values::{instead, integer, otherwise, text, truth, wrong_type};
+use crate::values::{instead, integer, otherwise, reason, text, truth, wrong_type};
 
 /// How many records pass between two looks at the interpreter's signals and the progress callback.
 const PROGRESS_RECORDS: u64 = 4_096;
@@ -97,6 +97,8 @@ struct Reading {
     book: Book,
     kind: Option<String>,
     ready: VecDeque<Seen>,
+    /// What stood behind the last batch, once it was reached.
+    tail: Option<Tail>,
 }
 
 #[pymethods]
@@ -122,11 +124,18 @@ impl Reader {
             book: Book::new(),
             kind,
             ready: VecDeque::new(),
+            tail: None,
         };
         Ok(Self(Mutex::new(Box::new(reading))))
     }
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
+    }
+    /// The bytes after the last whole batch, which are no records; known once the records have come to their end.
+    #[getter]
+    fn tail<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let tail = py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).tail);
+        tail.map(|tail| tail_dict(py, &tail)).transpose()
     }
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Record>> {
         loop {
@@ -179,7 +188,9 @@ impl Reading {
                 // Some things only the end shows, such as a private part that was changed and never erased.
                 (Ok(false), None) => {
                     if let Some(scan) = self.scan.take() {
-                        book.expect_names(&scan.finish()?)?;
+                        let scanned = scan.finish()?;
+                        self.tail = scanned.tail;
+                        book.expect_names(&scanned)?;
                     }
                 }
                 (more, fault) => {
@@ -576,7 +587,7 @@ pub(crate) fn verify_exchange<'py>(
             py,
             Class::InvalidInput,
             "log.unreadable",
-            &format!("{shown} cannot be read: {error}"),
+            &format!("{shown} cannot be read: {}", reason(&error)),
             |details| details.set_item("path", &shown),
         )
     })?;
@@ -654,7 +665,7 @@ impl Target {
                 py,
                 Class::InvalidInput,
                 "export.unwritable",
-                &format!("{shown} cannot be created: {error}"),
+                &format!("{shown} cannot be created: {}", reason(&error)),
                 |details| details.set_item("path", &shown),
             )
         })
@@ -725,7 +736,7 @@ pub(crate) fn export_log<'py>(
             py,
             Class::LogUnavailable,
             "export.unwritable",
-            &format!("{out} cannot be written: {error}"),
+            &format!("{out} cannot be written: {}", reason(&error)),
         )
     })?;
     let summary = PyDict::new(py);

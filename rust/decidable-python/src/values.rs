@@ -211,6 +211,15 @@ pub(crate) fn otherwise<T>(py: Python<'_>, found: PyResult<T>, usual: T) -> PyRe
     }
 }
 
+/// Why the system refused, in lower case and without the system's number.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let said = error.to_string();
+    match said.split_once(" (os error ") {
+        Some((why, _)) => why.to_lowercase(),
+        None => said,
+    }
+}
+
 pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let message = format!("{field} must be {wanted}, not {}", kind(value));
     raise(
