@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import sysconfig
 from collections.abc import Generator
 from pathlib import Path
 
@@ -45,7 +46,8 @@ collect_ignore = [
     )
 ]
 
-COMPLETE = bool(os.environ.get("CI")) and sys.platform == "linux" and not ABSENT
+# Where nothing may be missing, so that a test which is skipped or left out has failed.
+COMPLETE = bool(os.environ.get("CI")) and sys.platform == "linux" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 def pytest_report_header() -> list[str]:
@@ -63,7 +65,9 @@ WHOLE = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Notes whether all tests run, in this process."""
+    """Notes whether all tests run, in this process. Under CI on Linux nothing that they compare with may be missing."""
+    if COMPLETE and ABSENT:
+        raise pytest.UsageError(f"under CI nothing may be missing, and there is no {', no '.join(ABSENT)}")
     given = {Path(argument).resolve() for argument in config.args}
     config.stash[WHOLE] = given <= {ROOT, ROOT / "tests"} and not collect_ignore and not hasattr(config, "workerinput")
 
@@ -83,11 +87,24 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Under CI on Linux everything is there: a test that is skipped has failed. Elsewhere it is skipped, visibly."""
     report = yield
-    if COMPLETE and report.skipped and not hasattr(report, "wasxfail"):
+    if not hasattr(report, "wasxfail"):
+        _refuse_skips(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same of a file that is skipped as a whole."""
+    report = yield
+    _refuse_skips(report)
+    return report
+
+
+def _refuse_skips(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if COMPLETE and report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, and under CI nothing may be missing: {reason}"
-    return report
+        report.longrepr = f"{report.nodeid} was skipped, and under CI nothing may be missing: {reason}"
 
 
 @pytest.fixture

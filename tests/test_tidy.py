@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -397,3 +400,31 @@ def test_a_code_belongs_to_a_known_area() -> None:
             for body in re.findall(r"fn code\(&?self\) -> &'static str \{(.*?)\n    \}", text, re.DOTALL):
                 unknown |= {code for code in re.findall(r'"([a-z_]+)\.[a-z_]+"', body) if code not in AREAS}
     assert not unknown, f"areas that tests/test_tidy.py does not know: {sorted(unknown)}"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="elsewhere something may be missing",
+)
+def test_a_skipped_test_fails_under_ci_alone(tmp_path: Path) -> None:
+    """With its reason, and so has a file that is skipped as a whole."""
+    # Alone, the first is skipped: it takes the whole suite.
+    whole_file = tmp_path / "test_whole_file.py"
+    whole_file.write_text('import pytest\npytest.skip("not today", allow_module_level=True)\n', encoding="utf-8")
+
+    def run(*arguments: object, **changes: str) -> tuple[int, str]:
+        plain = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=plain | changes, capture_output=True, text=True, check=False, timeout=120
+        )
+        return done.returncode, done.stdout
+
+    for arguments, passed, reason in (
+        ([__file__, "-k", test_every_error_code_is_produced_by_a_test.__name__], 0, "takes the whole suite"),
+        (["-p", "conftest", whole_file], 5, "not today"),
+    ):
+        assert run(*arguments, PYTHONPATH=str(ROOT / "tests"))[0] == passed
+        status, told = run(*arguments, PYTHONPATH=str(ROOT / "tests"), CI="true")
+        assert status in (1, 2), told
+        assert re.search(f"was skipped, and under CI nothing may be missing: .*{reason}", told), told
