@@ -495,6 +495,10 @@ def test_a_state_with_an_unfinished_end_says_that_it_was_cut(tmp_path: Path) -> 
     assert told.returncode == 0, told.stderr
     assert "unfinished bytes, which were cut off and are kept in state/quarantine/" in told.stderr
     assert (tmp_path / told.stderr.split(" kept in ")[1].strip()).stat().st_size > 0
+    segment.write_bytes(segment.read_bytes()[:-5])
+    refused = run(*arguments, "--account", "nobody", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "unfinished bytes, which were cut off" in refused.stderr
     assert json.loads(run(*arguments, "--json", cwd=tmp_path).stdout)["recoveries"] == []
     assert run("explain", "state", number, cwd=tmp_path).returncode == 0
 

@@ -108,12 +108,7 @@ def _route(parsed: argparse.Namespace, screen: Screen) -> int:
         )
         decision: Decision | None = policy.decide(request)
     else:
-        ticket, recoveries = _ticket(parsed, catalog, policy.objective, wishes)
-        for cut in recoveries:
-            screen.note(
-                f"{parsed.state} ended in {count(cut['cut_bytes'])} unfinished bytes, which were cut off and are kept "
-                f"in {parsed.state / cut['quarantine']}"
-            )
+        ticket, recoveries = _ticket(parsed, screen, catalog, policy.objective, wishes)
         request, decision = ticket.request, ticket.decision
     explanation = policy.explain(request) if parsed.why else None
     if screen.as_json:
@@ -141,7 +136,7 @@ def _catalog(parsed: argparse.Namespace) -> Catalog:
 
 
 def _ticket(
-    parsed: argparse.Namespace, catalog: Catalog, objective: str, wishes: dict[str, Any]
+    parsed: argparse.Namespace, screen: Screen, catalog: Catalog, objective: str, wishes: dict[str, Any]
 ) -> tuple[Ticket, tuple[dict[str, Any], ...]]:
     """The ticket that the engine at --state gives, and the unfinished ends that were cut as it was opened.
 
@@ -149,6 +144,13 @@ def _ticket(
     """
     state = present(parsed.state)
     with llm.Gateway.open(state, catalog=catalog, objective=objective, key=key_of(parsed)) as gateway:
+        recoveries = gateway.engine.opened.recoveries
+        for cut in recoveries:
+            # Whatever comes of the call.
+            screen.note(
+                f"{parsed.state} ended in {count(cut['cut_bytes'])} unfinished bytes, which were cut off and are kept "
+                f"in {parsed.state / cut['quarantine']}"
+            )
         call = gateway.route(
             parsed.model,
             expected_output_tokens=parsed.expected_output_tokens,
@@ -157,7 +159,7 @@ def _ticket(
             key=parsed.key,
             **wishes,
         )
-        return call.ticket, gateway.engine.opened.recoveries
+        return call.ticket, recoveries
 
 
 def _ticket_document(ticket: Ticket) -> dict[str, Any]:
