@@ -265,6 +265,65 @@ def test_a_request_that_cannot_be_read_is_2(here: Path, call: Call, given: str, 
     assert code is None or code_of(done) == code
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["vrify", "state"], "decidable: there is no command 'vrify'; did you mean verify? (see decidable --help)"),
+        (["verify", "a", "b"], "decidable verify: unknown arguments: b (see decidable verify --help)"),
+        (["export", "a", "--format", "xml"], "argument --format: 'xml' is none of json-lines, csv (see"),
+        (["bench", "--sizes", "x"], "argument --sizes: 'x' is not a whole number (see"),
+        (["demo", "--limit", "9" * 5_000], "argument --limit: '99999"),
+        (["decide", "empty", "request.json"], "decidable decide: empty: the file is empty"),
+        (["decide", "text", "request.json"], "decidable decide: text, line 1: not JSON (expecting value)"),
+        (["decide", "policy.json", "text"], "decidable decide: text, line 1: not JSON (expecting value)"),
+        (["decide", "text.toml", "request.json"], "decidable decide: text.toml: not TOML: expected '=' after a key in"),
+        (["decide", "folder", "request.json"], "decidable decide: folder cannot be read: is a directory"),
+        (["verify", "folder"], "decidable verify: there is no log in folder"),
+        (["verify", "around"], "decidable verify: there is no log in around; there is one in around/log"),
+        (["verify", "around/log/00000000000000000001.seg"], "is a part of a log: name its directory, around/log"),
+        (["explain", "around/log", "abc"], "a request of a log there is named by its number, not by 'abc'"),
+        (["explain", "policy.json", "3"], "decidable explain: 3: no such file or directory"),
+        (
+            ["verify", "around/log", "--key-file", "text"],
+            "the key file text holds no key: a key needs at least 32 bytes",
+        ),
+        (["verify", "around/log", "--key-file", "folder"], "the key file folder cannot be read: is a directory"),
+        (["verify", "around/log", "--head", "empty"], "the head file empty cannot be read: it is empty"),
+        (["verify", "around/log", "--head", "text"], "the head file text cannot be read: it is not JSON at line 1"),
+        (
+            ["verify", "around/log", "--head", "binary"],
+            "the head file binary cannot be read: it is not UTF-8 at byte 0",
+        ),
+        (["verify", "around/log", "--head", "folder"], "the head file folder cannot be read: is a directory"),
+        (["verify", "around/log", "--head", "policy.json"], 'the head file policy.json: a head needs "schema_version"'),
+        (["verify", "around/log", "--save-head", "no/head"], "decidable verify: no/head: no such file or directory"),
+        (["report", "around/log", "-o", "no/page"], "decidable report: no/page: no such file or directory"),
+        (["report", "around/log", "-o", "folder"], "decidable report: folder: is a directory"),
+        (
+            ["export", "around/log", "-o", "no/log"],
+            "decidable export: no/log cannot be created: no such file or directory",
+        ),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="paths and words as POSIX has them")
+def test_a_usual_mistake_is_told_in_its_own_words(here: Path, call: Call, arguments: list[str], says: str) -> None:
+    """One short line that names what was given and what is wrong with it, and nothing of the program's inside."""
+    (here / "empty").touch()
+    for name in ("text", "text.toml"):
+        (here / name).write_text("hello\n", encoding="utf-8")
+    (here / "binary").write_bytes(b"\xff\xfe\x00")
+    (here / "folder").mkdir()
+    dc.Engine.open(here / "around" / "log", policy=dc.Catalog.load(here / "policy.json").policy()).close()
+    before = sorted(here.rglob("*"))
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert len(line) < 160
+    assert not re.search(r"Errno|os error|codec|line 1 column|char 0|invalid choice|_bounded|\.new\b|<", line)
+    assert sorted(here.rglob("*")) == before
+
+
 def test_a_file_that_is_too_large_is_refused(here: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before it is parsed."""
     monkeypatch.setattr(inputs, "_MOST_BYTES", 10)
@@ -426,7 +485,19 @@ def test_route_decides_by_names(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["gpt-5-min", "--input-tokens", "1"], "did you mean gpt-5-mini"),
-        (["gpt-5", "--input-tokens", "x"], "input_tokens"),
+        (["gpt-5", "--input-tokens", "x"], "--input-tokens is 'x'; it must be a quantity such as 1200"),
+        (["gpt-5", "--input-tokens", "-1"], "--input-tokens is '-1'; it must not be negative\n"),
+        (["gpt-5", "--input-tokens", "5G"], "--input-tokens is '5G'; it must be a number of tokens such as"),
+        (["gpt-5", "--input-tokens", "1", "--max-cost", "-0.5"], "--max-cost is '-0.5'; it must not be negative\n"),
+        (
+            ["gpt-5", "--input-tokens", "1", "--min-quality", "170%"],
+            "--min-quality is '170%'; it must be at most 100%\n",
+        ),
+        (["gpt-5", "--input-tokens", "1", "--max-latency", "0s"], "--max-latency is '0s'; it must be at least 1ms\n"),
+        (
+            ["gpt-5", "--input-tokens", "1", "--expected-output-tokens", "9", "--max-output-tokens", "5"],
+            "--max-output-tokens is 5; it must be at least 9 tokens\n",
+        ),
         (["gpt-5", "--input-tokens", "1", "--min-quality", "70"], "unit"),
         (["gpt-5", "--input-tokens", "1", "--account", "a"], "--account needs --state"),
         (["gpt-5", "--input-tokens", "1", "--state", "state"], "--state needs --catalog"),

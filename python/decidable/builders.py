@@ -383,7 +383,7 @@ def _fraction(number: Decimal, field: str) -> Fraction:
     if not number.is_finite():
         raise _unreadable(field, number, "a finite number")
     if number and not -400 < number.adjusted() < 400:
-        raise _out_of_range(field, number)
+        raise _out_of_range(field, number, "it must have fewer than 400 digits")
     return Fraction(number)
 
 
@@ -413,13 +413,23 @@ def _rounded(number: Fraction, rounding: Rounding) -> int:
 def _ranged(number: int, field: str, value: object, least: int, most: int, unit: str) -> int:
     if least <= number <= most:
         return number
-    raise _out_of_range(field, value, f" of {least:,} to {most:,} {unit}")
+    if number > most:
+        raise _out_of_range(field, value, f"it must be at most {_bound(most, unit)}")
+    must = f"be at least {_bound(least, unit)}" if least else "not be negative"
+    raise _out_of_range(field, value, f"it must {must}")
 
 
-def _out_of_range(field: str, value: object, bounds: str = "") -> InvalidInput:
-    return InvalidInput(
-        "builders.out_of_range", f"{field} is {describe(value)}, outside its range{bounds}", field=field, value=value
-    )
+def _bound(number: int, unit: str) -> str:
+    """A bound in the unit that it is written in, where that is shorter."""
+    if unit == "basis points" and number % 100 == 0:
+        return f"{number // 100}%"
+    if unit == "milliseconds":
+        return f"{number:,}ms"
+    return f"{number:,} {unit}"
+
+
+def _out_of_range(field: str, value: object, must: str) -> InvalidInput:
+    return InvalidInput("builders.out_of_range", f"{field} is {describe(value)}; {must}", field=field, value=value)
 
 
 def _wrong_type(field: str, value: object, wanted: str) -> InvalidInput:

@@ -78,7 +78,23 @@ def verify(
     """
     log = place(path)
     if isinstance(head, (str, os.PathLike)):
-        head = read_head(head)
+        kept = read_head(head)
+        try:
+            return _verified(log, policies, key, kept, progress)
+        except InvalidInput as error:
+            if not error.code.startswith("head."):
+                raise
+            raise InvalidInput(error.code, f"the head file {os.fspath(head)}: {error}", **error.details) from None
+    return _verified(log, policies, key, head, progress)
+
+
+def _verified(
+    log: Path,
+    policies: Sequence[Policy],
+    key: Key | None,
+    head: dict[str, Any] | None,
+    progress: Callable[[int], None] | None,
+) -> VerificationReport:
     if log.is_dir():
         return _verify_log(log, policies, key, head, progress)
     if not log.exists():

@@ -126,7 +126,7 @@ def appearing(target: Path) -> Iterator[Path]:
         # A folder of our own: its name cannot be known beforehand, nor taken by another export to the same target.
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        message = f"{target} cannot be created: {error.strerror or error}"
+        message = f"{target} cannot be created: {_reason(error)}"
         raise InvalidInput("export.unwritable", message, path=str(target)) from None
     part = folder / target.name
     try:
@@ -158,26 +158,46 @@ def _appear(part: Path, target: Path) -> None:
     except FileExistsError:
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target)) from None
     except OSError as error:
-        message = f"{target} cannot be created: {error.strerror or error}"
+        message = f"{target} cannot be created: {_reason(error)}"
         raise InvalidInput("export.unwritable", message, path=str(target)) from None
 
 
 def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:
     """Write a head file: durable, and whole or not at all. What is there is replaced."""
     target = Path(path)
-    # A name that nobody can have laid a link at.
-    descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    with about(target):
+        # A name that nobody can have laid a link at.
+        descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor is no path
+                json.dump(head, file, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(part).replace(target)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+        _sync_directory(target.parent)
+
+
+@contextlib.contextmanager
+def about(target: Path) -> Iterator[None]:
+    """A fault of the system while a file is written beside its name is one of that name."""
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor is no path
-            json.dump(head, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(part).replace(target)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(target), None
         raise
-    _sync_directory(target.parent)
+
+
+def _reason(error: OSError) -> str:
+    """Why the system refused, in lower case."""
+    return (error.strerror or str(error)).lower()
+
+
+def _no_head(path: str | os.PathLike[str], why: str) -> InvalidInput:
+    return InvalidInput("head.unreadable", f"the head file {path} cannot be read: {why}", path=str(path))
 
 
 def _sync_directory(path: Path) -> None:
@@ -202,9 +222,15 @@ def read_head(path: str | os.PathLike[str]) -> dict[str, Any]:
             text = file.read(HEAD_FILE_BYTES_MAX + 1)
         if len(text) > HEAD_FILE_BYTES_MAX:
             raise ValueError(f"it has more than {HEAD_FILE_BYTES_MAX} bytes")
-        head = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InvalidInput("head.unreadable", f"the head file {path} cannot be read: {error}", path=str(path)) from None
+        head = json.loads(text.decode("utf-8-sig"))
+    except OSError as error:
+        raise _no_head(path, _reason(error)) from None
+    except UnicodeDecodeError as error:
+        raise _no_head(path, f"it is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise _no_head(path, f"it is not JSON at line {error.lineno}" if text.strip() else "it is empty") from None
+    except (ValueError, RecursionError) as error:
+        raise _no_head(path, "it is nested too deeply" if isinstance(error, RecursionError) else str(error)) from None
     if not isinstance(head, dict):
         raise InvalidInput("head.unreadable", f"the head file {path} is not a JSON object", path=str(path))
     return head

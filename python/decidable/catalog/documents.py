@@ -29,7 +29,7 @@ def read(path: Path) -> bytes:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InvalidInput(
-            "catalog.unreadable", f"{path} cannot be read: {reason}", path=str(path), reason=reason
+            "catalog.unreadable", f"{path} cannot be read: {reason.lower()}", path=str(path), reason=reason
         ) from error
     if len(raw) > MAX_FILE_BYTES:
         raise InvalidInput("catalog.too_large", f"{path} is larger than {MAX_FILE_BYTES:,} bytes", path=str(path))
@@ -45,11 +45,26 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, Any], Place]:
     is_toml = path.suffix.lower() == ".toml"
     try:
         document = tomllib.loads(text, parse_float=Decimal) if is_toml else _json(text)
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise _malformed(path, "the file is empty") from error
+        raise _malformed(path, json_fault(error), line=error.lineno) from error
+    except tomllib.TOMLDecodeError as error:
+        raise _malformed(path, f"not TOML: {_lowered(str(error))}") from error
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise _malformed(path, "nested too deeply" if isinstance(error, RecursionError) else str(error)) from error
     if not isinstance(document, dict):
-        raise _malformed(path, "not an object")
+        raise _malformed(path, "not a JSON object")
     return document, Place(path.name, text if is_toml else "")
+
+
+def json_fault(error: json.JSONDecodeError) -> str:
+    """What is wrong with a text that is not JSON, without the place."""
+    return f"not JSON ({_lowered(error.msg)})"
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _json(text: str) -> Any:
@@ -68,8 +83,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _malformed(path: Path, reason: str) -> InvalidInput:
-    return InvalidInput("catalog.malformed", f"{path}: {reason}", path=str(path), reason=reason)
+def _malformed(path: Path, reason: str, *, line: int | None = None) -> InvalidInput:
+    where = f"{path}" if line is None else f"{path}, line {line}"
+    return InvalidInput("catalog.malformed", f"{where}: {reason}", path=str(path), reason=reason)
 
 
 class Place:

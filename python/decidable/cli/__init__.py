@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from decidable._native import __version__
 from decidable._start import interrupted
+from decidable.builders import describe, suggestion
 from decidable.cli import bench, decide, demo, digest, export, report, route, verify
 from decidable.cli.exits import (
     FAILED,
@@ -36,6 +37,7 @@ from decidable.errors import DecidableError, VerificationError
 
 __all__ = ["main"]
 
+_COMMAND = "COMMAND"
 _GROUPS = (demo, route, decide, verify, report, export, digest, bench)
 
 
@@ -47,6 +49,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise Usage("cli.usage", f"{message} (see {self.prog} --help)", command=self.prog)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        choices = [] if action.choices is None else list(action.choices)
+        if not choices or value in choices:
+            return
+        if action.metavar == _COMMAND:
+            raise argparse.ArgumentError(
+                None, f"there is no command {describe(value)}{suggestion(str(value), choices)}"
+            )
+        raise argparse.ArgumentError(action, f"{describe(value)} is none of {', '.join(choices)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,7 +121,11 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 def _run(given: Sequence[str]) -> int:
     try:
-        parsed = _parser().parse_args(given)
+        parsed, more = _parser().parse_known_args(given)
+        if more:
+            command = f"decidable {parsed.command}"
+            message = f"unknown arguments: {' '.join(more)} (see {command} --help)"
+            raise Usage("cli.usage", message, command=command)
     except Usage as error:
         return _failed(Screen(as_json="--json" in given), error.details["command"], error, USAGE)
     except SystemExit as stop:
@@ -146,7 +162,7 @@ def _run(given: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="decidable", description="Automated choices that can be proved afterwards.")
     parser.add_argument("--version", action="version", version=f"decidable {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", metavar=_COMMAND, required=True, parser_class=_Parser)
     for group in _GROUPS:
         group.add(commands)
     return parser

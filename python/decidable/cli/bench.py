@@ -57,7 +57,7 @@ def _bounded(text: str) -> int:
     """As many as a catalog may have candidates, and a batch threads."""
     number = positive(text)
     if number > _MOST:
-        raise argparse.ArgumentTypeError(f"must be at most {_MOST}")
+        raise argparse.ArgumentTypeError(f"must be at most {_MOST:,}")
     return number
 
 

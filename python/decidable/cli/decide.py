@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from decidable import builders
 from decidable._native import Key, Policy, Record, Request
 from decidable.cli.answer import decision_document, explanation_document, show_decision, show_explanation
 from decidable.cli.exits import FAILED, FINE, UNFINISHED, Usage
-from decidable.cli.inputs import add_json, documents, key_of, policies_of, policy_in, present, request_of
+from decidable.cli.inputs import add_json, documents, key_of, log_at, policies_of, policy_in, present, request_of
 from decidable.cli.screen import Screen, reached
-from decidable.cli.verify import octets
+from decidable.cli.verify import octets, unfinished
 from decidable.replay import verify
 from decidable.report.exchange import Entry, entries
-from decidable.report.quantity import count, size, stamp
+from decidable.report.quantity import size, stamp
 from decidable.wal import read
 
 __all__ = ["add"]
+
+# How the file of a policy is called; a JSON-lines log is called otherwise.
+_POLICIES: Final = (".json", ".toml")
 
 
 def add(commands: Any) -> None:
@@ -65,8 +69,12 @@ def _decide(parsed: argparse.Namespace, screen: Screen) -> int:
 
 def _explain(parsed: argparse.Namespace, screen: Screen) -> int:
     present(parsed.source)
-    if parsed.what.isascii() and parsed.what.isdigit() and not Path(parsed.what).exists():
+    numbered = parsed.what.isascii() and parsed.what.isdigit() and not Path(parsed.what).exists()
+    if numbered and parsed.source.suffix.lower() not in _POLICIES:
         return _explain_logged(parsed, screen)
+    if parsed.source.is_dir():
+        message = f"{parsed.source} is a directory: a request of a log there is named by its number, not by "
+        raise Usage("cli.usage", f"{message}{builders.describe(parsed.what)}")
     policy = policy_in(parsed.source)
     for place, (line, document) in enumerate(documents(parsed.what)):
         request = request_of(document, f"{parsed.what}, line {line}")
@@ -78,6 +86,7 @@ def _explain(parsed: argparse.Namespace, screen: Screen) -> int:
 
 def _explain_logged(parsed: argparse.Namespace, screen: Screen) -> int:
     """The decision as it was logged, and the policy's explanation of it, which must be the same decision."""
+    log_at(parsed.source)
     number = int(parsed.what)
     policies, key = policies_of(parsed), key_of(parsed)
     with screen.progress(f"verifying {parsed.source} ({size(octets(parsed.source))})") as advance:
@@ -97,9 +106,7 @@ def _explain_logged(parsed: argparse.Namespace, screen: Screen) -> int:
         )
         return FAILED
     if verification.tail is not None:
-        screen.note(
-            f"{parsed.source} ends in {count(verification.tail['bytes'])} unfinished bytes: what is before them holds"
-        )
+        screen.note(unfinished(parsed.source, verification.tail))
         return UNFINISHED
     return FINE
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 from decidable._native import Key, Policy, Record
 from decidable.cli.answer import model_name
 from decidable.cli.exits import FINE, UNFINISHED, Usage
-from decidable.cli.inputs import add_json, key_of, present
+from decidable.cli.inputs import add_json, key_of, log_at
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets, unfinished
 from decidable.report.escape import csv_cell
@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
 
 
 def _export(parsed: argparse.Namespace, screen: Screen) -> int:
-    present(parsed.log)
+    log_at(parsed.log)
     key = key_of(parsed)
     if parsed.output == "-":
         return _to_standard_output(parsed, screen, key)

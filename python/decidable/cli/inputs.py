@@ -12,8 +12,9 @@ from typing import Any, Final
 from decidable import builders
 from decidable._native import Decision, Key, Policy, Request
 from decidable.catalog import Catalog
+from decidable.catalog.documents import json_fault
 from decidable.cli.exits import Usage
-from decidable.errors import DecidableError
+from decidable.errors import DecidableError, UnknownName
 from decidable.report import exchange
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "decision_of",
     "documents",
     "key_of",
+    "log_at",
     "policies_of",
     "policy_in",
     "positive",
@@ -31,6 +33,9 @@ __all__ = [
 
 # A larger file of policies, requests or snapshots is refused rather than read into memory.
 _MOST_BYTES: Final = 1 << 28
+
+# How the files of a log are called that hold its records (docs/spec/log.md).
+_SEGMENT: Final = ".seg"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +58,7 @@ def positive(text: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        raise argparse.ArgumentTypeError(f"{builders.describe(text)} is not a whole number") from None
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
@@ -83,6 +88,23 @@ def present(path: Path) -> Path:
     if not path.exists():
         raise Usage("cli.missing_file", f"{path}: no such file or directory", path=str(path))
     return path
+
+
+def log_at(path: Path) -> Path:
+    """The log, or the fault that none is there, with the place where one is."""
+    present(path)
+    if path.is_dir() and not _holds_a_log(path):
+        near = [each for each in sorted(path.iterdir()) if each.is_dir() and _holds_a_log(each)]
+        there = f"; there is one in {near[0]}" if near else ""
+        raise UnknownName("wal.not_found", f"there is no log in {path}{there}", path=str(path))
+    if path.is_file() and path.suffix == _SEGMENT:
+        message = f"{path} is a part of a log: name its directory, {path.parent}"
+        raise Usage("cli.unusable_file", message, path=str(path))
+    return path
+
+
+def _holds_a_log(path: Path) -> bool:
+    return any(path.glob(f"*{_SEGMENT}"))
 
 
 def text_of(name: str) -> str:
@@ -116,7 +138,7 @@ def documents(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
             document, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise Usage(
-                "cli.malformed", f"{name}, line {error.lineno}: {error.msg.lower()}", path=name, line=error.lineno
+                "cli.malformed", f"{name}, line {error.lineno}: {json_fault(error)}", path=name, line=error.lineno
             ) from None
         except (ValueError, RecursionError) as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)

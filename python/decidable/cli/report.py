@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from decidable.cli.exits import FAILED, FINE, UNFINISHED
-from decidable.cli.inputs import add_evidence, add_json, key_of, policies_of, present
+from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets
 from decidable.report import render
 from decidable.report.quantity import size
+from decidable.wal import about
 
 __all__ = ["add", "write_whole"]
 
@@ -35,7 +36,7 @@ def add(commands: Any) -> None:
 
 
 def _report(parsed: argparse.Namespace, screen: Screen) -> int:
-    present(parsed.log)
+    log_at(parsed.log)
     if parsed.head is not None:
         present(parsed.head)
     policies, key = policies_of(parsed), key_of(parsed)
@@ -60,10 +61,11 @@ def _report(parsed: argparse.Namespace, screen: Screen) -> int:
 def write_whole(path: Path, octets: bytes) -> int:
     """Writes a file so that a reader sees the old one or the new one, never half of it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        beside.write_bytes(octets)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with about(path):
+        try:
+            beside.write_bytes(octets)
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
     return len(octets)

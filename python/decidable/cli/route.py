@@ -15,6 +15,7 @@ from decidable.cli.inputs import add_json, key_of, present
 from decidable.cli.screen import Screen
 from decidable.domains import llm
 from decidable.engine import Ticket
+from decidable.errors import InvalidInput
 from decidable.report.quantity import count, money
 
 __all__ = ["add"]
@@ -72,6 +73,18 @@ def add(commands: Any) -> None:
 
 
 def _route(parsed: argparse.Namespace, screen: Screen) -> int:
+    try:
+        return _routed(parsed, screen)
+    except InvalidInput as error:
+        # What the library calls by its field was given as an option.
+        field = error.details.get("field")
+        if field is None or not error.message.startswith(f"{field} ") or not hasattr(parsed, field):
+            raise
+        message = f"--{field.replace('_', '-')}{error.message.removeprefix(field)}"
+        raise Usage(error.code, message, **error.details) from None
+
+
+def _routed(parsed: argparse.Namespace, screen: Screen) -> int:
     for name in ("account", "key", "key_file"):
         if parsed.state is None and getattr(parsed, name) is not None:
             raise Usage("cli.usage", f"--{name.replace('_', '-')} needs --state")

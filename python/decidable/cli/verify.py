@@ -8,7 +8,7 @@ from typing import Any
 
 from decidable._native import Balance
 from decidable.cli.exits import FINE, UNFINISHED
-from decidable.cli.inputs import add_evidence, add_json, key_of, policies_of, present
+from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
 from decidable.cli.screen import Screen, reached
 from decidable.replay import VerificationReport, verify
 from decidable.report.quantity import count, money, size
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 
 
 def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
-    present(parsed.log)
+    log_at(parsed.log)
     if parsed.head is not None:
         present(parsed.head)
     policies, key = policies_of(parsed), key_of(parsed)

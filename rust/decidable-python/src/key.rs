@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::errors::{Class, plain, raise};
-use crate::values::bytes;
+use crate::values::{bytes, reason};
 
 /// A key file has at most this many bytes; one that is larger is something else, such as a device without an end.
 const KEY_FILE_BYTES_MAX: u64 = 65_536;
@@ -18,7 +18,10 @@ pub(crate) struct Key(pub(crate) decidable_canon::Key);
 impl Key {
     #[new]
     fn new(raw: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::of(raw.py(), bytes("raw", raw)?)
+        let py = raw.py();
+        decidable_canon::Key::new(bytes("raw", raw)?)
+            .map(Self)
+            .map_err(|error| plain(py, Class::InvalidInput, "key.too_short", &error.to_string()))
     }
     /// Reads the raw bytes of a key from a file.
     #[staticmethod]
@@ -39,21 +42,21 @@ impl Key {
                 py,
                 Class::InvalidInput,
                 "key.unreadable",
-                &format!("the key file {shown} cannot be read: {error}"),
+                &format!("the key file {shown} cannot be read: {}", reason(&error)),
                 |details| details.set_item("path", &shown),
             )
         })?;
-        Self::of(py, &raw)
+        decidable_canon::Key::new(&raw).map(Self).map_err(|error| {
+            raise(
+                py,
+                Class::InvalidInput,
+                "key.too_short",
+                &format!("the key file {shown} holds no key: {error}"),
+                |details| details.set_item("path", &shown),
+            )
+        })
     }
     const fn __repr__(&self) -> &'static str {
         "Key(…)"
-    }
-}
-
-impl Key {
-    fn of(py: Python<'_>, raw: &[u8]) -> PyResult<Self> {
-        decidable_canon::Key::new(raw)
-            .map(Self)
-            .map_err(|error| plain(py, Class::InvalidInput, "key.too_short", &error.to_string()))
     }
 }

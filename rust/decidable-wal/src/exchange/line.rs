@@ -16,7 +16,7 @@ const HASH_DIGITS: usize = 64;
 pub(super) fn parse(text: &[u8]) -> Result<Line<'_>, &'static str> {
     let rest = text
         .strip_prefix(br#"{"sequence":"#)
-        .ok_or("the line does not begin with a sequence")?;
+        .ok_or("the line does not begin as an entry of a JSON-lines log does")?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, rest) = rest.split_at_checked(digits).unwrap_or_default();
     let sequence = canonical_number(number).ok_or("the sequence is not a number as it is written")?;
