@@ -321,9 +321,10 @@ def _lookup(numbers: Mapping[str, int], kind: str, name: str) -> int:
         )
     number = numbers.get(name)
     if number is None:
+        near = suggestion(name, numbers) if numbers else ": the catalog names none"
         raise UnknownName(
             "catalog.unknown_name",
-            f"no {kind} is named {describe(name)}{suggestion(name, numbers)}",
+            f"no {kind} is named {describe(name)}{near}",
             kind=kind,
             name=name,
         )

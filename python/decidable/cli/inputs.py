@@ -14,7 +14,7 @@ from decidable._native import Decision, Key, Policy, Request
 from decidable.catalog import Catalog
 from decidable.catalog.documents import json_fault
 from decidable.cli.exits import Usage
-from decidable.errors import DecidableError, UnknownName
+from decidable.errors import DecidableError, InvalidInput, UnknownName
 from decidable.report import exchange
 
 __all__ = [
@@ -67,7 +67,13 @@ def positive(text: str) -> int:
 def policy_in(path: Path) -> Policy:
     """The policy of a file: TOML or JSON, the policy's fields and its models."""
     present(path)
-    return builders.policy(Catalog.load(path))
+    try:
+        return builders.policy(Catalog.load(path))
+    except InvalidInput as error:
+        if error.details.get("field") in _REQUEST_FIELDS and not error.details.get("table"):
+            message = f"{path} holds a request where a policy is wanted"
+            raise Usage(error.code, message, **error.details) from None
+        raise
 
 
 def policies_of(parsed: argparse.Namespace) -> list[Policy]:
