@@ -25,6 +25,11 @@ PRINTS = {
     "03_explain": ["chosen:", "gpt-5 would win with:", "stays the winner up to:"],
     "04_budget": ["refused: insufficient", "in doubt", "topped up"],
     "05_log_and_replay": ["request 1:", "unbroken chain", "acme/support spent", "one bit changed:"],
+    "06_guard": [
+        "Hers is [redacted]. To tidy up: ",
+        "stopped by rule sql at byte 33",
+        "GuardStopped: the guard stopped the stream - matched",
+    ],
 }
 
 

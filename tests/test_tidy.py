@@ -347,6 +347,7 @@ AREAS = {
         "engine",
         "exchange",
         "export",
+        "guard",
         "head",
         "input",
         "kernel",

@@ -45,12 +45,14 @@ from decidable.engine import Engine, EngineLedger, Opened, Ticket
 from decidable.errors import (
     Conflict,
     DecidableError,
+    GuardStopped,
     InvalidInput,
     LogUnavailable,
     Refused,
     UnknownName,
     VerificationError,
 )
+from decidable.guard import Guard, Match, Rule, StopReason
 from decidable.replay import VerificationReport, verify
 from decidable.wal import export, read, read_head, write_head
 
@@ -70,6 +72,8 @@ __all__ = [
     "Engine",
     "EngineLedger",
     "Explanation",
+    "Guard",
+    "GuardStopped",
     "Hold",
     "InvalidInput",
     "Key",
@@ -79,6 +83,7 @@ __all__ = [
     "LogUnavailable",
     "ManualClock",
     "Margin",
+    "Match",
     "Model",
     "Names",
     "Opened",
@@ -87,7 +92,9 @@ __all__ = [
     "Record",
     "Refused",
     "Request",
+    "Rule",
     "Settlement",
+    "StopReason",
     "Ticket",
     "UnknownName",
     "Verdict",

@@ -12,6 +12,7 @@ from typing import Any
 __all__ = [
     "Conflict",
     "DecidableError",
+    "GuardStopped",
     "InvalidInput",
     "LogUnavailable",
     "Refused",
@@ -67,6 +68,10 @@ class UnknownName(DecidableError, LookupError):
 
 class Refused(DecidableError):
     """Asked for the model of a decision that selected none. ``reason`` says which gate or budget refused."""
+
+
+class GuardStopped(DecidableError):
+    """A guarded stream was stopped, and its reader asked for an exception. ``stopped`` says why."""
 
 
 class Conflict(DecidableError):

@@ -15,6 +15,7 @@ mod ledger;
 mod key;
 mod clock;
 mod engine;
+mod guard;
 mod log;
 
 use pyo3::prelude::*;
@@ -34,6 +35,8 @@ mod _native {
     use super::engine::{Answer, Engine, Settlement};
     #[pymodule_export]
     use super::explain::{Explanation, Lever, Margin, Verdict, WhatWouldWin, visible};
+    #[pymodule_export]
+    use super::guard::{Automaton, Cursor, Match, Rule, StopReason};
     #[pymodule_export]
     use super::key::Key;
     #[pymodule_export]
@@ -55,6 +58,7 @@ mod _native {
         sequence.call_method1("register", (module.getattr("Explanation")?,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("VECTORS", decidable_kernel::Vectors::best().label())?;
+        module.add("MAX_HOLD_BYTES", decidable_guard::MAX_HOLD_BYTES)?;
         module.add("SAFETY_CEILING_BPS", decidable_replay::SAFETY_CEILING_BPS)?;
         module.add("RETAINED_TICKETS", decidable_replay::RETAINED_TICKETS)
     }

@@ -1,0 +1,229 @@
+//! Attempts: each tries all patterns from one place on. Those in one state go the same way from here, so that one of them is enough.
+
+use std::collections::VecDeque;
+
+use crate::patterns::{DEAD, NO_RULE, Patterns, RuleId};
+
+/// Attempts that are under way at once, beyond which a stream is stopped. Patterns of ordinary length keep fewer than fifty.
+pub const MOST_ATTEMPTS: usize = 4_096;
+
+/// A stretch of the text that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) rule: RuleId,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    start: u64,
+    table: usize,
+    /// [`DEAD`] if nothing more can come of it, but what it has found may count.
+    state: u32,
+    /// The longest match so far: where it ends, and its rule.
+    end: u64,
+    rule: RuleId,
+}
+
+impl Attempt {
+    const fn found(&self) -> bool {
+        self.rule != NO_RULE
+    }
+
+    fn find(&mut self, end: u64, rule: RuleId) {
+        if rule != NO_RULE && (!self.found() || end > self.end || (end == self.end && rule < self.rule)) {
+            self.end = end;
+            self.rule = rule;
+        }
+    }
+
+    const fn span(&self) -> Span {
+        Span {
+            start: self.start,
+            end: self.end,
+            rule: self.rule,
+        }
+    }
+}
+
+/// Attempts in the order of their starts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempts(Vec<Attempt>);
+
+impl Attempts {
+    /// The first place that may be in a match.
+    #[inline]
+    pub(crate) fn first_start(&self) -> Option<u64> {
+        self.0.first().map(|attempt| attempt.start)
+    }
+
+    pub(crate) const fn too_many(&self) -> bool {
+        self.0.len() > MOST_ATTEMPTS
+    }
+
+    /// The leftmost match that the byte at `at`, or the end of the text, shows to have ended before it.
+    pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64) -> Option<Span> {
+        let ended = self.0.iter().filter_map(|attempt| {
+            let table = tables.get(attempt.table)?;
+            let rule = table.delayed(attempt.state, table.column(byte));
+            (rule != NO_RULE).then_some(Span {
+                start: attempt.start,
+                end: at,
+                rule,
+            })
+        });
+        ended.min_by_key(|span| (span.start, span.rule))
+    }
+
+    /// The leftmost match that ends at `end`.
+    pub(crate) fn ended(&self, end: u64) -> Option<Span> {
+        let ended = self.0.iter().filter(|attempt| attempt.found() && attempt.end == end);
+        ended.map(Attempt::span).min_by_key(|span| (span.start, span.rule))
+    }
+
+    /// Takes the byte at `at` and begins attempts there.
+    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64) {
+        let after = at.saturating_add(1);
+        if !self.0.is_empty() {
+            self.0.retain_mut(|attempt| {
+                let Some(table) = tables.get(attempt.table).filter(|_| attempt.state != DEAD) else {
+                    return attempt.found();
+                };
+                let column = table.column(Some(byte));
+                attempt.find(at, table.delayed(attempt.state, column));
+                attempt.state = table.next(attempt.state, column);
+                attempt.find(after, table.sure(attempt.state));
+                if !table.lives(attempt.state) {
+                    attempt.state = DEAD;
+                }
+                attempt.state != DEAD || attempt.found()
+            });
+        }
+        for (table, number) in tables.iter().zip(0..) {
+            let state = table.next(table.start(before), table.column(Some(byte)));
+            if state == DEAD {
+                continue;
+            }
+            let mut attempt = Attempt {
+                start: at,
+                table: number,
+                state: if table.lives(state) { state } else { DEAD },
+                end: 0,
+                rule: NO_RULE,
+            };
+            attempt.find(after, table.sure(state));
+            self.0.push(attempt);
+        }
+        if self.0.len() > 1 {
+            self.merge();
+        }
+    }
+
+    /// The text ends here.
+    fn end(&mut self, tables: &[Patterns], at: u64) {
+        self.0.retain_mut(|attempt| {
+            if let Some(table) = tables.get(attempt.table) {
+                attempt.find(at, table.delayed(attempt.state, table.column(None)));
+            }
+            attempt.state = DEAD;
+            attempt.found()
+        });
+    }
+
+    /// Of two attempts in one state the later ends, because the earlier finds whatever it would find. Only where a match that was found
+    /// may yet take the earlier away and leave the later is it kept.
+    fn merge(&mut self) {
+        let mut seen = 0_u64;
+        let mut place = 0;
+        while let Some(later) = self.0.get(place).copied() {
+            let bit = 1_u64.wrapping_shl(later.state.wrapping_add(cast_low(later.table)));
+            if later.state == DEAD || seen & bit == 0 {
+                seen |= if later.state == DEAD { 0 } else { bit };
+                place = place.wrapping_add(1);
+                continue;
+            }
+            let before = self.0.get(..place).unwrap_or_default();
+            let same = |earlier: &&Attempt| earlier.state == later.state && earlier.table == later.table;
+            let covered = before.iter().filter(same).any(|earlier| {
+                let parts = |other: &Attempt| {
+                    other.found()
+                        && other.start < earlier.start
+                        && earlier.start < other.end
+                        && other.end <= later.start
+                };
+                !before.iter().any(parts)
+            });
+            match self.0.get_mut(place) {
+                Some(attempt) if covered && attempt.found() => attempt.state = DEAD,
+                Some(_) if covered => {
+                    self.0.remove(place);
+                    continue;
+                }
+                _ => {}
+            }
+            place = place.wrapping_add(1);
+        }
+    }
+
+    /// The leftmost-longest matches that are certain where `at` bytes were taken, in their order.
+    fn settle(&mut self, tables: &[Patterns], at: u64, spans: &mut VecDeque<Span>) {
+        while let Some(start) = self.first_start() {
+            let first = self.0.iter().take_while(|attempt| attempt.start == start);
+            let longest = first
+                .clone()
+                .filter(|attempt| attempt.found())
+                .map(Attempt::span)
+                .max_by_key(|span| (span.end, core::cmp::Reverse(span.rule)));
+            let Some(longest) = longest else { return };
+            let here = if longest.end == at { longest.rule } else { NO_RULE };
+            let open = first.clone().any(|attempt| {
+                let table = tables.get(attempt.table).filter(|_| attempt.state != DEAD);
+                table.is_some_and(|table| table.improves(attempt.state, here))
+            });
+            // The leftmost will match at least so far: whatever begins within it is nothing.
+            self.0
+                .retain(|attempt| attempt.start == start || attempt.start >= longest.end);
+            if open {
+                return;
+            }
+            self.0.retain(|attempt| attempt.start != start);
+            spans.push_back(longest);
+        }
+    }
+}
+
+/// The leftmost-longest matches of some rules, in their order, none within another.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selection {
+    attempts: Attempts,
+    /// Those that are certain and were not taken yet.
+    pub(crate) spans: VecDeque<Span>,
+}
+
+impl Selection {
+    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64) {
+        self.attempts.step(tables, before, byte, at);
+        self.attempts.settle(tables, at.saturating_add(1), &mut self.spans);
+    }
+
+    /// The text ends here.
+    pub(crate) fn end(&mut self, tables: &[Patterns], at: u64) {
+        self.attempts.end(tables, at);
+        self.attempts.settle(tables, at, &mut self.spans);
+    }
+
+    /// The first place of which it is not certain whether it is in a match.
+    pub(crate) fn open_from(&self) -> Option<u64> {
+        self.attempts.first_start()
+    }
+
+    pub(crate) const fn too_many(&self) -> bool {
+        self.attempts.too_many()
+    }
+}
+
+/// The low bits of a place in a list.
+fn cast_low(place: usize) -> u32 {
+    decidable_canon::cast::u32_from_usize(place & 63).unwrap_or(0)
+}

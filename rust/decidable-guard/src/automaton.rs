@@ -1,0 +1,173 @@
+use regex_syntax::hir::Hir;
+
+use crate::{
+    Action, Error, ErrorKind, Pattern, Rule,
+    literals::{Literal, Literals},
+    patterns::{Patterns, RuleId},
+    syntax,
+};
+
+/// Rules of one automaton. A place in the list is 16 bits wide, and the largest stands for none.
+pub const MOST_RULES: usize = 65_535;
+
+/// Bytes of a pattern. Longer ones are data rather than rules.
+pub const LONGEST_PATTERN_BYTES: usize = 16_384;
+
+/// Bytes of all tables of an automaton: what a process can hold beside a model.
+pub const MOST_TABLE_BYTES: usize = 64 << 20;
+
+/// Bytes of the tables of patterns that are tried together. What does not fit is tried apart: where patterns share nothing, their
+/// common table grows with the product of theirs.
+const TOGETHER_BYTES: usize = 1 << 20;
+
+/// Bytes of the tables of one pattern.
+const ALONE_BYTES: usize = 16 << 20;
+
+/// Rules, compiled. It is read only: any number of cursors share one.
+#[derive(Debug)]
+pub struct Automaton {
+    rules: Vec<Rule>,
+    /// Texts to stop at.
+    pub(crate) literals: Literals,
+    /// Patterns to stop at.
+    pub(crate) stop: Vec<Patterns>,
+    pub(crate) redact: Vec<Patterns>,
+    pub(crate) record: Vec<Patterns>,
+}
+
+impl Automaton {
+    /// Compiles rules.
+    ///
+    /// # Errors
+    /// With the name of the rule: a name that is missing or another's, a pattern that cannot be read, that never matches, that matches
+    /// the empty text, that has look-around or a back-reference, or whose tables are too large. See [`MOST_RULES`],
+    /// [`LONGEST_PATTERN_BYTES`] and [`MOST_TABLE_BYTES`].
+    pub fn new(rules: Vec<Rule>) -> Result<Self, Error> {
+        if rules.len() > MOST_RULES.saturating_sub(1) {
+            let why = format_args!("{} rules are more than {}", rules.len(), MOST_RULES.saturating_sub(1));
+            return Err(Error::of_all(ErrorKind::TooLarge, why));
+        }
+        let mut names = std::collections::HashSet::new();
+        for rule in &rules {
+            if rule.name.is_empty() {
+                return Err(Error::new(ErrorKind::Name, &rule.name, "a rule needs a name"));
+            }
+            if !names.insert(rule.name.as_str()) {
+                return Err(Error::new(ErrorKind::Name, &rule.name, "two rules have this name"));
+            }
+            let (Pattern::Literal { text, .. } | Pattern::Regex(text)) = &rule.pattern;
+            if text.len() > LONGEST_PATTERN_BYTES {
+                let why = format_args!(
+                    "a pattern of {} bytes is longer than {LONGEST_PATTERN_BYTES}",
+                    text.len()
+                );
+                return Err(Error::new(ErrorKind::TooLarge, &rule.name, why));
+            }
+        }
+        let numbered = || rules.iter().zip(0..);
+        let mut literals = Vec::new();
+        let (mut stop, mut redact, mut record) = (Vec::new(), Vec::new(), Vec::new());
+        for (rule, number) in numbered() {
+            let hir = syntax::parsed(rule)?;
+            match (rule.action, &rule.pattern) {
+                (Action::Ignore, _) => {}
+                (Action::Stop, Pattern::Literal { text, ignore_case }) => literals.push(Literal {
+                    rule: number,
+                    text: text.as_bytes(),
+                    ignore_case: *ignore_case,
+                }),
+                (Action::Stop, Pattern::Regex(_)) => stop.push((number, hir)),
+                (Action::Redact, _) => redact.push((number, hir)),
+                (Action::Record, _) => record.push((number, hir)),
+            }
+        }
+        let too_large = || {
+            Error::of_all(
+                ErrorKind::TooLarge,
+                format_args!("the tables take more than {MOST_TABLE_BYTES} bytes"),
+            )
+        };
+        let literals = Literals::new(&literals, MOST_TABLE_BYTES).ok_or_else(too_large)?;
+        let compiled = |patterns: &[(RuleId, Hir)]| {
+            let patterns: Vec<_> = patterns.iter().map(|(rule, hir)| (*rule, hir)).collect();
+            let mut tables = Vec::new();
+            together(&rules, &patterns, &mut tables).map(|()| tables)
+        };
+        let (stop, redact, record) = (compiled(&stop)?, compiled(&redact)?, compiled(&record)?);
+        let this = Self {
+            literals,
+            stop,
+            redact,
+            record,
+            rules,
+        };
+        if this.table_bytes() > MOST_TABLE_BYTES {
+            return Err(too_large());
+        }
+        Ok(this)
+    }
+
+    /// The rules, in their order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule at a place.
+    pub(crate) fn rule(&self, place: RuleId) -> Option<&Rule> {
+        self.rules.get(usize::from(place))
+    }
+
+    /// How many bytes the tables take.
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        self.tables()
+            .map(Patterns::bytes)
+            .fold(self.literals.bytes(), usize::saturating_add)
+    }
+
+    /// How many states there are.
+    #[must_use]
+    pub fn states(&self) -> usize {
+        self.tables()
+            .map(Patterns::states)
+            .fold(self.literals.states(), usize::saturating_add)
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &Patterns> {
+        self.stop.iter().chain(&self.redact).chain(&self.record)
+    }
+
+    /// Whether there is nothing but texts to stop at.
+    pub(crate) const fn has_literals_only(&self) -> bool {
+        self.stop.is_empty() && self.redact.is_empty() && self.record.is_empty()
+    }
+}
+
+/// One table for all patterns; where that is too large, one for each half.
+fn together(rules: &[Rule], patterns: &[(RuleId, &Hir)], tables: &mut Vec<Patterns>) -> Result<(), Error> {
+    let alone = match patterns {
+        [] => return Ok(()),
+        [(rule, _)] => rules.get(usize::from(*rule)),
+        _ => None,
+    };
+    match Patterns::new(patterns, if alone.is_some() { ALONE_BYTES } else { TOGETHER_BYTES }) {
+        Ok(table) => {
+            tables.push(table);
+            Ok(())
+        }
+        Err(_) => match alone {
+            Some(rule) => {
+                let why = format_args!(
+                    "its table takes more than {ALONE_BYTES} bytes: repetitions with large counts multiply states"
+                );
+                Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
+            }
+            None => {
+                let (first, second) = patterns.split_at(patterns.len().div_ceil(2));
+                together(rules, first, tables)?;
+                together(rules, second, tables)
+            }
+        },
+    }
+}

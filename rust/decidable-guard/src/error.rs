@@ -1,0 +1,74 @@
+use core::fmt;
+
+/// Why rules cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// A rule without a name, or with the name of another.
+    Name,
+    /// A pattern that matches nothing, or that matches the empty text.
+    Empty,
+    /// A regular expression that cannot be read.
+    Syntax,
+    /// Something that no automaton of this kind can decide: look-around or a back-reference.
+    Unsupported,
+    /// More than a limit allows.
+    TooLarge,
+}
+
+/// A rule that cannot be used: which, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    rule: Option<String>,
+    message: String,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, rule: &str, why: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            rule: Some(rule.to_owned()),
+            message: format!("rule {rule:?}: {why}"),
+        }
+    }
+
+    pub(crate) fn of_all(kind: ErrorKind, why: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            rule: None,
+            message: why.to_string(),
+        }
+    }
+
+    /// The kind of fault.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The name of the rule, if it is one rule's.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
+    }
+
+    /// The stable code of the kind.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::Name => "guard.name",
+            ErrorKind::Empty => "guard.empty",
+            ErrorKind::Syntax => "guard.syntax",
+            ErrorKind::Unsupported => "guard.unsupported",
+            ErrorKind::TooLarge => "guard.too_large",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,26 @@
+//! Rules over a stream of text: what may not be said is stopped in the middle of a word, before a byte of it has left.
+//!
+//! [`Rule`]s are compiled to one [`Automaton`], which any number of streams share; a [`Cursor`] is one stream. What a stream is pushed
+//! comes out again as soon as it can no longer be part of a match that stops or redacts, so that ordinary text is not held back at all.
+//!
+//! It knows no model, no runtime and no log: not where text comes from nor where it goes.
+//!
+//! # Matches
+//!
+//! A rule looks for a text or for a regular expression. Patterns are compiled to tables of states over bytes, so that a byte costs the
+//! same whatever came before; look-around and back-references cannot be, and are refused by name.
+
+mod error;
+mod rule;
+mod syntax;
+mod patterns;
+mod literals;
+mod attempts;
+mod automaton;
+mod cursor;
+
+pub use attempts::MOST_ATTEMPTS;
+pub use automaton::{Automaton, LONGEST_PATTERN_BYTES, MOST_RULES, MOST_TABLE_BYTES};
+pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Stop};
+pub use error::{Error, ErrorKind};
+pub use rule::{Action, Pattern, Rule};

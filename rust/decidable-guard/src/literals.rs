@@ -1,0 +1,297 @@
+//! Texts to stop at, all at once: the automaton of Aho and Corasick (Communications of the ACM 18(6), 1975) as one flat table, with a
+//! column for each class of bytes and the matching states last, so that a byte costs one look and one comparison.
+
+use std::collections::{BTreeMap, HashMap};
+
+use decidable_canon::cast;
+
+use crate::patterns::{NO_RULE, RuleId};
+
+/// A text, the place of its rule, and whether the letters A to Z match in either case.
+pub(crate) struct Literal<'a> {
+    pub(crate) rule: RuleId,
+    pub(crate) text: &'a [u8],
+    pub(crate) ignore_case: bool,
+}
+
+/// The automaton. A state is the place of its row in the table.
+#[derive(Debug)]
+pub(crate) struct Literals {
+    classes: [u8; 256],
+    stride: usize,
+    table: Vec<u32>,
+    /// From here on states match.
+    first_match: u32,
+    about: Vec<About>,
+}
+
+/// What is known of a state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About {
+    /// How many of the last bytes may begin a match.
+    pub(crate) depth: u32,
+    /// The longest text that ends here, and the first rule that has it.
+    pub(crate) length: u32,
+    pub(crate) rule: RuleId,
+    /// The rule that the fewest bytes are missing to, and how many.
+    pub(crate) nearest: RuleId,
+    pub(crate) missing: u32,
+}
+
+/// The texts of one way to compare, as a tree.
+#[derive(Default)]
+struct Tree {
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    children: BTreeMap<u8, usize>,
+    fail: usize,
+    about: About,
+}
+
+impl Node {
+    const fn new(depth: u32) -> Self {
+        Self {
+            children: BTreeMap::new(),
+            fail: 0,
+            about: About {
+                depth,
+                length: 0,
+                rule: NO_RULE,
+                nearest: NO_RULE,
+                missing: u32::MAX,
+            },
+        }
+    }
+}
+
+impl Tree {
+    fn of<'a>(texts: impl Iterator<Item = (RuleId, Vec<u8>)> + 'a) -> Self {
+        let mut nodes = vec![Node::new(0)];
+        for (rule, text) in texts {
+            let length = cast::u32_from_usize(text.len()).unwrap_or(u32::MAX);
+            let mut at = 0;
+            for (byte, depth) in text.into_iter().zip(1..) {
+                let fresh = nodes.len();
+                let Some(node) = nodes.get_mut(at) else { break };
+                at = *node.children.entry(byte).or_insert(fresh);
+                if at == fresh {
+                    nodes.push(Node::new(depth));
+                }
+                if let Some(node) = nodes.get_mut(at)
+                    && length.saturating_sub(depth) < node.about.missing
+                {
+                    node.about.missing = length.saturating_sub(depth);
+                    node.about.nearest = rule;
+                }
+            }
+            if let Some(node) = nodes.get_mut(at) {
+                node.about.length = length;
+                node.about.rule = node.about.rule.min(rule);
+            }
+        }
+        let mut this = Self { nodes };
+        this.link();
+        this
+    }
+
+    /// Finds for each node the longest other one that the text ends with, and inherits what ends there.
+    fn link(&mut self) {
+        let mut order = vec![0];
+        let mut next = 0;
+        while let Some(parent) = order.get(next).copied() {
+            next = next.saturating_add(1);
+            let children: Vec<_> = self.nodes.get(parent).map_or_else(Vec::new, |node| {
+                node.children.iter().map(|(byte, child)| (*byte, *child)).collect()
+            });
+            let fail_of_parent = self.nodes.get(parent).map_or(0, |node| node.fail);
+            for (byte, child) in children {
+                order.push(child);
+                let fail = if parent == 0 {
+                    0
+                } else {
+                    self.step(fail_of_parent, byte)
+                };
+                let inherited = self.nodes.get(fail).map(|node| node.about);
+                if let (Some(node), Some(inherited)) = (self.nodes.get_mut(child), inherited) {
+                    node.fail = fail;
+                    if node.about.length == 0 {
+                        node.about.length = inherited.length;
+                        node.about.rule = inherited.rule;
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&self, mut at: usize, byte: u8) -> usize {
+        loop {
+            let Some(node) = self.nodes.get(at) else { return 0 };
+            match node.children.get(&byte) {
+                Some(child) => return *child,
+                None if at == 0 => return 0,
+                None => at = node.fail,
+            }
+        }
+    }
+
+    fn about(&self, at: usize) -> About {
+        self.nodes.get(at).map_or(Node::new(0).about, |node| node.about)
+    }
+}
+
+impl Literals {
+    /// `None` if the table would take more bytes than that.
+    pub(crate) fn new(literals: &[Literal<'_>], bytes_max: usize) -> Option<Self> {
+        let of = |ignore_case: bool| {
+            let chosen = literals
+                .iter()
+                .filter(move |literal| literal.ignore_case == ignore_case);
+            Tree::of(chosen.map(move |literal| {
+                let text = if ignore_case {
+                    literal.text.to_ascii_lowercase()
+                } else {
+                    literal.text.to_vec()
+                };
+                (literal.rule, text)
+            }))
+        };
+        let (exact, folded) = (of(false), of(true));
+        let used = |tree: &Tree| {
+            let mut used = [false; 256];
+            for byte in tree.nodes.iter().flat_map(|node| node.children.keys()) {
+                if let Some(used) = used.get_mut(usize::from(*byte)) {
+                    *used = true;
+                }
+            }
+            used
+        };
+        let (in_exact, in_folded) = (used(&exact), used(&folded));
+        // Bytes that no text has, or that are compared alike everywhere, share a column.
+        let mut columns: HashMap<(Option<u8>, Option<u8>), u8> = HashMap::from([((None, None), 0)]);
+        let mut examples = vec![None];
+        let mut classes = [0; 256];
+        for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
+            let has =
+                |used: &[bool; 256], byte: u8| used.get(usize::from(byte)).is_some_and(|used| *used).then_some(byte);
+            let alike = (has(&in_exact, byte), has(&in_folded, byte.to_ascii_lowercase()));
+            // At most 256 columns, and if there are so many no byte is in none: then the first stays unused.
+            let fresh = u8::try_from(examples.len()).unwrap_or(0);
+            *class = *columns.entry(alike).or_insert_with(|| {
+                examples.push(Some(byte));
+                fresh
+            });
+        }
+        let stride = examples.len();
+
+        let mut numbers: HashMap<(usize, usize), usize> = HashMap::from([((0, 0), 0)]);
+        let mut states = vec![(0, 0)];
+        let mut rows: Vec<usize> = Vec::new();
+        let mut at = 0;
+        while let Some((exactly, folding)) = states.get(at).copied() {
+            at = at.saturating_add(1);
+            if at.saturating_mul(stride).saturating_mul(4) > bytes_max {
+                return None;
+            }
+            for example in &examples {
+                let next = example.map_or((0, 0), |byte| {
+                    (
+                        exact.step(exactly, byte),
+                        folded.step(folding, byte.to_ascii_lowercase()),
+                    )
+                });
+                let fresh = states.len();
+                rows.push(*numbers.entry(next).or_insert_with(|| {
+                    states.push(next);
+                    fresh
+                }));
+            }
+        }
+        let known: Vec<About> = states
+            .iter()
+            .map(|(exactly, folding)| either(exact.about(*exactly), folded.about(*folding)))
+            .collect();
+        // Those that match come last; among themselves states stay in the order in which they were found, the shallow first.
+        let mut order: Vec<usize> = (0..states.len()).collect();
+        order.sort_by_key(|state| known.get(*state).is_some_and(|about| about.length > 0));
+        let mut places = vec![0_u32; states.len()];
+        for (place, state) in order.iter().enumerate() {
+            if let Some(room) = places.get_mut(*state) {
+                *room = cast::u32_from_usize(place.saturating_mul(stride))?;
+            }
+        }
+        let row_of = |state: usize| {
+            rows.get(state.saturating_mul(stride)..)
+                .and_then(|rest| rest.get(..stride))
+        };
+        let place_of = |state: &usize| places.get(*state).copied().unwrap_or(0);
+        let matching = known.iter().filter(|about| about.length > 0).count();
+        Some(Self {
+            classes,
+            stride,
+            table: order
+                .iter()
+                .filter_map(|state| row_of(*state))
+                .flatten()
+                .map(place_of)
+                .collect(),
+            first_match: cast::u32_from_usize(states.len().saturating_sub(matching).saturating_mul(stride))?,
+            about: order.iter().filter_map(|state| known.get(*state).copied()).collect(),
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn next(&self, state: u32, byte: u8) -> u32 {
+        let class = self.classes.get(usize::from(byte)).copied().unwrap_or(0);
+        let place = cast::usize_from_u32(state).wrapping_add(usize::from(class));
+        self.table.get(place).copied().unwrap_or(0)
+    }
+
+    /// Steps through bytes until a state matches: how many were taken, and the state after them.
+    #[inline]
+    pub(crate) fn scan(&self, mut state: u32, bytes: &[u8]) -> (usize, u32) {
+        for (place, byte) in bytes.iter().enumerate() {
+            state = self.next(state, *byte);
+            if state >= self.first_match {
+                return (place.wrapping_add(1), state);
+            }
+        }
+        (bytes.len(), state)
+    }
+
+    #[inline]
+    pub(crate) fn matches(&self, state: u32) -> bool {
+        state >= self.first_match
+    }
+
+    #[inline]
+    pub(crate) fn about(&self, state: u32) -> Option<&About> {
+        self.about.get(cast::usize_from_u32(state).checked_div(self.stride)?)
+    }
+
+    /// How many bytes the tables take.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.table.len() * 4 + self.about.len() * size_of::<About>()
+    }
+
+    /// How many states there are.
+    pub(crate) const fn states(&self) -> usize {
+        self.about.len()
+    }
+}
+
+/// What two ways to compare know of one place in a text.
+fn either(a: About, b: About) -> About {
+    let deeper = if a.depth >= b.depth { a } else { b };
+    let longer = if (a.length, core::cmp::Reverse(a.rule)) >= (b.length, core::cmp::Reverse(b.rule)) {
+        a
+    } else {
+        b
+    };
+    About {
+        length: longer.length,
+        rule: longer.rule,
+        ..deeper
+    }
+}

@@ -1,0 +1,326 @@
+//! Patterns that are tried from one place on: a table of states that says, after every byte, which rules match up to here and whether
+//! any still could. It is made from a DFA of the crate regex-automata.
+
+use std::collections::{HashMap, VecDeque};
+
+use decidable_canon::cast;
+use regex_automata::{
+    Anchored, MatchKind,
+    dfa::{Automaton as _, StartKind, dense},
+    nfa::thompson::{self, NFA, WhichCaptures},
+    util::{primitives::StateID, start},
+};
+use regex_syntax::hir::Hir;
+
+/// The place of a rule in the list, or [`NO_RULE`].
+pub(crate) type RuleId = u16;
+
+/// No rule.
+pub(crate) const NO_RULE: RuleId = RuleId::MAX;
+
+/// The state of an attempt that cannot match any more.
+pub(crate) const DEAD: u32 = 0;
+
+/// What stands before an attempt, as far as `^` and `\b` look back.
+const LOOKED_BACK_AT: [Option<u8>; 5] = [None, Some(b' '), Some(b'a'), Some(b'\n'), Some(b'\r')];
+
+/// States by place, each with a row of what comes next by class of byte.
+#[derive(Debug)]
+pub(crate) struct Patterns {
+    classes: [u8; 256],
+    /// Columns of a row: the classes of bytes, and the end of the text.
+    stride: usize,
+    next: Vec<u32>,
+    /// The rule that matches up to before the next byte, if this is the next: only where the byte decides it.
+    delayed: Vec<RuleId>,
+    /// The rule that matches up to here, whatever comes next.
+    sure: Vec<RuleId>,
+    /// How many more bytes a match, or a longer one, needs at least; [`FAR`] if none can come.
+    remaining: Vec<u16>,
+    /// The first rule that the next byte may show to match up to here.
+    pending: Vec<RuleId>,
+    /// Whether a match may come that ends later.
+    grows: Vec<bool>,
+    /// The first states, by what stands before.
+    starts: [u32; LOOKED_BACK_AT.len()],
+}
+
+/// No match can come any more.
+const FAR: u16 = u16::MAX;
+
+/// What would be larger than its limit.
+#[derive(Debug)]
+pub(crate) struct TooLarge;
+
+impl Patterns {
+    /// Takes patterns, each with the place of its rule, in ascending order.
+    pub(crate) fn new(patterns: &[(RuleId, &Hir)], bytes_max: usize) -> Result<Self, TooLarge> {
+        let hirs: Vec<_> = patterns.iter().map(|(_, hir)| *hir).collect();
+        let nfa = thompson::Compiler::new()
+            .configure(
+                thompson::Config::new()
+                    .which_captures(WhichCaptures::None)
+                    .nfa_size_limit(Some(bytes_max)),
+            )
+            .build_many_from_hir(&hirs)
+            .map_err(|_| TooLarge)?;
+        let dfa = dense::Builder::new()
+            .configure(
+                dense::Config::new()
+                    .start_kind(StartKind::Anchored)
+                    .match_kind(MatchKind::All)
+                    .accelerate(false)
+                    .dfa_size_limit(Some(bytes_max))
+                    .determinize_size_limit(Some(bytes_max)),
+            )
+            .build_from_nfa(&nfa)
+            .map_err(|_| TooLarge)?;
+        let rules: Vec<_> = patterns.iter().map(|(rule, _)| *rule).collect();
+        Ok(Self::of(&nfa, &dfa, &rules))
+    }
+
+    fn of(nfa: &NFA, dfa: &dense::DFA<Vec<u32>>, rules: &[RuleId]) -> Self {
+        let byte_classes = nfa.byte_classes();
+        let mut classes = [0; 256];
+        for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
+            *class = byte_classes.get(byte);
+        }
+        let bytes: Vec<u8> = byte_classes
+            .representatives(0..=u8::MAX)
+            .filter_map(|unit| unit.as_u8())
+            .collect();
+        let stride = bytes.len().saturating_add(1);
+
+        let mut walk = Walk {
+            dfa,
+            numbers: HashMap::new(),
+            found: Vec::new(),
+        };
+        let mut starts = [DEAD; LOOKED_BACK_AT.len()];
+        let dead = walk.number(None);
+        debug_assert_eq!(dead, DEAD);
+        for (start, before) in starts.iter_mut().zip(LOOKED_BACK_AT) {
+            let config = start::Config::new().anchored(Anchored::Yes).look_behind(before);
+            *start = walk.number(dfa.start_state(&config).ok());
+        }
+        let mut this = Self {
+            classes,
+            stride,
+            next: vec![DEAD; stride],
+            delayed: vec![NO_RULE; stride],
+            sure: vec![NO_RULE],
+            remaining: vec![FAR],
+            pending: Vec::new(),
+            grows: Vec::new(),
+            starts,
+        };
+        let mut state = 1;
+        while let Some(Some(from)) = walk.found.get(state).copied() {
+            let end = dfa.next_eoi_state(from);
+            let after: Vec<_> = bytes
+                .iter()
+                .map(|byte| dfa.next_state(from, *byte))
+                .chain([end])
+                .collect();
+            // A match is known one byte after its end: what all that may come agree on needs no byte.
+            let matched: Vec<Vec<RuleId>> = after.iter().map(|state| matches(dfa, *state, rules)).collect();
+            let sure: Vec<RuleId> = matched.split_first().map_or_else(Vec::new, |(first, rest)| {
+                first
+                    .iter()
+                    .copied()
+                    .filter(|rule| rest.iter().all(|other| other.contains(rule)))
+                    .collect()
+            });
+            this.sure.push(sure.iter().copied().min().unwrap_or(NO_RULE));
+            for (after, matched) in after.iter().zip(&matched) {
+                let delayed = matched.iter().copied().filter(|rule| !sure.contains(rule)).min();
+                this.delayed.push(delayed.unwrap_or(NO_RULE));
+                let next = walk.number((!dfa.is_dead_state(*after)).then_some(*after));
+                this.next.push(next);
+            }
+            // Nothing comes after the end.
+            if let Some(last) = this.next.last_mut() {
+                *last = DEAD;
+            }
+            this.remaining.push(FAR);
+            state = state.saturating_add(1);
+        }
+        this.measure();
+        this.without_hopeless();
+        this.look_ahead();
+        this
+    }
+
+    /// What each state may still bring.
+    fn look_ahead(&mut self) {
+        let states = (0..self.sure.len()).filter_map(cast::u32_from_usize);
+        let pending = |state| self.row(&self.delayed, state).iter().copied().min().unwrap_or(NO_RULE);
+        // What is hopeless has become the dead one.
+        let grows = |state| self.row(&self.next, state).iter().any(|next| *next != DEAD);
+        (self.pending, self.grows) = states.map(|state| (pending(state), grows(state))).unzip();
+    }
+
+    /// How far each state is from a match.
+    fn measure(&mut self) {
+        let mut before: Vec<Vec<u32>> = vec![Vec::new(); self.sure.len()];
+        let mut queue = VecDeque::new();
+        for state in (0..self.sure.len()).filter_map(cast::u32_from_usize) {
+            let mut nearest = FAR;
+            for (next, delayed) in self.row(&self.next, state).iter().zip(self.row(&self.delayed, state)) {
+                if *delayed != NO_RULE {
+                    nearest = 0;
+                } else if self.sure(*next) != NO_RULE {
+                    nearest = nearest.min(1);
+                }
+                if let Some(before) = before.get_mut(cast::usize_from_u32(*next)) {
+                    before.push(state);
+                }
+            }
+            if nearest < FAR {
+                queue.push_back((nearest, state));
+            }
+        }
+        queue.make_contiguous().sort_unstable();
+        while let Some((distance, state)) = queue.pop_front() {
+            match self.remaining.get_mut(cast::usize_from_u32(state)) {
+                Some(remaining) if *remaining > distance => *remaining = distance,
+                _ => continue,
+            }
+            for earlier in before.get(cast::usize_from_u32(state)).into_iter().flatten() {
+                queue.push_back((distance.saturating_add(1).min(FAR - 1), *earlier));
+            }
+        }
+    }
+
+    /// States from which nothing can come any more, and which match nothing, become the dead one.
+    fn without_hopeless(&mut self) {
+        let hopeless = |this: &Self, state: u32| this.sure(state) == NO_RULE && !this.lives(state);
+        for place in 0..self.next.len() {
+            if let Some(next) = self.next.get(place).copied()
+                && hopeless(self, next)
+                && let Some(next) = self.next.get_mut(place)
+            {
+                *next = DEAD;
+            }
+        }
+        self.starts = self
+            .starts
+            .map(|start| if hopeless(self, start) { DEAD } else { start });
+    }
+
+    fn row<'a, T>(&self, table: &'a [T], state: u32) -> &'a [T] {
+        let start = cast::usize_from_u32(state).saturating_mul(self.stride);
+        table.get(start..start.saturating_add(self.stride)).unwrap_or_default()
+    }
+
+    #[inline]
+    fn place(&self, state: u32, column: usize) -> usize {
+        cast::usize_from_u32(state)
+            .wrapping_mul(self.stride)
+            .wrapping_add(column)
+    }
+
+    /// The column of a byte, or of the end of the text.
+    #[inline]
+    pub(crate) fn column(&self, byte: Option<u8>) -> usize {
+        match byte {
+            Some(byte) => self.classes.get(usize::from(byte)).copied().unwrap_or(0).into(),
+            None => self.stride.wrapping_sub(1),
+        }
+    }
+
+    /// The first state of an attempt, by the byte before it.
+    #[inline]
+    pub(crate) fn start(&self, before: Option<u8>) -> u32 {
+        let [begin, other, word, line_feed, carriage_return] = self.starts;
+        match before {
+            None => begin,
+            Some(b'\n') => line_feed,
+            Some(b'\r') => carriage_return,
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_') => word,
+            Some(_) => other,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn next(&self, state: u32, column: usize) -> u32 {
+        self.next.get(self.place(state, column)).copied().unwrap_or(DEAD)
+    }
+
+    /// The rule that matches up to before the byte of a column, where that byte decides it.
+    #[inline]
+    pub(crate) fn delayed(&self, state: u32, column: usize) -> RuleId {
+        self.delayed.get(self.place(state, column)).copied().unwrap_or(NO_RULE)
+    }
+
+    /// The rule that matches up to here.
+    #[inline]
+    pub(crate) fn sure(&self, state: u32) -> RuleId {
+        self.sure.get(cast::usize_from_u32(state)).copied().unwrap_or(NO_RULE)
+    }
+
+    /// Whether a match, or a longer one, may still come.
+    #[inline]
+    pub(crate) fn lives(&self, state: u32) -> bool {
+        self.remaining(state).is_some()
+    }
+
+    /// Whether something may come that counts more than a match up to here, or none.
+    pub(crate) fn improves(&self, state: u32, here: RuleId) -> bool {
+        let state = cast::usize_from_u32(state);
+        self.grows.get(state).copied().unwrap_or(false) || self.pending.get(state).is_some_and(|rule| *rule < here)
+    }
+
+    /// How many more bytes that needs at least.
+    #[inline]
+    pub(crate) fn remaining(&self, state: u32) -> Option<u16> {
+        self.remaining
+            .get(cast::usize_from_u32(state))
+            .copied()
+            .filter(|remaining| *remaining != FAR)
+    }
+
+    /// How many bytes the tables take.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.next.len() * 4 + self.delayed.len() * 2 + self.sure.len() * 7
+    }
+
+    /// How many states there are.
+    pub(crate) const fn states(&self) -> usize {
+        self.sure.len()
+    }
+}
+
+/// The states of a DFA that can be reached, numbered as they are found.
+struct Walk<'a> {
+    dfa: &'a dense::DFA<Vec<u32>>,
+    numbers: HashMap<StateID, u32>,
+    found: Vec<Option<StateID>>,
+}
+
+impl Walk<'_> {
+    fn number(&mut self, state: Option<StateID>) -> u32 {
+        let Some(state) = state.filter(|state| !self.dfa.is_dead_state(*state)) else {
+            if self.found.is_empty() {
+                self.found.push(None);
+            }
+            return DEAD;
+        };
+        // The limit on bytes keeps the states far below 2^32.
+        let fresh = cast::u32_from_usize(self.found.len()).unwrap_or(DEAD);
+        let found = &mut self.found;
+        *self.numbers.entry(state).or_insert_with(|| {
+            found.push(Some(state));
+            fresh
+        })
+    }
+}
+
+fn matches(dfa: &dense::DFA<Vec<u32>>, state: StateID, rules: &[RuleId]) -> Vec<RuleId> {
+    if !dfa.is_match_state(state) {
+        return Vec::new();
+    }
+    (0..dfa.match_len(state))
+        .filter_map(|index| rules.get(dfa.match_pattern(state, index).as_usize()).copied())
+        .collect()
+}

@@ -1,0 +1,461 @@
+//! Rules over streams of text.
+
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
+
+use crate::errors::{self, Class, raise};
+use crate::values::{Given, integer, optional, text, truth, wrong_type};
+
+/// A chunk of so many bytes is worth letting others have the interpreter.
+const BYTES_WORTH_DETACHING: usize = 16_384;
+
+/// One rule: what is looked for, and what happens where it is found.
+///
+/// Made with `Rule.literal` or `Rule.regex`. `action` is `"stop"` (nothing of the match leaves, and nothing after it), `"redact"` (it is
+/// replaced), `"record"` (it is noted) or `"ignore"` (the rule is switched off).
+#[pyclass(frozen, eq, hash, module = "decidable")]
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Rule(decidable_guard::Rule);
+
+fn read_action(action: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Action> {
+    let label = text("action", action)?;
+    decidable_guard::Action::from_label(&label).ok_or_else(|| {
+        let known = decidable_guard::Action::ALL
+            .map(decidable_guard::Action::label)
+            .join(", ");
+        let message = format!("action is {label:?}, which is none of {known}");
+        raise(
+            action.py(),
+            Class::InvalidInput,
+            "guard.unknown_action",
+            &message,
+            |details| {
+                details.set_item("field", "action")?;
+                details.set_item("value", &label)
+            },
+        )
+    })
+}
+
+fn rule(
+    pattern: decidable_guard::Pattern,
+    name: Option<&Bound<'_, PyAny>>,
+    action: Given<'_, '_>,
+    replacement: Given<'_, '_>,
+) -> PyResult<Rule> {
+    let (decidable_guard::Pattern::Literal { text: written, .. } | decidable_guard::Pattern::Regex(written)) = &pattern;
+    let name = match name {
+        Some(name) => text("name", name)?,
+        None => written.clone(),
+    };
+    Ok(Rule(decidable_guard::Rule {
+        name,
+        pattern,
+        action: action.or(decidable_guard::Action::Stop, read_action)?,
+        replacement: replacement.or(decidable_guard::Rule::REPLACEMENT.to_owned(), |value| {
+            text("replacement", value)
+        })?,
+    }))
+}
+
+#[pymethods]
+impl Rule {
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str) {
+        ("name", "action", "pattern")
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+    /// A text to look for. With `ignore_case` the letters A to Z match in either case.
+    #[staticmethod]
+    #[pyo3(signature = (text, *, action=Given::NOT, name=None, replacement=Given::NOT, ignore_case=Given::NOT))]
+    fn literal(
+        text: &Bound<'_, PyAny>,
+        action: Given<'_, '_>,
+        name: Option<&Bound<'_, PyAny>>,
+        replacement: Given<'_, '_>,
+        ignore_case: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        let pattern = decidable_guard::Pattern::Literal {
+            text: crate::values::text("text", text)?,
+            ignore_case: ignore_case.or(false, |value| truth("ignore_case", value))?,
+        };
+        rule(pattern, name, action, replacement)
+    }
+    /// A regular expression to look for, in the syntax of Rust's crate `regex`, without look-around and back-references.
+    #[staticmethod]
+    #[pyo3(signature = (pattern, *, action=Given::NOT, name=None, replacement=Given::NOT))]
+    fn regex(
+        pattern: &Bound<'_, PyAny>,
+        action: Given<'_, '_>,
+        name: Option<&Bound<'_, PyAny>>,
+        replacement: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        rule(
+            decidable_guard::Pattern::Regex(text("pattern", pattern)?),
+            name,
+            action,
+            replacement,
+        )
+    }
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    #[getter]
+    const fn action(&self) -> &'static str {
+        self.0.action.label()
+    }
+    /// The text or the regular expression.
+    #[getter]
+    fn pattern(&self) -> &str {
+        let (decidable_guard::Pattern::Literal { text, .. } | decidable_guard::Pattern::Regex(text)) = &self.0.pattern;
+        text
+    }
+    /// `"literal"` or `"regex"`.
+    #[getter]
+    const fn kind(&self) -> &'static str {
+        match self.0.pattern {
+            decidable_guard::Pattern::Literal { .. } => "literal",
+            decidable_guard::Pattern::Regex(_) => "regex",
+        }
+    }
+    #[getter]
+    fn replacement(&self) -> &str {
+        &self.0.replacement
+    }
+    #[getter]
+    const fn ignore_case(&self) -> bool {
+        matches!(
+            self.0.pattern,
+            decidable_guard::Pattern::Literal { ignore_case: true, .. }
+        )
+    }
+    fn __repr__(&self) -> String {
+        let cases = if self.ignore_case() { ", ignore_case=True" } else { "" };
+        format!(
+            "Rule.{}({:?}, action={:?}, name={:?}, replacement={:?}{cases})",
+            self.kind(),
+            self.pattern(),
+            self.action(),
+            self.name(),
+            self.replacement()
+        )
+    }
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let py = slf.py();
+        let this = slf.get();
+        let rebuild = PyModule::import(py, "decidable.guard")?.getattr("_rule")?;
+        let cases = this.ignore_case();
+        let parts = (
+            this.kind(),
+            this.pattern(),
+            this.action(),
+            this.name(),
+            this.replacement(),
+            cases,
+        );
+        Ok((rebuild, parts.into_pyobject(py)?))
+    }
+}
+
+/// Rules, compiled to one automaton that any number of streams and threads share.
+#[pyclass(frozen, module = "decidable._native")]
+pub(crate) struct Automaton(Arc<decidable_guard::Automaton>);
+
+#[pymethods]
+impl Automaton {
+    #[new]
+    fn new(py: Python<'_>, rules: Vec<PyRef<'_, Rule>>) -> PyResult<Self> {
+        let rules = rules.iter().map(|rule| rule.0.clone()).collect();
+        let automaton = py.detach(|| decidable_guard::Automaton::new(rules));
+        automaton.map(|automaton| Self(Arc::new(automaton))).map_err(|error| {
+            raise(py, Class::InvalidInput, error.code(), &error.to_string(), |details| {
+                details.set_item("rule", error.rule())
+            })
+        })
+    }
+    #[getter]
+    fn rules<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.0.rules().iter().map(|rule| Rule(rule.clone())))
+    }
+    /// How many states its tables have, and how many bytes they take.
+    #[getter]
+    fn size(&self) -> (usize, usize) {
+        (self.0.states(), self.0.table_bytes())
+    }
+    /// A stream from its beginning on.
+    fn cursor(&self, max_hold: &Bound<'_, PyAny>) -> PyResult<Cursor> {
+        let most: u32 = integer("max_hold", max_hold)?;
+        let cursor = decidable_guard::Cursor::new(Arc::clone(&self.0));
+        Ok(Cursor(Mutex::new(State {
+            cursor: cursor.with_max_hold(usize::try_from(most).unwrap_or(usize::MAX)),
+            out: Vec::new(),
+            kind: None,
+        })))
+    }
+}
+
+/// Where a rule matched. Places are bytes of UTF-8 from the beginning of the stream.
+#[pyclass(frozen, eq, hash, get_all, module = "decidable")]
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Match {
+    rule: String,
+    action: &'static str,
+    start: u64,
+    end: u64,
+}
+
+impl Match {
+    fn of(automaton: &decidable_guard::Automaton, found: &decidable_guard::Match) -> Self {
+        let rule = automaton.rule_of(found);
+        Self {
+            rule: rule.map_or_else(String::new, |rule| rule.name.clone()),
+            action: rule.map_or("", |rule| rule.action.label()),
+            start: found.start,
+            end: found.end,
+        }
+    }
+}
+
+#[pymethods]
+impl Match {
+    /// What a pickled one is rebuilt with.
+    #[new]
+    fn new(
+        rule: &Bound<'_, PyAny>,
+        action: &Bound<'_, PyAny>,
+        start: &Bound<'_, PyAny>,
+        end: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            rule: text("rule", rule)?,
+            action: read_action(action)?.label(),
+            start: integer("start", start)?,
+            end: integer("end", end)?,
+        })
+    }
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+        let this = slf.get();
+        let parts = (&this.rule, this.action, this.start, this.end);
+        Ok((slf.get_type(), parts.into_pyobject(slf.py())?))
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
+        ("rule", "action", "start", "end")
+    }
+    fn __repr__(&self) -> String {
+        format!(
+            "<Match of {:?} ({}), bytes {} to {}>",
+            self.rule, self.action, self.start, self.end
+        )
+    }
+}
+
+/// Why a stream was stopped. `kind` is `"matched"` (with the rule and its place), `"held_too_much"`, `"too_many_attempts"` or `"failed"`.
+#[pyclass(frozen, eq, hash, get_all, module = "decidable")]
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct StopReason {
+    kind: &'static str,
+    /// The rule's name, where one matched.
+    rule: Option<String>,
+    /// The first byte that did not come out.
+    start: u64,
+    /// Where the match ends.
+    end: Option<u64>,
+}
+
+const KINDS: [&str; 4] = ["matched", "held_too_much", "too_many_attempts", "failed"];
+
+#[pymethods]
+impl StopReason {
+    /// What a pickled one is rebuilt with.
+    #[new]
+    fn new(
+        kind: &Bound<'_, PyAny>,
+        rule: Option<&Bound<'_, PyAny>>,
+        start: &Bound<'_, PyAny>,
+        end: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let label = text("kind", kind)?;
+        let known = KINDS.into_iter().find(|known| *known == label);
+        Ok(Self {
+            kind: known.ok_or_else(|| wrong_type("kind", &format!("one of {}", KINDS.join(", ")), kind))?,
+            rule: rule.map(|rule| text("rule", rule)).transpose()?,
+            start: integer("start", start)?,
+            end: optional("end", end)?,
+        })
+    }
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+        let this = slf.get();
+        let parts = (this.kind, &this.rule, this.start, this.end);
+        Ok((slf.get_type(), parts.into_pyobject(slf.py())?))
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+    #[classattr]
+    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
+        ("kind", "rule", "start", "end")
+    }
+    fn __repr__(&self) -> String {
+        match (&self.rule, self.end) {
+            (Some(rule), Some(end)) => format!("<StopReason: {rule:?} matched, bytes {} to {end}>", self.start),
+            _ => format!("<StopReason: {}, at byte {}>", self.kind.replace('_', " "), self.start),
+        }
+    }
+}
+
+fn reason(automaton: &decidable_guard::Automaton, stop: decidable_guard::Stop) -> StopReason {
+    let other = |kind, start| StopReason {
+        kind,
+        rule: None,
+        start,
+        end: None,
+    };
+    match stop {
+        decidable_guard::Stop::Matched(found) => StopReason {
+            kind: "matched",
+            rule: automaton.rule_of(&found).map(|rule| rule.name.clone()),
+            start: found.start,
+            end: Some(found.end),
+        },
+        decidable_guard::Stop::HeldTooMuch(start) => other("held_too_much", start),
+        decidable_guard::Stop::TooManyAttempts(start) => other("too_many_attempts", start),
+        decidable_guard::Stop::Failed(start) => other("failed", start),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Bytes,
+}
+
+struct State {
+    cursor: decidable_guard::Cursor,
+    out: Vec<u8>,
+    kind: Option<Kind>,
+}
+
+/// One stream under the rules: what is pushed comes out as soon as it can no longer be part of a match that stops or redacts.
+#[pyclass(frozen, module = "decidable._native")]
+pub(crate) struct Cursor(Mutex<State>);
+
+impl Cursor {
+    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> PyResult<T>) -> PyResult<T> {
+        match self.0.try_lock() {
+            Ok(mut state) => work(&mut state),
+            Err(TryLockError::Poisoned(poisoned)) => work(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                let message = "the stream is being pushed to by another thread";
+                Err(errors::plain(py, Class::Conflict, "guard.in_use", message))
+            }
+        }
+    }
+}
+
+fn released<'py>(py: Python<'py>, state: &mut State, kind: Kind) -> PyResult<Bound<'py, PyAny>> {
+    match kind {
+        Kind::Bytes => Ok(PyBytes::new(py, &state.out).into_any()),
+        Kind::Text => match core::str::from_utf8(&state.out) {
+            Ok(text) => Ok(PyString::new(py, text).into_any()),
+            Err(_) => {
+                state.cursor.fail();
+                let message = "what a stream of text would release is no text";
+                Err(errors::plain(py, Class::InvalidInput, "guard.not_text", message))
+            }
+        },
+    }
+}
+
+#[pymethods]
+impl Cursor {
+    /// Takes the next text or bytes and returns what may come out, of the same kind. What is neither stops the stream and raises.
+    fn push<'py>(&self, chunk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = chunk.py();
+        self.with(py, |state| {
+            let (bytes, kind) = if let Ok(text) = chunk.cast::<PyString>() {
+                (text.to_str().ok().map(str::as_bytes), Kind::Text)
+            } else if let Ok(bytes) = chunk.cast::<PyBytes>() {
+                (Some(bytes.as_bytes()), Kind::Bytes)
+            } else {
+                (None, Kind::Text)
+            };
+            let bytes = bytes.filter(|_| *state.kind.get_or_insert(kind) == kind);
+            let Some(bytes) = bytes else {
+                state.cursor.fail();
+                let wanted = match state.kind {
+                    Some(Kind::Bytes) => "bytes, as before",
+                    _ => "a str of valid Unicode, or bytes throughout",
+                };
+                return Err(wrong_type("chunk", wanted, chunk));
+            };
+            let State { cursor, out, .. } = state;
+            out.clear();
+            if bytes.len() > BYTES_WORTH_DETACHING {
+                py.detach(|| cursor.push(bytes, out));
+            } else {
+                cursor.push(bytes, out);
+            }
+            if out.as_slice() == bytes {
+                return Ok(chunk.clone());
+            }
+            released(py, state, kind)
+        })
+    }
+    /// The stream ends: what is pending is decided, and the rest comes out.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.with(py, |state| {
+            state.out.clear();
+            let State { cursor, out, .. } = state;
+            cursor.finish(out);
+            let kind = state.kind.unwrap_or(Kind::Text);
+            released(py, state, kind)
+        })
+    }
+    /// Stops the stream, because its source cannot be followed any more.
+    fn fail(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |state| {
+            state.cursor.fail();
+            Ok(())
+        })
+    }
+    /// Why it was stopped, or `None`.
+    #[getter]
+    fn stopped(&self) -> Option<StopReason> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state
+            .cursor
+            .stopped()
+            .map(|stop| reason(state.cursor.automaton(), stop))
+    }
+    /// How many bytes are held back.
+    #[getter]
+    fn held(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).cursor.held()
+    }
+    /// The matches that were noted or replaced since the last call, by where they begin.
+    fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.with(py, |state| {
+            let found = state.cursor.take_matches();
+            let automaton = state.cursor.automaton();
+            PyList::new(py, found.iter().map(|found| Match::of(automaton, found)))
+        })
+    }
+}

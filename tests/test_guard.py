@@ -1,0 +1,366 @@
+"""The guard from Python: rules, streams of text and of bytes, stops, files of rules, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import codes
+import decidable as dc
+from decidable import Guard, GuardStopped, Match, Rule, StopReason
+
+SSN = Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn")
+DROP = Rule.literal("DROP TABLE", ignore_case=True, name="drop")
+NOTE = Rule.literal("confidential", action="record")
+TEXT = "é: confidential, 078-05-1120 and 078-05-11200. drop Table users; confidential"
+RELEASED = "é: confidential, [redacted] and 078-05-11200. "
+
+
+def refused(
+    code: str, call: Callable[[], object], kind: type[dc.DecidableError] = dc.InvalidInput
+) -> dc.DecidableError:
+    with pytest.raises(kind) as caught:
+        call()
+    codes.note(caught.value.code)
+    assert caught.value.code == code
+    return caught.value
+
+
+def test_a_stream_releases_everything_but_matches() -> None:
+    """Text and bytes alike; what was found has its place."""
+    guard = Guard([DROP, SSN, NOTE])
+    assert guard.rules == (DROP, SSN, NOTE)
+    for whole, kind in ((TEXT, str), (TEXT.encode(), bytes)):
+        pieces = [whole[place : place + 5] for place in range(0, len(whole), 5)]
+        stream: Any = guard.stream(pieces)
+        released = list(stream)
+        assert {type(piece) for piece in released} == {kind}
+        assert kind().join(released) in (RELEASED, RELEASED.encode())
+        assert stream.stopped == StopReason("matched", "drop", 48, 58)
+        assert stream.matches == (Match("confidential", "record", 4, 16), Match("ssn", "redact", 18, 29))
+    assert guard.check(TEXT)[0] == RELEASED
+    assert guard.check("nothing of it") == ("nothing of it", None, [])
+
+
+def test_every_way_to_cut_a_text_gives_the_same() -> None:
+    """Inside words, inside code points, in one piece and in single bytes."""
+    guard = Guard([DROP, SSN, NOTE, Rule.literal("é:", action="redact", replacement="«»")])
+    whole = TEXT.encode()
+    expected = RELEASED.replace("é:", "«»").encode()
+    for size in range(1, len(whole) + 1):
+        cursor = guard.cursor()
+        out = b"".join(cursor.push(whole[place : place + size]) for place in range(0, len(whole), size))
+        assert out + cursor.finish() == expected, size
+        assert cursor.stopped is not None
+        assert cursor.stopped.rule == "drop"
+        assert cursor.push(b"more") == b""
+
+
+@settings(max_examples=300)
+@given(
+    words=st.lists(st.text("ab -", min_size=1, max_size=5), min_size=1, max_size=8, unique=True),
+    text=st.text("ab -é", max_size=40),
+    cuts=st.lists(st.integers(1, 7), min_size=1),
+)
+def test_texts_are_found_as_a_search_of_the_whole_finds_them(words: list[str], text: str, cuts: list[int]) -> None:
+    """The earliest end, then the earliest begin; and nothing of it has left."""
+    stream = Guard([Rule.literal(word) for word in words]).stream(_cut(text, cuts))
+    ends = [(found.end(), found.start()) for word in words for found in re.finditer(f"(?={re.escape(word)})", text)]
+    found = sorted((start + len(word), start) for word in words for _, start in ends if text.startswith(word, start))
+    out = "".join(stream)
+    if not found:
+        assert (out, stream.stopped) == (text, None)
+        return
+    end, start = found[0]
+    assert out == text[:start]
+    assert stream.stopped is not None
+    assert (stream.stopped.start, stream.stopped.end) == (len(text[:start].encode()), len(text[:end].encode()))
+
+
+@settings(max_examples=300)
+@given(text=st.text("ab1 -", max_size=40), cuts=st.lists(st.integers(1, 7), min_size=1))
+def test_redactions_are_those_of_a_substitution(text: str, cuts: list[int]) -> None:
+    """Where the pattern's own preference is the longest match, Python's `re` replaces the same."""
+    pattern = r"\ba+(?:-1+)?\b|b{2,3}1"
+    stream = Guard([Rule.regex(pattern, action="redact", replacement="#")]).stream(_cut(text, cuts))
+    assert "".join(stream) == re.sub(pattern, "#", text)
+    assert stream.stopped is None
+
+
+def _cut(text: str, cuts: list[int]) -> Iterator[str]:
+    place, turn = 0, 0
+    while place < len(text):
+        size = cuts[turn % len(cuts)]
+        yield text[place : place + size]
+        place, turn = place + size, turn + 1
+
+
+def test_ordinary_text_is_not_held() -> None:
+    """What comes in comes out with the same call, and the same object where all of it may."""
+    cursor = Guard([DROP, SSN]).cursor()
+    for word in ("What ", "is ", "the ", "answer? ", "42, "):
+        assert cursor.push(word) is word
+        assert cursor.held == 0
+    assert cursor.push("d") == ""
+    assert cursor.held == 1
+    assert cursor.push("ock") == "dock"
+
+
+def test_a_pattern_that_ends_in_a_boundary_is_decided_by_what_comes() -> None:
+    """By the next byte, or by the end."""
+    guard = Guard([Rule.regex(r"\bass\b")])
+    assert "".join(guard.stream(["ass", "isting"])) == "assisting"
+    cut = guard.stream(["an ass", ", it"])
+    assert (list(cut), cut.stopped) == (["an "], StopReason("matched", r"\bass\b", 3, 6))
+    last = guard.stream(["an ass"])
+    assert (list(last), last.stopped) == (["an "], StopReason("matched", r"\bass\b", 3, 6))
+
+
+class Source:
+    """An iterable that says how far it was read and whether it was closed."""
+
+    def __init__(self, *pieces: Any) -> None:
+        self.pieces, self.read, self.closed = list(pieces), 0, 0
+
+    def __iter__(self) -> Source:
+        return self
+
+    def __next__(self) -> Any:
+        if self.read == len(self.pieces):
+            raise StopIteration
+        self.read += 1
+        piece = self.pieces[self.read - 1]
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __aiter__(self) -> Source:
+        return self
+
+    async def __anext__(self) -> Any:
+        await asyncio.sleep(0)
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def test_a_stop_closes_the_source_before_the_last_piece() -> None:
+    """And nothing after the match is read."""
+    source = Source("safe ", "and dro", "p table", " never read")
+    stream = Guard([DROP]).stream(source)
+    assert next(stream) == "safe "
+    assert (next(stream), source.closed) == ("and ", 0)
+    with pytest.raises(StopIteration):
+        next(stream)
+    assert (source.read, source.closed) == (3, 1)
+    with pytest.raises(StopIteration):
+        next(stream)
+
+    source = Source("a DROP TABLE b")
+    stream = Guard([DROP]).stream(source, raise_on_stop=True)
+    assert (next(stream), source.closed) == ("a ", 1)
+    error = refused("guard.stopped", lambda: next(stream), GuardStopped)
+    assert str(error) == "the guard stopped the stream"
+    assert error.stopped == stream.stopped
+    assert pickle.loads(pickle.dumps(error)).stopped == error.stopped
+    generator = (piece for piece in ("a", "DROP TABLE", "b"))
+    assert list(Guard([DROP]).stream(generator)) == ["a"]
+    assert list(generator) == []
+
+
+@pytest.mark.parametrize("broken", [7, None, "\ud800", b"bytes", OSError("gone")], ids=repr)
+def test_what_breaks_a_stream_stops_it(broken: object) -> None:
+    """An unknown chunk, another kind and an exception of the source: what was held stays where it is."""
+    source = Source("a dro", broken, "p in the ocean")
+    stream = Guard([DROP]).stream(source)
+    assert next(stream) == "a "
+    if isinstance(broken, OSError):
+        with pytest.raises(OSError, match="gone"):
+            next(stream)
+    else:
+        assert refused("input.wrong_type", lambda: next(stream)).field == "chunk"
+    assert list(stream) == []
+    assert stream.stopped == StopReason("failed", None, 2, None)
+    assert source.closed == 1
+
+
+def test_a_stream_that_is_left_early_releases_nothing_more() -> None:
+    """Its source is closed."""
+    source = Source("one ", "two ", "three")
+    stream = Guard([DROP]).stream(source)
+    assert next(stream) == "one "
+    stream.close()
+    assert (list(stream), source.closed, source.read) == ([], 1, 1)
+
+
+def test_streams_for_asyncio() -> None:
+    """The same pieces, stops and closings."""
+
+    async def collected(stream: AsyncIterator[Any]) -> list[Any]:
+        return [piece async for piece in stream]
+
+    async def run() -> None:
+        guard = Guard([DROP, SSN])
+        source = Source("SSN 078-05", "-1120. DROP", " TABLE", " never read")
+        stream = guard.astream(source)
+        assert await collected(stream) == ["SSN ", "[redacted]. "]
+        assert stream.stopped is not None
+        assert (stream.stopped.rule, source.read, source.closed) == ("drop", 3, 1)
+        raising = guard.astream(Source("x DROP TABLE"), raise_on_stop=True)
+        assert await anext(raising) == "x "
+        with pytest.raises(GuardStopped):
+            await anext(raising)
+        broken = guard.astream(Source("a dro", OSError("gone")))
+        assert await anext(broken) == "a "
+        with pytest.raises(OSError, match="gone"):
+            await anext(broken)
+        assert broken.stopped == StopReason("failed", None, 2, None)
+        left = Source("one ", "two ")
+        early = guard.astream(left)
+        assert await anext(early) == "one "
+        await early.aclose()
+        assert (await collected(early), left.closed) == ([], 1)
+
+    asyncio.run(run())
+
+
+def test_a_stream_holds_no_more_than_it_may() -> None:
+    """It is stopped instead, and nothing of what was held comes out."""
+    guard = Guard([Rule.regex('"[^"]*"', action="redact")], max_hold=16)
+    stream = guard.stream(['say "', "0123456789", "0123456789", '"'])
+    assert (list(stream), stream.stopped) == (["say "], StopReason("held_too_much", None, 4, None))
+    assert guard.check('say "0123456789"!')[0] == "say [redacted]!"
+    many = Guard([Rule.regex("a[^b]{4500}b")])
+    stream = many.stream(["a" * 4_400])
+    assert (list(stream), stream.stopped is not None and stream.stopped.kind) == ([], "too_many_attempts")
+
+
+def test_rules_are_values() -> None:
+    """Frozen, compared, hashed, pickled, copied, matched and shown."""
+    for rule in (SSN, DROP, NOTE, Rule.regex("a", action="ignore")):
+        for other in (pickle.loads(pickle.dumps(rule)), copy.deepcopy(rule), eval(repr(rule), {"Rule": Rule})):
+            assert (other, hash(other)) == (rule, hash(rule))
+    assert Rule.regex(SSN.pattern, name="ssn") != SSN
+    match DROP:
+        case Rule(name, action, pattern):
+            assert (name, action, pattern) == ("drop", "stop", "DROP TABLE")
+    assert (DROP.kind, DROP.ignore_case, SSN.kind, SSN.replacement) == ("literal", True, "regex", "[redacted]")
+    found, reason = Match("ssn", "redact", 1, 2), StopReason("matched", "drop", 3, 4)
+    for value in (found, reason, StopReason("failed", None, 0, None)):
+        assert pickle.loads(pickle.dumps(value)) == copy.copy(value) == value
+        assert hash(copy.deepcopy(value)) == hash(value)
+    assert "drop" in repr(reason)
+    with pytest.raises(AttributeError):
+        SSN.name = "x"  # type: ignore[misc]
+    refused("input.wrong_type", lambda: StopReason("tired", None, 0, None))
+
+
+@pytest.mark.parametrize(
+    ("rules", "code", "says"),
+    [
+        ([Rule.regex("(?=a)b", name="r")], "guard.unsupported", "look-around at byte 0"),
+        ([Rule.regex("(?<!a)b", name="r")], "guard.unsupported", "look-around at byte 0"),
+        ([Rule.regex(r"(a)\1", name="r")], "guard.unsupported", "a back-reference at byte 3"),
+        ([Rule.regex("a(", name="r")], "guard.syntax", "unclosed group, at byte 1"),
+        ([Rule.regex("a*", name="r")], "guard.empty", "empty text"),
+        ([Rule.literal("", name="r")], "guard.empty", "empty text"),
+        ([Rule.regex("[a&&b]", name="r")], "guard.empty", "never match"),
+        ([Rule.literal("a", name="")], "guard.name", "needs a name"),
+        ([Rule.literal("a", name="r"), Rule.literal("b", name="r")], "guard.name", "two rules have this name"),
+        ([Rule.literal("a" * 16_385, name="r")], "guard.too_large", "longer than 16384"),
+        ([Rule.regex("(a|b)*a(a|b){24}", name="r")], "guard.too_large", "multiply states"),
+    ],
+)
+def test_rules_that_cannot_be_used_are_refused_by_name(rules: list[Rule], code: str, says: str) -> None:
+    """With the construct and its place."""
+    error = refused(code, lambda: Guard(rules))
+    assert says in str(error)
+    assert error.rule == rules[-1].name
+    # A rule that is switched off is read all the same.
+    if code == "guard.unsupported":
+        refused(code, lambda: Guard([Rule.regex(rules[0].pattern, action="ignore", name="r")]))
+
+
+def test_arguments_that_cannot_be() -> None:
+    """Typed errors, with the field."""
+    refused("guard.unknown_action", lambda: Rule.literal("a", action="log"))
+    assert refused("input.wrong_type", lambda: Rule.literal(b"a")).field == "text"  # type: ignore[arg-type]
+    assert refused("input.wrong_type", lambda: Rule.regex("a", name=1)).field == "name"  # type: ignore[arg-type]
+    assert refused("input.wrong_type", lambda: Rule.literal("a", ignore_case=1)).field == "ignore_case"  # type: ignore[arg-type]
+    refused("input.out_of_range", lambda: Guard([DROP], max_hold=-1).cursor())
+    assert Guard([]).check("anything") == ("anything", None, [])
+    assert Guard([Rule.literal("a", action="ignore")]).check("a") == ("a", None, [])
+
+
+def test_rules_in_a_file(tmp_path: Path) -> None:
+    """Every field; and each fault names the file and the rule."""
+    file = tmp_path / "rules.toml"
+    file.write_text(
+        '[[rules]]\nname = "key"\nregex = \'\\bAKIA[A-Z0-9]{4}\\b\'\naction = "redact"\nreplacement = "(key)"\n'
+        '[[rules]]\nliteral = "Secret"\nignore_case = true\n',
+        encoding="utf-8",
+    )
+    guard = Guard.load(file)
+    assert guard.check("AKIA1234, no seCRET")[0] == "(key), no "
+    for text, says in (
+        ("rules = 3", "[[rules]]"),
+        ("[[rules]]\nliteral = 'a'\n[other]", "nothing else"),
+        ("[[rules]]\nname = 'a'", "either literal or regex"),
+        ("[[rules]]\nliteral = 'a'\nregex = 'b'", "either literal or regex"),
+        ("[[rules]]\nliteral = 'a'\nactoin = 'stop'", "did you mean action"),
+        ("[[rules]]\nregex = 'a'\nignore_case = true", "(?i)"),
+        ("[[rules]]\nliteral = 'a'\naction = 'log'", "rule 1: action is"),
+        ("[[rules", "no TOML"),
+        ("rules = ['a']", "must be a table"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        error = refused("guard.unreadable", lambda: Guard.load(file))
+        assert says in str(error)
+        assert str(file) in str(error)
+    refused("guard.unreadable", lambda: Guard.load(tmp_path / "nothing.toml"))
+
+
+def test_threads_share_a_guard_and_not_a_stream() -> None:
+    """Each has its own stream; whoever pushes to one that is being pushed to is told."""
+    guard = Guard([DROP, SSN])
+    pieces = [TEXT[place : place + 3] for place in range(0, len(TEXT), 3)]
+    with ThreadPoolExecutor(8) as pool:
+        for released in pool.map(lambda _: "".join(guard.stream(pieces)), range(64)):
+            assert released == RELEASED.replace("confidential", "confidential")
+    cursor, large = guard.cursor(), "x" * 3_000_000
+    told: list[str] = []
+
+    def push() -> None:
+        try:
+            cursor.push(large)
+        except dc.Conflict as error:
+            codes.note(error.code)
+            told.append(error.code)
+
+    for _ in range(50):
+        threads = [threading.Thread(target=push) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if told:
+            break
+    assert set(told) == {"guard.in_use"}
