@@ -9,6 +9,7 @@ use decidable_benches::{
     workload::{self, Workload},
 };
 use decidable_canon::Canonical as _;
+use decidable_guard::{Action, Automaton, Cursor, Rule};
 use decidable_kernel::{
     Limits, Objective, Policy, Request, Vectors,
     batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, Rows},
@@ -154,4 +155,32 @@ fn starting_threads_allocates_the_same_for_any_number_of_rows() {
     let few = batch(&policy, &requests, 10_001, Plan::threads(2));
     let many = batch(&policy, &requests, 80_003, Plan::threads(2));
     assert_eq!(many.map(|(count, _)| count), few.map(|(count, _)| count));
+}
+
+/// Once a stream has room for what it holds back, it allocates nothing more: not for text, not for what is held, noted or replaced.
+#[test]
+fn a_stream_allocates_nothing() {
+    let rules = vec![
+        Rule::literal("drop", "DROP TABLE"),
+        Rule::regex("key", r"\bAKIA[A-Z0-9]{16}\b"),
+        Rule::regex("ssn", r"\b\d{3}-\d{2}-\d{4}\b").with_action(Action::Redact),
+        Rule::regex("word", r"[a-z]+ly\b").with_action(Action::Record),
+    ];
+    let texts = vec![Rule::literal("drop", "DROP TABLE"), Rule::literal("other", "truncate")];
+    let piece = b"Surely DROP and AKIA0000 are near 078-05-112, not 078-05-1120, truly trunc. ";
+    for rules in [rules, texts] {
+        let mut cursor = Cursor::new(Automaton::new(rules).expect("rules that can be used").into());
+        let mut out = Vec::with_capacity(1 << 20);
+        let mut matches = 0;
+        let mut stream = |turns: usize, matches: &mut usize| {
+            for token in piece.chunks(3).cycle().take(turns) {
+                cursor.push(token, &mut out);
+                *matches += cursor.matches().count();
+            }
+        };
+        stream(1_000, &mut matches);
+        assert_eq!(allocated(|| stream(10_000, &mut matches)), NOTHING);
+        assert!(matches == 0 || matches > 1_000);
+        assert_eq!(cursor.stopped(), None);
+    }
 }

@@ -134,12 +134,9 @@ impl Cursor {
         self.at
     }
 
-    /// The matches that were noted or replaced and not taken yet, by where they begin.
-    pub fn take_matches(&mut self) -> Vec<Match> {
-        let redacted = self.redacted.drain(..);
-        let mut found: Vec<_> = redacted.chain(self.record.spans.drain(..).map(public)).collect();
-        found.sort_by_key(|found| (found.start, found.rule));
-        found
+    /// Takes the matches that were noted or replaced since the last call: each of the two by where they begin.
+    pub fn matches(&mut self) -> impl Iterator<Item = Match> {
+        self.redacted.drain(..).chain(self.record.spans.drain(..).map(public))
     }
 
     /// Takes the next bytes; what may come out is added to `out`. Once it is stopped it stays so, and takes nothing more.
@@ -150,25 +147,10 @@ impl Cursor {
         if self.automaton.has_literals_only() {
             self.push_to_literals(bytes, out);
         } else {
-            let begin = self.at;
-            for byte in bytes {
-                if let Some(span) = self.take(*byte) {
-                    // The text ends with the match.
-                    let kept = cast::usize_from_u64(span.end.saturating_sub(begin)).unwrap_or(0);
-                    self.held.extend_from_slice(bytes.get(..kept).unwrap_or_default());
-                    self.stop_at(span, out);
-                    return self.stop;
-                }
-            }
-            self.held.extend_from_slice(bytes);
+            self.push_to_all(bytes, out);
         }
-        if self.stop.is_none() {
-            self.release(self.safe(), out);
-            if self.held.len() > self.max_hold {
-                self.cut(Stop::HeldTooMuch(self.released));
-            } else if self.attempts.too_many() || self.redact.too_many() || self.record.too_many() {
-                self.cut(Stop::TooManyAttempts(self.released));
-            }
+        if self.held.len() > self.max_hold {
+            self.cut(Stop::HeldTooMuch(self.released));
         }
         self.stop
     }
@@ -201,28 +183,50 @@ impl Cursor {
         }
     }
 
+    fn push_to_all(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let begin = self.at;
+        for byte in bytes {
+            if let Some(span) = self.take(*byte) {
+                // The text ends with the match.
+                let kept = cast::usize_from_u64(span.end.saturating_sub(begin)).unwrap_or(0);
+                self.held.extend_from_slice(bytes.get(..kept).unwrap_or_default());
+                return self.stop_at(span, out);
+            }
+        }
+        self.held.extend_from_slice(bytes);
+        self.release(self.safe(), out);
+        if self.attempts.too_many() || self.redact.too_many() || self.record.too_many() {
+            self.cut(Stop::TooManyAttempts(self.released));
+        }
+    }
+
     fn push_to_literals(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let (taken, state) = self.automaton.literals.scan(self.literal, bytes);
+        let literals = &self.automaton.literals;
+        let (taken, state) = literals.scan(self.literal, bytes);
         self.literal = state;
         self.at = self.at.saturating_add(cast::u64_from_usize(taken));
-        let bytes = bytes.get(..taken).unwrap_or_default();
-        if let Some(span) = self.literal_match() {
-            self.held.extend_from_slice(bytes);
-            return self.stop_at(span, out);
+        if literals.matches(state) {
+            self.held.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+            if let Some(span) = self.literal_match() {
+                self.stop_at(span, out);
+            }
+            return;
         }
-        // What is safe need not be held first.
-        let safe = self.safe();
-        let of_held = self.released.saturating_add(cast::u64_from_usize(self.held.len()));
-        if safe >= of_held {
-            out.append(&mut self.held);
-            let now = cast::usize_from_u64(safe.saturating_sub(of_held)).unwrap_or(0);
-            let (released, held) = bytes.split_at_checked(now).unwrap_or((bytes, &[]));
+        let depth = literals.depth(state);
+        self.released = self.at.saturating_sub(depth.into());
+        let depth = cast::usize_from_u32(depth);
+        // Most pieces pass as they are: what may come out at once need not be held first.
+        let now = bytes.len().checked_sub(depth).filter(|_| self.held.is_empty());
+        if let Some((released, held)) = now.and_then(|now| bytes.split_at_checked(now)) {
             out.extend_from_slice(released);
             self.held.extend_from_slice(held);
-            self.released = safe;
-        } else {
-            self.held.extend_from_slice(bytes);
+            return;
         }
+        self.held.extend_from_slice(bytes);
+        let now = self.held.len().saturating_sub(depth);
+        out.extend_from_slice(self.held.get(..now).unwrap_or_default());
+        self.held.copy_within(now.., 0);
+        self.held.truncate(depth);
     }
 
     /// The match that ends here, of the texts to stop at.
@@ -261,11 +265,7 @@ impl Cursor {
 
     /// Up to where no match that stops or redacts can begin any more.
     fn safe(&self) -> u64 {
-        let depth = self
-            .automaton
-            .literals
-            .about(self.literal)
-            .map_or(0, |about| about.depth);
+        let depth = self.automaton.literals.depth(self.literal);
         let starts = [self.attempts.first_start(), self.redact.open_from()];
         starts
             .into_iter()

@@ -18,7 +18,8 @@ pub(crate) struct Literal<'a> {
 #[derive(Debug)]
 pub(crate) struct Literals {
     classes: [u8; 256],
-    stride: usize,
+    /// Columns of a row. Behind them is the number of the state.
+    columns: usize,
     table: Vec<u32>,
     /// From here on states match.
     first_match: u32,
@@ -183,7 +184,8 @@ impl Literals {
                 fresh
             });
         }
-        let stride = examples.len();
+        let columns = examples.len();
+        let stride = columns.saturating_add(1);
 
         let mut numbers: HashMap<(usize, usize), usize> = HashMap::from([((0, 0), 0)]);
         let mut states = vec![(0, 0)];
@@ -222,20 +224,20 @@ impl Literals {
             }
         }
         let row_of = |state: usize| {
-            rows.get(state.saturating_mul(stride)..)
-                .and_then(|rest| rest.get(..stride))
+            let start = state.saturating_mul(columns);
+            rows.get(start..start.saturating_add(columns)).unwrap_or_default()
         };
         let place_of = |state: &usize| places.get(*state).copied().unwrap_or(0);
         let matching = known.iter().filter(|about| about.length > 0).count();
+        let mut table = Vec::with_capacity(states.len().saturating_mul(stride));
+        for (state, number) in order.iter().zip(0..) {
+            table.extend(row_of(*state).iter().map(place_of));
+            table.push(number);
+        }
         Some(Self {
             classes,
-            stride,
-            table: order
-                .iter()
-                .filter_map(|state| row_of(*state))
-                .flatten()
-                .map(place_of)
-                .collect(),
+            columns,
+            table,
             first_match: cast::u32_from_usize(states.len().saturating_sub(matching).saturating_mul(stride))?,
             about: order.iter().filter_map(|state| known.get(*state).copied()).collect(),
         })
@@ -267,7 +269,14 @@ impl Literals {
 
     #[inline]
     pub(crate) fn about(&self, state: u32) -> Option<&About> {
-        self.about.get(cast::usize_from_u32(state).checked_div(self.stride)?)
+        let number = self.table.get(cast::usize_from_u32(state).wrapping_add(self.columns))?;
+        self.about.get(cast::usize_from_u32(*number))
+    }
+
+    /// How many of the last bytes may begin a match.
+    #[inline]
+    pub(crate) fn depth(&self, state: u32) -> u32 {
+        self.about(state).map_or(0, |about| about.depth)
     }
 
     /// How many bytes the tables take.

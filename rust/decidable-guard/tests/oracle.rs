@@ -345,11 +345,11 @@ fn any_chunks_give_what_the_whole_text_gives() {
             while !rest.is_empty() && cursor.stopped().is_none() {
                 let (chunk, more) = rest.split_at(1 + random.below(rest.len()));
                 cursor.push(chunk, &mut out);
-                matches.extend(cursor.take_matches());
+                matches.extend(cursor.matches());
                 rest = more;
             }
             cursor.finish(&mut out);
-            matches.extend(cursor.take_matches());
+            matches.extend(cursor.matches());
             let shown = || {
                 let rules: Vec<_> = case
                     .rules

@@ -453,7 +453,8 @@ impl Cursor {
     /// The matches that were noted or replaced since the last call, by where they begin.
     fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         self.with(py, |state| {
-            let found = state.cursor.take_matches();
+            let mut found: Vec<_> = state.cursor.matches().collect();
+            found.sort_by_key(|found| (found.start, found.rule));
             let automaton = state.cursor.automaton();
             PyList::new(py, found.iter().map(|found| Match::of(automaton, found)))
         })
