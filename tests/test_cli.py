@@ -461,6 +461,73 @@ def test_a_decision_that_does_not_fit_its_layout_is_refused(vectors: Path, call:
         assert code_of(done) == "exchange.malformed_decision"
 
 
+# --- guard --------------------------------------------------------------------------------------------------------
+
+RULES = """
+[[rules]]
+name = "ssn"
+regex = '\\b\\d{3}-\\d{2}-\\d{4}\\b'
+action = "redact"
+[[rules]]
+literal = "DROP TABLE"
+[[rules]]
+literal = "note"
+action = "record"
+"""
+
+
+def test_guard_copies_what_the_rules_let_through(tmp_path: Path) -> None:
+    """Byte for byte, with a word about what was found; 1 where it was stopped; with --json the document instead."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    (tmp_path / "text").write_bytes("é note 078-05-1120\r\n\x1b[1m".encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", "guard", "rules.toml", "text"],
+        cwd=tmp_path, env=environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "é note [redacted]\r\n\x1b[1m".encode())
+    assert done.stderr.decode().splitlines() == [
+        "decidable guard: 'note' noted once",
+        "decidable guard: 'ssn' replaced once",
+    ]
+    stopped = run("guard", "rules.toml", cwd=tmp_path, given="a note, then DROP TABLE users")
+    assert (stopped.returncode, stopped.stdout) == (1, "a note, then ")
+    assert stopped.stderr.splitlines()[-1] == "decidable guard: rule 'DROP TABLE' stopped it, at byte 13"
+    told = json.loads(run("guard", "rules.toml", "--json", cwd=tmp_path, given="a note, then DROP TABLE").stdout)
+    assert told == {
+        "released_bytes": 13,
+        "stopped": {"kind": "matched", "rule": "DROP TABLE", "start": 13, "end": 23},
+        "matches": [{"rule": "note", "action": "record", "times": 1}],
+    }
+    assert run("guard", "rules.toml", cwd=tmp_path, given="").stdout == ""
+    costs = json.loads(run("guard", "rules.toml", "--costs", "--json", cwd=tmp_path).stdout)
+    assert [each["rule"] for each in costs["rules"]] == ["ssn", "DROP TABLE", "note"]
+    assert costs["together"]["states"] > max(each["states"] for each in costs["rules"])
+    assert "together" in run("guard", "rules.toml", "--costs", cwd=tmp_path).stdout
+    assert code_of(run("guard", "nothing.toml", "--json", cwd=tmp_path)) == "cli.missing_file"
+    assert code_of(run("guard", "rules.toml", "nothing", "--json", cwd=tmp_path)) == "cli.missing_file"
+    assert code_of(run("guard", "text", "--json", cwd=tmp_path)) == "guard.unreadable"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_guard_gives_on_what_it_has_while_its_input_goes_on(tmp_path: Path) -> None:
+    """Nothing waits for the end, and what follows a stop is never read."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "guard", "rules.toml"],
+        cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for given, expected in ((b"first ", b"first "), (b"second DROP ", b"second "), (b"in ", b"DROP in ")):
+            process.stdin.write(given)
+            process.stdin.flush()
+            assert os.read(process.stdout.fileno(), 100) == expected
+        process.stdin.write(b"then DROP TABLE")
+        process.stdin.flush()
+        assert process.stdout.read() == b"then "
+        assert process.wait(timeout=60) == 1
+
+
 # --- route --------------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from decidable._native import __version__
 from decidable._start import interrupted
 from decidable.builders import describe, suggestion
-from decidable.cli import bench, decide, demo, digest, export, report, route, verify
+from decidable.cli import bench, decide, demo, digest, export, guard, report, route, verify
 from decidable.cli.exits import (
     FAILED,
     INTERNAL,
@@ -38,7 +38,7 @@ from decidable.errors import DecidableError, VerificationError
 __all__ = ["main"]
 
 _COMMAND = "COMMAND"
-_GROUPS = (demo, route, decide, verify, report, export, digest, bench)
+_GROUPS = (demo, route, decide, verify, report, export, digest, guard, bench)
 
 
 class _Parser(argparse.ArgumentParser):
