@@ -63,6 +63,7 @@ impl Attempts {
     }
 
     /// The leftmost match that the byte at `at`, or the end of the text, shows to have ended before it.
+    #[inline]
     pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64) -> Option<Span> {
         let ended = self.0.iter().filter_map(|attempt| {
             let table = tables.get(attempt.table)?;
@@ -202,7 +203,11 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    #[inline]
     pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64) {
+        if tables.is_empty() {
+            return;
+        }
         self.attempts.step(tables, before, byte, at);
         self.attempts.settle(tables, at.saturating_add(1), &mut self.spans);
     }
