@@ -2,8 +2,8 @@
 
 python benches/python/guard.py [--rounds 31]
 
-pyahocorasick only looks; ours also gives back what may leave. Every round runs each side once, in rotating order. Told is
-the median of each side's rounds, in nanoseconds a token, and of the rounds' ratios to ours.
+pyahocorasick only looks; ours also gives back what may leave. Every round runs each side once, in rotating order.
+Told is the median of each side's rounds, in nanoseconds a token, and of the rounds' ratios to ours.
 """
 
 import argparse
