@@ -248,8 +248,15 @@ def test_a_stream_holds_no_more_than_it_may() -> None:
     stream = guard.stream(['say "', "0123456789", "0123456789", '"'])
     assert (list(stream), stream.stopped) == (["say "], StopReason("held_too_much", None, 4, None))
     assert guard.check('say "0123456789"!')[0] == "say [redacted]!"
-    many = Guard([Rule.regex("a[^b]{4500}b")])
-    stream = many.stream(["a" * 4_400])
+    # However the text is cut.
+    assert guard.check('say "01234567890123456789"!')[0] == "say "
+    texts = Guard([Rule.literal("abcdefgh")], max_hold=4)
+    for pieces in (["x abcde", "!"], ["x ab", "cde!"], list("x abcde!")):
+        stream = texts.stream(pieces)
+        assert "".join(stream) == "x "
+        assert stream.stopped == StopReason("held_too_much", None, 2, None)
+    many = Guard([Rule.regex("a[^b]{1100}b")])
+    stream = many.stream(["a" * 1_050])
     assert (list(stream), stream.stopped is not None and stream.stopped.kind) == ([], "too_many_attempts")
 
 

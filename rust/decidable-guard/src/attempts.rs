@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::patterns::{DEAD, NO_RULE, Patterns, RuleId};
 
 /// Attempts that are under way at once, beyond which a stream is stopped. Patterns of ordinary length keep fewer than fifty.
-pub const MOST_ATTEMPTS: usize = 4_096;
+pub const MOST_ATTEMPTS: usize = 1_024;
 
 /// A stretch of the text that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,23 +49,28 @@ impl Attempt {
 
 /// Attempts in the order of their starts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Attempts(Vec<Attempt>);
+pub(crate) struct Attempts {
+    list: Vec<Attempt>,
+    /// Places in the list, while those in one state are looked for, and of those that end.
+    order: Vec<usize>,
+    ended: Vec<usize>,
+}
 
 impl Attempts {
     /// The first place that may be in a match.
     #[inline]
     pub(crate) fn first_start(&self) -> Option<u64> {
-        self.0.first().map(|attempt| attempt.start)
+        self.list.first().map(|attempt| attempt.start)
     }
 
     pub(crate) const fn too_many(&self) -> bool {
-        self.0.len() > MOST_ATTEMPTS
+        self.list.len() > MOST_ATTEMPTS
     }
 
     /// The leftmost match that the byte at `at`, or the end of the text, shows to have ended before it.
     #[inline]
     pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64) -> Option<Span> {
-        let ended = self.0.iter().filter_map(|attempt| {
+        let ended = self.list.iter().filter_map(|attempt| {
             let table = tables.get(attempt.table)?;
             let rule = table.delayed(attempt.state, table.column(byte));
             (rule != NO_RULE).then_some(Span {
@@ -79,15 +84,15 @@ impl Attempts {
 
     /// The leftmost match that ends at `end`.
     pub(crate) fn ended(&self, end: u64) -> Option<Span> {
-        let ended = self.0.iter().filter(|attempt| attempt.found() && attempt.end == end);
+        let ended = self.list.iter().filter(|attempt| attempt.found() && attempt.end == end);
         ended.map(Attempt::span).min_by_key(|span| (span.start, span.rule))
     }
 
     /// Takes the byte at `at` and begins attempts there.
     pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64) {
         let after = at.saturating_add(1);
-        if !self.0.is_empty() {
-            self.0.retain_mut(|attempt| {
+        if !self.list.is_empty() {
+            self.list.retain_mut(|attempt| {
                 let Some(table) = tables.get(attempt.table).filter(|_| attempt.state != DEAD) else {
                     return attempt.found();
                 };
@@ -114,16 +119,16 @@ impl Attempts {
                 rule: NO_RULE,
             };
             attempt.find(after, table.sure(state));
-            self.0.push(attempt);
+            self.list.push(attempt);
         }
-        if self.0.len() > 1 {
+        if self.list.len() > 1 {
             self.merge();
         }
     }
 
     /// The text ends here.
     fn end(&mut self, tables: &[Patterns], at: u64) {
-        self.0.retain_mut(|attempt| {
+        self.list.retain_mut(|attempt| {
             if let Some(table) = tables.get(attempt.table) {
                 attempt.find(at, table.delayed(attempt.state, table.column(None)));
             }
@@ -136,41 +141,58 @@ impl Attempts {
     /// may yet take the earlier away and leave the later is it kept.
     fn merge(&mut self) {
         let mut seen = 0_u64;
-        let mut place = 0;
-        while let Some(later) = self.0.get(place).copied() {
-            let bit = 1_u64.wrapping_shl(later.state.wrapping_add(cast_low(later.table)));
-            if later.state == DEAD || seen & bit == 0 {
-                seen |= if later.state == DEAD { 0 } else { bit };
-                place = place.wrapping_add(1);
-                continue;
-            }
-            let before = self.0.get(..place).unwrap_or_default();
-            let same = |earlier: &&Attempt| earlier.state == later.state && earlier.table == later.table;
-            let covered = before.iter().filter(same).any(|earlier| {
-                let parts = |other: &Attempt| {
-                    other.found()
-                        && other.start < earlier.start
-                        && earlier.start < other.end
-                        && other.end <= later.start
+        let mut perhaps = false;
+        for attempt in self.list.iter().filter(|attempt| attempt.state != DEAD) {
+            let bit = 1_u64.wrapping_shl(attempt.state.wrapping_add(low(attempt.table)));
+            perhaps |= seen & bit != 0;
+            seen |= bit;
+        }
+        if !perhaps {
+            return;
+        }
+        let of = |list: &[Attempt], place: &usize| {
+            list.get(*place)
+                .map(|attempt| (attempt.table, attempt.state, attempt.start))
+        };
+        let list = self.list.as_slice();
+        self.order.clear();
+        self.order
+            .extend((0..list.len()).filter(|place| list.get(*place).is_some_and(|attempt| attempt.state != DEAD)));
+        self.order.sort_unstable_by_key(|place| of(list, place));
+        let alike = |a: &usize, b: &usize| {
+            let state = |place| of(list, place).map(|(table, state, _)| (table, state));
+            state(a) == state(b)
+        };
+        self.ended.clear();
+        for group in self.order.chunk_by(alike).filter(|group| group.len() > 1) {
+            let start = |place: &usize| of(list, place).map_or(0, |(_, _, start)| start);
+            for (place, later) in group.iter().enumerate().skip(1) {
+                let covers = |earlier: u64| {
+                    let parts = |other: &Attempt| {
+                        other.found() && other.start < earlier && earlier < other.end && other.end <= start(later)
+                    };
+                    !list.iter().any(parts)
                 };
-                !before.iter().any(parts)
-            });
-            match self.0.get_mut(place) {
-                Some(attempt) if covered && attempt.found() => attempt.state = DEAD,
-                Some(_) if covered => {
-                    self.0.remove(place);
-                    continue;
+                let mut before = group.iter().take(place).filter(|earlier| !self.ended.contains(earlier));
+                if before.any(|earlier| covers(start(earlier))) {
+                    self.ended.push(*later);
                 }
-                _ => {}
             }
-            place = place.wrapping_add(1);
+        }
+        for place in &self.ended {
+            if let Some(attempt) = self.list.get_mut(*place) {
+                attempt.state = DEAD;
+            }
+        }
+        if !self.ended.is_empty() {
+            self.list.retain(|attempt| attempt.state != DEAD || attempt.found());
         }
     }
 
     /// The leftmost-longest matches that are certain where `at` bytes were taken, in their order.
     fn settle(&mut self, tables: &[Patterns], at: u64, spans: &mut VecDeque<Span>) {
         while let Some(start) = self.first_start() {
-            let first = self.0.iter().take_while(|attempt| attempt.start == start);
+            let first = self.list.iter().take_while(|attempt| attempt.start == start);
             let longest = first
                 .clone()
                 .filter(|attempt| attempt.found())
@@ -183,12 +205,12 @@ impl Attempts {
                 table.is_some_and(|table| table.improves(attempt.state, here))
             });
             // The leftmost will match at least so far: whatever begins within it is nothing.
-            self.0
+            self.list
                 .retain(|attempt| attempt.start == start || attempt.start >= longest.end);
             if open {
                 return;
             }
-            self.0.retain(|attempt| attempt.start != start);
+            self.list.retain(|attempt| attempt.start != start);
             spans.push_back(longest);
         }
     }
@@ -229,6 +251,6 @@ impl Selection {
 }
 
 /// The low bits of a place in a list.
-fn cast_low(place: usize) -> u32 {
+fn low(place: usize) -> u32 {
     decidable_canon::cast::u32_from_usize(place & 63).unwrap_or(0)
 }

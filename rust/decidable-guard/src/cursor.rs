@@ -34,6 +34,12 @@ pub enum Stop {
     Failed(u64),
 }
 
+/// What is more than allowed.
+enum Beyond {
+    Attempts,
+    Hold,
+}
+
 /// One stream of text under the rules of an automaton.
 ///
 /// What is pushed comes out again as soon as it can no longer be part of a match that stops or redacts, and not before. At a match that
@@ -144,13 +150,10 @@ impl Cursor {
         if self.stop.is_some() || self.ended {
             return self.stop;
         }
-        if self.automaton.has_literals_only() {
+        if self.automaton.has_literals_only() && self.automaton.literals.longest() <= self.max_hold {
             self.push_to_literals(bytes, out);
         } else {
             self.push_to_all(bytes, out);
-        }
-        if self.held.len() > self.max_hold {
-            self.cut(Stop::HeldTooMuch(self.released));
         }
         self.stop
     }
@@ -185,19 +188,36 @@ impl Cursor {
 
     fn push_to_all(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let begin = self.at;
-        for byte in bytes {
-            if let Some(span) = self.take(*byte) {
-                // The text ends with the match.
-                let kept = cast::usize_from_u64(span.end.saturating_sub(begin)).unwrap_or(0);
-                self.held.extend_from_slice(bytes.get(..kept).unwrap_or_default());
+        for (byte, taken) in bytes.iter().zip(1..) {
+            let matched = self.take(*byte);
+            let beyond = if matched.is_some() { None } else { self.beyond() };
+            if matched.is_none() && beyond.is_none() {
+                continue;
+            }
+            // The text ends with the match, or here.
+            let kept = matched.map_or(Some(taken), |span| cast::usize_from_u64(span.end.saturating_sub(begin)));
+            self.held
+                .extend_from_slice(bytes.get(..kept.unwrap_or(0)).unwrap_or_default());
+            if let Some(span) = matched {
                 return self.stop_at(span, out);
             }
+            self.release(self.safe(), out);
+            return self.cut(match beyond {
+                Some(Beyond::Attempts) => Stop::TooManyAttempts(self.released),
+                _ => Stop::HeldTooMuch(self.released),
+            });
         }
         self.held.extend_from_slice(bytes);
         self.release(self.safe(), out);
+    }
+
+    /// What is more than allowed after the byte that was taken: asked after each, so that it does not depend on how a text is cut.
+    fn beyond(&self) -> Option<Beyond> {
         if self.attempts.too_many() || self.redact.too_many() || self.record.too_many() {
-            self.cut(Stop::TooManyAttempts(self.released));
+            return Some(Beyond::Attempts);
         }
+        let held = self.at.saturating_sub(self.safe());
+        (held > cast::u64_from_usize(self.max_hold)).then_some(Beyond::Hold)
     }
 
     fn push_to_literals(&mut self, bytes: &[u8], out: &mut Vec<u8>) {

@@ -24,6 +24,7 @@ pub(crate) struct Literals {
     /// From here on states match.
     first_match: u32,
     about: Vec<About>,
+    longest: usize,
 }
 
 /// What is known of a state.
@@ -240,6 +241,7 @@ impl Literals {
             table,
             first_match: cast::u32_from_usize(states.len().saturating_sub(matching).saturating_mul(stride))?,
             about: order.iter().filter_map(|state| known.get(*state).copied()).collect(),
+            longest: literals.iter().map(|literal| literal.text.len()).max().unwrap_or(0),
         })
     }
 
@@ -271,6 +273,11 @@ impl Literals {
     pub(crate) fn about(&self, state: u32) -> Option<&About> {
         let number = self.table.get(cast::usize_from_u32(state).wrapping_add(self.columns))?;
         self.about.get(cast::usize_from_u32(*number))
+    }
+
+    /// The length of the longest text.
+    pub(crate) const fn longest(&self) -> usize {
+        self.longest
     }
 
     /// How many of the last bytes may begin a match.
