@@ -344,6 +344,7 @@ AREAS = {
         "engine",
         "exchange",
         "export",
+        "guard",
         "head",
         "input",
         "kernel",

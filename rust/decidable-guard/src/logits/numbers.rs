@@ -33,12 +33,10 @@ pub(super) fn weights<S: Simd>(simd: S, y: Four<S::f64s>) -> Four<S::f64s> {
     let all = |number| S::f64s::splat(simd, number);
     let rounded = each(y, |y| y + all(ROUND));
     let rest = both(y, rounded, |y, rounded| y - (rounded - all(ROUND)));
-    let square = each(rest, |rest| rest * rest);
-    let high = each(rest, |rest| rest * all(C3) + all(C2));
-    let low = each(rest, |rest| rest * all(C1) + all(1.0));
-    let high = both(square, high, |square, high| square * all(C4) + high);
-    let high = both(square, high, |square, high| square * high);
-    let root = both(high, low, |high, low| high + low);
+    let root = each(rest, |rest| rest * all(C4) + all(C3));
+    let root = both(rest, root, |rest, root| rest * root + all(C2));
+    let root = both(rest, root, |rest, root| rest * root + all(C1));
+    let root = both(rest, root, |rest, root| rest * root + all(1.0));
     let root = each(root, |root| root * root);
     let power = each(root, |root| root * root);
     both(power, rounded, |power, rounded| {
@@ -65,9 +63,8 @@ pub(super) fn weight(y: f64) -> f64 {
 pub(super) fn power(y: f64) -> f64 {
     let rounded = y + ROUND;
     let rest = y - (rounded - ROUND);
-    let square = rest * rest;
-    let high = square * C4 + (rest * C3 + C2);
-    let root = square * high + (rest * C1 + 1.0);
+    let root = ((rest * C4 + C3) * rest + C2) * rest + C1;
+    let root = root * rest + 1.0;
     let root = root * root;
     let power = root * root;
     f64::from_bits(power.to_bits().wrapping_add(rounded.to_bits() << 52))
