@@ -153,8 +153,9 @@ class Model:
 class LogitStats:
     """How sure a model was of a token: what :func:`logit_stats` found.
 
-    ``entropy`` is in nats. ``dominance`` is the largest probability less the second largest. ``top1`` and ``top2`` are the
-    indices of the two largest logits, of equal ones the lowest; ``top2`` is None where no second token is possible.
+    ``entropy`` is in nats. ``dominance`` is the largest probability less the second largest. ``top1`` and ``top2``
+    are the indices of the two largest logits, of equal ones the lowest; ``top2`` is None where no second token is
+    possible.
     """
 
     __match_args__: ClassVar[tuple[str, ...]]
@@ -225,13 +226,14 @@ class LogitBounds:
 def logit_stats(logits: object, selected: int, *, dtype: Literal["bfloat16"] | None = None) -> LogitStats:
     """Entropy, dominance and the selected token's probability of the logits of one step.
 
-    ``logits`` is an array of float32, float16 or bfloat16 (that of ``ml_dtypes``, or uint16 with ``dtype="bfloat16"``): of
-    NumPy, or what NumPy takes through DLPack, ``__array_interface__`` or the buffer protocol. It is read where it is, with any
-    strides, and must not be written meanwhile: from some thousand logits on other threads run. A logit of -inf is masked.
+    ``logits`` is an array of float32, float16 or bfloat16 (that of ``ml_dtypes``, or uint16 with
+    ``dtype="bfloat16"``): of NumPy, or what NumPy takes through DLPack, ``__array_interface__`` or the buffer
+    protocol. It is read where it is, with any strides, and must not be written meanwhile: while many logits are read,
+    other threads run. A logit of -inf is masked.
 
-    With one dimension ``selected`` is an index, and the answer one :class:`LogitStats`; with two it is one index for each row,
-    and the answer a list. Both have the same bits on every machine. Nan, +inf, and a row without a logit above -inf raise
-    ``InvalidInput``.
+    With one dimension ``selected`` is an index, and the answer one :class:`LogitStats`; with two it is one index for
+    each row, and the answer a list. Both have the same bits on every machine. NaN, +inf, and a row without a logit
+    above -inf raise ``InvalidInput``.
     """
 
 @overload
@@ -247,10 +249,11 @@ def logit_stats_from_top_k(
 ) -> LogitBounds:
     """Bounds of what :func:`logit_stats` would say, where only the most probable tokens are known.
 
-    ``values`` are the natural logarithms of the largest probabilities, in any order, or with ``probabilities=True`` these
-    themselves; ``selected`` is a position among them, or None for a token that is not among them. Every other token of the
-    vocabulary has at most the least of them. No closer bounds follow from the values, and they are as right as these: what was
-    rounded before is not in the bounds. A sum that misses what is possible by more than a thousandth raises ``InvalidInput``.
+    ``values`` are the natural logarithms of the largest probabilities, in any order, or with ``probabilities=True``
+    these themselves; ``selected`` is a position among them, or None for a token that is not among them. Every other
+    token of the vocabulary has at most the least of them. No closer bounds follow from the values, and they are as
+    right as these: what was rounded before is not in the bounds. A sum that misses what is possible by more than a
+    thousandth raises ``InvalidInput``.
     """
 
 @final
