@@ -145,6 +145,7 @@ bench: setup ## every benchmark, the reference implementation beside it (minutes
 	cargo bench -p decidable-benches $(LOCKED)
 	$(BIN)/decidable bench
 	$(BIN)/python benches/python/ratios.py
+	$(BIN)/python benches/python/logits.py
 	$(BIN)/python -m pytest benches -o addopts= -o testpaths= --benchmark-only --benchmark-columns=min,median,ops,rounds
 
 .PHONY: wheel

@@ -4,7 +4,7 @@ use decidable_canon::cast;
 use decidable_guard::logits::{
     Bf16, Error, F16, LogitBounds as Bounds, LogitStats as Stats, Logits, f32_from_bf16, f32_from_f16,
 };
-use numpy::ndarray::{ArrayView1, ArrayView2, Axis, Ix1, Ix2, Slice};
+use numpy::ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, Axis, Ix1, Ix2, Slice};
 use numpy::{
     Element, PyArray, PyArrayDescrMethods as _, PyArrayMethods as _, PyUntypedArray, PyUntypedArrayMethods as _,
 };
@@ -300,7 +300,7 @@ fn wrong_dtype(py: Python<'_>, field: &str, message: &str) -> PyErr {
 fn array_of<'py>(logits: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     if logits.is_instance_of::<PyUntypedArray>() {
-        if logits.hasattr("mask")? {
+        if !logits.is_exact_instance_of::<PyUntypedArray>() && logits.hasattr("mask")? {
             let wanted = "an array without a mask beside it, such as .filled(-inf)";
             return Err(wrong_type("logits", wanted, logits));
         }
@@ -381,8 +381,8 @@ impl<T: Copy, F: Fn(T) -> f32> Logits for Strided<'_, T, F> {
     fn read(&self, first: usize, block: &mut [f32]) {
         let end = first.saturating_add(block.len()).min(self.all.len());
         let from = self.all.slice_axis(Axis(0), Slice::from(first.min(end)..end));
-        for (to, logit) in block.iter_mut().zip(from) {
-            *to = (self.widen)(*logit);
+        if let Some(block) = block.get_mut(..from.len()) {
+            ArrayViewMut1::from(block).zip_mut_with(&from, |to, logit| *to = (self.widen)(*logit));
         }
     }
 }
@@ -396,11 +396,9 @@ fn measured<'py, T: Element + Copy + Sync>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
     // Numbers that do not begin where the machine wants them are copied to where they do.
-    let aligned = array.getattr("flags")?.getattr("aligned")?.is_truthy()?;
-    let array = &if aligned {
-        array.clone()
-    } else {
-        array.call_method0("copy")?
+    let array = &match array.cast::<PyUntypedArray>()?.is_aligned() {
+        true => array.clone(),
+        false => array.call_method0("copy")?,
     };
     let of_row = move |row: ArrayView1<'_, T>, selected: usize| match row.to_slice() {
         Some(row) => whole(row, selected),
