@@ -250,7 +250,7 @@ impl LogitStats {
     /// The statistics of one step's logits, with the vectors that this machine has.
     ///
     /// Entropy and probabilities are within 10^-7 of the exact ones for up to 2^18 logits: each weight is too large or too small by
-    /// less than 1.1 × 10^-8 of itself. A logit that is 600 nats or more below the largest counts as masked.
+    /// less than 1.1 × 10^-8 of itself. A logit that is 625 nats or more below the largest counts as masked.
     ///
     /// # Errors
     ///

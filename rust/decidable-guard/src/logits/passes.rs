@@ -7,12 +7,12 @@ use super::{
     numbers::{Four, LOG2_E, LOWEST, MASKED, both, each, weights},
 };
 
-/// So many are read, searched or added up at a time: half of a small first-level cache, and each lane is met equally often.
+/// So many are read, searched or added up at a time: they stay in the first-level cache, and meet each lane equally often.
 const PIECE: usize = 1_024;
 /// So many are compared before any is looked at.
 const GLANCE: usize = 64;
 
-const _: () = assert!(PIECE.is_multiple_of(LANES) && GLANCE.is_multiple_of(LANES) && PIECE.is_multiple_of(GLANCE));
+const _: () = assert!(PIECE.is_multiple_of(2 * LANES) && GLANCE.is_multiple_of(LANES) && PIECE.is_multiple_of(GLANCE));
 
 /// The two largest logits.
 #[derive(Clone, Copy, Debug)]
