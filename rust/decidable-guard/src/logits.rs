@@ -6,7 +6,7 @@
 //!
 //! The result has the same bits on every machine, with every width of vectors, and wherever the same values lie: additions and
 //! multiplications of IEEE 754 in double precision alone, never fused, and [`LANES`] partial sums that are folded in one order.
-//! Exponential and logarithm are [our own](weight). Nothing here is digested, and nothing here decides: what is compared with a limit is
+//! Exponential and logarithm are polynomials of our own. Nothing here is digested, and nothing here decides: what is compared with a limit is
 //! up to the caller.
 //!
 //! ```
