@@ -146,6 +146,7 @@ bench: setup ## every benchmark, the reference implementation beside it (minutes
 	$(BIN)/decidable bench
 	$(BIN)/python benches/python/ratios.py
 	$(BIN)/python benches/python/guard.py
+	$(BIN)/python benches/python/logits.py
 	$(BIN)/python -m pytest benches -o addopts= -o testpaths= --benchmark-only --benchmark-columns=min,median,ops,rounds
 
 .PHONY: wheel

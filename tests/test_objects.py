@@ -96,6 +96,15 @@ def snapshot(initial: int = 1_000) -> dc.LedgerSnapshot:
     return ledger.snapshot()
 
 
+STATS = {"entropy": 1.5, "dominance": 0.25, "selected_probability": 0.1, "selected": 3, "top1": 1, "top2": 0}
+BOUNDS = {
+    "entropy_lower": 0.5,
+    "entropy_upper": 1.5,
+    "dominance_lower": 0.25,
+    "dominance_upper": 0.25,
+    "selected_probability_lower": 0.0,
+    "selected_probability_upper": 0.125,
+}
 SETTLEMENT = {"ticket": 3, "charged_microunits": 40, "returned_microunits": 60, "debt_microunits": 0, "seq": 9}
 
 # Each kind of value with a way to make it, a different one of its kind, and its fields.
@@ -144,6 +153,16 @@ VALUES = {
         lambda: dc.Settlement(**SETTLEMENT),
         lambda: dc.Settlement(**SETTLEMENT | {"debt_microunits": 1}),
         tuple(SETTLEMENT),
+    ),
+    "LogitStats": (
+        lambda: dc.LogitStats(**STATS),
+        lambda: dc.LogitStats(**STATS | {"top2": None}),
+        tuple(STATS),
+    ),
+    "LogitBounds": (
+        lambda: dc.LogitBounds(**BOUNDS),
+        lambda: dc.LogitBounds(**BOUNDS | {"entropy_lower": 0.25}),
+        tuple(BOUNDS),
     ),
     "Catalog": (
         lambda: dc.Catalog([dc.Model(**MODEL)], names=dc.Names(**NAMES), limits={"policy_epoch": 2}),

@@ -151,6 +151,113 @@ class Model:
     def __hash__(self) -> int: ...
 
 @final
+class LogitStats:
+    """How sure a model was of a token: what :func:`logit_stats` found.
+
+    ``entropy`` is in nats. ``dominance`` is the largest probability less the second largest. ``top1`` and ``top2``
+    are the indices of the two largest logits, of equal ones the lowest; ``top2`` is None where no second token is
+    possible.
+    """
+
+    __match_args__: ClassVar[tuple[str, ...]]
+    def __new__(
+        cls,
+        *,
+        entropy: float,
+        dominance: float,
+        selected_probability: float,
+        selected: int,
+        top1: int,
+        top2: int | None,
+    ) -> Self: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
+    def __copy__(self) -> LogitStats: ...
+    def __deepcopy__(self, _memo: Any) -> LogitStats: ...
+    @property
+    def entropy(self) -> float: ...
+    @property
+    def dominance(self) -> float: ...
+    @property
+    def selected_probability(self) -> float: ...
+    @property
+    def selected(self) -> int: ...
+    @property
+    def top1(self) -> int: ...
+    @property
+    def top2(self) -> int | None: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class LogitBounds:
+    """Lower and upper bounds of what :class:`LogitStats` would have: what :func:`logit_stats_from_top_k` found."""
+
+    __match_args__: ClassVar[tuple[str, ...]]
+    def __new__(
+        cls,
+        *,
+        entropy_lower: float,
+        entropy_upper: float,
+        dominance_lower: float,
+        dominance_upper: float,
+        selected_probability_lower: float,
+        selected_probability_upper: float,
+    ) -> Self: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
+    def __copy__(self) -> LogitBounds: ...
+    def __deepcopy__(self, _memo: Any) -> LogitBounds: ...
+    @property
+    def entropy_lower(self) -> float: ...
+    @property
+    def entropy_upper(self) -> float: ...
+    @property
+    def dominance_lower(self) -> float: ...
+    @property
+    def dominance_upper(self) -> float: ...
+    @property
+    def selected_probability_lower(self) -> float: ...
+    @property
+    def selected_probability_upper(self) -> float: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@overload
+def logit_stats(logits: object, selected: int, *, dtype: Literal["bfloat16"] | None = None) -> LogitStats:
+    """Entropy, dominance and the selected token's probability of the logits of one step.
+
+    ``logits`` is an array of float32, float16 or bfloat16 (that of ``ml_dtypes``, or uint16 with
+    ``dtype="bfloat16"``): of NumPy, or what NumPy takes through DLPack, ``__array_interface__`` or the buffer
+    protocol. It is read where it is, with any strides, and must not be written meanwhile: while many logits are read,
+    other threads run. A logit of -inf is masked.
+
+    With one dimension ``selected`` is an index, and the answer one :class:`LogitStats`; with two it is one index for
+    each row, and the answer a list. Both have the same bits on every machine. NaN, +inf, and a row without a logit
+    above -inf raise ``InvalidInput``.
+    """
+
+@overload
+def logit_stats(
+    logits: object, selected: Sequence[int] | npt.NDArray[np.integer[Any]], *, dtype: Literal["bfloat16"] | None = None
+) -> list[LogitStats]: ...
+def logit_stats_from_top_k(
+    values: Sequence[float] | npt.NDArray[np.floating[Any]],
+    *,
+    vocabulary_size: int,
+    selected: int | None,
+    probabilities: bool | None = None,
+) -> LogitBounds:
+    """Bounds of what :func:`logit_stats` would say, where only the most probable tokens are known.
+
+    ``values`` are the natural logarithms of the largest probabilities, in any order, or with ``probabilities=True``
+    these themselves; ``selected`` is a position among them, or None for a token that is not among them. Every other
+    token of the vocabulary has at most the least of them. No closer bounds follow from the values, and they are as
+    right as these: what was rounded before is not in the bounds. A sum that misses what is possible by more than a
+    thousandth raises ``InvalidInput``.
+    """
+
+@final
 class Names:
     """Names of models and providers by id, of regions and capabilities by bit."""
 

@@ -5,6 +5,8 @@
 //!
 //! It knows no model, no runtime and no log: not where text comes from nor where it goes.
 //!
+//! [`logits`] says how sure a model is of its next token.
+//!
 //! # Matches
 //!
 //! A rule looks for a text or for a regular expression. Patterns are compiled to tables of states over bytes, so that a byte costs the
@@ -18,6 +20,8 @@ mod literals;
 mod attempts;
 mod automaton;
 mod cursor;
+
+pub mod logits;
 
 pub use attempts::MOST_ATTEMPTS;
 pub use automaton::{Automaton, LONGEST_PATTERN_BYTES, MOST_RULES, MOST_TABLE_BYTES};

@@ -64,6 +64,18 @@ pub(crate) fn kernel(py: Python<'_>, error: &decidable_kernel::Error) -> PyErr {
     })
 }
 
+/// Of statistics of logits; with a row where there are several.
+pub(crate) fn logits(py: Python<'_>, error: &decidable_guard::logits::Error, row: Option<usize>) -> PyErr {
+    let message = match row {
+        Some(row) => format!("row {row}: {error}"),
+        None => error.to_string(),
+    };
+    raise(py, Class::InvalidInput, error.code(), &message, |details| {
+        details.set_item("index", error.index())?;
+        details.set_item("row", row)
+    })
+}
+
 pub(crate) fn ledger(py: Python<'_>, error: &decidable_ledger::Error) -> PyErr {
     use decidable_ledger::ErrorKind as Kind;
     let class = match error.kind() {

@@ -9,6 +9,7 @@ mod model;
 mod request;
 mod explain;
 mod batch;
+mod logits;
 mod arrow;
 mod policy;
 mod ledger;
@@ -43,6 +44,8 @@ mod _native {
     use super::ledger::{Balance, Hold, Ledger, LedgerSnapshot};
     #[pymodule_export]
     use super::log::{Reader, Record, export_log, verify_exchange, verify_log};
+    #[pymodule_export]
+    use super::logits::{LogitBounds, LogitStats, logit_stats, logit_stats_from_top_k};
     #[pymodule_export]
     use super::model::{Model, Names};
     #[pymodule_export]
