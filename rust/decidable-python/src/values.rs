@@ -2,7 +2,7 @@
 
 use decidable_canon::hex;
 use decidable_kernel::Objective;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyAttributeError, PyException, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString};
 
@@ -194,13 +194,13 @@ pub(crate) fn hex_bytes<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -
         .ok_or_else(|| wrong_type(field, &format!("{} lowercase hex digits", N.saturating_mul(2)), value))
 }
 
-/// What is raised in place of an error that a value caused. What is no error of the value, such as an interrupt, stays.
+/// What is raised in place of an error that says that a value lacks what was asked of it. Whatever else was raised while it
+/// was asked stays: an interrupt, or what the handler of a signal raised.
 pub(crate) fn instead(py: Python<'_>, raised: PyErr, refusal: impl FnOnce() -> PyErr) -> PyErr {
-    if raised.is_instance_of::<PyException>(py) {
-        refusal()
-    } else {
-        raised
-    }
+    let lacks = raised.is_instance_of::<PyAttributeError>(py)
+        || raised.is_instance_of::<PyTypeError>(py)
+        || raised.is_instance_of::<PyLookupError>(py);
+    if lacks { refusal() } else { raised }
 }
 
 /// What was found, or `usual` where a value caused an error. What is no error of the value, such as an interrupt, stays.
