@@ -157,12 +157,21 @@ def test_a_settlement_that_cannot_be_read_settles_nothing(
 
 
 def test_a_refused_call_has_no_model(gateway: llm.Gateway) -> None:
-    """The refusal is an answer; only asking for the model anyway is an error."""
-    with gateway.route("mini", input_tokens=1_000_000, max_cost="0.0001", account="acme") as call:
-        assert call.refusal == "budget_constraint"
-        with pytest.raises(dc.Refused, match="budget_constraint") as caught:
-            call.model  # noqa: B018
-        assert caught.value.reason == "budget_constraint"
+    """The refusal is an answer; asking for the model anyway, or entering the call, is an error."""
+    call = gateway.route("mini", input_tokens=1_000_000, max_cost="0.0001", account="acme")
+    assert call.refusal == "budget_constraint"
+    with pytest.raises(dc.Refused, match="budget_constraint") as caught:
+        call.model  # noqa: B018
+    assert caught.value.reason == "budget_constraint"
+    with pytest.raises(dc.Refused, match="budget_constraint"), call:
+        raise AssertionError("the body of a refused call ran")
+
+    async def enter() -> None:
+        async with await gateway.aroute("mini", input_tokens=1_000_000, max_cost="0.0001", account="acme"):
+            raise AssertionError("the body of a refused call ran")
+
+    with pytest.raises(dc.Refused, match="budget_constraint"):
+        asyncio.run(enter())
     assert repr(call) == "<Call 1: refused: budget_constraint>"
     assert gateway.balance("acme").reserved == 0
 

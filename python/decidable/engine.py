@@ -45,8 +45,9 @@ class Ticket:
     the label of the reason: a gate such as ``"budget_constraint"``, ``"safety_ceiling"``, or what the account said:
     ``"insufficient"``, ``"over_cap"``, ``"overflow"``.
 
-    Entering the ticket (``with ticket:``) says that someone acts on it from now on. Leaving it without a settlement
-    leaves it in doubt: the hold stays until someone reconciles it (:meth:`Engine.reconcile`).
+    Entering the ticket (``with ticket:``) says that someone acts on it from now on. On a refused ticket nobody may act:
+    entering it raises :class:`~decidable.errors.Refused`, and the body does not run. Leaving a ticket without a
+    settlement leaves it in doubt: the hold stays until someone reconciles it (:meth:`Engine.reconcile`).
     """
 
     __slots__ = ("__weakref__", "_answer", "_engine", "_state")
@@ -123,21 +124,24 @@ class Ticket:
         Raises:
             Refused: if there is none to act on; ``reason`` says why.
         """
+        self._refuse()
+        return self._answer.selected_name or ""
+
+    def _refuse(self) -> None:
         if self.refusal is not None:
             message = f"request {self.id} was refused: {self.refusal}"
             raise Refused("engine.refused", message, reason=self.refusal, ticket=self.id)
-        return self._answer.selected_name or ""
 
     def dispatch(self) -> None:
-        """Say that someone acts on it from now on. ``with ticket:`` does it. Of a refused ticket it says nothing.
+        """Say that someone acts on it from now on. ``with ticket:`` does it.
 
         Raises:
+            Refused: if the ticket was refused; ``reason`` says why.
             Conflict: if it was dispatched before, is in doubt, settled or cancelled: whoever acted on it again would
                 spend twice, or without a hold.
             LogUnavailable: if the log takes nothing: then the settlement could not be written either.
         """
-        if self._state == "refused":
-            return
+        self._refuse()
         self._engine._native.dispatch(self.id)
         self._state = "dispatched"
 

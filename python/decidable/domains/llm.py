@@ -192,7 +192,8 @@ class Gateway:
             wishes: See :class:`Wishes`. Only ``input_tokens`` is needed.
 
         Returns:
-            The call. If nothing was selected or the money could not be held, ``call.refusal`` says why.
+            The call. If nothing was selected or the money could not be held, ``call.refusal`` says why, and entering it
+            raises ``Refused``.
 
         Raises:
             UnknownName: A name that the catalog or the ledger does not have; the message suggests others.
@@ -329,7 +330,8 @@ class Gateway:
 class Call:
     """One routed call: the decision, the money held for it, and its settlement.
 
-    As a context manager it marks the call as made on entry. Leaving without :meth:`settle` leaves it in doubt: the
+    As a context manager it marks the call as made on entry; entering a refused call raises
+    :class:`~decidable.errors.Refused`, and nothing is called. Leaving without :meth:`settle` leaves it in doubt: the
     money stays held until :meth:`Gateway.reconcile`.
     """
 
