@@ -506,6 +506,7 @@ def test_a_log_is_open_in_one_process(tmp_path: Path) -> None:
 
 # --- what is no log ---------------------------------------------------------------------------------------------------
 
+LOST = (dc.VerificationError, "wal.segment_missing")
 NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]] = {
     "verifying none": (lambda path: dc.verify(path / "none"), dc.UnknownName, "wal.not_found"),
     "reading none": (lambda path: dc.read(path / "none"), dc.UnknownName, "wal.not_found"),
@@ -519,6 +520,10 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
     "verifying an empty file": (lambda path: dc.verify(path / "nothing"), dc.InvalidInput, "exchange.empty"),
     "opening within a file": (lambda path: ground.opened(path / "file" / "log"), dc.LogUnavailable, "wal.io"),
     "opening a folder of others": (lambda path: ground.opened(path), dc.InvalidInput, "wal.not_a_log"),
+    "opening a log without its segment": (lambda path: ground.opened(path / "lost"), *LOST),
+    "recovering a log without its segment": (lambda path: ground.opened(path / "lost", recover=True), *LOST),
+    "verifying a log without its segment": (lambda path: dc.verify(path / "lost"), *LOST),
+    "reading a log without its segment": (lambda path: dc.read(path / "lost"), *LOST),
     "verifying a folder of others": (lambda path: dc.verify(path), dc.UnknownName, "wal.not_found"),
     "opening no path": (lambda _: ground.opened(""), dc.InvalidInput, "log.no_path"),
     "verifying no path": (lambda _: dc.verify(""), dc.InvalidInput, "log.no_path"),
@@ -569,6 +574,8 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
 def test_what_is_no_log_is_refused_and_left_alone(case: str, tmp_path: Path) -> None:
     """A typed error with a code, one line, and nothing that was not there before."""
     (tmp_path / "empty").mkdir()
+    ground.funded(tmp_path / "lost").close()
+    ground.segment(tmp_path / "lost").unlink()
     (tmp_path / "file").write_text("some text\n", encoding="utf-8")
     (tmp_path / "nothing").touch()
     before = sorted(str(path) for path in tmp_path.rglob("*"))
