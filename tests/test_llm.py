@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -182,6 +183,24 @@ def test_an_account_without_money_refuses(gateway: llm.Gateway) -> None:
     assert gateway.route("mini", input_tokens=1_200, account="poor").refusal == "insufficient"
     gateway.top_up("poor", "1")
     assert gateway.route("mini", input_tokens=1_200, account="poor").model == "mini"
+
+
+@pytest.mark.parametrize("amount", ["0.0000001", Decimal("0.0000001"), "0.9 microunits"])
+def test_a_budget_is_not_rounded_down_to_nothing(gateway: llm.Gateway, amount: str | Decimal) -> None:
+    """What is less than a microunit is refused; nothing at all is a budget, and above it a fraction is dropped."""
+    with pytest.raises(dc.InvalidInput, match="less than a microunit") as caught:
+        gateway.open_account("slip", amount)
+    assert (caught.value.code, caught.value.field, caught.value.value) == ("builders.inexact", "initial", amount)
+    assert "slip" not in gateway.engine.ledger
+    assert gateway.open_account("none", "0").initial == 0
+    assert gateway.open_account("dropped", "0.0000019").initial == 1
+
+
+def test_an_account_that_exists_keeps_its_budget(gateway: llm.Gateway) -> None:
+    """Whatever amount is given with `exist_ok`; `top_up` adds."""
+    gateway.open_account("kept", "1")
+    assert gateway.open_account("kept", "5", exist_ok=True).initial == 10**6
+    assert gateway.top_up("kept", "4").initial == 5 * 10**6
 
 
 def test_the_highest_risk_is_refused_before_any_policy(gateway: llm.Gateway) -> None:

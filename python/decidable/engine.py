@@ -278,7 +278,8 @@ class EngineLedger:
         ``initial`` microunits whatever the old one had spent. The old one is called ``#`` and its number.
 
         Args:
-            exist_ok: An account of that name that is open already is left as it is: for a program that starts again.
+            exist_ok: An account of that name that is open already is left as it is, also where ``initial`` is another
+                amount than it was opened with: for a program that starts again. :meth:`top_up` adds to its budget.
 
         Raises:
             Conflict: if an account of that name is open, unless ``exist_ok``.

@@ -270,9 +270,13 @@ class Gateway:
     def open_account(self, account: str, initial: Friendly, *, exist_ok: bool = False) -> Balance:
         """Opens an account with a budget, such as ``"25.00"``; a fraction of a microunit is dropped.
 
-        With ``exist_ok`` an account that is open already is left as it is: for a program that starts again. A name that
-        was erased is free, and opened anew it is another account with the whole budget
-        (:meth:`Engine.erase <decidable.Engine.erase>`).
+        With ``exist_ok`` an account that is open already is left as it is and keeps its budget, whatever ``initial``
+        says: for a program that starts again. :meth:`top_up` adds to it. A name that was erased is free, and opened
+        anew it is another account with the whole budget (:meth:`Engine.erase <decidable.Engine.erase>`).
+
+        Raises:
+            InvalidInput: The amount is negative, cannot be read, or is less than a microunit and not ``"0"``.
+            Conflict: An account of that name is open, unless ``exist_ok``.
         """
         return self.engine.ledger.open_account(account, _budget(initial, "initial"), exist_ok=exist_ok)
 
@@ -459,7 +463,12 @@ def _sizes(expected: int | str | None, most: int | str | None) -> tuple[int, int
 
 
 def _budget(amount: Friendly, field: str, least: int = 0) -> int:
-    return builders.microunits(amount, field=field, rounding="down", least=least)
+    budget = builders.microunits(amount, field=field, rounding="down", least=least)
+    if budget == 0 and builders.microunits(amount, field=field, rounding="up") != 0:
+        # Dropped to nothing it would be an account that can never pay, opened by a slip of the unit.
+        message = f"{field} is {builders.describe(amount)}, which is less than a microunit (0.000001)"
+        raise InvalidInput("builders.inexact", message, field=field, value=amount)
+    return budget
 
 
 def _bill(cost: Friendly | None) -> int | None:
