@@ -196,6 +196,17 @@ def test_a_budget_is_not_rounded_down_to_nothing(gateway: llm.Gateway, amount: s
     assert gateway.open_account("dropped", "0.0000019").initial == 1
 
 
+def test_what_is_wrong_with_a_key_or_a_catalog_is_told_of_it(gateway: llm.Gateway, tmp_path: Path) -> None:
+    """A key is no name, and a catalog no mapping."""
+    with pytest.raises(dc.InvalidInput, match="key has 1 to 256 bytes") as caught:
+        gateway.route("mini", input_tokens=1, key="")
+    assert caught.value.code == "engine.bad_key"
+    with pytest.raises(dc.InvalidInput, match="catalog must be a Catalog or the path of its file, not dict") as caught:
+        llm.Gateway.open(tmp_path / "other", catalog={})  # type: ignore[arg-type]
+    assert caught.value.field == "catalog"
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_account_that_exists_keeps_its_budget(gateway: llm.Gateway) -> None:
     """Whatever amount is given with `exist_ok`; `top_up` adds."""
     gateway.open_account("kept", "1")

@@ -334,6 +334,15 @@ def test_a_head_of_another_log_or_another_past_is_refused(log: Made, tmp_path: P
     dc.write_head(kept, log.head)
     assert dc.read_head(kept) == log.head
     dc.verify(log.path, key=log.key, head=kept)
+    for head in (kept, str(kept)):
+        ground.opened(shutil.copytree(log.path, tmp_path / "copy"), key=log.key, head=head).close()
+        shutil.rmtree(tmp_path / "copy")
+    dc.write_head(kept, log.head | {"seq": 49})
+    with pytest.raises(dc.VerificationError, match="head"):
+        ground.opened(log.path, key=log.key, head=kept)
+    dc.write_head(kept, {})
+    with pytest.raises(dc.InvalidInput, match=r"the head file .*head\.json: a head needs"):
+        ground.opened(log.path, key=log.key, head=kept)
     with pytest.raises(dc.UnknownName) as caught_missing:
         ground.opened(tmp_path / "gone", key=log.key, head=log.head)
     assert caught_missing.value.code == "wal.not_found"
@@ -529,7 +538,18 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
     "verifying no path": (lambda _: dc.verify(""), dc.InvalidInput, "log.no_path"),
     "reading a number": (lambda _: dc.read(5), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]
     "opening a number": (lambda _: ground.opened(5), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]
-    "opening a NUL": (lambda path: ground.opened(f"{path}/a\0b"), dc.LogUnavailable, "wal.io"),
+    "opening a NUL": (lambda path: ground.opened(f"{path}/a\0b"), dc.InvalidInput, "log.no_path"),
+    "verifying a NUL": (lambda path: dc.verify(f"{path}/a\0b"), dc.InvalidInput, "log.no_path"),
+    "verifying with a number for a head": (
+        lambda path: dc.verify(path / "empty", head=5),  # type: ignore[arg-type]
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
+    "opening with a number for a head": (
+        lambda path: ground.opened(path / "x", head=5),
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
     "opening with no policy": (
         lambda path: ground.opened(path / "x", policy=None),
         dc.InvalidInput,

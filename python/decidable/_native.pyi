@@ -14,8 +14,8 @@ MAX_HOLD_BYTES: Final[int]
 SAFETY_CEILING_BPS: Final[int]
 RETAINED_TICKETS: Final[int]
 
-# A row of REQUEST_DTYPE, as `.tolist()` gives it: the thirteen fields in its order.
-_Row = tuple[int | None, ...]
+# A row of REQUEST_DTYPE, as it stands in an array or as `.tolist()` gives it: the thirteen fields in its order.
+_Row = tuple[int | None, ...] | np.void
 
 class _Catalog(Protocol):
     @property
@@ -195,8 +195,8 @@ class Decisions:
 class Policy:
     """A catalog under limits: it decides.
 
-    Where a method takes a request, a row of ``REQUEST_DTYPE`` as ``.tolist()`` gives it will do: a tuple of its fields
-    in their order.
+    Where a method takes a request, a row of ``REQUEST_DTYPE`` will do, as it stands in an array or as ``.tolist()``
+    gives it: a tuple of its fields in their order.
     """
 
     __match_args__: ClassVar[tuple[str, ...]]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
 from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
-from decidable.wal import directory
+from decidable.wal import directory, kept
 
 if TYPE_CHECKING:
     from decidable._native import Answer
@@ -348,7 +348,7 @@ class Engine:
         sync: Literal["group", "none"] = "group",
         clock: ManualClock | None = None,
         provenance: str = "",
-        head: dict[str, Any] | None = None,
+        head: dict[str, Any] | str | os.PathLike[str] | None = None,
         recover: bool = False,
     ) -> Engine:
         """Open the log in the directory ``path``, or create it, and rebuild ledger and tickets from its records.
@@ -360,30 +360,30 @@ class Engine:
                 can lose the last answers (but not their order).
             clock: Whose times the records carry; the system's clock by default.
             provenance: Where catalog and prices came from; kept in the policy's record.
-            head: A head that was kept elsewhere. A log that does not contain it is refused.
+            head: A head that was kept elsewhere, or the file that holds it. A log that does not contain it is refused.
             recover: Accept what may be a power loss and may be damage, where nobody can tell: a damaged end is cut and
                 kept in quarantine, and an account's name that is gone without a record is recorded as erased. For one
                 opening, by someone who has looked; not for a program that starts by itself.
 
         Raises:
-            InvalidInput: if the path is empty, a file, or a directory that holds other files and no log: a log has a
-                directory of its own (catalog, key and head belong elsewhere).
+            InvalidInput: if the path is empty, none, a file, or a directory that holds other files and no log: a log
+                has a directory of its own (catalog, key and head belong elsewhere).
             LogUnavailable: if the log is open elsewhere, or sealed under another key.
             VerificationError: if the log is damaged or does not follow from its own records; ``wal.end_damaged`` and
                 ``engine.name_gone`` (with ``seq`` and ``account_number``) where ``recover`` would accept it.
         """
-        return cls(
-            _native.Engine.open(
+        with kept(head) as known:
+            native = _native.Engine.open(
                 directory(path),
                 policy=policy,
                 key=key,
                 sync=sync,
                 clock=clock,
                 provenance=provenance,
-                head=head,
+                head=known,
                 recover=recover,
             )
-        )
+        return cls(native)
 
     @property
     def opened(self) -> Opened:

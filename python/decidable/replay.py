@@ -15,7 +15,7 @@ from typing import Any, Literal
 from decidable import _native
 from decidable._native import Balance, Key, Policy
 from decidable.errors import InvalidInput, UnknownName
-from decidable.wal import place, read_head
+from decidable.wal import kept, place
 
 __all__ = ["VerificationReport", "verify"]
 
@@ -77,15 +77,8 @@ def verify(
         LogUnavailable: if the key is another one.
     """
     log = place(path)
-    if isinstance(head, (str, os.PathLike)):
-        kept = read_head(head)
-        try:
-            return _verified(log, policies, key, kept, progress)
-        except InvalidInput as error:
-            if not error.code.startswith("head."):
-                raise
-            raise InvalidInput(error.code, f"the head file {os.fspath(head)}: {error}", **error.details) from None
-    return _verified(log, policies, key, head, progress)
+    with kept(head) as known:
+        return _verified(log, policies, key, known, progress)
 
 
 def _verified(

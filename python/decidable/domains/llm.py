@@ -35,6 +35,7 @@ Money is given in currency units as text or ``Decimal``, proportions and duratio
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Required, TypedDict, Unpack
 
@@ -45,7 +46,6 @@ from decidable.errors import InvalidInput
 from decidable.replay import VerificationReport, verify
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
     from types import TracebackType
     from typing import Self
@@ -138,7 +138,7 @@ class Gateway:
         key: Key | None = None,
         sync: Literal["group", "none"] = "group",
         clock: ManualClock | None = None,
-        head: dict[str, Any] | None = None,
+        head: dict[str, Any] | str | os.PathLike[str] | None = None,
         recover: bool = False,
         **limits: Any,
     ) -> Gateway:
@@ -152,7 +152,8 @@ class Gateway:
             key: Seals the log.
             sync: ``"group"`` answers when the decision is on the disk; ``"none"`` does not wait for the disk.
             clock: Replaces the system's clock, to replay recorded traffic.
-            head: A head that was kept elsewhere (:meth:`head`). A log that does not contain it is refused.
+            head: A head that was kept elsewhere (:meth:`head`), or the file that holds it. A log that does not contain
+                it is refused.
             recover: As of :meth:`Engine.open <decidable.Engine.open>`: for one opening, after a power loss.
             limits: Limits of the policy over those of the file, such as ``hard_risk_limit="96%"``.
 
@@ -161,7 +162,13 @@ class Gateway:
             LogUnavailable: The directory is in use, or sealed with another key.
             VerificationError: The log is damaged, or does not contain the head.
         """
-        models = catalog if isinstance(catalog, Catalog) else Catalog.load(catalog)
+        if isinstance(catalog, Catalog):
+            models = catalog
+        elif isinstance(catalog, (str, os.PathLike)):
+            models = Catalog.load(catalog)
+        else:
+            message = f"catalog must be a Catalog or the path of its file, not {type(catalog).__name__}"
+            raise InvalidInput("input.wrong_type", message, field="catalog", value=catalog)
         if min_quality is not None:
             builders.proportion(min_quality, field="min_quality")
         chosen = objective or models.limits.get("objective") or "cheapest"

@@ -144,10 +144,16 @@ pub(crate) fn truth(field: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// A `str` that is UTF-8.
 pub(crate) fn text(field: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
-    match value.cast::<PyString>().map(|value| value.to_str().map(str::to_owned)) {
-        Ok(Ok(text)) => Ok(text),
-        _ => Err(wrong_type(field, "a str of valid Unicode", value)),
-    }
+    let Ok(text) = value.cast::<PyString>() else {
+        return Err(wrong_type(field, "a str", value));
+    };
+    text.to_str().map(str::to_owned).map_err(|_| {
+        wrong(
+            field,
+            "valid Unicode, which a str with a surrogate that has no other half is not",
+            value,
+        )
+    })
 }
 
 /// A `str`, or `None`.
@@ -221,7 +227,12 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
 }
 
 pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let message = format!("{field} must be {wanted}, not {}", kind(value));
+    wrong(field, &format!("{wanted}, not {}", kind(value)), value)
+}
+
+/// As [`wrong_type`], where the message itself says what was found.
+pub(crate) fn wrong(field: &str, must_be: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let message = format!("{field} must be {must_be}");
     raise(
         value.py(),
         Class::InvalidInput,
