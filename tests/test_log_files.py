@@ -869,6 +869,35 @@ def test_an_engine_says_what_opening_its_log_found_and_did(tmp_path: Path) -> No
         assert engine.opened.unrecorded_erasures == (kept.seq,)
 
 
+@pytest.mark.parametrize("damage", ["zeros", "damaged", "incomplete"])
+def test_verify_says_what_opening_will_do_about_an_end(tmp_path: Path, damage: str) -> None:
+    """An end that is short is cut; one that is damaged is refused where the machine has not started anew."""
+    path = tmp_path / "log"
+    ground.funded(path).close()
+    with ground.segment(path).open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if damage == "incomplete":
+            file.truncate(size - 8)
+        elif damage == "zeros":
+            file.write(bytes(64))
+        else:
+            file.seek(size - 8)
+            file.write(b"changed!")
+    report = dc.verify(path)
+    assert report.tail is not None
+    assert report.tail["reason"] == damage
+    (sentence,) = [each for each in report.not_established if "after the last whole batch" in each]
+    if damage == "incomplete":
+        assert "Opening the log cuts them" in sentence
+        ground.opened(path).close()
+        assert dc.verify(path).tail is None
+    else:
+        assert "Opening the log refuses them" in sentence
+        assert "docs/errors.md" in sentence
+        with pytest.raises(dc.VerificationError):
+            ground.opened(path)
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 

@@ -141,7 +141,7 @@ def _verify_log(
             "they are gone, and no erasure is recorded."
         )
     if found["tail"] is not None:
-        missing.append(f"What the {found['tail']['bytes']} bytes after the last whole batch were: they are no records.")
+        missing.append(_unread(found["tail"]))
     missing.append("Whether requests, usage and times were reported truthfully: the log keeps what it was told.")
     return VerificationReport(
         kind="log",
@@ -156,6 +156,17 @@ def _verify_log(
         balances=tuple(found["balances"]),
         open_tickets=tuple(found["open_tickets"]),
         details=found,
+    )
+
+
+def _unread(tail: dict[str, Any]) -> str:
+    """What stands behind the last whole batch, and what opening the log will make of it."""
+    said = f"What the {tail['bytes']} bytes after the last whole batch were: they are no records."
+    if tail["reason"] == "incomplete":
+        return f"{said} Opening the log cuts them and keeps a copy."
+    return (
+        f"{said} Opening the log refuses them, unless the machine is known to have started anew since: then they are "
+        "taken for what a power loss left. docs/errors.md says what to do."
     )
 
 
