@@ -5,6 +5,7 @@ import json
 import operator
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -766,3 +767,17 @@ def build_until_stopped(catalog: dc.Catalog, seconds: float) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         dc.Policy(catalog)
+
+
+def test_keys_of_the_same_bytes_are_equal() -> None:
+    """They hash alike, and a hash says nothing of the bytes to another process."""
+    raw = bytes(range(32))
+    key, same, other = dc.Key(raw), dc.Key(raw), dc.Key(raw[::-1])
+    assert key == same
+    assert hash(key) == hash(same)
+    assert key != other
+    assert key != raw
+    assert len({key, same, other}) == 2
+    asked = "import decidable as dc; print(hash(dc.Key(bytes(range(32)))))"
+    elsewhere = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert int(elsewhere.stdout) != hash(key)

@@ -678,9 +678,15 @@ class LedgerSnapshot:
 
 @final
 class Key:
-    """A secret of at least 32 bytes. Never shown, never pickled."""
+    """A secret of at least 32 bytes. Never shown, never pickled. Two of the same bytes are equal.
+
+    Whether they are takes a time that does not depend on the bytes, and a hash is an HMAC under the key: it says no
+    more of the bytes than a seal does, and is another in every process.
+    """
 
     def __new__(cls, raw: bytes) -> Self: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
     @staticmethod
     def from_file(path: str | os.PathLike[str]) -> Key: ...
 
