@@ -17,13 +17,15 @@ with tempfile.TemporaryDirectory() as folder:
         for name, initial in demo.accounts().items():
             engine.ledger.open_account(name, initial)
         for arrival in demo.load_requests(40):
-            with engine.decide(arrival.request, account=arrival.account, metadata="a prompt's label") as ticket:
-                if ticket.refusal is None:
-                    ticket.settle(
-                        input_tokens=arrival.request.input_tokens,
-                        output_tokens=arrival.output_tokens,
-                        latency_ms=arrival.latency_ms,
-                    )
+            ticket = engine.decide(arrival.request, account=arrival.account, metadata="a prompt's label")
+            if ticket.refusal is not None:  # entering a refused ticket would raise
+                continue
+            with ticket:
+                ticket.settle(
+                    input_tokens=arrival.request.input_tokens,
+                    output_tokens=arrival.output_tokens,
+                    latency_ms=arrival.latency_ms,
+                )
         head = engine.head()  # kept elsewhere, it shows later whether the end of the log was cut off
 
     # Read it: each record is verified on the way.

@@ -623,6 +623,31 @@ def rows(count: int) -> np.ndarray:
     return made
 
 
+def test_a_row_of_an_array_is_a_request() -> None:
+    """As it stands in an array or as a tuple; any other row is refused in words that say which will do."""
+    made = rows(2)
+    made["input_tokens"] = 20
+    one = policy()
+    assert [one.decide(row) for row in made] == [one.decide(row) for row in made.tolist()]
+    assert one.explain(made[1]) == one.explain(made[1].item())
+    with pytest.raises(
+        dc.InvalidInput, match=r"a tuple of the 13 fields of REQUEST_DTYPE, as \.tolist\(\) gives, not of 2"
+    ):
+        one.decide((1, 2))
+    for wrong in (np.zeros(1, dc.DECISION_DTYPE)[0], np.void(b"x"), made, [1], None):
+        with pytest.raises(dc.InvalidInput, match=r"a row of REQUEST_DTYPE, or a tuple of its fields") as caught:
+            one.decide(wrong)
+        assert caught.value.code == "input.wrong_type"
+
+
+def test_a_message_says_what_is_wrong_with_a_text() -> None:
+    """Not that a str is no str."""
+    with pytest.raises(dc.InvalidInput, match="account must be valid Unicode, which a str with a surrogate"):
+        ledger().open_account("\ud800", 1)
+    with pytest.raises(dc.InvalidInput, match="account must be a str, not int"):
+        ledger().open_account(5, 1)  # type: ignore[arg-type]
+
+
 def wrong_dtypes() -> Iterator[np.dtype]:
     described = dc.REQUEST_DTYPE.descr
     yield np.dtype(np.float64)

@@ -236,7 +236,7 @@ def test_a_settlement_that_cannot_be_is_refused_and_the_ticket_stays(
 
 
 def test_refusals_are_values_with_a_reason_and_are_logged(engine: dc.Engine, path: Path) -> None:
-    """A gate, the ceiling, or the account: the ticket says which, `model` raises it, and the log keeps it."""
+    """A gate, the ceiling, or the account: the ticket says which, `model` and entering raise it, the log keeps it."""
     gate = engine.decide(request(None), account="acme")
     ceiling = engine.decide(request(risk_bps=9_700), account="acme", metadata="why")
     poor = engine.decide(request(DEAR, max_output_tokens=900_000), account="acme")
@@ -253,8 +253,13 @@ def test_refusals_are_values_with_a_reason_and_are_logged(engine: dc.Engine, pat
         assert (caught.value.code, caught.value.reason) == ("engine.refused", reason)
         conflicts("replay.nothing_selected", lambda ticket=ticket: ticket.settle(cost_microunits=1))
         conflicts("replay.nothing_selected", ticket.cancel)
-        with ticket:
-            pass
+        with pytest.raises(dc.Refused) as entered, ticket:
+            raise AssertionError("the body of a refused ticket ran")
+        assert (entered.value.code, entered.value.reason) == ("engine.refused", reason)
+        with pytest.raises(dc.Refused):
+            ticket.dispatch()
+        with pytest.raises(dc.Refused):
+            engine.ticket(ticket.id).dispatch()
         assert ticket.state == "refused"
         assert reason in repr(ticket)
     assert gate.decision is not None
@@ -321,9 +326,9 @@ def test_accounts_are_opened_once_and_named_as_people_write(engine: dc.Engine) -
         ({"account": 5}, "input.wrong_type"),
         ({"account": "\ud800"}, "input.wrong_type"),
         ({"key": b"k"}, "input.wrong_type"),
-        ({"key": ""}, "engine.bad_name"),
-        ({"key": "k" * 257}, "engine.bad_name"),
-        ({"key": "a\x00"}, "engine.bad_name"),
+        ({"key": ""}, "engine.bad_key"),
+        ({"key": "k" * 257}, "engine.bad_key"),
+        ({"key": "a\x00"}, "engine.bad_key"),
         ({"metadata": {"a": 1}}, "input.wrong_type"),
         ({"metadata": "x" * (2**20 + 1)}, "engine.too_large"),
         ({"request": "request"}, "input.wrong_type"),

@@ -81,6 +81,10 @@ def test_a_coroutine_uses_the_same_tickets(engine: dc.Engine) -> None:
         assert await again.asettle(cost_microunits=5) == settlement
         refused = await engine.adecide(request(None), account="acme")
         assert refused.refusal == "quality_constraint"
+        with pytest.raises(dc.Refused, match="quality_constraint"):
+            async with refused:
+                raise AssertionError("the body of a refused ticket ran")
+        assert refused.state == "refused"
         held = await engine.adecide(request(), account="acme")
         await held.acancel()
         await held.acancel()

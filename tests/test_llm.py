@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,12 +158,21 @@ def test_a_settlement_that_cannot_be_read_settles_nothing(
 
 
 def test_a_refused_call_has_no_model(gateway: llm.Gateway) -> None:
-    """The refusal is an answer; only asking for the model anyway is an error."""
-    with gateway.route("mini", input_tokens=1_000_000, max_cost="0.0001", account="acme") as call:
-        assert call.refusal == "budget_constraint"
-        with pytest.raises(dc.Refused, match="budget_constraint") as caught:
-            call.model  # noqa: B018
-        assert caught.value.reason == "budget_constraint"
+    """The refusal is an answer; asking for the model anyway, or entering the call, is an error."""
+    call = gateway.route("mini", input_tokens=1_000_000, max_cost="0.0001", account="acme")
+    assert call.refusal == "budget_constraint"
+    with pytest.raises(dc.Refused, match="budget_constraint") as caught:
+        call.model  # noqa: B018
+    assert caught.value.reason == "budget_constraint"
+    with pytest.raises(dc.Refused, match="budget_constraint"), call:
+        raise AssertionError("the body of a refused call ran")
+
+    async def enter() -> None:
+        async with await gateway.aroute("mini", input_tokens=1_000_000, max_cost="0.0001", account="acme"):
+            raise AssertionError("the body of a refused call ran")
+
+    with pytest.raises(dc.Refused, match="budget_constraint"):
+        asyncio.run(enter())
     assert repr(call) == "<Call 1: refused: budget_constraint>"
     assert gateway.balance("acme").reserved == 0
 
@@ -173,6 +183,35 @@ def test_an_account_without_money_refuses(gateway: llm.Gateway) -> None:
     assert gateway.route("mini", input_tokens=1_200, account="poor").refusal == "insufficient"
     gateway.top_up("poor", "1")
     assert gateway.route("mini", input_tokens=1_200, account="poor").model == "mini"
+
+
+@pytest.mark.parametrize("amount", ["0.0000001", Decimal("0.0000001"), "0.9 microunits"])
+def test_a_budget_is_not_rounded_down_to_nothing(gateway: llm.Gateway, amount: str | Decimal) -> None:
+    """What is less than a microunit is refused; nothing at all is a budget, and above it a fraction is dropped."""
+    with pytest.raises(dc.InvalidInput, match="less than a microunit") as caught:
+        gateway.open_account("slip", amount)
+    assert (caught.value.code, caught.value.field, caught.value.value) == ("builders.inexact", "initial", amount)
+    assert "slip" not in gateway.engine.ledger
+    assert gateway.open_account("none", "0").initial == 0
+    assert gateway.open_account("dropped", "0.0000019").initial == 1
+
+
+def test_what_is_wrong_with_a_key_or_a_catalog_is_told_of_it(gateway: llm.Gateway, tmp_path: Path) -> None:
+    """A key is no name, and a catalog no mapping."""
+    with pytest.raises(dc.InvalidInput, match="key has 1 to 256 bytes") as caught:
+        gateway.route("mini", input_tokens=1, key="")
+    assert caught.value.code == "engine.bad_key"
+    with pytest.raises(dc.InvalidInput, match="catalog must be a Catalog or the path of its file, not dict") as caught:
+        llm.Gateway.open(tmp_path / "other", catalog={})  # type: ignore[arg-type]
+    assert caught.value.field == "catalog"
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_account_that_exists_keeps_its_budget(gateway: llm.Gateway) -> None:
+    """Whatever amount is given with `exist_ok`; `top_up` adds."""
+    gateway.open_account("kept", "1")
+    assert gateway.open_account("kept", "5", exist_ok=True).initial == 10**6
+    assert gateway.top_up("kept", "4").initial == 5 * 10**6
 
 
 def test_the_highest_risk_is_refused_before_any_policy(gateway: llm.Gateway) -> None:

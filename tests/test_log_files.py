@@ -334,6 +334,15 @@ def test_a_head_of_another_log_or_another_past_is_refused(log: Made, tmp_path: P
     dc.write_head(kept, log.head)
     assert dc.read_head(kept) == log.head
     dc.verify(log.path, key=log.key, head=kept)
+    for head in (kept, str(kept)):
+        ground.opened(shutil.copytree(log.path, tmp_path / "copy"), key=log.key, head=head).close()
+        shutil.rmtree(tmp_path / "copy")
+    dc.write_head(kept, log.head | {"seq": 49})
+    with pytest.raises(dc.VerificationError, match="head"):
+        ground.opened(log.path, key=log.key, head=kept)
+    dc.write_head(kept, {})
+    with pytest.raises(dc.InvalidInput, match=r"the head file .*head\.json: a head needs"):
+        ground.opened(log.path, key=log.key, head=kept)
     with pytest.raises(dc.UnknownName) as caught_missing:
         ground.opened(tmp_path / "gone", key=log.key, head=log.head)
     assert caught_missing.value.code == "wal.not_found"
@@ -506,6 +515,7 @@ def test_a_log_is_open_in_one_process(tmp_path: Path) -> None:
 
 # --- what is no log ---------------------------------------------------------------------------------------------------
 
+LOST = (dc.VerificationError, "wal.segment_missing")
 NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]] = {
     "verifying none": (lambda path: dc.verify(path / "none"), dc.UnknownName, "wal.not_found"),
     "reading none": (lambda path: dc.read(path / "none"), dc.UnknownName, "wal.not_found"),
@@ -519,12 +529,27 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
     "verifying an empty file": (lambda path: dc.verify(path / "nothing"), dc.InvalidInput, "exchange.empty"),
     "opening within a file": (lambda path: ground.opened(path / "file" / "log"), dc.LogUnavailable, "wal.io"),
     "opening a folder of others": (lambda path: ground.opened(path), dc.InvalidInput, "wal.not_a_log"),
+    "opening a log without its segment": (lambda path: ground.opened(path / "lost"), *LOST),
+    "recovering a log without its segment": (lambda path: ground.opened(path / "lost", recover=True), *LOST),
+    "verifying a log without its segment": (lambda path: dc.verify(path / "lost"), *LOST),
+    "reading a log without its segment": (lambda path: dc.read(path / "lost"), *LOST),
     "verifying a folder of others": (lambda path: dc.verify(path), dc.UnknownName, "wal.not_found"),
     "opening no path": (lambda _: ground.opened(""), dc.InvalidInput, "log.no_path"),
     "verifying no path": (lambda _: dc.verify(""), dc.InvalidInput, "log.no_path"),
     "reading a number": (lambda _: dc.read(5), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]
     "opening a number": (lambda _: ground.opened(5), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]
-    "opening a NUL": (lambda path: ground.opened(f"{path}/a\0b"), dc.LogUnavailable, "wal.io"),
+    "opening a NUL": (lambda path: ground.opened(f"{path}/a\0b"), dc.InvalidInput, "log.no_path"),
+    "verifying a NUL": (lambda path: dc.verify(f"{path}/a\0b"), dc.InvalidInput, "log.no_path"),
+    "verifying with a number for a head": (
+        lambda path: dc.verify(path / "empty", head=5),  # type: ignore[arg-type]
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
+    "opening with a number for a head": (
+        lambda path: ground.opened(path / "x", head=5),
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
     "opening with no policy": (
         lambda path: ground.opened(path / "x", policy=None),
         dc.InvalidInput,
@@ -569,6 +594,8 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
 def test_what_is_no_log_is_refused_and_left_alone(case: str, tmp_path: Path) -> None:
     """A typed error with a code, one line, and nothing that was not there before."""
     (tmp_path / "empty").mkdir()
+    ground.funded(tmp_path / "lost").close()
+    ground.segment(tmp_path / "lost").unlink()
     (tmp_path / "file").write_text("some text\n", encoding="utf-8")
     (tmp_path / "nothing").touch()
     before = sorted(str(path) for path in tmp_path.rglob("*"))
@@ -840,6 +867,35 @@ def test_an_engine_says_what_opening_its_log_found_and_did(tmp_path: Path) -> No
     ground.segment(path).write_bytes(zeroed)
     with ground.opened(path) as engine:
         assert engine.opened.unrecorded_erasures == (kept.seq,)
+
+
+@pytest.mark.parametrize("damage", ["zeros", "damaged", "incomplete"])
+def test_verify_says_what_opening_will_do_about_an_end(tmp_path: Path, damage: str) -> None:
+    """An end that is short is cut; one that is damaged is refused where the machine has not started anew."""
+    path = tmp_path / "log"
+    ground.funded(path).close()
+    with ground.segment(path).open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if damage == "incomplete":
+            file.truncate(size - 8)
+        elif damage == "zeros":
+            file.write(bytes(64))
+        else:
+            file.seek(size - 8)
+            file.write(b"changed!")
+    report = dc.verify(path)
+    assert report.tail is not None
+    assert report.tail["reason"] == damage
+    (sentence,) = [each for each in report.not_established if "after the last whole batch" in each]
+    if damage == "incomplete":
+        assert "Opening the log cuts them" in sentence
+        ground.opened(path).close()
+        assert dc.verify(path).tail is None
+    else:
+        assert "Opening the log refuses them" in sentence
+        assert "docs/errors.md" in sentence
+        with pytest.raises(dc.VerificationError):
+            ground.opened(path)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import operator
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -698,6 +699,16 @@ class Interrupted:
     models = names = property(ask)
 
 
+class Alarmed(Interrupted):
+    """As interrupted, by the handler of a signal that raises an ordinary exception."""
+
+    def ask(self, *_: object) -> Any:
+        raise TimeoutError
+
+    __iter__ = __index__ = __getitem__ = ask
+    models = names = property(ask)
+
+
 class InterruptedStream:
     """It says how much it took by a value that is interrupted."""
 
@@ -721,9 +732,11 @@ def test_an_interrupt_while_a_value_is_asked_is_no_error_of_the_value(tmp_path: 
     dc.export(tmp_path / "log", tmp_path / "exported.jsonl")
     given: Any = Interrupted()
     models: Any = SimpleNamespace(models=given, names=None)
+    halves: list[Any] = [type("", (), {"models": (), "names": Kind.names}) for Kind in (Interrupted, Alarmed)]
     asks: list[Callable[[], object]] = [
         lambda: dc.Policy(given),
         lambda: dc.Policy(models),
+        lambda: dc.Policy(halves[0]()),
         lambda: dc.verify(tmp_path / "log", policies=given),
         lambda: _native.verify_exchange(tmp_path / "exported.jsonl", policies=[], anchor=given),
         lambda: dc.export(tmp_path / "log", InterruptedStream()),
@@ -736,3 +749,54 @@ def test_an_interrupt_while_a_value_is_asked_is_no_error_of_the_value(tmp_path: 
                 ask()
         except dc.DecidableError as error:
             raise AssertionError(f"ask {number}: {error}") from error
+    alarmed: Any = Alarmed()
+    calls: list[Callable[[], object]] = [
+        lambda: dc.Policy(alarmed),
+        lambda: dc.Policy(SimpleNamespace(models=alarmed, names=None)),  # type: ignore[arg-type]
+        lambda: dc.Policy(halves[1]()),
+        lambda: dc.verify(tmp_path / "log", policies=alarmed),
+        lambda: _native.verify_exchange(tmp_path / "exported.jsonl", policies=[], anchor=alarmed),
+        lambda: dc.WhatWouldWin(levers=alarmed, model_id=1, blocked_by_request=None),  # type: ignore[call-arg]
+    ]
+    for call in calls:
+        with pytest.raises(TimeoutError):
+            call()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers as POSIX has them")
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, TimeoutError])
+def test_an_interrupt_while_a_policy_is_built_is_raised(raised: type[BaseException]) -> None:
+    """It is never told as a catalog that is none, whichever moment it comes at."""
+    catalog = dc.Catalog([dc.Model(**MODEL)])
+
+    def stop(*_: object) -> None:
+        raise raised
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for turn in range(300):
+            with pytest.raises(raised):
+                build_until_stopped(catalog, 2e-5 + turn * 1e-7)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def build_until_stopped(catalog: dc.Catalog, seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        dc.Policy(catalog)
+
+
+def test_keys_of_the_same_bytes_are_equal() -> None:
+    """They hash alike, and a hash says nothing of the bytes to another process."""
+    raw = bytes(range(32))
+    key, same, other = dc.Key(raw), dc.Key(raw), dc.Key(raw[::-1])
+    assert key == same
+    assert hash(key) == hash(same)
+    assert key != other
+    assert key != raw
+    assert len({key, same, other}) == 2
+    asked = "import decidable as dc; print(hash(dc.Key(bytes(range(32)))))"
+    elsewhere = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert int(elsewhere.stdout) != hash(key)

@@ -42,9 +42,12 @@ def write_log(
     selected = 0
     for number, request in enumerate(requests):
         clock.advance_to(clock.time_ns + 7 * 10**9)
-        with engine.decide(request, account=names[number % len(names)]) as ticket:
-            selected += ticket.refusal is None
-            if ticket.refusal is None and selected > 1:
+        ticket = engine.decide(request, account=names[number % len(names)])
+        if ticket.refusal is not None:
+            continue
+        selected += 1
+        with ticket:
+            if selected > 1:
                 ticket.settle(
                     input_tokens=request.input_tokens, output_tokens=request.output_tokens + 9, latency_ms=400
                 )

@@ -14,8 +14,8 @@ MAX_HOLD_BYTES: Final[int]
 SAFETY_CEILING_BPS: Final[int]
 RETAINED_TICKETS: Final[int]
 
-# A row of REQUEST_DTYPE, as `.tolist()` gives it: the thirteen fields in its order.
-_Row = tuple[int | None, ...]
+# A row of REQUEST_DTYPE, as it stands in an array or as `.tolist()` gives it: the thirteen fields in its order.
+_Row = tuple[int | None, ...] | np.void
 
 class _Catalog(Protocol):
     @property
@@ -302,8 +302,8 @@ class Decisions:
 class Policy:
     """A catalog under limits: it decides.
 
-    Where a method takes a request, a row of ``REQUEST_DTYPE`` as ``.tolist()`` gives it will do: a tuple of its fields
-    in their order.
+    Where a method takes a request, a row of ``REQUEST_DTYPE`` will do, as it stands in an array or as ``.tolist()``
+    gives it: a tuple of its fields in their order.
     """
 
     __match_args__: ClassVar[tuple[str, ...]]
@@ -785,9 +785,15 @@ class LedgerSnapshot:
 
 @final
 class Key:
-    """A secret of at least 32 bytes. Never shown, never pickled."""
+    """A secret of at least 32 bytes. Never shown, never pickled. Two of the same bytes are equal.
+
+    Whether they are takes a time that does not depend on the bytes, and a hash is an HMAC under the key: it says no
+    more of the bytes than a seal does, and is another in every process.
+    """
 
     def __new__(cls, raw: bytes) -> Self: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
     @staticmethod
     def from_file(path: str | os.PathLike[str]) -> Key: ...
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
 from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
-from decidable.wal import directory
+from decidable.wal import directory, kept
 
 if TYPE_CHECKING:
     from decidable._native import Answer
@@ -45,8 +45,9 @@ class Ticket:
     the label of the reason: a gate such as ``"budget_constraint"``, ``"safety_ceiling"``, or what the account said:
     ``"insufficient"``, ``"over_cap"``, ``"overflow"``.
 
-    Entering the ticket (``with ticket:``) says that someone acts on it from now on. Leaving it without a settlement
-    leaves it in doubt: the hold stays until someone reconciles it (:meth:`Engine.reconcile`).
+    Entering the ticket (``with ticket:``) says that someone acts on it from now on. On a refused ticket nobody may act:
+    entering it raises :class:`~decidable.errors.Refused`, and the body does not run. Leaving a ticket without a
+    settlement leaves it in doubt: the hold stays until someone reconciles it (:meth:`Engine.reconcile`).
     """
 
     __slots__ = ("__weakref__", "_answer", "_engine", "_state")
@@ -123,21 +124,24 @@ class Ticket:
         Raises:
             Refused: if there is none to act on; ``reason`` says why.
         """
+        self._refuse()
+        return self._answer.selected_name or ""
+
+    def _refuse(self) -> None:
         if self.refusal is not None:
             message = f"request {self.id} was refused: {self.refusal}"
             raise Refused("engine.refused", message, reason=self.refusal, ticket=self.id)
-        return self._answer.selected_name or ""
 
     def dispatch(self) -> None:
-        """Say that someone acts on it from now on. ``with ticket:`` does it. Of a refused ticket it says nothing.
+        """Say that someone acts on it from now on. ``with ticket:`` does it.
 
         Raises:
+            Refused: if the ticket was refused; ``reason`` says why.
             Conflict: if it was dispatched before, is in doubt, settled or cancelled: whoever acted on it again would
                 spend twice, or without a hold.
             LogUnavailable: if the log takes nothing: then the settlement could not be written either.
         """
-        if self._state == "refused":
-            return
+        self._refuse()
         self._engine._native.dispatch(self.id)
         self._state = "dispatched"
 
@@ -274,7 +278,8 @@ class EngineLedger:
         ``initial`` microunits whatever the old one had spent. The old one is called ``#`` and its number.
 
         Args:
-            exist_ok: An account of that name that is open already is left as it is: for a program that starts again.
+            exist_ok: An account of that name that is open already is left as it is, also where ``initial`` is another
+                amount than it was opened with: for a program that starts again. :meth:`top_up` adds to its budget.
 
         Raises:
             Conflict: if an account of that name is open, unless ``exist_ok``.
@@ -343,7 +348,7 @@ class Engine:
         sync: Literal["group", "none"] = "group",
         clock: ManualClock | None = None,
         provenance: str = "",
-        head: dict[str, Any] | None = None,
+        head: dict[str, Any] | str | os.PathLike[str] | None = None,
         recover: bool = False,
     ) -> Engine:
         """Open the log in the directory ``path``, or create it, and rebuild ledger and tickets from its records.
@@ -355,30 +360,30 @@ class Engine:
                 can lose the last answers (but not their order).
             clock: Whose times the records carry; the system's clock by default.
             provenance: Where catalog and prices came from; kept in the policy's record.
-            head: A head that was kept elsewhere. A log that does not contain it is refused.
+            head: A head that was kept elsewhere, or the file that holds it. A log that does not contain it is refused.
             recover: Accept what may be a power loss and may be damage, where nobody can tell: a damaged end is cut and
                 kept in quarantine, and an account's name that is gone without a record is recorded as erased. For one
                 opening, by someone who has looked; not for a program that starts by itself.
 
         Raises:
-            InvalidInput: if the path is empty, a file, or a directory that holds other files and no log: a log has a
-                directory of its own (catalog, key and head belong elsewhere).
+            InvalidInput: if the path is empty, none, a file, or a directory that holds other files and no log: a log
+                has a directory of its own (catalog, key and head belong elsewhere).
             LogUnavailable: if the log is open elsewhere, or sealed under another key.
             VerificationError: if the log is damaged or does not follow from its own records; ``wal.end_damaged`` and
                 ``engine.name_gone`` (with ``seq`` and ``account_number``) where ``recover`` would accept it.
         """
-        return cls(
-            _native.Engine.open(
+        with kept(head) as known:
+            native = _native.Engine.open(
                 directory(path),
                 policy=policy,
                 key=key,
                 sync=sync,
                 clock=clock,
                 provenance=provenance,
-                head=head,
+                head=known,
                 recover=recover,
             )
-        )
+        return cls(native)
 
     @property
     def opened(self) -> Opened:

@@ -67,7 +67,7 @@ class UnknownName(DecidableError, LookupError):
 
 
 class Refused(DecidableError):
-    """Asked for the model of a decision that selected none. ``reason`` says which gate or budget refused."""
+    """A refused ticket was entered, or its model asked for. ``reason`` says which gate or budget refused."""
 
 
 class GuardStopped(DecidableError):

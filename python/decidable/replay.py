@@ -15,7 +15,7 @@ from typing import Any, Literal
 from decidable import _native
 from decidable._native import Balance, Key, Policy
 from decidable.errors import InvalidInput, UnknownName
-from decidable.wal import place, read_head
+from decidable.wal import kept, place
 
 __all__ = ["VerificationReport", "verify"]
 
@@ -77,15 +77,8 @@ def verify(
         LogUnavailable: if the key is another one.
     """
     log = place(path)
-    if isinstance(head, (str, os.PathLike)):
-        kept = read_head(head)
-        try:
-            return _verified(log, policies, key, kept, progress)
-        except InvalidInput as error:
-            if not error.code.startswith("head."):
-                raise
-            raise InvalidInput(error.code, f"the head file {os.fspath(head)}: {error}", **error.details) from None
-    return _verified(log, policies, key, head, progress)
+    with kept(head) as known:
+        return _verified(log, policies, key, known, progress)
 
 
 def _verified(
@@ -148,7 +141,7 @@ def _verify_log(
             "they are gone, and no erasure is recorded."
         )
     if found["tail"] is not None:
-        missing.append(f"What the {found['tail']['bytes']} bytes after the last whole batch were: they are no records.")
+        missing.append(_unread(found["tail"]))
     missing.append("Whether requests, usage and times were reported truthfully: the log keeps what it was told.")
     return VerificationReport(
         kind="log",
@@ -163,6 +156,17 @@ def _verify_log(
         balances=tuple(found["balances"]),
         open_tickets=tuple(found["open_tickets"]),
         details=found,
+    )
+
+
+def _unread(tail: dict[str, Any]) -> str:
+    """What stands behind the last whole batch, and what opening the log will make of it."""
+    said = f"What the {tail['bytes']} bytes after the last whole batch were: they are no records."
+    if tail["reason"] == "incomplete":
+        return f"{said} Opening the log cuts them and keeps a copy."
+    return (
+        f"{said} Opening the log refuses them, unless the machine is known to have started anew since: then they are "
+        "taken for what a power loss left. docs/errors.md says what to do."
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from decidable import _native
 from decidable._native import Key, Reader
+from decidable.builders import describe
 from decidable.errors import InvalidInput, UnknownName
 
 __all__ = ["HEAD_FILE_BYTES_MAX", "export", "read", "read_head", "write_head"]
@@ -40,6 +41,9 @@ def place(path: str | os.PathLike[str]) -> Path:
         raise InvalidInput("input.wrong_type", message, field="path", value=path) from None
     if not text:
         raise InvalidInput("log.no_path", "the path is empty", field="path", value=text)
+    if "\0" in text:
+        message = f"the path {describe(text)} has a NUL character, which no path has"
+        raise InvalidInput("log.no_path", message, field="path", value=text)
     return Path(text)
 
 
@@ -234,3 +238,21 @@ def read_head(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(head, dict):
         raise InvalidInput("head.unreadable", f"the head file {path} is not a JSON object", path=str(path))
     return head
+
+
+@contextlib.contextmanager
+def kept(head: dict[str, Any] | str | os.PathLike[str] | None) -> Iterator[dict[str, Any] | None]:
+    """A head that was kept, or what is in its file; what is wrong with it is then told with the file's name."""
+    if head is None or isinstance(head, dict):
+        yield head
+        return
+    if not isinstance(head, (str, os.PathLike)):
+        message = f"head must be a dict or a path, not {type(head).__name__}"
+        raise InvalidInput("input.wrong_type", message, field="head", value=head)
+    found = read_head(head)
+    try:
+        yield found
+    except InvalidInput as error:
+        if not error.code.startswith("head."):
+            raise
+        raise InvalidInput(error.code, f"the head file {os.fspath(head)}: {error}", **error.details) from None

@@ -188,8 +188,9 @@ def carry_on(directory: Path, key: dc.Key | None, told: Told, seed: str) -> None
                 assert (again.id, again.seq, again.replayed) == (step["number"], step["seq"], True)
         if "acme" not in engine.ledger:
             engine.ledger.open_account("acme", writer.INITIAL)
-        with engine.decide(ground.request(ground.FREE), account="acme", key=f"{seed}-after") as ticket:
-            if ticket.refusal is None:
+        ticket = engine.decide(ground.request(ground.FREE), account="acme", key=f"{seed}-after")
+        if ticket.refusal is None:
+            with ticket:
                 ticket.settle(cost_microunits=0)
         number = ticket.id
     report = dc.verify(directory, key=key, policies=[ground.POLICY], head=engine.close())

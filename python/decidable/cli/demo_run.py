@@ -136,7 +136,8 @@ def _play_in_turn(engine: Engine, clock: ManualClock, tape: _Tape, advance: Call
             answer: Ticket | Settlement = event.ticket.settle(**_usage(event.arrival))
         else:
             answer = engine.decide(event.request, account=event.account)
-            answer.dispatch()
+            if answer.refusal is None:
+                answer.dispatch()
         tape.note(at, event, answer)
         advance(1)
     tape.done.elapsed_ns = time.perf_counter_ns() - begun
@@ -191,7 +192,8 @@ async def _step(engine: Engine, clock: ManualClock, at: int, event: Arrival | _S
     if isinstance(event, _Settling):
         return await event.ticket.asettle(**_usage(event.arrival))
     ticket = await engine.adecide(event.request, account=event.account)
-    ticket.dispatch()
+    if ticket.refusal is None:
+        ticket.dispatch()
     return ticket
 
 

@@ -35,6 +35,7 @@ Money is given in currency units as text or ``Decimal``, proportions and duratio
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Required, TypedDict, Unpack
 
@@ -45,7 +46,6 @@ from decidable.errors import InvalidInput
 from decidable.replay import VerificationReport, verify
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
     from types import TracebackType
     from typing import Self
@@ -138,7 +138,7 @@ class Gateway:
         key: Key | None = None,
         sync: Literal["group", "none"] = "group",
         clock: ManualClock | None = None,
-        head: dict[str, Any] | None = None,
+        head: dict[str, Any] | str | os.PathLike[str] | None = None,
         recover: bool = False,
         **limits: Any,
     ) -> Gateway:
@@ -152,7 +152,8 @@ class Gateway:
             key: Seals the log.
             sync: ``"group"`` answers when the decision is on the disk; ``"none"`` does not wait for the disk.
             clock: Replaces the system's clock, to replay recorded traffic.
-            head: A head that was kept elsewhere (:meth:`head`). A log that does not contain it is refused.
+            head: A head that was kept elsewhere (:meth:`head`), or the file that holds it. A log that does not contain
+                it is refused.
             recover: As of :meth:`Engine.open <decidable.Engine.open>`: for one opening, after a power loss.
             limits: Limits of the policy over those of the file, such as ``hard_risk_limit="96%"``.
 
@@ -161,7 +162,13 @@ class Gateway:
             LogUnavailable: The directory is in use, or sealed with another key.
             VerificationError: The log is damaged, or does not contain the head.
         """
-        models = catalog if isinstance(catalog, Catalog) else Catalog.load(catalog)
+        if isinstance(catalog, Catalog):
+            models = catalog
+        elif isinstance(catalog, (str, os.PathLike)):
+            models = Catalog.load(catalog)
+        else:
+            message = f"catalog must be a Catalog or the path of its file, not {type(catalog).__name__}"
+            raise InvalidInput("input.wrong_type", message, field="catalog", value=catalog)
         if min_quality is not None:
             builders.proportion(min_quality, field="min_quality")
         chosen = objective or models.limits.get("objective") or "cheapest"
@@ -192,7 +199,8 @@ class Gateway:
             wishes: See :class:`Wishes`. Only ``input_tokens`` is needed.
 
         Returns:
-            The call. If nothing was selected or the money could not be held, ``call.refusal`` says why.
+            The call. If nothing was selected or the money could not be held, ``call.refusal`` says why, and entering it
+            raises ``Refused``.
 
         Raises:
             UnknownName: A name that the catalog or the ledger does not have; the message suggests others.
@@ -269,9 +277,13 @@ class Gateway:
     def open_account(self, account: str, initial: Friendly, *, exist_ok: bool = False) -> Balance:
         """Opens an account with a budget, such as ``"25.00"``; a fraction of a microunit is dropped.
 
-        With ``exist_ok`` an account that is open already is left as it is: for a program that starts again. A name that
-        was erased is free, and opened anew it is another account with the whole budget
-        (:meth:`Engine.erase <decidable.Engine.erase>`).
+        With ``exist_ok`` an account that is open already is left as it is and keeps its budget, whatever ``initial``
+        says: for a program that starts again. :meth:`top_up` adds to it. A name that was erased is free, and opened
+        anew it is another account with the whole budget (:meth:`Engine.erase <decidable.Engine.erase>`).
+
+        Raises:
+            InvalidInput: The amount is negative, cannot be read, or is less than a microunit and not ``"0"``.
+            Conflict: An account of that name is open, unless ``exist_ok``.
         """
         return self.engine.ledger.open_account(account, _budget(initial, "initial"), exist_ok=exist_ok)
 
@@ -329,7 +341,8 @@ class Gateway:
 class Call:
     """One routed call: the decision, the money held for it, and its settlement.
 
-    As a context manager it marks the call as made on entry. Leaving without :meth:`settle` leaves it in doubt: the
+    As a context manager it marks the call as made on entry; entering a refused call raises
+    :class:`~decidable.errors.Refused`, and nothing is called. Leaving without :meth:`settle` leaves it in doubt: the
     money stays held until :meth:`Gateway.reconcile`.
     """
 
@@ -457,7 +470,12 @@ def _sizes(expected: int | str | None, most: int | str | None) -> tuple[int, int
 
 
 def _budget(amount: Friendly, field: str, least: int = 0) -> int:
-    return builders.microunits(amount, field=field, rounding="down", least=least)
+    budget = builders.microunits(amount, field=field, rounding="down", least=least)
+    if budget == 0 and builders.microunits(amount, field=field, rounding="up") != 0:
+        # Dropped to nothing it would be an account that can never pay, opened by a slip of the unit.
+        message = f"{field} is {builders.describe(amount)}, which is less than a microunit (0.000001)"
+        raise InvalidInput("builders.inexact", message, field=field, value=amount)
+    return budget
 
 
 def _bill(cost: Friendly | None) -> int | None:

@@ -385,7 +385,7 @@ impl Engine {
             })
             .transpose()?;
         let caller_key = key
-            .map(|key| named(key).map(|key| caller_key(&core.log_id, key)))
+            .map(|key| keyed(key).map(|key| caller_key(&core.log_id, key)))
             .transpose()?;
         if let (Some(digest), Some(key)) = (&caller_key, key)
             && let Some(ticket) = core.book.state().ticket_of_key(digest)
@@ -615,8 +615,7 @@ impl Engine {
     /// # Errors
     /// If the name is not valid or taken, the amount negative, or the log cannot take the record.
     pub fn open_account(&self, name: &str, initial: i64) -> Result<(Balance, Step), Error> {
-        let name = named(name)?;
-        if !is_account_name(name) {
+        if !is_name(name) || !is_account_name(name) {
             return Err(bad_name(name));
         }
         let mut core = self.core()?;
@@ -871,8 +870,13 @@ fn room(command: &Command, private: Option<&str>) -> Result<usize, Error> {
     Ok(frame_bytes(payload, Some(private)))
 }
 
-fn named(name: &str) -> Result<&str, Error> {
-    if is_name(name) { Ok(name) } else { Err(bad_name(name)) }
+/// The caller's key, which is held to what a name is held to.
+fn keyed(key: &str) -> Result<&str, Error> {
+    if is_name(key) {
+        Ok(key)
+    } else {
+        Err(Error::new(ErrorKind::BadKey(key.chars().take(SHOWN_CHARS).collect())))
+    }
 }
 
 fn bad_name(name: &str) -> Error {

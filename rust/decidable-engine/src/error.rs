@@ -23,6 +23,8 @@ pub enum ErrorKind {
     AccountExists(String),
     /// A name is empty, too long, has control characters, or, of an account, begins with `#`.
     BadName(String),
+    /// A caller's key is empty, too long, or has control characters.
+    BadKey(String),
     /// A record is larger than the log takes. Nothing was changed.
     TooLarge(String),
     /// The caller's key was used before for another request.
@@ -85,6 +87,7 @@ impl Error {
             ErrorKind::UnknownAccount(_) => "engine.unknown_account",
             ErrorKind::AccountExists(_) => "engine.account_exists",
             ErrorKind::BadName(_) => "engine.bad_name",
+            ErrorKind::BadKey(_) => "engine.bad_key",
             ErrorKind::TooLarge(_) => "engine.too_large",
             ErrorKind::KeyConflict(_) => "engine.key_conflict",
             ErrorKind::Dispatched(_) => "engine.dispatched",
@@ -119,6 +122,12 @@ impl fmt::Display for Error {
                 write!(
                     f,
                     "a name has 1 to 256 bytes without control characters, an account's no # first; this is {name:?}"
+                )
+            }
+            ErrorKind::BadKey(key) => {
+                write!(
+                    f,
+                    "a caller's key has 1 to 256 bytes without control characters; this is {key:?}"
                 )
             }
             ErrorKind::KeyConflict(key) => write!(f, "the key {key:?} was used before for another request"),

@@ -185,7 +185,7 @@ fn the_same_key_gives_the_same_ticket_also_after_opening_again() {
     );
     for key in ["", "a\nb", &"x".repeat(257)] {
         let error = engine.decide(&request(CHEAP), None, Some(key), None).unwrap_err();
-        assert_eq!(error.code(), "engine.bad_name");
+        assert_eq!(error.code(), "engine.bad_key");
     }
 }
 

@@ -687,7 +687,7 @@ pub(crate) fn head_dict<'py>(py: Python<'py>, head: &Head) -> PyResult<Bound<'py
 pub(crate) fn head_of(value: &Bound<'_, PyAny>) -> PyResult<Head> {
     let dict = value
         .cast::<PyDict>()
-        .map_err(|_| wrong_type("head", "a dict", value))?;
+        .map_err(|_| wrong_type("head", "a dict or a path", value))?;
     let item = |name: &str| -> PyResult<Bound<'_, PyAny>> {
         dict.get_item(name)?.ok_or_else(|| {
             let message = format!("a head needs {name:?}");

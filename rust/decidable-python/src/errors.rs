@@ -140,7 +140,7 @@ pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
         | Kind::Dispatched(_)
         | Kind::InDoubt(_)
         | Kind::SettledOtherwise(_) => Class::Conflict,
-        Kind::BadName(_) | Kind::TooLarge(_) | Kind::NotExportable(_) => Class::InvalidInput,
+        Kind::BadName(_) | Kind::BadKey(_) | Kind::TooLarge(_) | Kind::NotExportable(_) => Class::InvalidInput,
         _ => Class::LogUnavailable,
     };
     raise(py, class, error.code(), &error.to_string(), |details| {

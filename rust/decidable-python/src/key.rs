@@ -1,5 +1,7 @@
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
+use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 use zeroize::Zeroizing;
@@ -10,8 +12,13 @@ use crate::values::{bytes, reason};
 /// A key file has at most this many bytes; one that is larger is something else, such as a device without an end.
 const KEY_FILE_BYTES_MAX: u64 = 65_536;
 
-/// A secret of at least 32 bytes for sealing a log. It is never shown and cannot be pickled.
-#[pyclass(frozen, module = "decidable")]
+/// What the hashes of keys begin with in this process: nobody outside it can compare a hash with a guess.
+static HASHED_FIRST: OnceLock<[u8; 8]> = OnceLock::new();
+
+/// A secret of at least 32 bytes for sealing a log. It is never shown and cannot be pickled. Two of the same bytes are equal,
+/// which is found in a time that does not depend on them.
+#[pyclass(frozen, eq, module = "decidable")]
+#[derive(PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) decidable_canon::Key);
 
 #[pymethods]
@@ -55,6 +62,12 @@ impl Key {
                 |details| details.set_item("path", &shown),
             )
         })
+    }
+    /// An HMAC under the key, so that it says no more of the bytes than a seal does.
+    fn __hash__(&self) -> u64 {
+        let first = HASHED_FIRST.get_or_init(|| RandomState::new().hash_one(()).to_le_bytes());
+        let mac = self.0.mac(&[b"dcdhash\0", first]);
+        u64::from_le_bytes(*mac.bytes().first_chunk().unwrap_or(first))
     }
     const fn __repr__(&self) -> &'static str {
         "Key(…)"

@@ -4,7 +4,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
 use crate::model::repr;
-use crate::values::{Given, dictionary, integer, integer_or_none, wrong_type};
+use crate::values::{Given, dictionary, integer, integer_or_none, wrong, wrong_type};
 
 /// One request (docs/spec/decisions.md, "request"; docs/spec/extensions.md for quotes and the largest use).
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -315,7 +315,7 @@ impl Arguments<'_, '_> {
     }
 }
 
-/// A request, or a row of `REQUEST_DTYPE` as a tuple, which becomes one in `room`.
+/// A request, or a row of `REQUEST_DTYPE`, as it stands in an array or as a tuple, which becomes one in `room`.
 #[inline(always)]
 pub(crate) fn requested<'a>(
     value: &'a Bound<'_, PyAny>,
@@ -331,8 +331,30 @@ pub(crate) fn requested<'a>(
 fn row_of(value: &Bound<'_, PyAny>) -> PyResult<decidable_kernel::Request> {
     match value.cast::<PyTuple>() {
         Ok(row) if row.len() == ROW => of_row(row).map(|request| request.0),
-        _ => Err(wrong_type("request", "a Request or a row of REQUEST_DTYPE", value)),
+        Ok(row) => {
+            let must_be = format!(
+                "a Request, or a tuple of the {ROW} fields of REQUEST_DTYPE, as .tolist() gives, not of {}",
+                row.len()
+            );
+            Err(wrong("request", &must_be, value))
+        }
+        Err(_) if is_array_row(value)? => row_of(&value.call_method0("item")?),
+        Err(_) => Err(wrong_type(
+            "request",
+            "a Request, a row of REQUEST_DTYPE, or a tuple of its fields, as .tolist() gives",
+            value,
+        )),
     }
+}
+
+/// Whether it is one row of an array of `REQUEST_DTYPE`.
+fn is_array_row(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = value.py();
+    if !value.is_instance(&PyModule::import(py, "numpy")?.getattr("void")?)? {
+        return Ok(false);
+    }
+    let wanted = PyModule::import(py, "decidable.arrays")?.getattr("REQUEST_DTYPE")?;
+    value.getattr("dtype")?.eq(wanted)
 }
 
 /// The fields of a row.

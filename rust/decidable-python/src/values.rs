@@ -2,7 +2,7 @@
 
 use decidable_canon::hex;
 use decidable_kernel::Objective;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyAttributeError, PyException, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString};
 
@@ -144,10 +144,16 @@ pub(crate) fn truth(field: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// A `str` that is UTF-8.
 pub(crate) fn text(field: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
-    match value.cast::<PyString>().map(|value| value.to_str().map(str::to_owned)) {
-        Ok(Ok(text)) => Ok(text),
-        _ => Err(wrong_type(field, "a str of valid Unicode", value)),
-    }
+    let Ok(text) = value.cast::<PyString>() else {
+        return Err(wrong_type(field, "a str", value));
+    };
+    text.to_str().map(str::to_owned).map_err(|_| {
+        wrong(
+            field,
+            "valid Unicode, which a str with a surrogate that has no other half is not",
+            value,
+        )
+    })
 }
 
 /// A `str`, or `None`.
@@ -194,13 +200,13 @@ pub(crate) fn hex_bytes<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -
         .ok_or_else(|| wrong_type(field, &format!("{} lowercase hex digits", N.saturating_mul(2)), value))
 }
 
-/// What is raised in place of an error that a value caused. What is no error of the value, such as an interrupt, stays.
+/// What is raised in place of an error that says that a value lacks what was asked of it. Whatever else was raised while it
+/// was asked stays: an interrupt, or what the handler of a signal raised.
 pub(crate) fn instead(py: Python<'_>, raised: PyErr, refusal: impl FnOnce() -> PyErr) -> PyErr {
-    if raised.is_instance_of::<PyException>(py) {
-        refusal()
-    } else {
-        raised
-    }
+    let lacks = raised.is_instance_of::<PyAttributeError>(py)
+        || raised.is_instance_of::<PyTypeError>(py)
+        || raised.is_instance_of::<PyLookupError>(py);
+    if lacks { refusal() } else { raised }
 }
 
 /// What was found, or `usual` where a value caused an error. What is no error of the value, such as an interrupt, stays.
@@ -221,7 +227,12 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
 }
 
 pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let message = format!("{field} must be {wanted}, not {}", kind(value));
+    wrong(field, &format!("{wanted}, not {}", kind(value)), value)
+}
+
+/// As [`wrong_type`], where the message itself says what was found.
+pub(crate) fn wrong(field: &str, must_be: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let message = format!("{field} must be {must_be}");
     raise(
         value.py(),
         Class::InvalidInput,

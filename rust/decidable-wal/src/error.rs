@@ -19,6 +19,8 @@ pub enum ErrorKind {
     NotFound,
     /// There is no log, and none is created among other files.
     NotALog,
+    /// A log was here, and its segment is gone.
+    SegmentMissing,
     /// Another process, or another handle of this one, holds the log.
     Locked,
     /// The bytes belong to no format that this version knows.
@@ -82,6 +84,7 @@ impl ErrorKind {
         match self {
             Self::NotFound => "wal.not_found",
             Self::NotALog => "wal.not_a_log",
+            Self::SegmentMissing => "wal.segment_missing",
             Self::Locked => "wal.locked",
             Self::UnknownFormat => "wal.unknown_format",
             Self::WrongKey => "wal.wrong_key",
@@ -117,7 +120,8 @@ impl ErrorKind {
     pub const fn is_corruption(self) -> bool {
         matches!(
             self,
-            Self::HeaderDamaged
+            Self::SegmentMissing
+                | Self::HeaderDamaged
                 | Self::FrameDamaged
                 | Self::ChainBroken
                 | Self::SealBroken

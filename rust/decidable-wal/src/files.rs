@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use decidable_canon::hex;
+use decidable_canon::{cast::u64_from_usize, hex};
 
 use crate::storage::{Access, FileState, Lock, Locking, Storage, StoredFile};
 
@@ -90,7 +90,7 @@ impl Storage for Files {
     fn lock(&self, name: &str, text: &str) -> io::Result<Locking> {
         let path = self.path(name);
         refuse_irregular(&path)?;
-        let mut file = file_options()
+        let file = file_options()
             .read(true)
             .write(true)
             .create(true)
@@ -106,10 +106,9 @@ impl Storage for Files {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(text.as_bytes())?;
-        Ok(Locking::Held(Box::new(HeldLock { file })))
+        let mut lock = HeldLock { file };
+        lock.write(text)?;
+        Ok(Locking::Held(Box::new(lock)))
     }
 }
 
@@ -153,6 +152,12 @@ struct HeldLock {
 }
 
 impl Lock for HeldLock {
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        // What was there is written over before it is cut off: whoever is stopped in between leaves a text, not nothing.
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())?;
+        self.file.set_len(u64_from_usize(text.len()))
+    }
     fn release(self: Box<Self>) {
         // Closing releases it as well unless a forked child shares it, so a failure leaves nothing to do.
         let _ = self.file.unlock();

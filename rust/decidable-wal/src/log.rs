@@ -62,7 +62,7 @@ impl Log {
     /// Nothing is visited before everything is verified, and nothing is changed before everything was visited.
     ///
     /// # Errors
-    /// `NotFound`, `Locked`, `KeyMissing`, `WrongKey`, `NotKeyed`; corruption with the record and the byte, `EndDamaged` among
+    /// `NotFound`, `SegmentMissing`, `Locked`, `KeyMissing`, `WrongKey`, `NotKeyed`; corruption with the record and the byte, `EndDamaged` among
     /// it; `HeadMismatch`, `ShorterThanHead`; `Visit`; `Io`.
     pub fn open(
         storage: Arc<dyn Storage>,

@@ -11,13 +11,11 @@ use crate::{
     queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX},
     record::{Head, Record},
     recover::{self, Recovery},
-    scan::{Scan, ScanOptions, refuse_other_segments},
+    scan::{LOCK_NAME, LOCK_SEGMENT, Scan, ScanOptions, absent, refuse_other_segments},
     segment::{SEGMENT_NAME, SEGMENT_SUFFIX, SegmentHead},
     storage::{Access, Lock, Locking, Storage, StoredFile},
     writer::{Writer, note_entry, write_whole},
 };
-
-const LOCK_NAME: &str = "LOCK";
 
 /// How a log is opened.
 #[derive(Clone, Debug)]
@@ -92,6 +90,7 @@ pub struct Opening {
     storage: Arc<dyn Storage>,
     options: Options,
     lock: Box<dyn Lock>,
+    marked: bool,
     created: bool,
     file: Arc<dyn StoredFile>,
     segment: SegmentHead,
@@ -119,7 +118,7 @@ impl Opening {
         options: Options,
         mut visit: impl FnMut(&Record<'_>) -> Result<(), String>,
     ) -> Result<Self, Error> {
-        let (lock, created) = claim(&*storage, &options)?;
+        let Claim { lock, marked, created } = claim(&*storage, &options)?;
         let file = storage
             .open(SEGMENT_NAME, Access::Write)
             .map_err(|error| Error::io("cannot open the log", &error))?;
@@ -129,6 +128,7 @@ impl Opening {
             storage,
             options,
             lock,
+            marked,
             created,
             file,
             segment,
@@ -147,7 +147,8 @@ impl Opening {
         let Self {
             storage,
             options,
-            lock,
+            mut lock,
+            marked,
             created,
             file,
             segment,
@@ -181,6 +182,11 @@ impl Opening {
             unrecorded_erasures: found.scanned.unrecorded_erasures,
         };
         opened.head = note_opening(&mut writer, &opened, gone, &options)?;
+        if !marked {
+            // Only now are the segment and its name durable: what the line says stays true.
+            lock.write(&lock_text(&options, true))
+                .map_err(|error| Error::io("cannot write the lock", &error))?;
+        }
         writer.sync = options.sync;
         Ok(Ready {
             storage,
@@ -194,23 +200,44 @@ impl Opening {
     }
 }
 
-/// Takes the lock of a log that is there, or creates one; whether it was created.
-fn claim(storage: &dyn Storage, options: &Options) -> Result<(Box<dyn Lock>, bool), Error> {
-    if !is_there(storage)? {
+/// What came of taking a log.
+struct Claim {
+    lock: Box<dyn Lock>,
+    /// Whether the lock's file says that the segment is there.
+    marked: bool,
+    created: bool,
+}
+
+/// Takes the lock of a log that is there, or creates one.
+fn claim(storage: &dyn Storage, options: &Options) -> Result<Claim, Error> {
+    let marked = is_there(storage)?;
+    if !marked {
+        refuse_lost(storage)?;
         refuse_creation(options)?;
         refuse_others_place(storage)?;
         storage
             .create()
             .map_err(|error| Error::io("cannot make the log's directory", &error))?;
     }
-    let lock = take_lock(storage, options)?;
+    let lock = take_lock(storage, options, marked)?;
     refuse_other_segments(storage)?;
     // Somebody may have created it before we had the lock.
     let created = !is_there(storage)?;
     if created {
         create_segment(storage, options)?;
     }
-    Ok((lock, created))
+    Ok(Claim { lock, marked, created })
+}
+
+/// A log that was here and lost its segment is not begun again as if nothing had been.
+fn refuse_lost(storage: &dyn Storage) -> Result<(), Error> {
+    let error = absent(storage);
+    match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        // Somebody may have created it since we looked.
+        ErrorKind::SegmentMissing if is_there(storage)? => Ok(()),
+        _ => Err(error),
+    }
 }
 
 fn verify(file: Arc<dyn StoredFile>, options: &Options) -> Result<(SegmentHead, Found), Error> {
@@ -350,12 +377,20 @@ fn temporary_name() -> String {
     format!("{SEGMENT_NAME}.tmp")
 }
 
-fn take_lock(storage: &dyn Storage, options: &Options) -> Result<Box<dyn Lock>, Error> {
+fn lock_text(options: &Options, marked: bool) -> String {
     let boot = options
         .boot_id
         .map_or_else(|| "unknown".to_owned(), |id| hex::encode(&id));
-    let text = format!("pid {}\nboot {boot}\n", process::id());
-    match storage.lock(LOCK_NAME, &text) {
+    let line = if marked {
+        format!("{LOCK_SEGMENT}{SEGMENT_NAME}\n")
+    } else {
+        String::new()
+    };
+    format!("pid {}\nboot {boot}\n{line}", process::id())
+}
+
+fn take_lock(storage: &dyn Storage, options: &Options, marked: bool) -> Result<Box<dyn Lock>, Error> {
+    match storage.lock(LOCK_NAME, &lock_text(options, marked)) {
         Ok(Locking::Held(lock)) => Ok(lock),
         Ok(Locking::Busy(holder)) => Err(Error::new(
             ErrorKind::Locked,

@@ -15,6 +15,15 @@ use crate::{
     walk::Walk,
 };
 
+/// The file that a writer locks. Its text is for people, but for the line that says that the segment is there.
+pub(crate) const LOCK_NAME: &str = "LOCK";
+
+/// How the line begins that says that the segment is there.
+pub(crate) const LOCK_SEGMENT: &str = "segment ";
+
+/// More of the lock's text than this is not looked at.
+const LOCK_BYTES_READ: usize = 512;
+
 /// What a scan is given besides the log.
 #[derive(Clone, Debug, Default)]
 pub struct ScanOptions {
@@ -33,8 +42,8 @@ pub struct ScanOptions {
 /// counts only when the scan returns without an error.
 ///
 /// # Errors
-/// `NotFound`; corruption with the record and the byte; `HeadMismatch`, `ShorterThanHead`, `WrongKey`, `NotKeyed`; `Visit`
-/// with the message of `visit`.
+/// `NotFound`, `SegmentMissing`; corruption with the record and the byte; `HeadMismatch`, `ShorterThanHead`, `WrongKey`,
+/// `NotKeyed`; `Visit` with the message of `visit`.
 pub fn scan(
     storage: &dyn Storage,
     options: &ScanOptions,
@@ -85,12 +94,12 @@ impl<'a> Scan<'a> {
     /// Begins a scan of the log in `storage`.
     ///
     /// # Errors
-    /// `NotFound`, `UnknownFormat`, `HeaderDamaged`, `WrongKey`, `NotKeyed`, or those of the storage.
+    /// `NotFound`, `SegmentMissing`, `UnknownFormat`, `HeaderDamaged`, `WrongKey`, `NotKeyed`, or those of the storage.
     pub fn open(storage: &dyn Storage, options: &ScanOptions) -> Result<Scan<'static>, Error> {
         refuse_other_segments(storage)?;
         let file = storage.open(SEGMENT_NAME, Access::Read).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                Error::new(ErrorKind::NotFound, "there is no log here")
+                absent(storage)
             } else {
                 Error::io("cannot open the log", &error)
             }
@@ -414,6 +423,35 @@ fn meets(wanted: Option<&Head>, here: &Head) -> Result<bool, Error> {
         .at_seq(here.seq));
     }
     Ok(wanted.seq == here.seq)
+}
+
+/// Why there is no segment.
+pub(crate) fn absent(storage: &dyn Storage) -> Error {
+    match had_segment(storage) {
+        Ok(false) => Error::new(ErrorKind::NotFound, "there is no log here"),
+        Ok(true) => Error::new(
+            ErrorKind::SegmentMissing,
+            format!(
+                "a log was here, as {LOCK_NAME} says, and its segment {SEGMENT_NAME} is gone: bring it back, or open a new log \
+                 in another directory"
+            ),
+        ),
+        Err(error) => Error::io("cannot open the log's lock", &error),
+    }
+}
+
+/// Whether the lock's file says that a segment was there.
+fn had_segment(storage: &dyn Storage) -> io::Result<bool> {
+    let file = match storage.open(LOCK_NAME, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut text = [0; LOCK_BYTES_READ];
+    // Windows lets nobody read what somebody has locked, who then creates the log just now.
+    let read = file.read_at(&mut text, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(text.get(..read).unwrap_or(&[]));
+    Ok(text.lines().any(|line| line.starts_with(LOCK_SEGMENT)))
 }
 
 /// A log of more than one segment was written by a later version.

@@ -55,7 +55,8 @@ pub trait Storage: Send + std::marker::Sync + fmt::Debug {
     /// # Errors
     /// Those of the platform.
     fn sync_directory(&self, name: &str) -> io::Result<()>;
-    /// Takes the exclusive lock of that name and writes `text` into its file, or says who holds it. Does not wait.
+    /// Takes the exclusive lock of that name and writes `text` into its file, where it stays after the release; or says who
+    /// holds it. Does not wait.
     ///
     /// # Errors
     /// Those of the platform.
@@ -102,6 +103,11 @@ pub enum Locking {
 
 /// A held lock. Dropping it closes the file without unlocking: in a forked child the parent's lock stays.
 pub trait Lock: Send + fmt::Debug {
+    /// Writes another text into its file.
+    ///
+    /// # Errors
+    /// Those of the platform.
+    fn write(&mut self, text: &str) -> io::Result<()>;
     /// Unlocks, also for processes that were forked from this one.
     fn release(self: Box<Self>);
 }

@@ -366,6 +366,42 @@ fn a_creation_that_was_cut_off_is_begun_again() {
 }
 
 #[test]
+fn a_log_that_lost_its_segment_is_not_begun_again() {
+    // Whether it was opened once or twice, closed or stopped.
+    for (openings, closed) in [(1, true), (1, false), (2, true), (2, false)] {
+        let scratch = Scratch::new();
+        for _ in 0..openings {
+            let (log, _) = Log::open(files(&scratch.0), options(), |_| Ok(())).unwrap();
+            if closed {
+                log.close().unwrap();
+            }
+        }
+        let segment = scratch.0.join(SEGMENT_NAME);
+        let bytes = fs::read(&segment).unwrap();
+        fs::remove_file(&segment).unwrap();
+        for options in [
+            options(),
+            Options {
+                recover: true,
+                ..options()
+            },
+            Options {
+                create: false,
+                ..options()
+            },
+        ] {
+            let error = Log::open(files(&scratch.0), options, |_| Ok(())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::SegmentMissing, "{error}");
+        }
+        let error = scan(&*files(&scratch.0), &ScanOptions::default(), |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SegmentMissing, "{error}");
+        assert_eq!(files(&scratch.0).list("").unwrap(), ["LOCK"]);
+        fs::write(&segment, bytes).unwrap();
+        Log::open(files(&scratch.0), options(), |_| Ok(())).unwrap();
+    }
+}
+
+#[test]
 fn an_abandoned_log_leaves_the_lock_to_whoever_else_has_it() {
     let scratch = Scratch::new();
     let path = scratch.log();
