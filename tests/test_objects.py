@@ -119,6 +119,21 @@ VALUES = {
         lambda: policy().decide(dc.Request(**REQUEST | {"risk_bps": 9_999})),
         decisions.Decision._fields,
     ),
+    "Rule": (
+        lambda: dc.Rule.literal("a", name="n", action="redact", replacement="r", ignore_case=True),
+        lambda: dc.Rule.regex("a", name="n", action="redact", replacement="r"),
+        ("name", "action", "replacement", "ignore_case"),
+    ),
+    "Match": (
+        lambda: dc.Match("n", "redact", 1, 2),
+        lambda: dc.Match("n", "redact", 1, 3),
+        ("rule", "action", "start", "end"),
+    ),
+    "StopReason": (
+        lambda: dc.StopReason("matched", "n", 1, 2),
+        lambda: dc.StopReason("failed", None, 1, None),
+        ("kind", "rule", "start", "end"),
+    ),
     "Explanation": (
         lambda: policy().explain(dc.Request(**REQUEST)),
         lambda: policy().explain(dc.Request(**REQUEST | {"risk_bps": 801})),
@@ -243,8 +258,8 @@ def test_a_value_can_be_matched_by_position(kind: str) -> None:
 def test_every_public_class_is_a_value_or_said_not_to_be() -> None:
     """A new class is added to the table of values, or here."""
     no_values = {
-        # They do something: they hold an account, a log, a secret, or the time.
-        *("Ledger", "Hold", "Engine", "EngineLedger", "Ticket", "Key", "ManualClock"),
+        # They do something: they hold an account, a log, a secret, the time, or what streams go through.
+        *("Ledger", "Hold", "Engine", "EngineLedger", "Ticket", "Key", "ManualClock", "Guard"),
         # What was read of a log, with dicts inside: equal where their fields are, but no keys of a dict.
         *("Opened", "VerificationReport", "Record"),
         # Rows, compared as the array or the table that they become.

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use crate::errors::{self, Class, raise};
+use crate::model::repr;
 use crate::values::{Given, integer, optional, text, truth, wrong_type};
 
 /// A chunk of so many bytes is worth letting others have the interpreter.
@@ -137,16 +138,17 @@ impl Rule {
             decidable_guard::Pattern::Literal { ignore_case: true, .. }
         )
     }
-    fn __repr__(&self) -> String {
-        let cases = if self.ignore_case() { ", ignore_case=True" } else { "" };
-        format!(
-            "Rule.{}({:?}, action={:?}, name={:?}, replacement={:?}{cases})",
-            self.kind(),
-            self.pattern(),
-            self.action(),
-            self.name(),
-            self.replacement()
-        )
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let fields = PyDict::new(py);
+        let first = if self.kind() == "regex" { "pattern" } else { "text" };
+        fields.set_item(first, self.pattern())?;
+        fields.set_item("action", self.action())?;
+        fields.set_item("name", self.name())?;
+        fields.set_item("replacement", self.replacement())?;
+        if self.ignore_case() {
+            fields.set_item("ignore_case", true)?;
+        }
+        repr(&format!("Rule.{}", self.kind()), &fields)
     }
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
@@ -228,6 +230,7 @@ impl Match {
 impl Match {
     /// What a pickled one is rebuilt with.
     #[new]
+    #[pyo3(signature = (rule, action, start, end))]
     fn new(
         rule: &Bound<'_, PyAny>,
         action: &Bound<'_, PyAny>,
@@ -256,11 +259,13 @@ impl Match {
     const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
         ("rule", "action", "start", "end")
     }
-    fn __repr__(&self) -> String {
-        format!(
-            "<Match of {:?} ({}), bytes {} to {}>",
-            self.rule, self.action, self.start, self.end
-        )
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let fields = PyDict::new(py);
+        fields.set_item("rule", &self.rule)?;
+        fields.set_item("action", self.action)?;
+        fields.set_item("start", self.start)?;
+        fields.set_item("end", self.end)?;
+        repr("Match", &fields)
     }
 }
 
@@ -283,6 +288,7 @@ const KINDS: [&str; 4] = ["matched", "held_too_much", "too_many_attempts", "fail
 impl StopReason {
     /// What a pickled one is rebuilt with.
     #[new]
+    #[pyo3(signature = (kind, rule, start, end))]
     fn new(
         kind: &Bound<'_, PyAny>,
         rule: Option<&Bound<'_, PyAny>>,
@@ -313,11 +319,13 @@ impl StopReason {
     const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
         ("kind", "rule", "start", "end")
     }
-    fn __repr__(&self) -> String {
-        match (&self.rule, self.end) {
-            (Some(rule), Some(end)) => format!("<StopReason: {rule:?} matched, bytes {} to {end}>", self.start),
-            _ => format!("<StopReason: {}, at byte {}>", self.kind.replace('_', " "), self.start),
-        }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let fields = PyDict::new(py);
+        fields.set_item("kind", self.kind)?;
+        fields.set_item("rule", self.rule.as_ref())?;
+        fields.set_item("start", self.start)?;
+        fields.set_item("end", self.end)?;
+        repr("StopReason", &fields)
     }
 }
 
