@@ -461,6 +461,44 @@ def test_a_decision_that_does_not_fit_its_layout_is_refused(vectors: Path, call:
         assert code_of(done) == "exchange.malformed_decision"
 
 
+# --- what is never written over -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_over_but_what_is_the_commands_own(shown: Path, tmp_path: Path) -> None:
+    """Not the log, its key, its policy, another head, a link or a pipe; a report and an earlier head are replaced."""
+    shutil.copytree(shown / "demo", tmp_path / "demo")
+    (tmp_path / "other.json").write_text('{"schema_version": "decidable.head.v0", "log_id": "0", "seq": 1}')
+    (tmp_path / "notes.html").write_text("<!DOCTYPE html>\n<p>mine", encoding="utf-8")
+    (tmp_path / "link").symlink_to("notes.html")
+    (segment,) = (tmp_path / "demo" / "state").glob("*.seg")
+    evidence = ["--key-file", "demo/wal.key", "--policy", "demo/policy.json"]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for target, code in (
+        (segment.relative_to(tmp_path), "cli.protected"),
+        ("demo/state/new", "cli.protected"),
+        ("demo/wal.key", "cli.protected"),
+        ("demo/policy.json", "cli.protected"),
+        ("other.json", "cli.exists"),
+        ("notes.html", "cli.exists"),
+        ("link", "cli.unusable_file"),
+        ("demo", "cli.unusable_file"),
+    ):
+        for command in (["report", "demo/state", "-o"], ["verify", "demo/state", "--save-head"]):
+            done = run(*command, target, *evidence, "--json", cwd=tmp_path)
+            assert (done.returncode, code_of(done)) == (2, code), (command, target)
+            assert str(target) in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for _ in range(2):
+        assert run("report", "demo/state", "-o", "demo/report.html", *evidence, cwd=tmp_path).returncode == 0
+        assert run("verify", "demo/state", "--save-head", "demo/head.json", *evidence, cwd=tmp_path).returncode == 0
+    later = json.loads((tmp_path / "demo" / "head.json").read_text())
+    (tmp_path / "later.json").write_text(json.dumps(later | {"seq": later["seq"] + 1}))
+    assert (
+        code_of(run("verify", "demo/state", "--save-head", "later.json", *evidence, "--json", cwd=tmp_path))
+        == "cli.exists"
+    )
+
+
 # --- guard --------------------------------------------------------------------------------------------------------
 
 RULES = """

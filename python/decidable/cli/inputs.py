@@ -22,6 +22,7 @@ __all__ = [
     "add_json",
     "decision_of",
     "documents",
+    "holds_a_log",
     "key_of",
     "log_at",
     "policies_of",
@@ -99,8 +100,8 @@ def present(path: Path) -> Path:
 def log_at(path: Path) -> Path:
     """The log, or the fault that none is there, with the place where one is."""
     present(path)
-    if path.is_dir() and not _holds_a_log(path):
-        near = [each for each in sorted(path.iterdir()) if each.is_dir() and _holds_a_log(each)]
+    if path.is_dir() and not holds_a_log(path):
+        near = [each for each in sorted(path.iterdir()) if each.is_dir() and holds_a_log(each)]
         there = f"; there is one in {near[0]}" if near else ""
         raise UnknownName("wal.not_found", f"there is no log in {path}{there}", path=str(path))
     if path.is_file() and path.suffix == _SEGMENT:
@@ -109,7 +110,8 @@ def log_at(path: Path) -> Path:
     return path
 
 
-def _holds_a_log(path: Path) -> bool:
+def holds_a_log(path: Path) -> bool:
+    """Whether a directory is that of a log of ours."""
     return any(path.glob(f"*{_SEGMENT}"))
 
 

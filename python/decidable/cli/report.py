@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from decidable.cli.exits import FAILED, FINE, UNFINISHED
 from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
+from decidable.cli.output import may_write
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets
 from decidable.report import render
@@ -16,6 +17,13 @@ from decidable.report.quantity import size
 from decidable.wal import about
 
 __all__ = ["add", "write_whole"]
+
+# How every report begins, and hardly anything else.
+_BEGINNING: Final = b"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-"""
 
 
 def add(commands: Any) -> None:
@@ -39,6 +47,7 @@ def _report(parsed: argparse.Namespace, screen: Screen) -> int:
     log_at(parsed.log)
     if parsed.head is not None:
         present(parsed.head)
+    may_write(parsed.output, inputs=[parsed.log, parsed.head, parsed.key_file, *parsed.policy], ours=_no_report)
     policies, key = policies_of(parsed), key_of(parsed)
     with screen.progress(f"verifying and reading {parsed.log} ({size(octets(parsed.log))})") as advance:
         rendered = render(parsed.log, policies=policies, key=key, head=parsed.head, progress=reached(advance))
@@ -56,6 +65,13 @@ def _report(parsed: argparse.Namespace, screen: Screen) -> int:
         screen.error("decidable report", rendered.error.message)
         return FAILED
     return FINE if rendered.verification is None or rendered.verification.tail is None else UNFINISHED
+
+
+def _no_report(path: Path) -> str | None:
+    """Why a file is not replaced: it is no report."""
+    with path.open("rb") as file:
+        found = file.read(len(_BEGINNING))
+    return None if found == _BEGINNING else " and is no report: name another with -o"
 
 
 def write_whole(path: Path, octets: bytes) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from decidable._native import Balance
 from decidable.cli.exits import FINE, UNFINISHED
 from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
+from decidable.cli.output import may_write
 from decidable.cli.screen import Screen, reached
+from decidable.errors import InvalidInput
 from decidable.replay import VerificationReport, verify
 from decidable.report.quantity import count, money, size
-from decidable.wal import write_head
+from decidable.wal import read_head, write_head
 
 __all__ = ["add", "octets", "show_verification", "unfinished", "verification_document"]
 
@@ -42,6 +45,9 @@ def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
     with screen.progress(f"verifying {parsed.log} ({size(octets(parsed.log))})") as advance:
         verification = verify(parsed.log, policies=policies, key=key, head=parsed.head, progress=reached(advance))
     if parsed.save_head is not None:
+        # What was kept of another log, or of a longer one, is the only witness of its end.
+        inputs = [parsed.log, parsed.key_file, *parsed.policy]
+        may_write(parsed.save_head, inputs=inputs, ours=partial(_no_earlier_head, head=verification.head))
         write_head(parsed.save_head, verification.head)
     if screen.as_json:
         screen.emit(verification_document(verification))
@@ -52,6 +58,20 @@ def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
         )
         show_verification(screen, verification)
     return FINE if verification.tail is None else UNFINISHED
+
+
+def _no_earlier_head(path: Path, *, head: dict[str, Any]) -> str | None:
+    """Why a file is not replaced: it holds no earlier head of the log, or the same."""
+    try:
+        kept = read_head(path)
+    except InvalidInput:
+        return " and is no head"
+    names = ("schema_version", "log_id", "keyed")
+    number = "seq" if "seq" in head else "sequence"
+    same = all(kept.get(name) == head.get(name) for name in names) and isinstance(kept.get(number), int)
+    if same and "log_id" in head and kept[number] <= head[number]:
+        return None
+    return None if kept == head else " and holds another head"
 
 
 def show_verification(screen: Screen, verification: VerificationReport, *, accounts: bool = True) -> None:
