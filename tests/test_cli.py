@@ -499,6 +499,14 @@ def test_nothing_is_written_over_but_what_is_the_commands_own(shown: Path, tmp_p
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes a descriptor")
+def test_with_standard_error_closed_nothing_is_said_elsewhere(tmp_path: Path) -> None:
+    """Standard output has the result or nothing."""
+    command = f"exec {shlex.quote(sys.executable)} -m decidable.cli verify nothing 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+
+
 # --- guard --------------------------------------------------------------------------------------------------------
 
 RULES = """
@@ -571,6 +579,7 @@ def test_guard_gives_on_what_it_has_while_its_input_goes_on(tmp_path: Path) -> N
 
 def test_route_decides_by_names(tmp_path: Path) -> None:
     """Dry: the decision of the library, and nothing left behind."""
+    assert "%%" not in run("route", "--help", cwd=tmp_path).stdout
     arguments = [
         "route",
         "gpt-5-mini",

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "route",
         help="which model for a prompt of this size",
-        description="Route one call by names and quantities ('70%%', '0.02', '2s'). Without --state the decision is "
+        description="Route one call by names and quantities ('70%', '0.02', '2s'). Without --state the decision is "
         "dry: nothing is held or logged. With --state the engine there decides, holds the money of --account, and "
         "logs it.",
     )

@@ -167,11 +167,16 @@ class Screen:
         """One readable line."""
         # Where it cannot be said, the exit code still says it.
         with suppress(OSError):
-            print(visible(f"{command}: {message}"), file=self._err, flush=True)
+            self._say(f"{command}: {message}")
 
     def note(self, text: str) -> None:
         """A remark beside the result, for a person only."""
         if not self.as_json:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        # Where standard error is closed, nothing is said: `print` would say it on standard output.
+        if self._err is not None:
             print(visible(text), file=self._err, flush=True)
 
     @contextmanager
