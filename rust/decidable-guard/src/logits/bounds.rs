@@ -12,7 +12,8 @@ const TOLERANCE: f64 = 1e-3;
 ///
 /// The known probabilities leave a rest, and every other token has at most the least of them. The entropy is lowest where as few others
 /// as possible share the rest, each with as much as it can have, and highest where all others have the same; both are possible, so that no
-/// closer bounds follow from these values. They are as right as the values: what an interface rounded is not in the bounds.
+/// closer bounds follow from these values. They are as right as the values, and entropies to a millionth: what an interface rounded is not
+/// in the bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogitBounds {
     /// Entropy in nats, at least.
