@@ -128,7 +128,7 @@ impl Case {
             expected: requests.iter().map(|request| policy.derive(request)).collect(),
             counts: requests
                 .iter()
-                .map(|request| policy.decide_counted(request).1)
+                .map(|request| policy.derive_counted(request).1)
                 .collect(),
             theirs: known.then(|| peer::policy(&policy)),
             policy,
@@ -457,7 +457,7 @@ impl Campaign {
             } else {
                 case.counts[row]
             };
-            (case.policy.decide_counted(request), (case.expected[row], counts))
+            (case.policy.derive_counted(request), (case.expected[row], counts))
         });
         case.count(&mut self.counted, 0, mismatches);
         if let Some(theirs) = &case.theirs {

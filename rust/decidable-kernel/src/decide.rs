@@ -26,28 +26,17 @@ impl Policy {
         self.decide_fields(request.fields(), request.quotes())
     }
 
-    /// Derives the decision of a request by the definition: every candidate that passes the gates is priced in 128 bits,
-    /// one after the other. [`decide`](Self::decide) finds the same faster; whoever checks a decision derives it.
-    #[must_use]
-    pub fn derive(&self, request: &Request) -> Decision {
-        let fields = request.fields();
-        if let Some(reason) = refusal(self.limits(), fields) {
-            return self.rejection(fields, reason, 0);
-        }
-        let price = Exact::new(self.limits(), fields, request.quotes());
-        self.conclusion(fields, &self.tried(fields, &price, Passing::new(fields, self.sides())))
-    }
-
-    /// [`Derives`](Self::derive) the decision of a request and counts, for every gate, the candidates that failed it first.
+    /// Decides a request and counts, for every gate, the candidates that failed it first.
     #[must_use]
     pub fn decide_counted(&self, request: &Request) -> (Decision, Rejections) {
-        self.derive_counted(request.fields(), request.quotes())
+        self.decide_and_count(request.fields(), request.quotes())
     }
 
-    /// The counts alone, for fields that were checked and quotes in ascending order, in 64 bits where the numbers fit.
-    pub(crate) fn count_fields(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> Rejections {
-        if refusal(self.limits(), fields).is_some() {
-            return Rejections::default();
+    /// The same, for fields that were checked and quotes in ascending order: in 64 bits where the numbers fit.
+    #[inline]
+    fn decide_and_count(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> (Decision, Rejections) {
+        if let Some(reason) = refusal(self.limits(), fields) {
+            return (self.rejection(fields, reason, 0), Rejections::default());
         }
         count(|slower| &mut slower.one_by_one);
         let passing = Passing::new(fields, self.sides());
@@ -58,7 +47,17 @@ impl Policy {
                 self.tried(fields, &Exact::new(self.limits(), fields, quotes), passing)
             }
         };
-        self.rejections(fields, verdicts.over_budget, verdicts.worthless)
+        let rejections = self.rejections(fields, verdicts.over_budget, verdicts.worthless);
+        let decision = match verdicts.first {
+            Some((index, first)) => self.selection(fields, index, &first, &verdicts),
+            None => self.rejection_for(fields, &rejections),
+        };
+        (decision, rejections)
+    }
+
+    /// The counts alone.
+    pub(crate) fn count_fields(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> Rejections {
+        self.decide_and_count(fields, quotes).1
     }
 
     /// Where each candidate loses, in catalog order, likewise: what [`explain`](Self::explain) finds, as the codes of
@@ -82,16 +81,6 @@ impl Policy {
                 .first_refusal(candidate)
                 .map_or_else(|| trial.lost(candidate), Gate::code);
         }
-    }
-
-    fn derive_counted(&self, fields: &RequestFields, quotes: &[(u32, u64)]) -> (Decision, Rejections) {
-        if let Some(reason) = refusal(self.limits(), fields) {
-            return (self.rejection(fields, reason, 0), Rejections::default());
-        }
-        let price = Exact::new(self.limits(), fields, quotes);
-        let verdicts = self.tried(fields, &price, Passing::new(fields, self.sides()));
-        let rejections = self.rejections(fields, verdicts.over_budget, verdicts.worthless);
-        (self.conclusion(fields, &verdicts), rejections)
     }
 
     /// Decides fields that were checked, with quotes in ascending order.
@@ -233,7 +222,7 @@ impl Policy {
     }
 
     #[inline(always)]
-    fn selection(
+    pub(crate) fn selection(
         &self,
         request: &RequestFields,
         index: usize,
@@ -264,7 +253,7 @@ impl Policy {
         }
     }
 
-    const fn rejection(&self, request: &RequestFields, reason: Reason, evaluated_models: u16) -> Decision {
+    pub(crate) const fn rejection(&self, request: &RequestFields, reason: Reason, evaluated_models: u16) -> Decision {
         Decision {
             request_sequence: request.request_sequence,
             action: Action::Reject,

@@ -86,13 +86,13 @@ impl Policy {
     #[must_use]
     pub fn explain(&self, request: &Request) -> Explanation {
         let mut verdicts = Vec::new();
-        self.each_finding(request, |place, finding| {
-            verdicts.extend(self.candidates().get(place).map(|candidate| Verdict {
+        self.each_finding(request, |_, candidate, finding| {
+            verdicts.push(Verdict {
                 model_id: candidate.model_id,
                 quality_bps: candidate.quality_bps,
                 p95_latency_ms: candidate.p95_latency_ms,
                 finding,
-            }));
+            });
         });
         Explanation {
             decision: self.decide(request),
@@ -105,7 +105,7 @@ impl Policy {
 
 impl Policy {
     /// Finds what became of every candidate, in catalog order; of none if the request is refused before.
-    pub(crate) fn each_finding(&self, request: &Request, mut found: impl FnMut(usize, Finding)) {
+    pub(crate) fn each_finding<'a>(&'a self, request: &Request, mut found: impl FnMut(usize, &'a Candidate, Finding)) {
         let fields = request.fields();
         if refusal(self.limits(), fields).is_some() {
             return;
@@ -114,7 +114,7 @@ impl Policy {
         let trial = Trial::new(self.limits().objective, self.candidates(), fields, &price);
         let gates = Gates::new(fields);
         for (place, candidate) in self.candidates().iter().enumerate() {
-            found(place, trial.finding(&gates, candidate));
+            found(place, candidate, trial.finding(&gates, candidate));
         }
     }
 }

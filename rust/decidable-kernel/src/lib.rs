@@ -54,6 +54,7 @@ mod policy;
 mod decide;
 mod identity;
 mod explain;
+mod derive;
 mod table;
 mod what_if;
 mod vectors;

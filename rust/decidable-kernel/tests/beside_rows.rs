@@ -60,7 +60,7 @@ proptest! {
         let quotes = quotes(&requests);
         let mut expected = (Vec::new(), Vec::new(), Vec::new());
         for request in &requests {
-            let (decision, counts) = policy.decide_counted(request);
+            let (decision, counts) = policy.derive_counted(request);
             decision.encode(&mut expected.0);
             expected.1.extend(counted(&counts));
             expected.2.extend(gates(&policy, request));
@@ -69,7 +69,7 @@ proptest! {
         let rows = rows.with_max_output_tokens(&most).unwrap();
         let holds: Vec<_> = requests
             .iter()
-            .flat_map(|request| policy.hold(request, &policy.decide(request)).unwrap_or(0).to_le_bytes())
+            .flat_map(|request| policy.hold(request, &policy.derive(request)).unwrap_or(0).to_le_bytes())
             .collect();
         for vectors in Vectors::available() {
             let plan = Plan { threads: 1, vectors: Some(vectors) };

@@ -132,6 +132,17 @@ proptest! {
     }
 
     #[test]
+    fn what_is_decided_is_what_the_definition_derives(
+        policy in cases::policy(70, &Objective::ALL),
+        request in cases::request(),
+    ) {
+        let (decision, rejections) = policy.derive_counted(&request);
+        prop_assert_eq!(policy.derive(&request), decision);
+        prop_assert_eq!(policy.decide(&request), decision);
+        prop_assert_eq!(policy.decide_counted(&request), (decision, rejections));
+    }
+
+    #[test]
     fn counting_changes_no_decision_and_counts_everyone(
         policy in cases::policy(70, &Objective::ALL),
         request in cases::request(),

@@ -1,4 +1,4 @@
-//! A batch that is large enough for requests side by side, and for several threads, decides as single calls do.
+//! A batch that is large enough for requests side by side, and for several threads, decides as the definition does.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
@@ -19,10 +19,10 @@ fn rows(fields: &[RequestFields]) -> Vec<u8> {
     rows
 }
 
-fn one_by_one(policy: &Policy, fields: &[RequestFields]) -> Vec<u8> {
+fn derived(policy: &Policy, fields: &[RequestFields]) -> Vec<u8> {
     let mut decisions = Vec::new();
     for fields in fields {
-        policy.decide(&Request::new(*fields).unwrap()).encode(&mut decisions);
+        policy.derive(&Request::new(*fields).unwrap()).encode(&mut decisions);
     }
     decisions
 }
@@ -35,13 +35,13 @@ fn at_once(policy: &Policy, rows: &[u8], count: usize, threads: usize) -> Vec<u8
 
 proptest! {
     #[test]
-    fn every_row_is_decided_as_a_single_call_does(
+    fn every_row_is_decided_as_the_definition_does(
         policy in cases::policy(80, &Objective::ALL),
         requests in prop::collection::vec(cases::request(), 25..100),
     ) {
         // A row has no quotes.
         let fields: Vec<_> = requests.iter().map(|request| *request.fields()).collect();
-        prop_assert_eq!(at_once(&policy, &rows(&fields), fields.len(), 1), one_by_one(&policy, &fields));
+        prop_assert_eq!(at_once(&policy, &rows(&fields), fields.len(), 1), derived(&policy, &fields));
     }
 }
 
@@ -55,7 +55,7 @@ proptest! {
         count in 12_288_usize..13_000,
     ) {
         let many: Vec<_> = fields.iter().copied().cycle().take(count).collect();
-        let expected = one_by_one(&policy, &many);
+        let expected = derived(&policy, &many);
         for threads in [1, 2, 3] {
             prop_assert!(at_once(&policy, &rows(&many), count, threads) == expected);
         }

@@ -159,10 +159,9 @@ fn every_decision_has_its_values_counts_and_digests() {
         let request = request(&vector["input"]);
         let expected = decision(&vector["decision"]);
         assert_eq!(policy.decide(&request), expected);
-        assert_eq!(
-            policy.decide_counted(&request),
-            (expected, rejections(&vector["rejections"]))
-        );
+        let counted = (expected, rejections(&vector["rejections"]));
+        assert_eq!(policy.decide_counted(&request), counted);
+        assert_eq!(policy.derive_counted(&request), counted);
         assert_eq!(request.digest().to_string(), vector["input_digest"]);
         assert_eq!(expected.digest().to_string(), vector["decision_digest"]);
         let mut bytes = Vec::new();

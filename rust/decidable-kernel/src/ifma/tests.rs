@@ -165,7 +165,7 @@ fn every_number_within_the_bounds_is_decided_by_the_definition() {
                     if let Some(Met::Rejected(counts)) = decide_one(table, &fields) {
                         assert_eq!(
                             counts,
-                            policy.decide_counted(&Request::new(fields).unwrap()).1,
+                            policy.derive_counted(&Request::new(fields).unwrap()).1,
                             "{fields:?} {policy:?}"
                         );
                     }
@@ -287,7 +287,7 @@ fn the_largest_numbers_of_a_catalog_are_decided_by_the_definition() {
         let decisions = decided.as_flattened();
         batch::count(&policy, taken, &quotes, decisions, counted.as_flattened_mut(), plan).unwrap();
         for ((fields, decision), counts_row) in all.into_iter().zip(decided).zip(counted) {
-            let (expected, counts) = policy.decide_counted(&Request::new(fields).unwrap());
+            let (expected, counts) = policy.derive_counted(&Request::new(fields).unwrap());
             let (mut row, mut counted) = (Vec::new(), Vec::new());
             expected.encode(&mut row);
             counts.encode(&mut counted);
