@@ -105,26 +105,36 @@ fn rows(requests: &[Request], count: usize) -> Vec<u8> {
     rows
 }
 
+/// Quotes for so many rows: few for every second, and for every candidate of every fifth.
+fn quotes(policy: &Policy, count: usize) -> Quotes {
+    let candidates = || policy.candidates().iter().map(|candidate| candidate.model_id);
+    let each = (0..count as u64).flat_map(|row| {
+        let few = candidates().take(usize::from(row % 2 == 0)).collect::<Vec<_>>();
+        let quoted = if row % 5 == 0 { candidates().collect() } else { few };
+        quoted.into_iter().map(move |model_id| (row, model_id, 100 + row))
+    });
+    Quotes::new(each, count).expect("quotes in ascending order")
+}
+
 /// What each part of a batch of so many rows allocates: decisions, digests, counts, gates and holds.
-fn batch(policy: &Policy, requests: &[Request], count: usize, plan: Plan) -> [(u64, u64); 6] {
+fn batch(policy: &Policy, requests: &[Request], count: usize, quotes: &Quotes, plan: Plan) -> [(u64, u64); 6] {
     let bytes = rows(requests, count);
     let rows = Rows::new(&bytes).expect("valid rows");
-    let quotes = Quotes::default();
     let mut out = vec![0; count * DECISION_ROW_BYTES];
     // The first call may look up what the machine has.
-    batch::decide(policy, &bytes, &mut out, plan).expect("room for the decisions");
-    let decided = allocated(|| batch::decide(policy, &bytes, &mut out, plan));
+    batch::decide_rows(policy, rows, quotes, &mut out, plan).expect("room for the decisions");
+    let decided = allocated(|| batch::decide_rows(policy, rows, quotes, &mut out, plan));
     let mut digests = vec![0; count * 32];
     let mut counts = vec![0; count * COUNTS_ROW_BYTES];
     let mut gates = vec![0; count * policy.candidates().len()];
     let mut holds = vec![0; count * HOLD_ROW_BYTES];
     [
         decided,
-        allocated(|| batch::digest_requests(rows, &quotes, &mut digests, plan)),
+        allocated(|| batch::digest_requests(rows, quotes, &mut digests, plan)),
         allocated(|| batch::digest_decisions(&out, &mut digests, plan)),
-        allocated(|| batch::count(policy, rows, &quotes, &out, &mut counts, plan)),
-        allocated(|| batch::gates(policy, rows, &quotes, &mut gates, plan)),
-        allocated(|| batch::holds(policy, rows, &quotes, &out, &mut holds, plan)),
+        allocated(|| batch::count(policy, rows, quotes, &out, &mut counts, plan)),
+        allocated(|| batch::gates(policy, rows, quotes, &mut gates, plan)),
+        allocated(|| batch::holds(policy, rows, quotes, &out, &mut holds, plan)),
     ]
 }
 

@@ -4,20 +4,24 @@
 //! (docs/spec/formats.md). Quotes and largest uses stand beside the rows.
 
 use std::{
-    iter,
+    num::NonZero,
     panic::resume_unwind,
     sync::{Mutex, PoisonError},
     thread,
 };
 
-use decidable_canon::{Canonical as _, Digest, Message, Row, cast, tag, units::BPS_WHOLE};
+use decidable_canon::{Canonical as _, Digest, Message, Reader, Row, cast, tag, units::BPS_WHOLE};
 
 use crate::{
-    Error, Policy, Rejections, Request, RequestFields, Vectors,
+    Decision, Error, Policy, Rejections, RequestFields, Vectors,
     decision::{self, DecisionRow, eligible_of, selected_of},
     lanes::{LANES, Lanes},
-    request::{self, RequestRow, quotes_error},
+    request::{self, RequestRow},
 };
+
+mod quotes;
+
+pub use quotes::Quotes;
 
 pub use crate::{
     decision::DECISION_ROW_BYTES,
@@ -57,56 +61,6 @@ impl Plan {
     #[must_use]
     pub const fn threads(threads: usize) -> Self {
         Self { threads, vectors: None }
-    }
-}
-
-/// Costs that replace those from rates, of requests that are rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Quotes {
-    /// The rows that have quotes, ascending, and where those of each end.
-    rows: Vec<(usize, usize)>,
-    costs: Vec<(u32, u64)>,
-}
-
-impl Quotes {
-    /// Takes quotes for requests of which there are `rows`: each the number of its row, a `model_id` and a cost in microunits,
-    /// in ascending order.
-    ///
-    /// # Errors
-    /// `OutOfRange` for a row that there is not; with the row, `QuotesNotAscending`, `ReservedModelId` for a quote for 0, or
-    /// `OutOfRange` for more than 65,535 of one row.
-    pub fn new(quotes: impl IntoIterator<Item = (u64, u32, u64)>, rows: usize) -> Result<Self, Error> {
-        let mut taken = Self::default();
-        for (row, model_id, cost) in quotes {
-            let last_row = cast::u64_from_usize(rows).saturating_sub(1);
-            let row = cast::usize_from_u64(row)
-                .filter(|row| *row < rows)
-                .ok_or_else(|| Error::out_of_range("quotes.row", row, last_row))?;
-            let before = taken.rows.last().copied();
-            if before.is_some_and(|(before, _)| before > row) {
-                return Err(Error::quotes_not_ascending(0, model_id).in_row(row));
-            }
-            taken.costs.push((model_id, cost));
-            let end = taken.costs.len();
-            match taken.rows.last_mut() {
-                Some((last, last_end)) if *last == row => *last_end = end,
-                _ => taken.rows.push((row, end)),
-            }
-        }
-        for (row, costs) in taken.iter() {
-            quotes_error(costs).map_err(|error| error.in_row(row))?;
-        }
-        Ok(taken)
-    }
-
-    /// The rows that have quotes, with them.
-    fn iter(&self) -> impl Iterator<Item = (usize, &[(u32, u64)])> {
-        let mut start = 0;
-        self.rows.iter().map(move |(row, end)| {
-            let costs = self.costs.get(start..*end).unwrap_or_default();
-            start = *end;
-            (*row, costs)
-        })
     }
 }
 
@@ -168,14 +122,6 @@ impl<'a> Rows<'a> {
             ..self
         })
     }
-
-    /// The requests of rows that have quotes.
-    fn quoted(self, quotes: &Quotes) -> impl Iterator<Item = (usize, Request)> {
-        quotes.iter().filter_map(move |(row, costs)| {
-            let fields = RequestFields::from_row(self.requests.get(row)?);
-            Some((row, Request::new(fields).ok()?.with_quotes(costs.to_vec()).ok()?))
-        })
-    }
 }
 
 /// Decides `rows`, in order, into `out`.
@@ -199,21 +145,25 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
     let vectors = plan.vectors.unwrap_or_else(Vectors::best);
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
     let lanes = lanes.as_ref();
-    share(plan, requests, decisions, |requests, decisions| match lanes {
-        Some(lanes) => lanes.decide(requests, decisions),
-        None => {
-            for (request, decision) in requests.iter().zip(decisions) {
-                policy
-                    .decide_plainly(&RequestFields::from_row(request), &[])
-                    .encode(&mut Row::new(decision));
+    share(plan, requests, decisions, |first_row, requests, decisions| {
+        match lanes {
+            Some(lanes) => lanes.decide(requests, decisions),
+            None => {
+                for (request, decision) in requests.iter().zip(&mut *decisions) {
+                    policy
+                        .decide_plainly(&RequestFields::from_row(request), &[])
+                        .encode(&mut Row::new(decision));
+                }
             }
         }
+        quotes.each(first_row, requests, decisions, |request, costs, room| {
+            let fields = RequestFields::from_row(request);
+            let unquoted = Decision::decode(&mut Reader::new(room)).ok();
+            let requoted = unquoted.and_then(|unquoted| policy.requote(&unquoted, &fields, costs));
+            let decision = requoted.unwrap_or_else(|| policy.decide_plainly(&fields, costs));
+            decision.encode(&mut Row::new(room));
+        });
     });
-    for (row, request) in rows.quoted(quotes) {
-        if let Some(decision) = decisions.get_mut(row) {
-            policy.decide(&request).encode(&mut Row::new(decision));
-        }
-    }
     Ok(())
 }
 
@@ -234,36 +184,34 @@ pub fn count(
     let requests = rows.requests;
     let decided = decisions_of(decisions, requests.len())?;
     let counts = rows_of::<COUNTS_ROW_BYTES>("counts", out, requests.len())?;
-    let lanes = Lanes::new(policy, plan.vectors.unwrap_or_else(Vectors::best), false);
+    let vectors = plan.vectors.unwrap_or_else(Vectors::best);
+    let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
     let lanes = lanes.as_ref();
-    let pairs: Vec<_> = requests.iter().zip(decided).collect();
-    share(plan, &pairs, counts, |pairs, counts| {
-        let write = |room: &mut [u8; COUNTS_ROW_BYTES], counts: &Rejections| counts.encode(&mut Row::new(room));
-        for (pairs, counts) in pairs.chunks(LANES).zip(counts.chunks_mut(LANES)) {
+    let write = |room: &mut [u8; COUNTS_ROW_BYTES], counts: &Rejections| counts.encode(&mut Row::new(room));
+    share(plan, requests, counts, |first_row, requests, rooms| {
+        let decided = decided.get(first_row..).unwrap_or_default();
+        let groups = requests.chunks(LANES).zip(decided.chunks(LANES));
+        for ((requests, decided), rooms) in groups.zip(rooms.chunks_mut(LANES)) {
             let mut each = [None; LANES];
-            for (each, (request, decision)) in each.iter_mut().zip(pairs) {
-                *each = Some((*request, eligible_of(decision)));
+            for (each, (request, decision)) in each.iter_mut().zip(requests.iter().zip(decided)) {
+                *each = Some((request, eligible_of(decision)));
             }
             match lanes.and_then(|lanes| lanes.count(&each)) {
                 Some(counted) => counted
                     .iter()
-                    .zip(counts)
+                    .zip(rooms)
                     .for_each(|(counted, room)| write(room, counted)),
                 None => {
-                    for ((request, _), room) in pairs.iter().zip(counts) {
+                    for (request, room) in requests.iter().zip(rooms) {
                         write(room, &policy.count_fields(&RequestFields::from_row(request), &[]));
                     }
                 }
             }
         }
+        quotes.each(first_row, requests, rooms, |request, costs, room| {
+            write(room, &policy.count_fields(&RequestFields::from_row(request), costs));
+        });
     });
-    for (row, request) in rows.quoted(quotes) {
-        if let Some(room) = counts.get_mut(row) {
-            policy
-                .count_fields(request.fields(), request.quotes())
-                .encode(&mut Row::new(room));
-        }
-    }
     Ok(())
 }
 
@@ -284,28 +232,23 @@ pub fn holds(
     let requests = rows.requests;
     let decided = decisions_of(decisions, requests.len())?;
     let holds = rows_of::<HOLD_ROW_BYTES>("holds", out, requests.len())?;
-    let most = rows.max_output_tokens.iter().copied().map(Some);
-    let held = |request: &RequestFields, quotes: &[(u32, u64)], most: Option<u32>, decision: &DecisionRow| {
-        let most = most.unwrap_or(request.output_tokens);
-        let selected = selected_of(decision);
-        let hold = selected.and_then(|model_id| policy.hold_fields(request, quotes, most, model_id));
+    let hold = |row: usize, request: &RequestRow, costs: &[(u32, u64)]| {
+        let fields = RequestFields::from_row(request);
+        let most = rows.max_output_tokens.get(row).copied().unwrap_or(fields.output_tokens);
+        let selected = decided.get(row).and_then(selected_of);
+        let hold = selected.and_then(|model_id| policy.hold_fields(&fields, costs, most, model_id));
         hold.unwrap_or(0).to_le_bytes()
     };
-    let each: Vec<_> = requests
-        .iter()
-        .zip(decided)
-        .zip(most.chain(iter::repeat(None)))
-        .collect();
-    share(plan, &each, holds, |each, holds| {
-        for (((request, decision), most), room) in each.iter().zip(holds) {
-            *room = held(&RequestFields::from_row(request), &[], *most, decision);
+    share(plan, requests, holds, |first_row, requests, rooms| {
+        for ((request, room), row) in requests.iter().zip(&mut *rooms).zip(first_row..) {
+            *room = hold(row, request, &[]);
+        }
+        for (row, costs) in quotes.within(first_row..first_row.saturating_add(requests.len())) {
+            if let (Some(request), Some(room)) = (requests.get(row), rooms.get_mut(row)) {
+                *room = hold(first_row.saturating_add(row), request, costs);
+            }
         }
     });
-    for (row, request) in rows.quoted(quotes) {
-        if let (Some(((_, decision), most)), Some(room)) = (each.get(row), holds.get_mut(row)) {
-            *room = held(request.fields(), request.quotes(), *most, decision);
-        }
-    }
     Ok(())
 }
 
@@ -325,16 +268,17 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
         ));
     }
     let mut rooms: Vec<&mut [u8]> = out.chunks_mut(candidates).collect();
-    share(plan, requests, &mut rooms, |requests, rooms| {
-        for (request, room) in requests.iter().zip(rooms) {
-            policy.lose(&RequestFields::from_row(request), &[], room);
+    share(plan, requests, &mut rooms, |first_row, requests, rooms| {
+        let lose = |request: &RequestRow, costs: &[(u32, u64)], room: &mut [u8]| {
+            policy.lose(&RequestFields::from_row(request), costs, room);
+        };
+        for (request, room) in requests.iter().zip(&mut *rooms) {
+            lose(request, &[], room);
         }
+        quotes.each(first_row, requests, rooms, |request, costs, room| {
+            lose(request, costs, room)
+        });
     });
-    for (row, request) in rows.quoted(quotes) {
-        if let Some(room) = rooms.get_mut(row) {
-            policy.lose(request.fields(), request.quotes(), room);
-        }
-    }
     Ok(())
 }
 
@@ -345,11 +289,11 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
 pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
     digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan, tag::REQUEST, rows.requests, digests);
-    for (row, request) in rows.quoted(quotes) {
-        if let Some(room) = digests.get_mut(row) {
-            *room = *request.digest().bytes();
-        }
-    }
+    share(plan, rows.requests, digests, |first_row, requests, digests| {
+        quotes.each(first_row, requests, digests, |_, costs, room| {
+            *room = *request::quoted_digest(&Digest::from_bytes(*room), costs).bytes();
+        });
+    });
     Ok(())
 }
 
@@ -379,7 +323,7 @@ fn digest<const BYTES: usize, const TAGGED: usize>(
 ) {
     /// Hashed in turn: more than two gain nothing.
     const TOGETHER: usize = 2;
-    share(plan, rows, digests, |rows, digests| {
+    share(plan, rows, digests, |_, rows, digests| {
         let (pairs, last) = rows.as_chunks::<TOGETHER>();
         let (rooms, last_room) = digests.as_chunks_mut::<TOGETHER>();
         let message = |row: &[u8; BYTES]| Message::<2>::of_row::<TAGGED>(tag, row);
@@ -393,22 +337,26 @@ fn digest<const BYTES: usize, const TAGGED: usize>(
     });
 }
 
-/// Has the work done on the plan's threads, of which the caller's is one. Each takes the next piece of what goes in, and of the room
-/// for what comes out, so that the caller's works while others start.
-fn share<I: Sync, O: Send>(plan: Plan, input: &[I], room: &mut [O], work: impl Fn(&[I], &mut [O]) + Sync) {
-    let threads = plan.threads.min(input.len() / ROWS_PER_THREAD).max(1);
-    if threads == 1 {
-        return work(input, room);
+/// Has the work done on the plan's threads, of which the caller's is one. Each takes the next piece of what goes in, with the number of
+/// its first row, and of the room for what comes out, so that the caller's works while others start. Threads beyond the machine's
+/// cores gain nothing and are not started; where the system refuses one, those that there are do all of it.
+fn share<I: Sync, O: Send>(plan: Plan, input: &[I], room: &mut [O], work: impl Fn(usize, &[I], &mut [O]) + Sync) {
+    let worth = plan.threads.min(input.len() / ROWS_PER_THREAD);
+    if worth <= 1 {
+        return work(0, input, room);
     }
-    let pieces = Mutex::new(input.chunks(ROWS_PER_PIECE).zip(room.chunks_mut(ROWS_PER_PIECE)));
+    let threads = worth.min(thread::available_parallelism().map_or(1, NonZero::get));
+    let pieces = (0..).step_by(ROWS_PER_PIECE).zip(input.chunks(ROWS_PER_PIECE));
+    let pieces = Mutex::new(pieces.zip(room.chunks_mut(ROWS_PER_PIECE)));
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
     let take_part = || {
-        while let Some((input, room)) = next() {
-            work(input, room);
+        while let Some(((first_row, input), room)) = next() {
+            work(first_row, input, room);
         }
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(take_part)).collect();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, take_part).ok();
+        let others: Vec<_> = (1..threads).map_while(start).collect();
         take_part();
         for other in others {
             other.join().unwrap_or_else(|cause| resume_unwind(cause));

@@ -18,6 +18,9 @@ use crate::{
 #[cfg(target_arch = "x86_64")]
 const FEWEST_AT_ONCE: usize = 8;
 
+/// Quotes are few where at most one of so many candidates has one.
+const FEW_OF: usize = 4;
+
 impl Policy {
     /// Decides a request: the first candidate in the objective's order among those that pass every gate, or a rejection
     /// with the reason of most candidates. It allocates nothing.
@@ -92,12 +95,83 @@ impl Policy {
         #[cfg(target_arch = "x86_64")]
         if let Some(table) = self.table()
             && self.candidates().len() >= FEWEST_AT_ONCE
-            && quotes.is_empty()
+            && (quotes.is_empty() || self.are_few(quotes))
             && let Some(decision) = self.decide_at_once(table, request)
         {
-            return decision;
+            if quotes.is_empty() {
+                return decision;
+            }
+            if let Some(requoted) = self.requote(&decision, request, quotes) {
+                return requoted;
+            }
         }
         self.decide_admitted(request, quotes)
+    }
+
+    /// Whether pricing those that have quotes again costs less than pricing all once.
+    fn are_few(&self, quotes: &[(u32, u64)]) -> bool {
+        quotes.len() <= self.candidates().len() / FEW_OF
+    }
+
+    /// The decision of a request with quotes, from its decision without: the first two of those that have none are known, and
+    /// only those that have one are priced. `None` where everyone must be looked at: where nobody was selected, where one of the first
+    /// two has a quote, or where numbers may not fit 64 bits.
+    pub(crate) fn requote(
+        &self,
+        unquoted: &Decision,
+        request: &RequestFields,
+        quotes: &[(u32, u64)],
+    ) -> Option<Decision> {
+        if !self.are_few(quotes) {
+            return None;
+        }
+        let rates = self.narrow(request)?;
+        let quoted = Quoted::new(rates, quotes)?;
+        let by_rates = Trial::new(self.limits().objective, self.candidates(), request, &rates);
+        let unchanged = |model_id: u32| match price::quote(quotes, model_id) {
+            Some(_) => None,
+            None => by_rates.contender(self.candidate_at(model_id)?.0),
+        };
+        let index = unquoted.selected_model_index?.into();
+        let mut first = (index, unchanged(unquoted.selected_model_id?)?);
+        let mut second = match unquoted.counterfactual_model_id {
+            Some(model_id) => Some(unchanged(model_id)?),
+            None => None,
+        };
+        let mut eligible = u32::from(unquoted.eligible_models);
+        let by_quotes = Trial::new(self.limits().objective, self.candidates(), request, &quoted);
+        let gates = Gates::new(request);
+        for (model_id, _) in quotes {
+            let Some((index, candidate)) = self.candidate_at(*model_id) else {
+                continue;
+            };
+            if gates.first_refusal(candidate).is_some() {
+                continue;
+            }
+            // Each is counted once, and was before if it passed.
+            eligible = eligible.wrapping_sub(u32::from(by_rates.lost(candidate) == gate::PASSED));
+            if by_quotes.lost(candidate) != gate::PASSED {
+                continue;
+            }
+            eligible = eligible.wrapping_add(1);
+            let contender = by_quotes.contender(index)?;
+            let precedes = |other: &Contender<'_>| self.limits().objective.order(&contender, other).is_lt();
+            if precedes(&first.1) {
+                second = Some(first.1);
+                first = (index, contender);
+            } else if second.as_ref().is_none_or(precedes) {
+                second = Some(contender);
+            }
+        }
+        let (index, selected) = first;
+        let verdicts = Verdicts {
+            first: Some(first),
+            second,
+            eligible,
+            over_budget: 0,
+            worthless: 0,
+        };
+        Some(self.selection(request, index, &selected, &verdicts))
     }
 
     /// Decides a request that is not refused, eight candidates at a time; `None` where the definition is needed.

@@ -1,8 +1,8 @@
 //! Many candidates or requests side by side, which is what makes deciding fast.
 //!
-//! [`Policy::derive`] is the definition. The lanes find the first two in an objective's order for ordinary numbers; what
-//! they cannot decide is decided one after the other: numbers beyond their bounds, and equal utilities where that matters. Integers
-//! only, as everywhere.
+//! [`Policy::derive`] is the definition. The lanes find the first two in an objective's order for ordinary numbers; what they cannot
+//! decide is decided one after the other: numbers beyond their bounds, and equal utilities where that matters. Integers only, as
+//! everywhere.
 
 #[cfg(target_arch = "x86_64")]
 use crate::ifma;
@@ -35,15 +35,15 @@ impl<'a> Lanes<'a> {
     /// How many candidates up to eight requests lost at each gate, given how many are eligible; `None` where one after the other
     /// is needed.
     pub(crate) fn count(&self, rows: &[Option<(&RequestRow, u16)>; LANES]) -> Option<[Rejections; LANES]> {
+        let first = rows.iter().flatten().next()?;
+        let rows = rows.map(|row| row.unwrap_or(*first));
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Ifma(_, table) => {
-                let first = rows.iter().flatten().next()?;
-                ifma::count_rows(table, rows.map(|row| row.unwrap_or(*first)))
-            }
-            Self::Wide(..) => {
-                let _ = rows;
-                None
+            Self::Ifma(_, table) => ifma::count_rows(table, rows),
+            Self::Wide(_, wide) => {
+                let [a, b, c, d, e, f, g, h] = rows;
+                let ([a, b, c, d], [e, f, g, h]) = (wide.count_rows([a, b, c, d])?, wide.count_rows([e, f, g, h])?);
+                Some([a, b, c, d, e, f, g, h])
             }
         }
     }
@@ -64,7 +64,11 @@ impl<'a> Lanes<'a> {
                 requests,
                 decisions,
                 |requests, decisions| wide.decide_rows(requests, decisions),
-                |rows| wide.count_rows(rows).map(|counts| counts.dominant()),
+                // Rows that the lanes rejected are within their bounds.
+                |rows| {
+                    let counts = wide.count_rows(rows.map(|row| (row, 0))).unwrap_or_default();
+                    counts.map(|counts| counts.dominant())
+                },
             ),
         }
     }

@@ -45,6 +45,7 @@ mod gate;
 mod screen;
 mod price;
 mod rank;
+mod places;
 mod trial;
 mod left;
 mod slower;

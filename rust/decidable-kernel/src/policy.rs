@@ -114,11 +114,15 @@ impl Policy {
     /// The candidate of this number.
     #[must_use]
     pub fn candidate(&self, model_id: u32) -> Option<&Candidate> {
+        self.candidate_at(model_id).map(|(_, candidate)| candidate)
+    }
+    /// The same, with its place in the catalog.
+    pub(crate) fn candidate_at(&self, model_id: u32) -> Option<(usize, &Candidate)> {
         let place = self
             .candidates
             .binary_search_by_key(&model_id, |candidate| candidate.model_id)
             .ok()?;
-        self.candidates.get(place)
+        Some((place, self.candidates.get(place)?))
     }
     /// The candidates' sides of the gates, in catalog order.
     #[inline]

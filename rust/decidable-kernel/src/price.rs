@@ -143,6 +143,7 @@ impl Ceilings {
 ///
 /// Within them no product, no sum and no difference leaves 64 bits and no utility needs a clamp, so the wrapping
 /// operations never wrap. A property test holds it to [`Exact`].
+#[derive(Clone, Copy)]
 pub(crate) struct Narrow {
     input_tokens: u64,
     output_tokens: u64,

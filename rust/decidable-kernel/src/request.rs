@@ -94,8 +94,26 @@ impl RequestFields {
     /// The fields of a row, which has the length of the layout, so that it can be read.
     #[inline(always)]
     pub(crate) fn from_row(row: &RequestRow) -> Self {
-        Self::decode(&mut Reader::new(row)).unwrap_or_default()
+        // A row has the length of its fields, so that this cannot fail; if it ever did, no policy would admit the request.
+        Self::decode(&mut Reader::new(row)).unwrap_or(Self::INADMISSIBLE)
     }
+
+    /// Riskier than any limit.
+    const INADMISSIBLE: Self = Self {
+        request_sequence: 0,
+        requested_model_id: 0,
+        input_tokens: 0,
+        output_tokens: 0,
+        business_value_microunits: 0,
+        budget_limit_microunits: 0,
+        risk_bps: u16::MAX,
+        confidence_bps: 0,
+        minimum_quality_bps: u16::MAX,
+        max_p95_latency_ms: 0,
+        required_capabilities: u64::MAX,
+        allowed_provider_mask: 0,
+        required_region_mask: u64::MAX,
+    };
 
     #[inline(always)]
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
@@ -245,7 +263,7 @@ impl Request {
     #[must_use]
     pub fn digest(&self) -> Digest {
         if self.is_extended() {
-            Extended(self).digest()
+            quoted_digest(&self.shared_digest(), &self.quotes)
         } else {
             self.shared_digest()
         }
@@ -317,15 +335,23 @@ fn encode_quotes<S: Sink>(quotes: &[(u32, u64)], out: &mut S) {
     }
 }
 
+/// The digest of a request with quotes (`dcdreq1`), from the shared one.
+pub(crate) fn quoted_digest(shared: &Digest, quotes: &[(u32, u64)]) -> Digest {
+    Extended { shared, quotes }.digest()
+}
+
 /// The extended digest of a request: the shared one and the quotes.
-struct Extended<'a>(&'a Request);
+struct Extended<'a> {
+    shared: &'a Digest,
+    quotes: &'a [(u32, u64)],
+}
 
 impl Canonical for Extended<'_> {
     const TAG: Tag = tag::EXTENDED_REQUEST;
 
     fn encode<S: Sink>(&self, out: &mut S) {
-        let Self(request) = self;
-        out.digest(&request.shared_digest());
-        encode_quotes(&request.quotes, out);
+        let Self { shared, quotes } = self;
+        out.digest(shared);
+        encode_quotes(quotes, out);
     }
 }

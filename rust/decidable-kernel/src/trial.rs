@@ -127,7 +127,7 @@ impl<'c, 'p, P: Price> Trial<'c, 'p, P> {
     /// The candidate at a place, priced. The podium keeps places only, because pricing two again costs less than
     /// carrying their numbers along.
     #[inline(always)]
-    fn contender(&self, index: usize) -> Option<Contender<'c>> {
+    pub(crate) fn contender(&self, index: usize) -> Option<Contender<'c>> {
         let candidate = self.candidates.get(index)?;
         let cost = self.price.cost(candidate);
         Some(Contender {

@@ -5,8 +5,9 @@ use fearless_simd::{Avx512, prelude::*, u64x8};
 
 use super::{
     Lane,
-    table::{LARGEST_VALUE, Offer, PLACE_BITS, PRODUCT_BITS, Table},
+    table::{LARGEST_VALUE, Offer, PRODUCT_BITS, Table},
 };
+use crate::places::PLACE_BITS;
 use crate::screen::{GUARDS, LATENCY_GUARD, QUALITY, QUALITY_GUARD, RISK, RISK_GUARD};
 
 /// More than any cost within the bounds, and a signed number.

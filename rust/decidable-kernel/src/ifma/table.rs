@@ -5,7 +5,12 @@ use decidable_canon::{cast, units::TOKENS_PER_RATE};
 use fearless_simd::Avx512;
 
 use super::{LANES, Lane};
-use crate::{Candidate, Limits, Objective, Rejections, decision::NO_INDEX, screen::Side};
+use crate::{
+    Candidate, Limits, Objective, Rejections,
+    decision::NO_INDEX,
+    places::{PLACE_BITS, Places},
+    screen::Side,
+};
 
 /// A product has this many bits above those that are cut.
 pub(super) const PRODUCT_BITS: u32 = 52;
@@ -16,8 +21,6 @@ const LARGEST_LATENCY_PENALTY: u64 = 1 << 45;
 /// Bits behind the point of a rate. With fewer only requests of a few thousand tokens would be within the bounds; with more,
 /// tokens would not be shifted at all, and half of them is needed.
 pub(super) const SCALE_BITS: RangeInclusive<u32> = 34..=51;
-/// Bits of a place among the candidates, below what is compared in a key. Places begin at 1, so that no key is 0.
-pub(super) const PLACE_BITS: u32 = 16;
 const PLACES: u64 = (1 << PLACE_BITS) - 1;
 /// Bits of what is left of a base, above the place: with objectives that look at something else first, that stands above it.
 const LEFT_BITS: u32 = 33;
@@ -105,12 +108,11 @@ pub(crate) struct Table {
 impl Table {
     /// `None` where a number of the catalog is beyond the bounds.
     pub(crate) fn new(token: Avx512, limits: &Limits, candidates: &[Candidate]) -> Option<Self> {
-        let mut order: Vec<(u16, &Candidate)> = candidates
-            .iter()
-            .zip(0..)
-            .filter(|(candidate, _)| candidate.enabled)
-            .map(|(candidate, index)| (index, candidate))
-            .collect();
+        let places = Places::new(limits.objective, candidates);
+        if places.classes() > CLASSES {
+            return None;
+        }
+        let order = &places.order;
         let rates = order.iter().flat_map(|(_, candidate)| {
             [
                 candidate.input_cost_microunits_per_million_tokens,
@@ -118,29 +120,14 @@ impl Table {
             ]
         });
         let scale = Scale::new(rates.max()?)?;
-        // Of two that are equal in what a key compares, the later has the larger place and comes first. Where utilities are
-        // compared the cost decides, so that equal ones are left to others.
-        let quality = |candidate: &Candidate| candidate.quality_bps;
-        let latency = |candidate: &Candidate| core::cmp::Reverse(candidate.p95_latency_ms);
-        match limits.objective {
-            Objective::Utility => {}
-            Objective::Cheapest => order.sort_by_key(|(index, c)| (quality(c), latency(c), core::cmp::Reverse(*index))),
-            Objective::Quality => order.sort_by_key(|(index, c)| (latency(c), core::cmp::Reverse(*index))),
-            Objective::Fastest => order.sort_by_key(|(index, c)| (quality(c), core::cmp::Reverse(*index))),
-        }
-        let classes = classes(limits.objective, &order)?;
         let offers = order
             .iter()
             .zip(1..)
             .map(|((_, candidate), place)| {
-                let penalty =
-                    u64::from(candidate.p95_latency_ms).checked_mul(limits.latency_penalty_microunits_per_ms)?;
+                let penalty = latency_penalty(limits, candidate)?;
                 let beginning = match limits.objective {
-                    Objective::Utility if penalty > LARGEST_LATENCY_PENALTY => return None,
                     Objective::Utility => (0_u64.wrapping_sub(penalty) << PLACE_BITS).wrapping_add(place),
-                    Objective::Cheapest => place,
-                    Objective::Quality => class(&classes, candidate.quality_bps.into()).wrapping_add(place),
-                    Objective::Fastest => class(&classes, (!candidate.p95_latency_ms).into()).wrapping_add(place),
+                    _ => (places.class(candidate) << (LEFT_BITS + PLACE_BITS)).wrapping_add(place),
                 };
                 let side = Side::new(candidate);
                 Some([
@@ -227,23 +214,6 @@ fn latency_penalty(limits: &Limits, candidate: &Candidate) -> Option<u64> {
     u64::from(candidate.p95_latency_ms)
         .checked_mul(limits.latency_penalty_microunits_per_ms)
         .filter(|penalty| *penalty <= LARGEST_LATENCY_PENALTY)
-}
-
-/// What an objective compares before the cost, ascending; `None` if there are more than a key has bits for.
-fn classes(objective: Objective, order: &[(u16, &Candidate)]) -> Option<Vec<u64>> {
-    let compared: fn(&Candidate) -> u64 = match objective {
-        Objective::Utility | Objective::Cheapest => return Some(Vec::new()),
-        Objective::Quality => |candidate| candidate.quality_bps.into(),
-        Objective::Fastest => |candidate| (!candidate.p95_latency_ms).into(),
-    };
-    let mut classes: Vec<u64> = order.iter().map(|(_, candidate)| compared(candidate)).collect();
-    classes.sort_unstable();
-    classes.dedup();
-    (classes.len() <= CLASSES).then_some(classes)
-}
-
-fn class(classes: &[u64], compared: u64) -> u64 {
-    cast::u64_from_usize(classes.partition_point(|class| *class < compared)) << (LEFT_BITS + PLACE_BITS)
 }
 
 /// Up to eight offers, each of their numbers in a row. Who is missing is a candidate that is switched off.

@@ -15,6 +15,7 @@ use crate::{
 const DEAREST: u64 = TOKENS_PER_RATE << 15;
 const DEAREST_VALUE: u64 = 1 << 35;
 const TOKEN_BITS: u32 = 24;
+const TOKEN_BITS_BELOW_A_CLASS: u32 = 18;
 
 /// A stream of numbers that a seed determines: SplitMix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -166,8 +167,9 @@ pub(crate) fn request(random: &mut Random, kind: Kind, policy: &Policy) -> Reque
             request.business_value_microunits = i64::try_from(random.to(6)).unwrap() * 10_000;
         }
         Kind::Edges => {
-            request.input_tokens = u32::try_from(random.around(1 << TOKEN_BITS)).unwrap();
-            request.output_tokens = u32::try_from(random.around(1 << TOKEN_BITS)).unwrap();
+            let bits = random.pick(&[TOKEN_BITS, TOKEN_BITS_BELOW_A_CLASS]);
+            request.input_tokens = u32::try_from(random.around(1 << bits)).unwrap();
+            request.output_tokens = u32::try_from(random.around(1 << bits)).unwrap();
             request.business_value_microunits = match random.to(15) {
                 0 => i64::MIN,
                 1 => i64::MAX,

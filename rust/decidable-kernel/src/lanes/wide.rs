@@ -22,6 +22,7 @@ use crate::{
     decision::{DECISION_ROW_BYTES, DecisionRow, NO_INDEX},
     gate::unpacked,
     left::{Left, PIECE},
+    places::{PLACE_BITS, Places},
     request::{REQUEST_ROW_BYTES, RequestRow},
     screen::{ENABLED, GUARDS, LATENCY_GUARD, QUALITY, QUALITY_GUARD, RISK, RISK_GUARD, Side},
 };
@@ -41,6 +42,10 @@ const TOKEN_BITS: u32 = 24;
 /// 32 thousand currency units for a million tokens: its whole microunits for one token have 15 bits.
 const RATES: u64 = TOKENS_PER_RATE << WHOLE_RATE_BITS;
 const WHOLE_RATE_BITS: u32 = 15;
+/// With a class above it in a key, what is left of a base has fewer bits.
+const TOKEN_BITS_BELOW_A_CLASS: u32 = 18;
+const LEFT_BITS_BELOW_A_CLASS: u32 = TOKEN_BITS_BELOW_A_CLASS + WHOLE_RATE_BITS + 1;
+const CLASSES: usize = 1 << (63 - LEFT_BITS_BELOW_A_CLASS - POINT_BITS);
 const LARGEST_LATENCY_PENALTY: u64 = 1 << 45;
 /// More than any cost within the bounds, which is below 2 × 2^(24 + 15).
 const BUDGET_BITS: u32 = 41;
@@ -58,7 +63,7 @@ const HALF: u32 = 32;
 const LOW_HALF: u64 = (1 << HALF) - 1;
 
 /// Bits behind the point of what is compared. They are cut off, and in a key a place stands there.
-const POINT_BITS: u32 = 16;
+const POINT_BITS: u32 = PLACE_BITS;
 const WHOLE: u64 = !PLACES;
 const PLACES: u64 = (1 << POINT_BITS) - 1;
 
@@ -129,14 +134,12 @@ struct Offer {
     output: Halves,
     /// Quality, shifted by [`QUALITY_SHIFT`].
     quality: u32,
-    /// What its key begins with: its place among the offers, from 1 on, and the latency penalty that is subtracted above.
+    /// What its key begins with: its place, from 1 on, and above it the latency penalty that is subtracted, or its class.
     beginning: u64,
 }
 
 impl Offer {
-    fn new(limits: &Limits, candidate: &Candidate, place: u64) -> Option<Self> {
-        let penalty = u64::from(candidate.p95_latency_ms).checked_mul(limits.latency_penalty_microunits_per_ms)?;
-        (penalty <= LARGEST_LATENCY_PENALTY).then_some(())?;
+    fn new(candidate: &Candidate, beginning: u64) -> Option<Self> {
         let side = Side::new(candidate);
         Some(Self {
             shortfall: !side.standing,
@@ -145,15 +148,25 @@ impl Offer {
             region_mask: side.region_mask,
             input: Halves::new(rebate(candidate.input_cost_microunits_per_million_tokens)?),
             output: Halves::new(rebate(candidate.output_cost_microunits_per_million_tokens)?),
-            quality: u32::from(candidate.quality_bps) << QUALITY_SHIFT,
-            beginning: (0_u64.wrapping_sub(penalty) << POINT_BITS).wrapping_add(place),
+            quality: shifted_quality(candidate),
+            beginning,
         })
     }
 }
 
+fn shifted_quality(candidate: &Candidate) -> u32 {
+    u32::from(candidate.quality_bps) << QUALITY_SHIFT
+}
+
+fn latency_penalty(limits: &Limits, candidate: &Candidate) -> Option<u64> {
+    u64::from(candidate.p95_latency_ms)
+        .checked_mul(limits.latency_penalty_microunits_per_ms)
+        .filter(|penalty| *penalty <= LARGEST_LATENCY_PENALTY)
+}
+
 /// What a decision needs of the candidate that it names: bytes 8 to 16 of a row that selects it, but for action and reason,
-/// and byte 16; its rebates.
-type Who = [[u64; 2]; 2];
+/// and byte 16; its rebates; its shifted quality and its latency penalty, where a key does not tell the utility.
+type Who = [[u64; 2]; 3];
 
 /// Action and reason are 1 for the requested candidate and 2 for another; a rejection's reason comes later.
 const REQUESTED: u64 = 1 | 1 << 8;
@@ -163,12 +176,22 @@ const REJECTED: u64 = 3;
 const ID: u32 = 24;
 const INDEX: u32 = 56;
 
-fn who(model_id: u32, index: u16, input: u64, output: u64) -> Who {
+fn who(limits: &Limits, candidate: &Candidate, index: u16) -> Option<Who> {
     let index = u64::from(index);
-    [
-        [u64::from(model_id) << ID | index << INDEX, index >> (u64::BITS - INDEX)],
-        [input, output],
-    ]
+    Some([
+        [
+            u64::from(candidate.model_id) << ID | index << INDEX,
+            index >> (u64::BITS - INDEX),
+        ],
+        [
+            rebate(candidate.input_cost_microunits_per_million_tokens)?,
+            rebate(candidate.output_cost_microunits_per_million_tokens)?,
+        ],
+        [
+            shifted_quality(candidate).into(),
+            latency_penalty(limits, candidate)? << POINT_BITS,
+        ],
+    ])
 }
 
 /// The requests' side: one number of each request in a lane.
@@ -188,10 +211,13 @@ struct Asked<S: Simd> {
     least: i64x4<S>,
     /// The base and the risk penalty: what a key has above the utility.
     surplus: u64x4<S>,
-    /// A key must be above it: a positive utility at any place, or more than there is where the lanes cannot decide.
+    /// A key must be above it: a positive utility at any place where that is asked for, or more than there is where the lanes
+    /// cannot decide.
     floor: i64x4<S>,
-    /// Those that the definition must decide: refused before any candidate, or with numbers beyond the bounds.
+    /// Those with numbers beyond the bounds.
     beyond: mask64x4<S>,
+    /// Those that are refused before any candidate.
+    refused: mask64x4<S>,
 }
 
 /// The three largest keys of each lane.
@@ -210,6 +236,9 @@ pub(crate) struct Wide {
     who: Vec<Who>,
     candidates: u32,
     disabled: u32,
+    by_utility: bool,
+    /// Bits of a number of tokens that are beyond the bounds.
+    many_tokens: u64,
     value_max: i64,
     hard_risk_limit_bps: u64,
     minimum_confidence_bps: u64,
@@ -221,40 +250,54 @@ pub(crate) struct Wide {
 impl Wide {
     /// With the vectors of a level; `None` where the definition is needed.
     pub(super) fn new(policy: &Policy, level: Level) -> Option<Self> {
-        let limits = policy.limits();
         // Rows are little-endian, and are read and written as vectors.
-        if limits.objective != Objective::Utility || cfg!(target_endian = "big") {
+        if cfg!(target_endian = "big") {
             return None;
         }
-        let enabled = || {
-            let candidates = policy.candidates().iter().zip(0_u16..);
-            candidates.filter(|(candidate, _)| candidate.enabled)
+        let limits = policy.limits();
+        let places = Places::new(limits.objective, policy.candidates());
+        let by_utility = limits.objective == Objective::Utility;
+        let token_bits = if places.classes() == 0 {
+            TOKEN_BITS
+        } else {
+            TOKEN_BITS_BELOW_A_CLASS
         };
-        let mut offers: Vec<_> = enabled()
+        if places.classes() > CLASSES {
+            return None;
+        }
+        let order = || places.order.iter().copied();
+        let mut offers: Vec<_> = order()
             .zip(1..)
-            .map(|((candidate, _), place)| Offer::new(limits, candidate, place))
+            .map(|((_, candidate), place)| {
+                let above_left = places.class(candidate) << LEFT_BITS_BELOW_A_CLASS;
+                let penalty = latency_penalty(limits, candidate)?;
+                let above_place = if by_utility {
+                    0_u64.wrapping_sub(penalty)
+                } else {
+                    above_left
+                };
+                Offer::new(candidate, (above_place << POINT_BITS).wrapping_add(place))
+            })
             .collect::<Option<_>>()?;
         let candidates = cast::u32_from_usize(policy.candidates().len())?;
         let disabled = candidates.wrapping_sub(cast::u32_from_usize(offers.len())?);
+        let nobody = Candidate {
+            enabled: false,
+            ..Candidate::default()
+        };
         if !offers.len().is_multiple_of(2) {
-            let nobody = Candidate {
-                enabled: false,
-                ..Candidate::default()
-            };
-            offers.push(Offer::new(limits, &nobody, 0)?);
+            offers.push(Offer::new(&nobody, 0)?);
         }
-        let nobody = who(0, NO_INDEX, DEAREST, DEAREST);
-        let named = enabled().map(|(candidate, index)| {
-            let input = rebate(candidate.input_cost_microunits_per_million_tokens)?;
-            let output = rebate(candidate.output_cost_microunits_per_million_tokens)?;
-            Some(who(candidate.model_id, index, input, output))
-        });
+        let nobody = who(limits, &nobody, NO_INDEX);
+        let named = order().map(|(index, candidate)| who(limits, candidate, index));
         Some(Self {
             level,
             offers: offers.as_chunks().0.to_vec(),
-            who: iter::once(Some(nobody)).chain(named).collect::<Option<_>>()?,
+            who: iter::once(nobody).chain(named).collect::<Option<_>>()?,
             candidates,
             disabled,
+            by_utility,
+            many_tokens: u64::MAX << token_bits & LOW_HALF,
             value_max: value_max(limits.risk_penalty_multiplier_bps).cast_signed(),
             hard_risk_limit_bps: limits.hard_risk_limit_bps.into(),
             minimum_confidence_bps: limits.minimum_confidence_bps.into(),
@@ -269,16 +312,16 @@ impl Wide {
         dispatch!(self.level, simd => self.decide_with(simd, requests, decisions))
     }
 
-    /// How many candidates each request lost at each gate, each counted at the first that it failed. Those that are left had
-    /// no positive utility: for requests that nobody passed.
-    pub(super) fn count_rows(&self, rows: [&RequestRow; LANES]) -> [Rejections; LANES] {
+    /// How many candidates each request lost at each gate, each counted at the first that it failed, given how many are eligible:
+    /// those that are left of all had no positive utility. `None` where a number is beyond the bounds.
+    pub(super) fn count_rows(&self, rows: [(&RequestRow, u16); LANES]) -> Option<[Rejections; LANES]> {
         dispatch!(self.level, simd => self.count_with(simd, rows))
     }
 
     /// Whom a key names.
     #[inline(always)]
     fn named(&self, key: u64) -> &Who {
-        const NO_ONE: &Who = &[[0; 2]; 2];
+        const NO_ONE: &Who = &[[0; 2]; 3];
         let place = cast::usize_from_u64(key & PLACES).unwrap_or(0);
         self.who.get(place).unwrap_or(NO_ONE)
     }
@@ -292,12 +335,16 @@ impl Wide {
         for (rows, decisions) in requests.iter().zip(decisions) {
             let rows = rows.each_ref();
             let asked = self.ask(simd, rows);
-            let (best, eligible) = if asked.has_masks() {
-                meet_all::<S, true>(simd, &asked, &self.offers)
-            } else {
-                meet_all::<S, false>(simd, &asked, &self.offers)
+            let (best, eligible) = match (self.by_utility, asked.has_masks()) {
+                (true, true) => meet_all::<S, true, true>(simd, &asked, &self.offers),
+                (true, false) => meet_all::<S, true, false>(simd, &asked, &self.offers),
+                (false, _) => meet_all::<S, false, true>(simd, &asked, &self.offers),
             };
-            let beyond = asked.beyond.to_bitmask() | best.tied().to_bitmask();
+            let mut beyond = (asked.beyond | asked.refused).to_bitmask();
+            // Where the place of a key is part of the order, nobody is equal to another.
+            if self.by_utility {
+                beyond |= best.tied().to_bitmask();
+            }
             let rejected = best.first.simd_eq(0).to_bitmask() & !beyond;
             left.beyond |= beyond.wrapping_shl(start);
             left.rejected |= rejected.wrapping_shl(start);
@@ -326,21 +373,24 @@ impl Wide {
         let (first, second) = (unsigned(best.first), unsigned(best.second));
         let (no_first, no_second) = (first.simd_eq(none), second.simd_eq(none));
         let chosen = numbers(first).map(|key| self.named(key));
-        let [number, index] = columns(chosen.map(|[number, _]| u64x2::simd_from(simd, *number)));
-        let [input, output] = columns(chosen.map(|[_, rebates]| u64x2::simd_from(simd, *rebates)));
-        let alternative = u64x4::simd_from(simd, numbers(second).map(|key| self.named(key)[0][0])) >> ID & LOW_HALF;
-
-        let left = cut(times(asked.input, input >> HALF, input)) + cut(times(asked.output, output >> HALF, output));
-        let cost = (asked.base - left) >> POINT_BITS;
-        let utility = no_first.select(none, (first - asked.surplus) >> POINT_BITS);
-        let second_utility = no_second.select(none, (second - asked.surplus) >> POINT_BITS);
+        let [number, index] = columns(chosen.map(|[number, ..]| u64x2::simd_from(simd, *number)));
+        let other = numbers(second).map(|key| self.named(key));
+        let alternative = u64x4::simd_from(simd, other.map(|[[number, _], ..]| *number)) >> ID & LOW_HALF;
+        let (cost, utility) = self.worth(simd, asked, first, chosen);
+        let second_utility = if self.by_utility {
+            (second - asked.surplus) >> POINT_BITS
+        } else {
+            self.worth(simd, asked, second, other).1
+        };
+        let utility = no_first.select(none, utility);
+        let second_utility = no_second.select(none, second_utility);
         let [sequence, requested] = fields::<S, SEQUENCE_AND_MODEL>(simd, rows);
         let is_requested = (number >> ID & LOW_HALF).simd_eq(requested & LOW_HALF);
         let what = is_requested.select(u64x4::splat(simd, REQUESTED), u64x4::splat(simd, OTHER));
         let what = no_first.select(u64x4::splat(simd, REJECTED), what);
         let evaluated = u64x4::splat(simd, u64::from(self.candidates) << 32);
 
-        // A cost is below 2^40 and a utility at most 2^35, so that their highest bytes are 0.
+        // A cost is below 2^40, so that its highest byte is 0. That of a utility has a place of its own.
         let from_0 = pairs(sequence, number | what);
         let from_16 = pairs(index | cost << 8, utility << 8);
         let from_33 = pairs(
@@ -348,14 +398,33 @@ impl Wide {
             second_utility >> 32 | evaluated | eligible << 48,
         );
         let from_49 = bytes(u64x2::simd_from(simd, [self.policy_epoch, self.catalog_epoch]));
-        let parts = from_0.into_iter().zip(from_16).zip(from_33);
-        for (decision, ((from_0, from_16), from_33)) in decisions.into_iter().zip(parts) {
+        let highest = numbers(utility).map(|utility| utility.to_le_bytes()[7]);
+        let parts = from_0.into_iter().zip(from_16).zip(from_33).zip(highest);
+        for (decision, (((from_0, from_16), from_33), highest)) in decisions.into_iter().zip(parts) {
             put(decision, 0, bytes(from_0));
             put(decision, 16, bytes(from_16));
-            put(decision, 32, [0]);
+            put(decision, 32, [highest]);
             put(decision, 33, bytes(from_33));
             put(decision, 49, from_49);
         }
+    }
+
+    /// What the candidates that keys name cost, and are worth.
+    #[inline(always)]
+    fn worth<S: Simd>(&self, simd: S, asked: &Asked<S>, keys: u64x4<S>, named: [&Who; LANES]) -> (u64x4<S>, u64x4<S>) {
+        let [input, output] = columns(named.map(|[_, rebates, _]| u64x2::simd_from(simd, *rebates)));
+        let left = cut(times(asked.input, input >> HALF, input)) + cut(times(asked.output, output >> HALF, output));
+        let cost = asked.base - left;
+        let utility = if self.by_utility {
+            (keys - asked.surplus) >> POINT_BITS
+        } else {
+            let [quality, latency_penalty] = columns(named.map(|[.., worth]| u64x2::simd_from(simd, *worth)));
+            let value = cut(times(quality, asked.sure >> HALF, asked.sure));
+            // At least −(5 × 2^35 + 2^41 + 2^45) microunits with 16 bits behind the point, so that it is a signed number.
+            let utility = value - (asked.surplus - asked.base) - cost - latency_penalty;
+            unsigned(signed(utility) >> POINT_BITS)
+        };
+        (cost >> POINT_BITS, utility)
     }
 
     /// Takes requests apart.
@@ -373,11 +442,12 @@ impl Wide {
         let latency = limits >> HALF;
         let value = unsigned(signed(value).max(signed(none)));
 
-        let many = !((input | output) >> TOKEN_BITS).simd_eq(none);
+        let many = !((input | output) & self.many_tokens).simd_eq(none);
         let dear = signed(value).simd_gt(self.value_max);
         let risky = !signed(splat(self.hard_risk_limit_bps)).simd_gt(signed(risk));
         let unsure = signed(splat(self.minimum_confidence_bps)).simd_gt(signed(confidence));
-        let beyond = many | dear | risky | unsure;
+        let beyond = many | dear;
+        let refused = risky | unsure;
 
         // What is demanded, in the places of a standing: the complement of the longest latency, or 0 for any.
         let latency = latency.simd_eq(none).select(none, latency ^ LOW_HALF);
@@ -390,7 +460,7 @@ impl Wide {
         let budget = (budget >> BUDGET_BITS)
             .simd_eq(none)
             .select(budget, splat(1 << BUDGET_BITS));
-        let floor = signed(surplus + PLACES);
+        let floor = signed(if self.by_utility { surplus + PLACES } else { none });
         Asked {
             demanded,
             required_capabilities,
@@ -403,20 +473,27 @@ impl Wide {
             base,
             least: signed(base - (budget << POINT_BITS)),
             surplus,
-            floor: beyond.select(signed(splat(u64::MAX >> 1)), floor),
+            floor: (beyond | refused).select(signed(splat(u64::MAX >> 1)), floor),
             beyond,
+            refused,
         }
     }
 
     #[inline(always)]
-    fn count_with<S: Simd>(&self, simd: S, rows: [&RequestRow; LANES]) -> [Rejections; LANES] {
-        let asked = self.ask(simd, rows);
+    fn count_with<S: Simd>(&self, simd: S, rows: [(&RequestRow, u16); LANES]) -> Option<[Rejections; LANES]> {
+        let asked = self.ask(simd, rows.map(|(row, _)| row));
+        if asked.beyond.any_true() {
+            return None;
+        }
+        let refused = asked.refused.to_bitmask();
         let [low, high] = count_all(simd, &asked, &self.offers);
-        let mut numbers = numbers(low).into_iter().zip(numbers(high));
-        [(); LANES].map(|()| {
-            let (low, high) = numbers.next().unwrap_or_default();
-            Rejections::of(self.candidates, self.disabled, unpacked([low, high]), 0)
-        })
+        let mut counts = numbers(low).into_iter().zip(numbers(high)).zip(rows).zip(0..);
+        Some([(); LANES].map(|()| match counts.next() {
+            Some((((low, high), (_, eligible)), lane)) if refused >> lane & 1 == 0 => {
+                Rejections::of(self.candidates, self.disabled, unpacked([low, high]), eligible)
+            }
+            _ => Rejections::default(),
+        }))
     }
 }
 
@@ -478,7 +555,11 @@ fn larger_of<S: Simd>(a: i64x4<S>, b: i64x4<S>) -> i64x4<S> {
 
 /// Lets every candidate pass by the requests: the best keys, and how many passed.
 #[inline(always)]
-fn meet_all<S: Simd, const MASKS: bool>(simd: S, asked: &Asked<S>, offers: &[[Offer; 2]]) -> (Best<S>, u64x4<S>) {
+fn meet_all<S: Simd, const UTILITY: bool, const MASKS: bool>(
+    simd: S,
+    asked: &Asked<S>,
+    offers: &[[Offer; 2]],
+) -> (Best<S>, u64x4<S>) {
     let floor = asked.floor;
     // Nobody above the floor: a key that is not above it takes no place.
     let mut best = Best {
@@ -488,8 +569,8 @@ fn meet_all<S: Simd, const MASKS: bool>(simd: S, asked: &Asked<S>, offers: &[[Of
     };
     let mut eligible = i64x4::splat(simd, 0);
     for [a, b] in offers {
-        let a = meet::<S, MASKS>(simd, asked, a);
-        let b = meet::<S, MASKS>(simd, asked, b);
+        let a = meet::<S, UTILITY, MASKS>(simd, asked, a);
+        let b = meet::<S, UTILITY, MASKS>(simd, asked, b);
         eligible = eligible - a.simd_gt(floor).to_vector() - b.simd_gt(floor).to_vector();
         best.admit(a, b);
     }
@@ -497,12 +578,12 @@ fn meet_all<S: Simd, const MASKS: bool>(simd: S, asked: &Asked<S>, offers: &[[Of
 }
 
 /// Lets requests and a candidate meet: the keys of those that pass the first eight gates, and 0 for the others. With `MASKS`
-/// off no request asks for capabilities, providers or regions.
+/// off no request asks for capabilities, providers or regions. With `UTILITY` off a quality is worth nothing: a class stands above.
 ///
 /// Nothing here leaves 64 bits: what is left of a base is below 2^40, a quality-adjusted value at most 2^35 and a latency
 /// penalty at most 2^45, so that their sum fits a key above its place.
 #[inline(always)]
-fn meet<S: Simd, const MASKS: bool>(simd: S, asked: &Asked<S>, offer: &Offer) -> i64x4<S> {
+fn meet<S: Simd, const UTILITY: bool, const MASKS: bool>(simd: S, asked: &Asked<S>, offer: &Offer) -> i64x4<S> {
     let splat = |number| u64x4::splat(simd, number);
     // The gates as [`crate::screen`] has them: the complement of a difference is the complement plus the other.
     let mut fails = (splat(offer.shortfall) + asked.demanded) & GUARDS;
@@ -518,8 +599,11 @@ fn meet<S: Simd, const MASKS: bool>(simd: S, asked: &Asked<S>, offer: &Offer) ->
     }
     let left = left(simd, asked, offer);
     passes &= !asked.least.simd_gt(signed(left));
-    let value = cut(times(both(simd, offer.quality), asked.sure >> HALF, asked.sure));
-    signed(left + value + splat(offer.beginning)) & passes.to_vector()
+    let mut compared = left + splat(offer.beginning);
+    if UTILITY {
+        compared += cut(times(both(simd, offer.quality), asked.sure >> HALF, asked.sure));
+    }
+    signed(compared) & passes.to_vector()
 }
 
 /// What a candidate's cost leaves of the base of each request.

@@ -5,35 +5,42 @@ use fearless_simd::{Level, dispatch, prelude::*, u64x4};
 
 use super::super::tests::{Kind, Random, policy, request, rows};
 use super::{
-    HALF, Halves, LANES, LARGEST_VALUE, POINT_BITS, QUALITY_SHIFT, RATES, TOKEN_BITS, WHOLE_RATE_BITS, Wide, both, cut,
-    rebate, sure, times, value_max,
+    CLASSES, HALF, Halves, LANES, LARGEST_VALUE, POINT_BITS, QUALITY_SHIFT, RATES, TOKEN_BITS, WHOLE_RATE_BITS, Wide,
+    both, cut, rebate, sure, times, value_max,
 };
 use crate::{
     Candidate, HIGHEST_RISK_PENALTY_MULTIPLIER_BPS, Limits, Objective, Policy, Vectors, batch::DECISION_ROW_BYTES,
 };
 
 #[test]
-fn most_selections_are_the_lanes_own() {
+fn most_selections_are_the_lanes_own_with_every_objective_and_width() {
     let mut random = Random(3);
-    let policy = std::iter::repeat_with(|| policy(&mut random, Kind::Ordinary, 22))
-        .find(|policy| policy.limits().objective == Objective::Utility)
-        .unwrap();
-    let lanes = Wide::new(&policy, Level::new()).unwrap();
-    let requests: Vec<_> = (0..LANES * 500)
-        .map(|_| request(&mut random, Kind::Ordinary, &policy))
-        .collect();
-    let (mut own, mut selected) = (0, 0);
-    for requests in requests.chunks(LANES) {
-        let mut decisions = [[0; DECISION_ROW_BYTES]; LANES];
-        let left = lanes.decide_rows(&rows(requests), &mut decisions);
-        for (lane, request) in requests.iter().enumerate() {
-            if policy.decide_fields(request, &[]).selected_model_id.is_some() {
-                own += u32::from(left.beyond >> lane & 1 == 0);
-                selected += 1;
+    for objective in Objective::ALL {
+        let policy = std::iter::repeat_with(|| policy(&mut random, Kind::Ordinary, 22))
+            .find(|policy| policy.limits().objective == objective)
+            .unwrap();
+        let requests: Vec<_> = (0..LANES * 500)
+            .map(|_| request(&mut random, Kind::Ordinary, &policy))
+            .collect();
+        for level in levels() {
+            let lanes = Wide::new(&policy, level).unwrap();
+            let (mut own, mut selected) = (0, 0);
+            for requests in requests.chunks(LANES) {
+                let mut decisions = [[0; DECISION_ROW_BYTES]; LANES];
+                let left = lanes.decide_rows(&rows(requests), &mut decisions);
+                for (lane, request) in requests.iter().enumerate() {
+                    if policy.decide_fields(request, &[]).selected_model_id.is_some() {
+                        own += u32::from(left.beyond >> lane & 1 == 0);
+                        selected += 1;
+                    }
+                }
             }
+            assert!(
+                selected > 500 && own * 100 >= selected * 98,
+                "{objective:?}: {own} of {selected}"
+            );
         }
     }
-    assert!(selected > 1_000 && own * 100 >= selected * 98, "{own} of {selected}");
 }
 
 #[test]
@@ -57,14 +64,25 @@ fn what_the_lanes_cannot_decide_they_do_not_take() {
         Wide::new(&policy.unwrap(), Level::new()).is_some()
     };
     assert!(taken(Limits::default(), candidate));
-    for objective in [Objective::Cheapest, Objective::Quality, Objective::Fastest] {
-        assert!(!taken(
-            Limits {
-                objective,
-                ..Limits::default()
-            },
-            candidate
-        ));
+    for (objective, is_taken) in [
+        (Objective::Utility, true),
+        (Objective::Cheapest, true),
+        (Objective::Quality, true),
+        (Objective::Fastest, false),
+    ] {
+        // A latency of its own for more candidates than a key has classes for.
+        let latencies = 1..=u32::try_from(CLASSES).unwrap() + 1;
+        let catalog = latencies.map(|number| Candidate {
+            model_id: number,
+            p95_latency_ms: number,
+            ..Candidate::default()
+        });
+        let limits = Limits {
+            objective,
+            ..Limits::default()
+        };
+        let policy = Policy::new(limits, catalog.collect(), None).unwrap();
+        assert_eq!(Wide::new(&policy, Level::new()).is_some(), is_taken, "{objective:?}");
     }
     let dear = Candidate {
         input_cost_microunits_per_million_tokens: RATES,
