@@ -15,6 +15,7 @@ from decidable.builders import counted
 from decidable.cli.exits import FINE, Terminated
 from decidable.cli.inputs import add_json, positive
 from decidable.cli.screen import Screen
+from decidable.report.quantity import count
 
 __all__ = ["add"]
 
@@ -152,7 +153,7 @@ class _Told:
             (bench.PEER, bench.PEER_VERSION if self._peer else missing),
             ("python", str(machine["python"])),
             ("date", self._date),
-            ("checked", f"{counted(self._agreed, 'decision')} the same {alike}, bit for bit"),
+            ("checked", f"{count(self._agreed)} decisions are the same {alike}, bit for bit"),
             ("measured", f"{counted(self._parsed.rounds, 'round')}, in each every side in turn; medians"),
         ]
         screen.pairs(rows)

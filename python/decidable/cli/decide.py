@@ -72,8 +72,8 @@ def _decide(parsed: argparse.Namespace, screen: Screen) -> int:
 
 def _explain(parsed: argparse.Namespace, screen: Screen) -> int:
     present(parsed.source)
-    is_file = parsed.what == "-" or Path(parsed.what).exists()
-    if parsed.source.is_dir() or not (is_file or parsed.source.suffix.lower() in _POLICIES):
+    is_policy = parsed.source.suffix.lower() in _POLICIES or parsed.what == "-"
+    if parsed.source.is_dir() or not (is_policy or Path(parsed.what).exists()):
         return _explain_logged(parsed, screen, _number(parsed.what))
     policy = policy_in(parsed.source)
     for place, (line, document) in enumerate(documents(parsed.what)):

@@ -13,8 +13,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from decidable import demo as data
 from decidable._native import Key, Policy
@@ -110,12 +111,12 @@ def _ours(folder: Path, screen: Screen) -> Iterator[Path]:
         message = f"{folder} holds files that no demo wrote; name another place with --out"
         raise Usage("cli.not_ours", message, path=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    with mark.open("a", encoding="utf-8") as file:
+    # Nothing is held back, which would be tried again, and fail without a name, as the file is closed.
+    with mark.open("ab", buffering=0) as file:
         _hold(file, folder)
         if not file.tell():
             with about(mark):
-                file.write("Written by `decidable demo`, which replaces what it wrote here.\n")
-                file.flush()
+                file.write(b"Written by `decidable demo`, which replaces what it wrote here.\n")
         for left in folder.glob(f"{_BESIDE}*"):
             shutil.rmtree(left)
         earlier = [name for name in _WRITTEN if os.path.lexists(folder / name)]
@@ -135,7 +136,7 @@ def _ours(folder: Path, screen: Screen) -> Iterator[Path]:
                 (new / name).rename(folder / name)
 
 
-def _hold(mark: TextIO, folder: Path) -> None:
+def _hold(mark: FileIO, folder: Path) -> None:
     """Only one demonstration writes into a folder at a time, where the system has locks for files."""
     if fcntl is None:
         return
