@@ -848,3 +848,16 @@ def test_a_keyword_that_is_wrong_is_told_with_what_looks_like_it(says: str) -> N
     with pytest.raises(TypeError) as raised:
         UNEXPECTED[says]()
     assert str(raised.value).endswith(says)
+
+
+def test_one_of_a_thing_is_printed_as_one() -> None:
+    """A policy of one model, and the decisions on one request."""
+    policy = dc.Policy(dc.Catalog([dc.Model(**MODEL)]))
+    assert repr(policy).startswith("<Policy of 1 model, ")
+    two = dc.Policy(dc.Catalog([dc.Model(**MODEL), dc.Model(**MODEL | {"model_id": 8})]))
+    assert repr(two).startswith("<Policy of 2 models, ")
+    requests = np.zeros(1, dc.REQUEST_DTYPE)
+    quotes = np.zeros(1, dc.QUOTE_DTYPE)
+    quotes["row"] = 1
+    with pytest.raises(dc.InvalidInput, match=r"row 1 is none of 1 request$"):
+        policy.decide_batch(requests, quotes=quotes)

@@ -12,7 +12,7 @@ use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
 use crate::request::{Request, requested};
-use crate::values::{self, Given, bytes, instead, integer, no_others, wrong_type};
+use crate::values::{self, Given, bytes, counted, instead, integer, no_others, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
@@ -307,8 +307,8 @@ impl Policy {
     fn __repr__(&self) -> String {
         let limits = self.0.limits();
         format!(
-            "<Policy of {} models, objective {}, policy_epoch {}, catalog_epoch {}, digest {}>",
-            self.0.candidates().len(),
+            "<Policy of {}, objective {}, policy_epoch {}, catalog_epoch {}, digest {}>",
+            counted(self.0.candidates().len(), "model"),
             limits.objective.label(),
             limits.policy_epoch,
             limits.catalog_epoch,

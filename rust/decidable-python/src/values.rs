@@ -176,6 +176,12 @@ pub(crate) fn objective(value: &Bound<'_, PyAny>) -> PyResult<Objective> {
     })
 }
 
+/// So many of a thing: `1 request`, `2 requests`.
+pub(crate) fn counted<N: PartialEq + From<u8> + std::fmt::Display>(number: N, noun: &str) -> String {
+    let ending = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
 /// Refuses keywords that a call does not take, and names those that it takes and that look alike.
 pub(crate) fn no_others(call: &str, others: Option<&Bound<'_, PyDict>>, known: &[&str]) -> PyResult<()> {
     match others.and_then(|others| others.keys().iter().next()) {
