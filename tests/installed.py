@@ -22,7 +22,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
 PRINTS = {
     "01_route_by_name": ["chosen: mistral-small-2603", "'min_quality': '80%'} -> gpt-5-mini", "budget_constraint"],
     "02_decide": ["execute_requested, model 2", "substitute, model 1", "risk_hard_limit", "decision"],
-    "03_explain": ["chosen:", "gpt-5 would win with:", "stays the winner up to:"],
+    "03_explain": ["chosen:", "gpt-5 would win with:", "stays the winner with:", "quality down to", "milliseconds"],
     "04_budget": ["refused: insufficient", "in doubt", "topped up"],
     "05_log_and_replay": ["request 1:", "unbroken chain", "acme/support spent", "one bit changed:"],
     "06_guard": [

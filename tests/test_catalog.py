@@ -523,6 +523,32 @@ WRONG_FILES: dict[str, tuple[str, str, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        ({"models": [{"name": "a", "qualty": "7%"}]}, "entry 1 of models 'a', qualty: not a key"),
+        ({"models": [{"name": "a", "input": "1", "output": "1"}, 5]}, "entry 2 of models: must be an object"),
+        ({"models": {"a": {}}}, 'models: must be a list: write "models": [{"name": ...}, ...]'),
+        ({"models": [{"name": "a", "price": "b"}]}, "price: no price map is named in prices"),
+        ({"policy": 5}, "policy: must be an object"),
+        ({"policy": {"hard_risk": "9%"}}, "policy, hard_risk: "),
+        (
+            {"names": {"regions": {"us": "0"}}, "models": [{"name": "a"}]},
+            "names.regions, us: must be a number in quotes: a name in quotes",
+        ),
+    ],
+)
+def test_a_place_in_a_json_document_is_told_as_json_has_it(document: object, place: str, tmp_path: Path) -> None:
+    """No `[[models]]`: whoever wrote JSON has not seen it."""
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(dc.InvalidInput) as raised:
+        Catalog.load(path)
+    assert f"policy.json, {place}" in raised.value.message or place in raised.value.message
+    assert "[[" not in raised.value.message
+    assert "table" not in raised.value.message
+
+
 @pytest.mark.parametrize("case", WRONG_FILES)
 def test_a_file_that_cannot_be_used_says_where(case: str, tmp_path: Path, prices: Path) -> None:
     """The message has the file, the line, the table, the key and what is wrong, on one line."""

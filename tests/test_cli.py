@@ -286,7 +286,10 @@ def test_a_request_that_cannot_be_read_is_2(here: Path, call: Call, given: str, 
         (["verify", "folder"], "decidable verify: there is no log in folder"),
         (["verify", "around"], "decidable verify: there is no log in around; there is one in around/log"),
         (["verify", "around/log/00000000000000000001.seg"], "is a part of a log: name its directory, around/log"),
-        (["explain", "around/log", "abc"], "a request of a log there is named by its number, not by 'abc'"),
+        (["explain", "around/log", "abc"], "decidable explain: not a request number: 'abc'"),
+        (["explain", "around/log", "-1"], "decidable explain: not a request number: '-1'"),
+        (["explain", "around/log", "9" * 5_000], "decidable explain: not a request number: '999"),
+        (["explain", "text", "abc"], "decidable explain: not a request number: 'abc'"),
         (["explain", "policy.json", "3"], "decidable explain: 3: no such file or directory"),
         (
             ["verify", "around/log", "--key-file", "text"],
@@ -683,12 +686,12 @@ def test_a_state_with_an_unfinished_end_says_that_it_was_cut(tmp_path: Path) -> 
     assert "unfinished bytes" in explained.stderr
     told = run(*arguments, cwd=tmp_path)
     assert told.returncode == 0, told.stderr
-    assert "unfinished bytes, which were cut off and are kept in state/quarantine/" in told.stderr
+    assert "unfinished bytes, cut off and kept in state/quarantine/" in told.stderr
     assert (tmp_path / told.stderr.split(" kept in ")[1].strip()).stat().st_size > 0
     segment.write_bytes(segment.read_bytes()[:-5])
     refused = run(*arguments, "--account", "nobody", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "unfinished bytes, which were cut off" in refused.stderr
+    assert "unfinished bytes, cut off" in refused.stderr
     assert json.loads(run(*arguments, "--json", cwd=tmp_path).stdout)["recoveries"] == []
     assert run("explain", "state", number, cwd=tmp_path).returncode == 0
 
@@ -1001,6 +1004,91 @@ def test_verify_says_what_is_established_and_what_is_not(shown: Path) -> None:
     assert bare["records"] == bare["head"]["seq"]
 
 
+@pytest.mark.parametrize("ended", ["closed", "killed", "opened again"])
+def test_verify_lists_open_tickets_with_their_states(here: Path, ended: str) -> None:
+    """In doubt where the session has ended; open where the log does not say so. Ten are listed, and JSON has all."""
+    policy = dc.Catalog.load(here / "policy.json").policy()
+    engine = dc.Engine.open(here / "state", policy=policy, sync="none")
+    engine.ledger.open_account("acme", 10**6)
+    for _ in range(12):
+        engine.decide(dc.Request(**REQUEST), account="acme")
+    log = here / "state"
+    if ended == "closed":
+        engine.close()
+    else:
+        # As after a kill: what was written is there, and nothing says that the session ended.
+        log = Path(shutil.copytree(here / "state", here / "killed", ignore=shutil.ignore_patterns("lock*")))
+        engine.close()
+    if ended == "opened again":
+        with dc.Engine.open(log, policy=policy) as again:
+            again.decide(dc.Request(**REQUEST), account="acme")
+            shutil.copytree(log, here / "again", ignore=shutil.ignore_patterns("lock*"))
+        log = here / "again"
+    told = json.loads(run("verify", log, "--json", cwd=here).stdout)["open_tickets"]
+    states = ["open"] * 12 if ended == "killed" else ["in_doubt"] * 12
+    if ended == "opened again":
+        states.append("open")
+    assert [each["state"] for each in told] == states
+    printed = run("verify", log, cwd=here).stdout.splitlines()
+    shown = [line.strip() for line in printed if line.startswith("    ")]
+    hold = f"{told[0]['hold_microunits'] / 10**6:.6f}"
+    assert shown[0] == f"ticket 1, {states[0].replace('_', ' ')}: {hold} held of acme, record {told[0]['seq']}"
+    assert shown[10:] == [f"… and {len(states) - 10} more"]
+
+
+def test_verify_says_that_decisions_without_a_policy_were_not_re_derived(vectors: Path, tmp_path: Path) -> None:
+    """Plainly, and what to give: `every record holds` alone would be taken for more."""
+    done = run("verify", vectors / "log_plain.jsonl", cwd=tmp_path)
+    assert done.returncode == 0
+    first, *rest = done.stdout.splitlines()
+    entries = len((vectors / "log_plain.jsonl").read_text(encoding="utf-8").splitlines())
+    assert first.endswith(f"log_plain.jsonl: every record holds, 0 of {entries} decisions re-derived")
+    assert any("re-derived: --policy FILE gives a policy" in line for line in rest)
+    reported = run("report", vectors / "log_plain.jsonl", "--json", cwd=tmp_path)
+    assert reported.returncode == 3
+    assert f"0 of {entries} decisions re-derived" in " ".join(json.loads(reported.stdout)["reasons"])
+
+
+def test_a_report_that_cannot_conclude_is_3(shown: Path, tmp_path: Path) -> None:
+    """The page is written; only one that holds is 0."""
+    state, kept = shown / "demo" / "state", ["--head", shown / "demo" / "head.json"]
+    assert run("report", state, *kept, "-o", "kept.html", cwd=tmp_path).returncode == 0
+    bare = run("report", state, "-o", "bare.html", "--json", cwd=tmp_path)
+    assert (bare.returncode, json.loads(bare.stdout)["verdict"]) == (3, "cannot-conclude")
+    assert (tmp_path / "bare.html").exists()
+
+
+def test_one_of_a_thing_is_one(here: Path) -> None:
+    """No `1 decisions`, wherever a log of one of each is told."""
+    policy = dc.Catalog.load(here / "policy.json").policy()
+    with dc.Engine.open(here / "state", policy=policy) as engine:
+        engine.ledger.open_account("acme", 10**6)
+        with engine.decide(dc.Request(**REQUEST), account="acme") as ticket:
+            ticket.settle(cost_microunits=1)
+        engine.decide(dc.Request(**REQUEST | {"risk_bps": 9_800}))
+    told = [
+        run(*command, cwd=here).stdout
+        for command in (
+            ["verify", "state"],
+            ["export", "state", "-o", "out.jsonl"],
+            ["verify", "out.jsonl", "--policy", "policy.json"],
+            ["verify", "out.jsonl"],
+            ["explain", "state", 1],
+            ["report", "state"],
+            ["report", "out.jsonl", "-o", "lines.html"],
+        )
+    ] + [re.sub(r"<[^>]*>", " ", (here / name).read_text("utf-8")) for name in ("report.html", "lines.html")]
+    for text in told:
+        assert not re.findall(
+            r"(?<![\d.,/])1 (?:decisions|accounts|settlements|records|entries|refusals|bytes|rows)", text
+        )
+    assert "1 decision follows from its policy and request" in told[0]
+    assert "1 account, 1 settlement," in told[0]
+    assert "1 decision (" in told[1]
+    assert "1 entry forms one unbroken chain" in told[2]
+    assert "0 of 1 decision re-derived" in told[3]
+
+
 def test_verify_saves_the_head(shown: Path, tmp_path: Path) -> None:
     """It is the one that the engine had when it closed."""
     done = run("verify", shown / "demo" / "state", "--save-head", "head.json", cwd=tmp_path)
@@ -1281,12 +1369,54 @@ def test_output_that_cannot_be_written_is_2(here: Path) -> None:
                 cwd=here, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
             )  # fmt: skip
             assert done.returncode == 2
-            assert done.stderr == "decidable decide: no space left on device\n"
+            assert done.stderr == "decidable decide: standard output: no space left on device\n"
             silent = subprocess.run(
                 [sys.executable, "-m", "decidable.cli", *arguments[:2], "nothing"],
                 cwd=here, env=environment(), stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60,
             )  # fmt: skip
             assert (silent.returncode, silent.stdout) == (2, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"], ["--version"]])
+def test_help_that_cannot_be_written_is_2(tmp_path: Path, arguments: list[str], unbuffered: str) -> None:
+    """As any other output, whether Python holds it back first or not."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "decidable.cli", *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE,
+            env=environment(PYTHONUNBUFFERED=unbuffered), text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "decidable: standard output: no space left on device\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a file")
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (["export", "state", "-o", "out.jsonl"], "out.jsonl cannot be written: file too large"),
+        (["export", "state", "-o", "out.csv", "--format", "csv"], "out.csv: file too large"),
+        (["report", "state", "-o", "out.html"], "out.html: file too large"),
+        (["verify", "state", "--save-head", "out.head"], "out.head: file too large"),
+        (["demo", "--out", "out", "--limit", "9"], "out/wal.key: file too large"),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_told_with_the_name_of_the_file(
+    here: Path, command: list[str], named: str
+) -> None:
+    """What is written is named as it was given, not as the part beside it."""
+    import resource
+
+    with dc.Engine.open(here / "state", policy=dc.Catalog.load(here / "policy.json").policy()) as engine:
+        for _ in range(20):
+            engine.decide(dc.Request(**REQUEST))
+    done = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", *command], cwd=here, capture_output=True, text=True, check=False,
+        env=environment(), timeout=60, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"decidable {command[0]}: {named}\n"
+    assert not list(here.glob("out.*")), "a half-written file was left"
 
 
 def on_a_terminal(arguments: list[str], cwd: Path, *, errors: bool = False, **changes: str) -> str:

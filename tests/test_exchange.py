@@ -93,7 +93,8 @@ def test_of_many_policies_that_were_not_given_eight_are_named_and_the_rest_count
     (sentence,) = (text for text in dc.verify(log).not_established if "policies" in text)
     named = ", ".join(digest[:16] for digest in digests[:8])
     assert sentence == (
-        f"Whether 4000 decisions follow, whose policies were not given: {named}, and others of 3984 decisions."
+        "Whether all decisions follow: 0 of 4,000 decisions re-derived. The format carries no policies, and these were "
+        f"not given: {named}, and others of 3,984 decisions."
     )
 
 

@@ -815,3 +815,49 @@ def test_keys_of_the_same_bytes_are_equal() -> None:
     asked = "import decidable as dc; print(hash(dc.Key(bytes(range(32)))))"
     elsewhere = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert int(elsewhere.stdout) != hash(key)
+
+
+UNEXPECTED: dict[str, Callable[[], object]] = {
+    "Model.__new__() got an unexpected keyword argument 'quality'; did you mean quality_bps?": lambda: dc.Model(
+        **MODEL, quality=5
+    ),
+    "Model.replace() got an unexpected keyword argument 'latency_ms'; did you mean p95_latency_ms?": lambda: dc.Model(
+        **MODEL
+    ).replace(latency_ms=5),
+    "'ouput_tokens'; did you mean output_tokens or input_tokens or max_output_tokens?": lambda: dc.Request(
+        input_tokens=1, ouput_tokens=1
+    ),
+    "'risk'; did you mean risk_bps?": lambda: dc.Request(input_tokens=1, output_tokens=1).replace(risk=1),
+    "'hard_risk_limit'; did you mean hard_risk_limit_bps?": lambda: dc.Policy(
+        dc.Catalog([dc.Model(**MODEL)]), hard_risk_limit=1
+    ),
+    "Names.__new__() got an unexpected keyword argument 'model'; did you mean models?": lambda: dc.Names(model={}),
+    "Request.__new__() got an unexpected keyword argument 'zzz'": lambda: dc.Request(
+        input_tokens=1, output_tokens=1, zzz=1
+    ),
+    "Request.__new__() missing 1 required keyword argument: 'input_tokens'": lambda: dc.Request(output_tokens=1),
+    "missing 2 required keyword arguments: 'input_tokens' and 'output_tokens'": lambda: dc.Request(),
+    "missing 3 required keyword arguments: 'quality_bps', 'input_cost_microunits_per_million_tokens', and "
+    "'output_cost_microunits_per_million_tokens'": lambda: dc.Model(model_id=1),
+}
+
+
+@pytest.mark.parametrize("says", UNEXPECTED)
+def test_a_keyword_that_is_wrong_is_told_with_what_looks_like_it(says: str) -> None:
+    """And one that is missing by its name."""
+    with pytest.raises(TypeError) as raised:
+        UNEXPECTED[says]()
+    assert str(raised.value).endswith(says)
+
+
+def test_one_of_a_thing_is_printed_as_one() -> None:
+    """A policy of one model, and the decisions on one request."""
+    policy = dc.Policy(dc.Catalog([dc.Model(**MODEL)]))
+    assert repr(policy).startswith("<Policy of 1 model, ")
+    two = dc.Policy(dc.Catalog([dc.Model(**MODEL), dc.Model(**MODEL | {"model_id": 8})]))
+    assert repr(two).startswith("<Policy of 2 models, ")
+    requests = np.zeros(1, dc.REQUEST_DTYPE)
+    quotes = np.zeros(1, dc.QUOTE_DTYPE)
+    quotes["row"] = 1
+    with pytest.raises(dc.InvalidInput, match=r"row 1 is none of 1 request$"):
+        policy.decide_batch(requests, quotes=quotes)

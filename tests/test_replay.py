@@ -51,7 +51,7 @@ def test_a_report_says_what_was_established_and_what_was_not(path: Path) -> None
     assert full.established == (
         "16 records form one unbroken chain.",
         "5 decisions follow from their policies and requests, with their digests.",
-        "Every balance follows: 2 accounts, 1 settlements, remaining + reserved + committed = initial after each.",
+        "Every balance follows: 2 accounts, 1 settlement, remaining + reserved + committed = initial after each.",
         "The log installed no policy other than those given.",
         f"The log contains the head that was kept at record {head['seq']}.",
         "Every batch carries the seal of the key.",
@@ -67,7 +67,8 @@ def test_a_report_says_what_was_established_and_what_was_not(path: Path) -> None
         "Whether requests, usage and times were reported truthfully",
     ]
     assert [(balance.account, balance.reserved) for balance in bare.balances] == [("acme", 0), ("beta", 3)]
-    assert bare.open_tickets == ({"request_sequence": 6, "seq": 12, "account": "beta", "hold_microunits": 3},)
+    ticket = {"request_sequence": 6, "seq": 12, "account": "beta", "hold_microunits": 3, "state": "in_doubt"}
+    assert bare.open_tickets == (ticket,)
     assert bare.details is not None
     counts = {
         "refusals": 1,

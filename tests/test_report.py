@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html.parser
+import json
 import os
 import re
 import shutil
@@ -240,6 +241,28 @@ def test_an_open_ticket_is_listed(kept: tuple[Path, dict[str, object]]) -> None:
     assert rendered.verification is not None
     (ticket,) = rendered.verification.open_tickets
     assert f'<th scope="row">{ticket["request_sequence"]}</th>' in rendered.html
+
+
+def test_the_page_says_how_to_repeat_it_with_all_that_it_takes(tmp_path: Path, vectors: Path) -> None:
+    """The key of a sealed log, and policies where they were given or the log carries none."""
+
+    def shown(log: Path, **given: object) -> str:
+        found = re.search(r"<pre><code>(.*?)</code></pre>", report.render(log, **given).html)  # type: ignore[arg-type]
+        assert found is not None
+        return found[1]
+
+    key, policy = dc.Key(bytes(32)), demo.policy()
+    dc.Engine.open(tmp_path / "plain", policy=policy).close()
+    dc.Engine.open(tmp_path / "sealed", policy=policy, key=key).close()
+    assert shown(tmp_path / "plain") == "decidable verify LOG --head head.json"
+    for given in ({}, {"key": key}):
+        assert shown(tmp_path / "sealed", **given) == "decidable verify LOG --head head.json --key-file wal.key"
+    approved = "decidable verify LOG --policy policy.json --head head.json"
+    assert shown(tmp_path / "plain", policies=[policy]) == approved
+    assert shown(vectors / "log_plain.jsonl") == approved
+    anchor = json.loads((vectors / "log_keyed.jsonl.anchor.json").read_text("utf-8"))
+    keyed = shown(vectors / "log_keyed.jsonl", key=dc.Key(bytes.fromhex(anchor["key_hex"])))
+    assert keyed == f"{approved} --key-file wal.key"
 
 
 def test_what_may_be_concluded(kept: tuple[Path, dict[str, object]], tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Friendly",
+    "counted",
     "currency_units",
     "describe",
     "limits",
@@ -358,6 +359,15 @@ def describe(value: object) -> str:
     """A value as an error message shows it: escaped and not longer than a line."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """How many of a thing.
+
+    >>> counted(1, "decision"), counted(2_000, "entry", "entries")
+    ('1 decision', '2,000 entries')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

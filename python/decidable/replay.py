@@ -6,6 +6,7 @@ it returns says what was established, and what was not.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 from decidable import _native
 from decidable._native import Balance, Key, Policy
+from decidable.builders import counted
 from decidable.errors import InvalidInput, UnknownName
 from decidable.wal import kept, place
 
@@ -35,7 +37,8 @@ class VerificationReport:
         erased: The records whose private parts were erased.
         tail: Bytes after the last whole batch, which are no records: ``offset``, ``bytes``, ``reason``; or ``None``.
         balances: The accounts at the end.
-        open_tickets: The tickets that are neither settled nor cancelled.
+        open_tickets: The tickets that are neither settled nor cancelled. ``state`` of each is ``"in_doubt"`` where the
+            session that decided it has ended, else ``"open"``: its engine may still hold it, or was killed.
         details: Every figure, as a mapping.
     """
 
@@ -104,11 +107,15 @@ def _verify_log(
 ) -> VerificationReport:
     found = _native.verify_log(path, policies=policies, key=key, head=head, progress=progress)
     established = [
-        f"{found['records']} records form one unbroken chain.",
-        f"{found['decisions']} decisions follow from their policies and requests, with their digests.",
+        _chain(found["records"], "record", "records"),
+        _follow(
+            found["decisions"],
+            "its policy and request, with its digests",
+            "their policies and requests, with their digests",
+        ),
         (
-            f"Every balance follows: {len(found['balances'])} accounts, {found['settlements']} settlements, "
-            "remaining + reserved + committed = initial after each."
+            f"Every balance follows: {counted(len(found['balances']), 'account')}, "
+            f"{counted(found['settlements'], 'settlement')}, remaining + reserved + committed = initial after each."
         ),
     ]
     missing = []
@@ -129,15 +136,15 @@ def _verify_log(
     unfinished = set(found["unfinished_erasures"])
     gone = [seq for seq in found["erased"] if seq not in unfinished]
     if gone:
-        established.append(f"The private parts of {len(gone)} records were erased, as the log records.")
+        established.append(f"The private parts of {counted(len(gone), 'record')} were erased, as the log records.")
     if unfinished:
         missing.append(
-            f"Whether the private parts of {len(unfinished)} records are gone: their erasure is recorded, and their "
-            "bytes are still there until the log is opened for writing again."
+            f"Whether the private parts of {counted(len(unfinished), 'record')} are gone: their erasure is recorded, "
+            "and their bytes are still there until the log is opened for writing again."
         )
     if found["unrecorded_erasures"]:
         missing.append(
-            f"What became of the private parts of {len(found['unrecorded_erasures'])} records: "
+            f"What became of the private parts of {counted(len(found['unrecorded_erasures']), 'record')}: "
             "they are gone, and no erasure is recorded."
         )
     if found["tail"] is not None:
@@ -154,14 +161,37 @@ def _verify_log(
         erased=tuple(gone),
         tail=found["tail"],
         balances=tuple(found["balances"]),
-        open_tickets=tuple(found["open_tickets"]),
+        open_tickets=_stated(path, key, found),
         details=found,
     )
 
 
+def _stated(path: Path, key: Key | None, found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The open tickets with their states: whether the session of each has ended."""
+    tickets, last = found["open_tickets"], 0
+    if tickets and not found["closed"] and found["sessions"] > 1:
+        # A session that ended without closing the log is known to have ended by the next one's opening.
+        opened = itertools.takewhile(
+            lambda record: record.seq <= found["records"], _native.Reader(path, kind="opened", key=key)
+        )
+        last = max(record.seq for record in opened)
+    for each in tickets:
+        each["state"] = "in_doubt" if found["closed"] or each["seq"] < last else "open"
+    return tuple(tickets)
+
+
+def _chain(number: int, noun: str, plural: str) -> str:
+    return f"{counted(number, noun, plural)} {'forms' if number == 1 else 'form'} one unbroken chain."
+
+
+def _follow(number: int, one: str, several: str) -> str:
+    """That so many decisions follow, and from what."""
+    return f"{counted(number, 'decision')} {f'follows from {one}' if number == 1 else f'follow from {several}'}."
+
+
 def _unread(tail: dict[str, Any]) -> str:
     """What stands behind the last whole batch, and what opening the log will make of it."""
-    said = f"What the {tail['bytes']} bytes after the last whole batch were: they are no records."
+    said = f"What stands after the last whole batch, {counted(tail['bytes'], 'byte')}: no record."
     if tail["reason"] == "incomplete":
         return f"{said} Opening the log cuts them and keeps a copy."
     return (
@@ -184,17 +214,20 @@ def _verify_exchange(
     if found["records"] == 0:
         raise InvalidInput("exchange.empty", f"{path} holds no entry", path=str(path))
     established = [
-        f"{found['records']} entries form one unbroken chain.",
+        _chain(found["records"], "entry", "entries"),
         "The digests of every request and decision are those of their contents.",
     ]
     missing = []
     if found["rederived"]:
-        established.append(f"{found['rederived']} decisions follow from the policies that were given.")
+        established.append(_follow(found["rederived"], "the policies that were given", "the policies that were given"))
     if found["missing_policies"]:
         digests = ", ".join(digest[:16] for digest in found["missing_policies"])
-        more = f", and others of {found['unnamed']} decisions" if found["unnamed"] else ""
-        left = found["records"] - found["rederived"]
-        missing.append(f"Whether {left} decisions follow, whose policies were not given: {digests}{more}.")
+        more = f", and others of {counted(found['unnamed'], 'decision')}" if found["unnamed"] else ""
+        derived = f"{found['rederived']:,} of {counted(found['records'], 'decision')} re-derived"
+        missing.append(
+            f"Whether all decisions follow: {derived}. The format carries no policies, and these were not given: "
+            f"{digests}{more}."
+        )
     if anchor is not None:
         established.append(f"The log contains the anchor that was kept at entry {anchor['sequence']}.")
     else:
@@ -204,7 +237,7 @@ def _verify_exchange(
     else:
         missing.append("Who wrote it: no key was used.")
     if found["tail"] is not None:
-        missing.append(f"What the last {found['tail']['bytes']} bytes were: they are an unfinished line.")
+        missing.append(f"What stands at the end, {counted(found['tail']['bytes'], 'byte')}: an unfinished line.")
     missing.append("What was held, spent or owed: the format has no accounts.")
     missing.append("When anything happened, and that the log is this log: the format binds neither time nor identity.")
     return VerificationReport(

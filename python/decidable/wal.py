@@ -116,7 +116,13 @@ def export(
     if target.exists():
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target))
     with appearing(target) as part:
-        return _native.export_log(source, part, key=key, out_key=out_key, progress=progress)
+        try:
+            return _native.export_log(source, part, key=key, out_key=out_key, progress=progress)
+        except InvalidInput as error:
+            if error.code != "export.unwritable":
+                raise
+            message = error.message.replace(str(part), str(target))
+            raise InvalidInput(error.code, message, path=str(target)) from None
 
 
 @contextlib.contextmanager
@@ -135,10 +141,11 @@ def appearing(target: Path) -> Iterator[Path]:
     part = folder / target.name
     try:
         yield part
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())
-        _appear(part, target)
-        _sync_directory(target.parent)
+        with about(target):
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+            _appear(part, target)
+            _sync_directory(target.parent)
     finally:
         part.unlink(missing_ok=True)
         folder.rmdir()

@@ -19,6 +19,7 @@ from decidable.arrays import DECISION_DTYPE, REQUEST_DTYPE
 from decidable.bench.reference import Peer
 from decidable.bench.rounds import Comparison, Side
 from decidable.bench.workload import REQUESTS, Workload
+from decidable.builders import counted
 from decidable.catalog import Catalog
 from decidable.errors import VerificationError
 
@@ -184,5 +185,5 @@ def _same(who: str, work: Workload, ours: npt.NDArray[np.void], others: npt.NDAr
 
 
 def _differs(who: str, work: Workload, number: int) -> VerificationError:
-    where = f"request {number} of the workload {work.name} with {len(work.policy.models)} candidates"
+    where = f"request {number} of the workload {work.name} with {counted(len(work.policy.models), 'candidate')}"
     return VerificationError("bench.differs", f"{where}: a batch and {who} disagree", workload=work.name, row=number)

@@ -273,7 +273,7 @@ class Catalog:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InvalidInput(
-                "catalog.unwritable", f"{file} cannot be written: {reason}", path=str(file), reason=reason
+                "catalog.unwritable", f"{file} cannot be written: {reason.lower()}", path=str(file), reason=reason
             ) from error
 
     def __eq__(self, other: object) -> bool:

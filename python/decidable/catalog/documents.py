@@ -55,7 +55,7 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, Any], Place]:
         raise _malformed(path, "nested too deeply" if isinstance(error, RecursionError) else str(error)) from error
     if not isinstance(document, dict):
         raise _malformed(path, "not a JSON object")
-    return document, Place(path.name, text if is_toml else "")
+    return document, Place(path.name, text if is_toml else None)
 
 
 def json_fault(error: json.JSONDecodeError) -> str:
@@ -89,11 +89,36 @@ def _malformed(path: Path, reason: str, *, line: int | None = None) -> InvalidIn
 
 
 class Place:
-    """A document's name and text, to say where something stands in it: file, line, table, key."""
+    """A document's name and text, to say where something stands in it: file, line, table, key.
 
-    def __init__(self, file: str, text: str = "") -> None:
+    ``toml`` is the text of a TOML document. Of any other, places are told as in JSON, and without a line.
+    """
+
+    def __init__(self, file: str, toml: str | None = None) -> None:
         self.file = file
-        self._lines = text.splitlines()
+        self._toml = toml is not None
+        self._lines = (toml or "").splitlines()
+
+    @property
+    def table(self) -> str:
+        """What such a document calls keys with values."""
+        return "a table" if self._toml else "an object"
+
+    @property
+    def models(self) -> str:
+        """How a list of models is written."""
+        return "write [[models]] and name = ..." if self._toml else 'write "models": [{"name": ...}, ...]'
+
+    @property
+    def numbered(self) -> str:
+        """How the name of a number is written."""
+        return "a number = a name in quotes" if self._toml else "a number in quotes: a name in quotes"
+
+    def header(self, table: str, index: int | None = None) -> str:
+        """How a table, or entry ``index`` of a list of tables, is called in such a document."""
+        if not self._toml:
+            return table if index is None else f"entry {index + 1} of {table}"
+        return f"[{table}]" if index is None else f"[[{table}]]"
 
     def error(
         self,
@@ -108,10 +133,11 @@ class Place:
     ) -> InvalidInput:
         """A fault at a key of a table, or of entry ``index`` of a list of tables.
 
-        Reads ``models.toml, line 12, [[models]] 'gpt-5-mini', quality: ...``.
+        Reads ``models.toml, line 12, [[models]] 'gpt-5-mini', quality: ...``, and of JSON
+        ``policy.json, entry 3 of models 'gpt-5-mini', quality: ...``.
         """
         line = self._line(table, index, key)
-        header = f"[[{table}]]" if index is not None else f"[{table}]"
+        header = self.header(table, index)
         where = [
             self.file,
             f"line {line}" if line else "",

@@ -140,7 +140,7 @@ def _known_keys(keys: Mapping[str, Any], known: Iterable[str], place: Place, **w
 def _table(document: Mapping[str, Any], name: str, place: Place, known: Iterable[str]) -> Mapping[str, Any]:
     table = document.get(name, {})
     if not isinstance(table, Mapping):
-        raise place.error("catalog.wrong_type", "must be a table", key=name, value=table)
+        raise place.error("catalog.wrong_type", f"must be {place.table}", key=name, value=table)
     _known_keys(table, known, place, table=name)
     return table
 
@@ -183,11 +183,11 @@ def _written_names(document: Mapping[str, Any], place: Place) -> dict[str, dict[
     written: dict[str, dict[str, int]] = {group: {} for group in NAME_GROUPS}
     for group, names in _table(document, "names", place, NAME_GROUPS).items():
         if not isinstance(names, Mapping):
-            raise place.error("catalog.wrong_type", "must be a table", table="names", key=group, value=names)
+            raise place.error("catalog.wrong_type", f"must be {place.table}", table="names", key=group, value=names)
         for number, name in names.items():
             where = {"table": f"names.{group}", "key": number, "value": name}
             if re.fullmatch(r"0|[1-9][0-9]{0,9}", number) is None or not isinstance(name, str):
-                raise place.error("catalog.wrong_type", "must be a number = a name in quotes", **where)
+                raise place.error("catalog.wrong_type", f"must be {place.numbered}", **where)
             if name in written[group]:
                 raise place.error("catalog.duplicate_name", f"{describe(name)} has two numbers", **where)
             written[group][name] = int(number)
@@ -246,7 +246,7 @@ class _Entry:
     """One model's table: its keys, with the defaults for what it leaves out, and what becomes known of its origin."""
 
     def __init__(self, written: Mapping[str, Any], defaults: Mapping[str, Any], place: Place, index: int) -> None:
-        self._place = place
+        self.place = place
         self._index = index
         self.name: str | None = None
         self.origin: dict[str, Any] = {}
@@ -278,7 +278,7 @@ class _Entry:
 
     def error(self, code: str, message: str, key: str | None) -> InvalidInput:
         value = self.values.get(key) if key else None
-        return self._place.error(code, message, table="models", index=self._index, name=self.name, key=key, value=value)
+        return self.place.error(code, message, table="models", index=self._index, name=self.name, key=key, value=value)
 
     def located(self, error: DecidableError, key: str | None) -> DecidableError:
         """The same fault, saying where."""
@@ -303,14 +303,16 @@ class _Entry:
 def _entries(document: Mapping[str, Any], place: Place, defaults: Mapping[str, Any]) -> list[_Entry]:
     models = document.get("models")
     if isinstance(models, Mapping):
-        raise place.error("catalog.wrong_type", "must be a list: write [[models]] and name = ...", key="models")
+        raise place.error("catalog.wrong_type", f"must be a list: {place.models}", key="models")
     if not isinstance(models, list) or not models:
         raise place.error("catalog.empty", "a catalog needs at least one model", key="models", value=models)
     entries: list[_Entry] = []
     names: set[str] = set()
     for index, written in enumerate(models):
         if not isinstance(written, Mapping):
-            raise place.error("catalog.wrong_type", "must be a table", table="models", index=index, value=written)
+            raise place.error(
+                "catalog.wrong_type", f"must be {place.table}", table="models", index=index, value=written
+            )
         entry = _Entry(written, defaults, place, index)
         _known_keys(written, _MODEL_KEYS, place, table="models", index=index, name=entry.name)
         if entry.name in names:
@@ -383,7 +385,11 @@ class _ModelReader:
         if written:
             raise entry.error("catalog.unpriced", "both input and output need a price", None)
         if self.prices is None:
-            what = "no price map is named in [prices]" if key is not None else "write input and output, or price"
+            what = (
+                f"no price map is named in {entry.place.header('prices')}"
+                if key is not None
+                else "write input and output, or price"
+            )
             raise entry.error("catalog.unpriced", what, "price" if key is not None else None)
         if key is None:
             key = entry.name or ""

@@ -32,12 +32,14 @@ from decidable.cli.exits import (
     Terminated,
     Usage,
 )
-from decidable.cli.screen import Screen
+from decidable.cli.screen import Screen, about_output
 from decidable.errors import DecidableError, VerificationError
 
 __all__ = ["main"]
 
 _COMMAND = "COMMAND"
+# What a write that the system took only in part leaves behind, without a number of the system's.
+_UNWRITTEN = ("wal.durability_lost", "wal.poisoned")
 _GROUPS = (demo, route, decide, verify, report, export, digest, guard, bench)
 
 
@@ -46,6 +48,14 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse takes help that cannot be written for help that was read.
+        stream = file or sys.stderr
+        if message and stream is not None:
+            with about_output():
+                stream.write(message)
+                stream.flush()
 
     def error(self, message: str) -> NoReturn:
         raise Usage("cli.usage", f"{message} (see {self.prog} --help)", command=self.prog)
@@ -131,6 +141,10 @@ def _run(given: Sequence[str]) -> int:
     except SystemExit as stop:
         # --help and --version have printed what was asked for.
         return int(stop.code or 0)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _failed(Screen(as_json=False), "decidable", _system_fault(error), USAGE)
     screen, command = Screen(as_json=parsed.json), f"decidable {parsed.command}"
     try:
         code = int(parsed.run(parsed, screen))
@@ -144,13 +158,12 @@ def _run(given: Sequence[str]) -> int:
         screen.error(command, "terminated")
         return TERMINATED
     except DecidableError as error:
-        return _failed(screen, command, error, FAILED if isinstance(error, VerificationError) else USAGE)
+        code = FAILED if isinstance(error, VerificationError) else USAGE
+        return _failed(screen, command, _placed(error, parsed), code)
     except BrokenPipeError:
         raise
     except OSError as error:
-        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        missing = "cli.missing_file" if isinstance(error, FileNotFoundError) else "cli.unusable_file"
-        return _failed(screen, command, Usage(missing, f"{name}{(error.strerror or str(error)).lower()}"), USAGE)
+        return _failed(screen, command, _system_fault(error), USAGE)
     except Exception as error:  # a fault of ours: say so in one line too
         if os.environ.get("DECIDABLE_TRACEBACK"):
             raise
@@ -166,6 +179,22 @@ def _parser() -> argparse.ArgumentParser:
     for group in _GROUPS:
         group.add(commands)
     return parser
+
+
+def _system_fault(error: OSError) -> Usage:
+    """What the system refused, and the name of the file."""
+    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    code = "cli.missing_file" if isinstance(error, FileNotFoundError) else "cli.unusable_file"
+    return Usage(code, f"{name}{(error.strerror or str(error)).lower()}")
+
+
+def _placed(error: DecidableError, parsed: argparse.Namespace) -> DecidableError:
+    """The same fault, naming the log where the system refused to read or write it."""
+    if error.details.get("os_code") is None and error.code not in _UNWRITTEN:
+        return error
+    given = [getattr(parsed, name, None) for name in ("log", "source", "state")]
+    log = next((each for each in given if each is not None), None)
+    return error if log is None else type(error)(error.code, f"{log}: {error.message}", **error.details)
 
 
 def _failed(screen: Screen, command: str, error: DecidableError, exit_code: int) -> int:

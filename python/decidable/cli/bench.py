@@ -11,6 +11,7 @@ from typing import Any, Final
 from decidable import bench
 from decidable._native import __version__
 from decidable.bench import Comparison, Peer, Side
+from decidable.builders import counted
 from decidable.cli.exits import FINE, Terminated
 from decidable.cli.inputs import add_json, positive
 from decidable.cli.screen import Screen
@@ -88,7 +89,7 @@ class _Part:
     samples: list[Mapping[Side, float]] = field(default_factory=list)
 
     def title(self) -> str:
-        return "ledger" if self.candidates is None else f"{count(self.candidates)} candidates, {self.workload}"
+        return "ledger" if self.candidates is None else f"{counted(self.candidates, 'candidate')}, {self.workload}"
 
 
 class _Told:
@@ -146,14 +147,14 @@ class _Told:
         missing = f"not here: pip install {bench.PEER}=={bench.PEER_VERSION} sets it beside ours"
         alike = "on both sides, digests too" if self._peer else "in batches and one by one"
         rows = [
-            ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"),
+            ("machine", f"{machine['processor']}, {counted(int(machine['cores']), 'core')}, {machine['system']}"),
             ("vectors", str(machine["vectors"])),
             ("decidable", __version__),
             (bench.PEER, bench.PEER_VERSION if self._peer else missing),
             ("python", str(machine["python"])),
             ("date", self._date),
             ("checked", f"{count(self._agreed)} decisions are the same {alike}, bit for bit"),
-            ("measured", f"{count(self._parsed.rounds)} rounds, in each every side in turn; medians"),
+            ("measured", f"{counted(self._parsed.rounds, 'round')}, in each every side in turn; medians"),
         ]
         screen.pairs(rows)
         screen.line()

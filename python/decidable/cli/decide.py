@@ -24,6 +24,9 @@ __all__ = ["add"]
 # How the file of a policy is called; a JSON-lines log is called otherwise.
 _POLICIES: Final = (".json", ".toml")
 
+# A request's number has at most 64 bits.
+_DIGITS: Final = 20
+
 
 def add(commands: Any) -> None:
     """Adds both commands."""
@@ -69,12 +72,9 @@ def _decide(parsed: argparse.Namespace, screen: Screen) -> int:
 
 def _explain(parsed: argparse.Namespace, screen: Screen) -> int:
     present(parsed.source)
-    numbered = parsed.what.isascii() and parsed.what.isdigit() and not Path(parsed.what).exists()
-    if numbered and parsed.source.suffix.lower() not in _POLICIES:
-        return _explain_logged(parsed, screen)
-    if parsed.source.is_dir():
-        message = f"{parsed.source} is a directory: a request of a log there is named by its number, not by "
-        raise Usage("cli.usage", f"{message}{builders.describe(parsed.what)}")
+    is_policy = parsed.source.suffix.lower() in _POLICIES or parsed.what == "-"
+    if parsed.source.is_dir() or not (is_policy or Path(parsed.what).exists()):
+        return _explain_logged(parsed, screen, _number(parsed.what))
     policy = policy_in(parsed.source)
     for place, (line, document) in enumerate(documents(parsed.what)):
         request = request_of(document, f"{parsed.what}, line {line}")
@@ -84,10 +84,16 @@ def _explain(parsed: argparse.Namespace, screen: Screen) -> int:
     return FINE
 
 
-def _explain_logged(parsed: argparse.Namespace, screen: Screen) -> int:
+def _number(text: str) -> int:
+    """The number of a request in a log."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise Usage("cli.usage", f"not a request number: {builders.describe(text)} (explain LOG NUMBER)")
+    return int(text)
+
+
+def _explain_logged(parsed: argparse.Namespace, screen: Screen, number: int) -> int:
     """The decision as it was logged, and the policy's explanation of it, which must be the same decision."""
     log_at(parsed.source)
-    number = int(parsed.what)
     policies, key = policies_of(parsed), key_of(parsed)
     with screen.progress(f"verifying {parsed.source} ({size(octets(parsed.source))})") as advance:
         verification = verify(parsed.source, policies=policies, key=key, progress=reached(advance))

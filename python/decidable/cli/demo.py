@@ -13,11 +13,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from decidable import demo as data
 from decidable._native import Key, Policy
+from decidable.builders import counted
 from decidable.cli.answer import explanation_document, model_name, show_decision, show_explanation
 from decidable.cli.demo_run import Run, run
 from decidable.cli.exits import FAILED, FINE, Usage
@@ -29,7 +31,7 @@ from decidable.replay import verify
 from decidable.report import render
 from decidable.report.quantity import clock, count, duration, money, nearest_rank, share, size
 from decidable.report.words import refusal_order, refusal_words
-from decidable.wal import write_head
+from decidable.wal import about, write_head
 
 try:
     import fcntl
@@ -59,6 +61,7 @@ def add(commands: Any) -> None:
 
 
 def _demo(parsed: argparse.Namespace, screen: Screen) -> int:
+    parsed.state = parsed.out / "state"
     with _ours(parsed.out, screen) as folder:
         told = _play(parsed, screen, folder)
     if screen.as_json:
@@ -108,10 +111,12 @@ def _ours(folder: Path, screen: Screen) -> Iterator[Path]:
         message = f"{folder} holds files that no demo wrote; name another place with --out"
         raise Usage("cli.not_ours", message, path=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    with mark.open("a", encoding="utf-8") as file:
+    # Nothing is held back, which would be tried again, and fail without a name, as the file is closed.
+    with mark.open("ab", buffering=0) as file:
         _hold(file, folder)
         if not file.tell():
-            file.write("Written by `decidable demo`, which replaces what it wrote here.\n")
+            with about(mark):
+                file.write(b"Written by `decidable demo`, which replaces what it wrote here.\n")
         for left in folder.glob(f"{_BESIDE}*"):
             shutil.rmtree(left)
         earlier = [name for name in _WRITTEN if os.path.lexists(folder / name)]
@@ -131,7 +136,7 @@ def _ours(folder: Path, screen: Screen) -> Iterator[Path]:
                 (new / name).rename(folder / name)
 
 
-def _hold(mark: TextIO, folder: Path) -> None:
+def _hold(mark: FileIO, folder: Path) -> None:
     """Only one demonstration writes into a folder at a time, where the system has locks for files."""
     if fcntl is None:
         return
@@ -144,7 +149,8 @@ def _hold(mark: TextIO, folder: Path) -> None:
 
 def _new_key(path: Path) -> Key:
     """A key that only the user may read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with about(path), os.fdopen(descriptor, "wb") as file:
         file.write(os.urandom(32))
     return Key.from_file(path)
 
@@ -217,7 +223,7 @@ class _Told:
     def show(self, screen: Screen) -> None:
         first, last = self.arrivals[0].arrival_ns, self.arrivals[-1].arrival_ns
         screen.line(
-            f"{count(self.durable.decided)} requests of {duration(last - first)} of real traffic, "
+            f"{counted(self.durable.decided, 'request')} of {duration(last - first)} of real traffic, "
             f"{len(self.policy.models)} models, {len(self.accounts)} accounts",
             style="bold",
         )
@@ -250,7 +256,7 @@ class _Told:
             )
         screen.table(["model", "maker", "#chosen", "#share", "#spend"], rows)
         if len(ranked) > len(rows):
-            screen.line(f"  and {len(ranked) - len(rows)} other models")
+            screen.line(f"  and {counted(len(ranked) - len(rows), 'other model')}")
         screen.line(f"  {count(durable.substituted)} of {count(selected)} in place of the model that was asked for")
         screen.heading("Why: one of them explained")
         show_decision(screen, self.policy, self.example.request, self.policy.decide(self.example.request))
@@ -268,7 +274,7 @@ class _Told:
 
     def _cost(self, screen: Screen) -> None:
         durable = self.durable
-        screen.heading(f"What {count(len(durable.admitted))} answered requests cost, and would have cost")
+        screen.heading(f"What {counted(len(durable.admitted), 'answered request')} cost, and would have cost")
         rows = [["this policy", money(durable.spent_microunits), "", share(durable.settled, durable.settled), ""]]
         for each in self.baselines:
             times = f"{each.cost_microunits / durable.spent_microunits:.2f} x" if durable.spent_microunits else ""

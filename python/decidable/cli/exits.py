@@ -26,7 +26,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 """The command cannot be carried out as given: usage, a missing or unreadable file, a wrong key."""
 UNFINISHED: Final = 3
-"""What is complete holds, but the log ends in an unfinished tail."""
+"""What is complete holds, but the log ends in an unfinished tail, or a report cannot conclude for another reason."""
 INTERNAL: Final = 70
 PIPE_CLOSED: Final = 141
 TERMINATED: Final = 143

@@ -6,19 +6,20 @@ import argparse
 import contextlib
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from decidable._native import Key, Policy, Record
+from decidable.builders import counted
 from decidable.cli.answer import model_name
 from decidable.cli.exits import FINE, UNFINISHED, Usage
 from decidable.cli.inputs import add_json, key_of, log_at
-from decidable.cli.screen import Screen, reached
+from decidable.cli.screen import Screen, about_output, reached
 from decidable.cli.verify import octets, unfinished
 from decidable.report.escape import csv_cell
-from decidable.report.quantity import count, size, stamp
-from decidable.wal import appearing, export, read
+from decidable.report.quantity import size, stamp
+from decidable.wal import about, appearing, export, read
 
 __all__ = ["add"]
 
@@ -74,7 +75,7 @@ def _export(parsed: argparse.Namespace, screen: Screen) -> int:
     if screen.as_json:
         screen.emit({"output": str(output), "format": parsed.format, **summary})
     else:
-        written = f"{count(summary['rows'])} rows" if "rows" in summary else f"{count(summary['decisions'])} decisions"
+        written = counted(summary["rows"], "row") if "rows" in summary else counted(summary["decisions"], "decision")
         screen.line(f"{output}: {written} ({size(octets(output))})", style="bold")
         if summary.get("refusals_left_out"):
             screen.line(f"  {_left_out(summary)}")
@@ -94,9 +95,9 @@ def _to_standard_output(parsed: argparse.Namespace, screen: Screen, key: Key | N
         else screen.progress(_label(parsed.log)) as advance
     ):
         if parsed.format == "csv":
-            summary = _write_csv(sys.stdout.buffer, parsed.log, key)
+            summary = _write_csv(_Output().write, parsed.log, key)
         else:
-            summary = export(parsed.log, sys.stdout.buffer, key=key, progress=reached(advance))
+            summary = export(parsed.log, _Output(), key=key, progress=reached(advance))
             if summary["refusals_left_out"]:
                 screen.note(_left_out(summary))
     return _ended(parsed, screen, summary)
@@ -115,21 +116,29 @@ def _label(log: Path) -> str:
 
 
 def _left_out(summary: dict[str, Any]) -> str:
-    left = count(summary["refusals_left_out"])
-    return f"{left} requests that the safety ceiling refused have no place in the format"
+    left = counted(summary["refusals_left_out"], "refusal")
+    return f"left out, because the format has no place for what the safety ceiling refused: {left}"
 
 
 def _csv(log: Path, output: Path, key: Key | None) -> dict[str, Any]:
     """Whole or not at all."""
-    with appearing(output) as part, part.open("wb") as file:
-        return _write_csv(file, log, key)
+    with appearing(output) as part, about(output), part.open("wb") as file:
+        return _write_csv(file.write, log, key)
 
 
-def _write_csv(file: BinaryIO, log: Path, key: Key | None) -> dict[str, Any]:
+class _Output:
+    """The bytes of standard output."""
+
+    def write(self, data: bytes) -> int:
+        with about_output():
+            return sys.stdout.buffer.write(data)
+
+
+def _write_csv(write: Callable[[bytes], object], log: Path, key: Key | None) -> dict[str, Any]:
     """Writes a heading and the rows; how many rows, and the unfinished tail."""
     rows, records = 0, read(log, key=key)
     for row in itertools.chain([_COLUMNS], _rows(records)):
-        file.write((",".join(csv_cell(cell) for cell in row) + "\r\n").encode())
+        write((",".join(csv_cell(cell) for cell in row) + "\r\n").encode())
         rows += 1
     return {"rows": rows - 1, "tail": records.tail}
 

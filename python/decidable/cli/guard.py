@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
-from decidable.cli.screen import Screen
+from decidable.cli.screen import Screen, about_output
 from decidable.guard import Guard, GuardedStream
 from decidable.report.quantity import count
 
@@ -95,9 +95,10 @@ def _write(piece: bytes) -> None:
     """Whole, and at once: whoever reads is not kept waiting."""
     if sys.stdout is None:
         raise Usage("cli.unusable_file", "standard output is closed", path="-")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    with about_output():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
 
 
 def _costs(guard: Guard, screen: Screen) -> int:

@@ -64,7 +64,7 @@ def _report(parsed: argparse.Namespace, screen: Screen) -> int:
     if rendered.error is not None:
         screen.error("decidable report", rendered.error.message)
         return FAILED
-    return FINE if rendered.verification is None or rendered.verification.tail is None else UNFINISHED
+    return FINE if verdict.state == "holds" else UNFINISHED
 
 
 def _no_report(path: Path) -> str | None:

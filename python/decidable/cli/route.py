@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from decidable import builders, demo
 from decidable._native import Decision
+from decidable.builders import counted
 from decidable.catalog import Catalog
 from decidable.cli.answer import decision_document, explanation_document, show_decision, show_explanation
 from decidable.cli.exits import FINE, Usage
@@ -16,7 +17,7 @@ from decidable.cli.screen import Screen
 from decidable.domains import llm
 from decidable.engine import Ticket
 from decidable.errors import InvalidInput
-from decidable.report.quantity import count, money
+from decidable.report.quantity import money
 
 __all__ = ["add"]
 
@@ -161,7 +162,7 @@ def _ticket(
         for cut in recoveries:
             # Whatever comes of the call.
             screen.note(
-                f"{parsed.state} ended in {count(cut['cut_bytes'])} unfinished bytes, which were cut off and are kept "
+                f"{parsed.state} ended in {counted(cut['cut_bytes'], 'unfinished byte')}, cut off and kept "
                 f"in {parsed.state / cut['quarantine']}"
             )
         call = gateway.route(

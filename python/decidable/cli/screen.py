@@ -23,7 +23,7 @@ from typing import Any, Final, TextIO
 from decidable.report.escape import visible
 from decidable.report.quantity import count
 
-__all__ = ["Screen", "reached", "to_json"]
+__all__ = ["Screen", "about_output", "reached", "to_json"]
 
 # What stands between two columns of a table at most, and the least that a column of words is given.
 _GAP: Final = 3
@@ -31,6 +31,16 @@ _NARROWEST: Final = 12
 
 # How often a progress line is written again, in seconds.
 _TICK = 0.1
+
+
+@contextmanager
+def about_output() -> Iterator[None]:
+    """A fault of the system while standard output is written is one of standard output."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = "standard output", None
+        raise
 
 
 class Screen:
@@ -139,7 +149,8 @@ class Screen:
         if self._console is not None and style is not None:
             from rich.text import Text
 
-            self._console.print(Text(text, style=style), soft_wrap=True)
+            with about_output():
+                self._console.print(Text(text, style=style), soft_wrap=True)
         else:
             self._write(text)
 
@@ -154,12 +165,14 @@ class Screen:
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         assert self._console is not None
-        self._console.print(table)
+        with about_output():
+            self._console.print(table)
 
     def flush(self) -> None:
         """Hands on what was printed: where that fails, it fails here."""
         if self._out is not None:
-            self._out.flush()
+            with about_output():
+                self._out.flush()
 
     # --- progress and errors -------------------------------------------------------------------------------------
 
@@ -196,7 +209,8 @@ class Screen:
                 yield advance
 
     def _write(self, text: str) -> None:
-        print(text, file=self._out)
+        with about_output():
+            print(text, file=self._out)
 
 
 def reached(advance: Callable[[int], None]) -> Callable[[int], None]:

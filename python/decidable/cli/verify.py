@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from decidable._native import Balance
+from decidable.builders import counted
 from decidable.cli.exits import FINE, UNFINISHED
 from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
 from decidable.cli.output import may_write
@@ -18,6 +20,9 @@ from decidable.report.quantity import count, money, size
 from decidable.wal import read_head, write_head
 
 __all__ = ["add", "octets", "show_verification", "unfinished", "verification_document"]
+
+# How many open tickets are listed; all are counted, and --json has all.
+_TICKETS_SHOWN: Final = 10
 
 
 def add(commands: Any) -> None:
@@ -52,10 +57,10 @@ def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
     if screen.as_json:
         screen.emit(verification_document(verification))
     else:
-        screen.line(
-            f"{parsed.log}: {'every complete record holds' if verification.tail else 'every record holds'}",
-            style="bold",
-        )
+        holds = "every complete record holds" if verification.tail else "every record holds"
+        if _derived_in_part(verification):
+            holds += f", {_derived(verification)}"
+        screen.line(f"{parsed.log}: {holds}", style="bold")
         show_verification(screen, verification)
     return FINE if verification.tail is None else UNFINISHED
 
@@ -79,20 +84,26 @@ def show_verification(screen: Screen, verification: VerificationReport, *, accou
     head = verification.head
     rows = [
         ("records", count(verification.records)),
-        ("decisions", count(verification.decisions)),
+        (
+            "decisions",
+            f"{_derived(verification)}: --policy FILE gives a policy"
+            if _derived_in_part(verification)
+            else count(verification.decisions),
+        ),
         ("settlements", count(verification.settlements)),
         ("head", f"record {count(verification.records)}, {head.get('hash') or head.get('last_hash')}"),
     ]
     if verification.erased:
-        rows.append(("erased", f"{count(len(verification.erased))} private parts"))
+        rows.append(("erased", f"private parts of {counted(len(verification.erased), 'record')}"))
     if verification.open_tickets:
         rows.append(("open tickets", count(len(verification.open_tickets))))
     if verification.tail is not None:
         tail = verification.tail
         rows.append(
-            ("unfinished tail", f"{count(tail['bytes'])} bytes from byte {count(tail['offset'])}: {tail['reason']}")
+            ("unfinished tail", f"{counted(tail['bytes'], 'byte')} from byte {count(tail['offset'])}: {tail['reason']}")
         )
     screen.pairs(rows)
+    _show_open(screen, verification.open_tickets)
     screen.heading("established")
     for each in verification.established:
         screen.line(f"  + {each}", style="green")
@@ -114,6 +125,27 @@ def show_verification(screen: Screen, verification: VerificationReport, *, accou
                 for each in sorted(verification.balances, key=lambda balance: balance.account)
             ],
         )
+
+
+def _derived_in_part(verification: VerificationReport) -> bool:
+    """Whether decisions are left that were not derived again. A log of ours carries its policies; every entry of a
+    JSON-lines log is a decision, and its policy must be given."""
+    return verification.kind == "json-lines" and verification.decisions < verification.records
+
+
+def _derived(verification: VerificationReport) -> str:
+    return f"{count(verification.decisions)} of {counted(verification.records, 'decision')} re-derived"
+
+
+def _show_open(screen: Screen, tickets: Sequence[dict[str, Any]]) -> None:
+    """The first tickets that are neither settled nor cancelled, and what is held for each."""
+    for each in tickets[:_TICKETS_SHOWN]:
+        held = "nothing" if each["hold_microunits"] is None else money(each["hold_microunits"])
+        whose = "" if each["account"] is None else f" of {each['account']}"
+        state = each["state"].replace("_", " ")
+        screen.line(f"    ticket {each['request_sequence']}, {state}: {held} held{whose}, record {count(each['seq'])}")
+    if len(tickets) > _TICKETS_SHOWN:
+        screen.line(f"    … and {count(len(tickets) - _TICKETS_SHOWN)} more")
 
 
 def verification_document(verification: VerificationReport) -> dict[str, Any]:
@@ -143,7 +175,7 @@ def balance_document(balance: Balance) -> dict[str, Any]:
 
 def unfinished(log: Path, tail: dict[str, Any]) -> str:
     """What is said of a log that ends in an unfinished tail."""
-    return f"{log} ends in {count(tail['bytes'])} unfinished bytes: what is before them holds"
+    return f"{log} ends in {counted(tail['bytes'], 'unfinished byte')}: what is before them holds"
 
 
 def octets(log: Path) -> int:

@@ -60,7 +60,7 @@ def render(
         verdict = refute(error)
         return Rendered(failure_page(verdict, error), verdict, error=error)
     verdict = conclude(verification, decisions=facts.decisions, head=head is not None, key=key is not None)
-    return Rendered(log_page(verdict, verification, facts), verdict, verification, facts)
+    return Rendered(log_page(verdict, verification, facts, policies=bool(policies)), verdict, verification, facts)
 
 
 def _until(records: Iterable[Any], last: int) -> Iterator[Any]:

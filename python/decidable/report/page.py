@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import resources
-from typing import Any
 
+from decidable.builders import counted
 from decidable.errors import DecidableError
 from decidable.replay import VerificationReport
 from decidable.report import charts
@@ -38,8 +38,8 @@ _GLYPHS = {
 }
 
 
-def log_page(verdict: Verdict, verification: VerificationReport, facts: Facts) -> str:
-    """The report of a log that verified, whatever may still be open about it."""
+def log_page(verdict: Verdict, verification: VerificationReport, facts: Facts, *, policies: bool) -> str:
+    """The report of a log that verified, whatever may still be open about it; ``policies``: whether any were given."""
     sections = [
         _evidence(verification, facts),
         _spend(facts),
@@ -53,7 +53,7 @@ def log_page(verdict: Verdict, verification: VerificationReport, facts: Facts) -
     return _document(
         header=f"<h1>Decision report</h1>{lead}{_banner(verdict)}{_figures(verification, facts)}",
         main="".join(sections),
-        head=verification.head,
+        again=_again(verification, policies),
     )
 
 
@@ -69,7 +69,7 @@ def failure_page(verdict: Verdict, error: DecidableError) -> str:
         '<p class="quiet">No figures are shown: a log that does not hold is no source of figures.</p>'
         f"{_facts(rows)}</section>"
     )
-    return _document(header=f"<h1>Decision report</h1>{_banner(verdict)}", main=body, head=None)
+    return _document(header=f"<h1>Decision report</h1>{_banner(verdict)}", main=body, again="")
 
 
 # --- the frame ---------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def _style() -> tuple[str, str]:
     return text, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _document(*, header: str, main: str, head: dict[str, Any] | None) -> str:
+def _document(*, header: str, main: str, again: str) -> str:
     style, digest = _style()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return (
@@ -91,18 +91,25 @@ def _document(*, header: str, main: str, head: dict[str, Any] | None) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
         f"<title>Decision report</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"<header>{header}</header>\n<main>{main}</main>\n{_footer(head)}\n</body>\n</html>\n"
+        f"<header>{header}</header>\n<main>{main}</main>\n{_footer(again)}\n</body>\n</html>\n"
     )
 
 
-def _footer(head: dict[str, Any] | None) -> str:
-    again = ""
-    if head is not None:
-        again = (
-            "<p>Anyone who has the log can repeat this. Keep the head elsewhere: it shows a later reader that nothing "
-            "was cut off or rewritten.</p>"
-            "<pre><code>decidable verify LOG --head head.json</code></pre>"
-        )
+def _again(verification: VerificationReport, policies: bool) -> str:
+    """How to repeat the verification, with the files that it takes."""
+    details = verification.details or {}
+    # A JSON-lines log carries no policies, so its decisions are derived again only with them.
+    given = [("--policy", "policy.json", policies or verification.kind == "json-lines")]
+    given += [("--head", "head.json", True), ("--key-file", "wal.key", bool(details.get("keyed")))]
+    command = " ".join(["decidable verify LOG", *(f"{option} {file}" for option, file, wanted in given if wanted)])
+    key = " A sealed log needs its key as well." if details.get("keyed") else ""
+    return (
+        "<p>Anyone who has the log can repeat this. Keep the head elsewhere: it shows a later reader that nothing "
+        f"was cut off or rewritten.{key}</p><pre><code>{command}</code></pre>"
+    )
+
+
+def _footer(again: str) -> str:
     return (
         f"<footer><div>{again}<p>Money is in units of the caller's currency; a microunit is 1/1,000,000 of it, and "
         "every amount is exact unless it is marked as rounded. Times are UTC, as the writer of the log recorded them. "
@@ -187,13 +194,13 @@ def _period(facts: Facts) -> str:
 def _figures(verification: VerificationReport, facts: Facts) -> str:
     refused = facts.decisions - facts.selected
     figures = [
-        ("Decisions", count(facts.decisions), f"{count(verification.records)} records"),
+        ("Decisions", count(facts.decisions), counted(verification.records, "record")),
         ("Selected", count(facts.selected), share(facts.selected, facts.decisions)),
         ("Refused", count(refused), share(refused, facts.decisions)),
     ]
     if facts.settlements:
         figures.append(
-            ("Spend", money(facts.spent_microunits, places=2), f"{count(facts.settlements)} settlements, rounded")
+            ("Spend", money(facts.spent_microunits, places=2), f"{counted(facts.settlements, 'settlement')}, rounded")
         )
     else:
         figures.append(("Estimated cost", money(facts.estimated_microunits, places=2), "nothing settled, rounded"))
@@ -230,17 +237,23 @@ def _evidence(verification: VerificationReport, facts: Facts) -> str:
             label += f"<details><summary>where it came from</summary><pre>{_pretty(provenance)}</pre></details>"
         rows.append((f"Policy {number}", label))
     if facts.recoveries:
-        rows.append(("Recoveries", f"{count(facts.recoveries)}: unfinished ends that were cut off and recorded"))
+        rows.append(("Recoveries", f"{counted(facts.recoveries, 'unfinished end')}, cut off and recorded"))
     if verification.erased:
         shown = ", ".join(map(str, verification.erased[:_ERASED_SHOWN]))
         more = "" if len(verification.erased) <= _ERASED_SHOWN else ", …"
-        rows.append(("Erased private parts", f"{count(len(verification.erased))}: records {shown}{more}"))
+        which = "record" if len(verification.erased) == 1 else "records"
+        rows.append(
+            (
+                "Erased private parts",
+                f"{count(len(verification.erased))}: {which} {shown}{more}",
+            )
+        )
     if verification.tail is not None:
         tail = verification.tail
         rows.append(
             (
                 "Unfinished tail",
-                html_text(f"{count(tail['bytes'])} bytes from byte {count(tail['offset'])}: {tail['reason']}"),
+                html_text(f"{counted(tail['bytes'], 'byte')} from byte {count(tail['offset'])}: {tail['reason']}"),
             )
         )
     nothing = "<li>nothing that this log could answer</li>"
@@ -429,6 +442,7 @@ def _open_tickets(verification: VerificationReport) -> str:
     rows = [
         [
             count(each["request_sequence"]),
+            html_text(each["state"].replace("_", " ")),
             html_text("-" if each["account"] is None else each["account"]),
             count(each["seq"]),
             "-" if each["hold_microunits"] is None else money(each["hold_microunits"]),
@@ -436,6 +450,6 @@ def _open_tickets(verification: VerificationReport) -> str:
         for each in tickets[:_TICKETS_SHOWN]
     ]
     left = len(tickets) - len(rows)
-    note = f'<p class="quiet">{count(left)} more are not listed here.</p>' if left else ""
-    columns = ["Ticket", "Account", "#Record", "#Held"]
+    note = f'<p class="quiet">{count(left)} more not listed here.</p>' if left else ""
+    columns = ["Ticket", "State", "Account", "#Record", "#Held"]
     return _section("tickets", "Open tickets", lead, _table("Open tickets by number", columns, rows) + note)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from math import isqrt
 
+from decidable.builders import counted
+
 __all__ = [
     "MICROUNITS",
     "clock",
@@ -85,13 +87,13 @@ def duration(nanoseconds: int) -> str:
 
 def size(octets: int) -> str:
     """
-    >>> size(999), size(12_345_678)
-    ('999 bytes', '12.3 MB')
+    >>> size(1), size(999), size(12_345_678)
+    ('1 byte', '999 bytes', '12.3 MB')
     """
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if octets >= scale:
             return f"{octets / scale:.1f} {unit}"
-    return f"{octets} bytes"
+    return counted(octets, "byte")
 
 
 def stamp(time_ns: int) -> str:

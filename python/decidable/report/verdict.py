@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from decidable.builders import counted
 from decidable.errors import DecidableError
 from decidable.replay import VerificationReport
 
@@ -38,7 +39,10 @@ def conclude(verification: VerificationReport, *, decisions: int, head: bool, ke
     if verification.records == 0:
         reasons.append("The log holds no records.")
     if verification.kind == "json-lines" and verification.decisions < decisions:
-        reasons.append("Not every decision could be derived again: this kind of log does not carry its policies.")
+        reasons.append(
+            f"{verification.decisions:,} of {counted(decisions, 'decision')} re-derived: this kind of log carries no "
+            "policies, and not all were given."
+        )
     if not head and not key:
         reasons.append(
             "There was nothing to verify against: without a head kept elsewhere or the log's key, a log that was "

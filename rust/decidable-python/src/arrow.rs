@@ -24,7 +24,7 @@ use pyo3_arrow::{PyArray, PyArrayReader};
 
 use crate::batch::{Asked, batch_error};
 use crate::errors::{Class, raise};
-use crate::values::Integer;
+use crate::values::{Integer, counted};
 
 /// Rows that are copied, decided and kept at a time, whatever the chunks of the table are.
 const CHUNK_ROWS: usize = 65_536;
@@ -614,7 +614,7 @@ impl Decisions {
             .fold(0, usize::saturating_add)
     }
     fn __repr__(&self) -> String {
-        format!("<Decisions on {} requests>", self.__len__())
+        format!("<Decisions on {}>", counted(self.__len__(), "request"))
     }
     /// The stream of the table, as often as it is asked for. Another schema is not made: the columns have these types.
     #[pyo3(signature = (requested_schema=None))]

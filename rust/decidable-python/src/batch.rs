@@ -13,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PySlice, PyTuple};
 
 use crate::errors::{self, Class, raise};
-use crate::values::{optional, optional_text, otherwise, wrong_type};
+use crate::values::{counted, optional, optional_text, otherwise, wrong_type};
 
 /// Rows that are copied, decided and written at a time by each thread: what comes in and goes out stays in a core's cache,
 /// and beside the arrays of the caller a batch takes no more memory.
@@ -518,7 +518,7 @@ impl<'py> Arrays<'py> {
         match all.iter().find(|(row, ..)| *row >= rows) {
             None => Ok(all),
             Some((row, ..)) => {
-                let message = format!("quotes: row is {row}, and there are {rows} requests");
+                let message = format!("quotes: row {row} is none of {}", counted(rows, "request"));
                 Err(raise(
                     py,
                     Class::InvalidInput,

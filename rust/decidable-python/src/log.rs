@@ -17,7 +17,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::decision::Decision;
 use crate::engine::{head_dict, head_of, keyed};
-use crate::errors::{self, Class, plain, raise};
+use crate::errors::{self, Class, raise};
 use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -644,8 +644,12 @@ pub(crate) fn verify_exchange<'py>(
 
 /// Where an export goes.
 enum Target {
-    /// A file that was created for it.
-    File(File),
+    /// A file that was created for it, its name, and why it could not be written.
+    File {
+        file: File,
+        path: String,
+        fault: Option<io::Error>,
+    },
     /// An object that has `write`, and what it raised.
     Stream { stream: Py<PyAny>, fault: Option<PyErr> },
 }
@@ -660,20 +664,19 @@ impl Target {
         }
         let (py, path) = (out.py(), out.extract::<PathBuf>()?);
         let shown = path.display().to_string();
-        py.detach(|| File::create_new(path)).map(Self::File).map_err(|error| {
-            raise(
-                py,
-                Class::InvalidInput,
-                "export.unwritable",
-                &format!("{shown} cannot be created: {}", reason(&error)),
-                |details| details.set_item("path", &shown),
-            )
-        })
+        match py.detach(|| File::create_new(path)) {
+            Ok(file) => Ok(Self::File {
+                file,
+                path: shown,
+                fault: None,
+            }),
+            Err(error) => Err(unwritable(py, &shown, "created", &error)),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
         match self {
-            Self::File(file) => file.sync_all(),
+            Self::File { file, .. } => file.sync_all(),
             Self::Stream { .. } => Ok(()),
         }
     }
@@ -682,7 +685,14 @@ impl Target {
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File(file) => file.write(bytes),
+            Self::File { file, fault, .. } => file.write(bytes).map_err(|error| {
+                // The fault that the log makes of it would not name the file. One that is only interrupted is tried again.
+                let kind = error.kind();
+                if kind != io::ErrorKind::Interrupted {
+                    *fault = Some(error);
+                }
+                kind.into()
+            }),
             Self::Stream { fault: Some(_), .. } => Err(io::Error::other("the stream has failed")),
             Self::Stream { stream, fault } => Python::attach(|py| {
                 let written = stream.call_method1(py, "write", (PyBytes::new(py, bytes),))?;
@@ -700,6 +710,16 @@ impl Write for Target {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn unwritable(py: Python<'_>, path: &str, what: &str, error: &io::Error) -> PyErr {
+    raise(
+        py,
+        Class::InvalidInput,
+        "export.unwritable",
+        &format!("{path} cannot be {what}: {}", reason(error)),
+        |details| details.set_item("path", path),
+    )
 }
 
 /// Writes the decisions of a log in the exchange format to a new file, or to an object that has `write`.
@@ -728,17 +748,21 @@ pub(crate) fn export_log<'py>(
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
     }
-    if let Target::Stream { fault: Some(fault), .. } = target {
-        return Err(fault);
-    }
-    let exported = exported.map_err(|error| errors::engine(py, &error))?.map_err(|error| {
-        plain(
-            py,
-            Class::LogUnavailable,
-            "export.unwritable",
-            &format!("{out} cannot be written: {}", reason(&error)),
+    let exported = match (exported, target) {
+        (_, Target::Stream { fault: Some(fault), .. }) => return Err(fault),
+        (Ok(Ok(exported)), _) => exported,
+        (
+            Err(_),
+            Target::File {
+                path,
+                fault: Some(error),
+                ..
+            },
         )
-    })?;
+        | (Ok(Err(error)), Target::File { path, .. }) => return Err(unwritable(py, &path, "written", &error)),
+        (Ok(Err(error)), Target::Stream { .. }) => return Err(error.into()),
+        (Err(error), _) => return Err(errors::engine(py, &error)),
+    };
     let summary = PyDict::new(py);
     summary.set_item("decisions", exported.decisions)?;
     summary.set_item("refusals_left_out", exported.refusals)?;

@@ -6,7 +6,21 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
-use crate::values::{Given, dictionary, integer, text, truth};
+use crate::values::{Given, dictionary, integer, no_missing, no_others, text, truth};
+
+/// What [`Model`] is made of.
+const FIELDS: [&str; 10] = [
+    "model_id",
+    "quality_bps",
+    "input_cost_microunits_per_million_tokens",
+    "output_cost_microunits_per_million_tokens",
+    "provider_id",
+    "risk_ceiling_bps",
+    "enabled",
+    "p95_latency_ms",
+    "capabilities",
+    "region_mask",
+];
 
 /// One candidate of a catalog (docs/spec/decisions.md, "Candidate").
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -31,39 +45,45 @@ impl Model {
         slf
     }
     #[new]
-    #[pyo3(signature = (*, model_id, quality_bps, input_cost_microunits_per_million_tokens,
-        output_cost_microunits_per_million_tokens, provider_id=Given::NOT, risk_ceiling_bps=Given::NOT,
-        enabled=Given::NOT, p95_latency_ms=Given::NOT, capabilities=Given::NOT, region_mask=Given::NOT))]
+    #[pyo3(signature = (*, model_id=Given::NOT, quality_bps=Given::NOT, input_cost_microunits_per_million_tokens=Given::NOT,
+        output_cost_microunits_per_million_tokens=Given::NOT, provider_id=Given::NOT, risk_ceiling_bps=Given::NOT,
+        enabled=Given::NOT, p95_latency_ms=Given::NOT, capabilities=Given::NOT, region_mask=Given::NOT, **others),
+        text_signature = "(*, model_id, quality_bps, input_cost_microunits_per_million_tokens, output_cost_microunits_per_million_tokens, provider_id=..., risk_ceiling_bps=..., enabled=..., p95_latency_ms=..., capabilities=..., region_mask=...)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
-        model_id: &Bound<'_, PyAny>,
-        quality_bps: &Bound<'_, PyAny>,
-        input_cost_microunits_per_million_tokens: &Bound<'_, PyAny>,
-        output_cost_microunits_per_million_tokens: &Bound<'_, PyAny>,
+        model_id: Given<'_, '_>,
+        quality_bps: Given<'_, '_>,
+        input_cost_microunits_per_million_tokens: Given<'_, '_>,
+        output_cost_microunits_per_million_tokens: Given<'_, '_>,
         provider_id: Given<'_, '_>,
         risk_ceiling_bps: Given<'_, '_>,
         enabled: Given<'_, '_>,
         p95_latency_ms: Given<'_, '_>,
         capabilities: Given<'_, '_>,
         region_mask: Given<'_, '_>,
+        others: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        no_others("Model.__new__", others, &FIELDS)?;
+        let needed = [
+            model_id,
+            quality_bps,
+            input_cost_microunits_per_million_tokens,
+            output_cost_microunits_per_million_tokens,
+        ];
+        no_missing("Model.__new__", &FIELDS, needed)?;
         let candidate = Candidate {
-            model_id: integer("model_id", model_id)?,
+            model_id: model_id.integer_or("model_id", 0)?,
             provider_id: provider_id.integer_or("provider_id", 0)?,
-            quality_bps: integer("quality_bps", quality_bps)?,
+            quality_bps: quality_bps.integer_or("quality_bps", 0)?,
             risk_ceiling_bps: risk_ceiling_bps.integer_or("risk_ceiling_bps", 10_000)?,
             enabled: enabled.or(true, |value| truth("enabled", value))?,
             p95_latency_ms: p95_latency_ms.integer_or("p95_latency_ms", 0)?,
             capabilities: capabilities.integer_or("capabilities", 0)?,
             region_mask: region_mask.integer_or("region_mask", u64::MAX)?,
-            input_cost_microunits_per_million_tokens: integer(
-                "input_cost_microunits_per_million_tokens",
-                input_cost_microunits_per_million_tokens,
-            )?,
-            output_cost_microunits_per_million_tokens: integer(
-                "output_cost_microunits_per_million_tokens",
-                output_cost_microunits_per_million_tokens,
-            )?,
+            input_cost_microunits_per_million_tokens: input_cost_microunits_per_million_tokens
+                .integer_or("input_cost_microunits_per_million_tokens", 0)?,
+            output_cost_microunits_per_million_tokens: output_cost_microunits_per_million_tokens
+                .integer_or("output_cost_microunits_per_million_tokens", 0)?,
         };
         Ok(Self(candidate))
     }
@@ -108,7 +128,7 @@ impl Model {
         self.0.output_cost_microunits_per_million_tokens
     }
     /// The same model with some fields changed.
-    #[pyo3(signature = (*, model_id=Given::NOT, quality_bps=Given::NOT, input_cost_microunits_per_million_tokens=Given::NOT, output_cost_microunits_per_million_tokens=Given::NOT, provider_id=Given::NOT, risk_ceiling_bps=Given::NOT, enabled=Given::NOT, p95_latency_ms=Given::NOT, capabilities=Given::NOT, region_mask=Given::NOT))]
+    #[pyo3(signature = (*, model_id=Given::NOT, quality_bps=Given::NOT, input_cost_microunits_per_million_tokens=Given::NOT, output_cost_microunits_per_million_tokens=Given::NOT, provider_id=Given::NOT, risk_ceiling_bps=Given::NOT, enabled=Given::NOT, p95_latency_ms=Given::NOT, capabilities=Given::NOT, region_mask=Given::NOT, **others), text_signature = "($self, *, model_id=..., quality_bps=..., input_cost_microunits_per_million_tokens=..., output_cost_microunits_per_million_tokens=..., provider_id=..., risk_ceiling_bps=..., enabled=..., p95_latency_ms=..., capabilities=..., region_mask=...)")]
     #[allow(clippy::too_many_arguments)]
     fn replace(
         &self,
@@ -122,7 +142,9 @@ impl Model {
         p95_latency_ms: Given<'_, '_>,
         capabilities: Given<'_, '_>,
         region_mask: Given<'_, '_>,
+        others: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        no_others("Model.replace", others, &FIELDS)?;
         let same = self.0;
         Ok(Self(Candidate {
             model_id: model_id.integer_or("model_id", same.model_id)?,
@@ -223,14 +245,21 @@ impl Names {
         slf
     }
     #[new]
-    #[pyo3(signature = (*, models=Given::NOT, providers=Given::NOT, regions=Given::NOT, capabilities=Given::NOT))]
+    #[pyo3(signature = (*, models=Given::NOT, providers=Given::NOT, regions=Given::NOT, capabilities=Given::NOT, **others),
+        text_signature = "(*, models=..., providers=..., regions=..., capabilities=...)")]
     fn new(
         py: Python<'_>,
         models: Given<'_, '_>,
         providers: Given<'_, '_>,
         regions: Given<'_, '_>,
         capabilities: Given<'_, '_>,
+        others: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        no_others(
+            "Names.__new__",
+            others,
+            &["models", "providers", "regions", "capabilities"],
+        )?;
         decidable_kernel::Names::new(
             registry("models", models)?,
             registry("providers", providers)?,

@@ -12,7 +12,7 @@ use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
 use crate::request::{Request, requested};
-use crate::values::{self, Given, bytes, instead, integer, wrong_type};
+use crate::values::{self, Given, bytes, counted, instead, integer, no_others, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
@@ -20,6 +20,17 @@ const CANDIDATES_WORTH_DETACHING: usize = 512;
 /// A catalog under limits: it decides (docs/spec/decisions.md).
 #[pyclass(frozen, module = "decidable")]
 pub(crate) struct Policy(pub(crate) Arc<decidable_kernel::Policy>);
+
+/// The limits that [`Policy`] takes beside its catalog.
+const LIMITS: [&str; 7] = [
+    "policy_epoch",
+    "catalog_epoch",
+    "hard_risk_limit_bps",
+    "minimum_confidence_bps",
+    "risk_penalty_multiplier_bps",
+    "latency_penalty_microunits_per_ms",
+    "objective",
+];
 
 #[pymethods]
 impl Policy {
@@ -36,7 +47,8 @@ impl Policy {
     #[new]
     #[pyo3(signature = (catalog, *, policy_epoch=Given::NOT, catalog_epoch=Given::NOT, hard_risk_limit_bps=Given::NOT,
         minimum_confidence_bps=Given::NOT, risk_penalty_multiplier_bps=Given::NOT, latency_penalty_microunits_per_ms=Given::NOT,
-        objective=Given::NOT))]
+        objective=Given::NOT, **others),
+        text_signature = "(catalog, *, policy_epoch=..., catalog_epoch=..., hard_risk_limit_bps=..., minimum_confidence_bps=..., risk_penalty_multiplier_bps=..., latency_penalty_microunits_per_ms=..., objective=...)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
         catalog: &Bound<'_, PyAny>,
@@ -47,7 +59,9 @@ impl Policy {
         risk_penalty_multiplier_bps: Given<'_, '_>,
         latency_penalty_microunits_per_ms: Given<'_, '_>,
         objective: Given<'_, '_>,
+        others: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        no_others("Policy.__new__", others, &LIMITS)?;
         let py = catalog.py();
         let limits = Limits {
             policy_epoch: policy_epoch.integer_or("policy_epoch", 1)?,
@@ -293,8 +307,8 @@ impl Policy {
     fn __repr__(&self) -> String {
         let limits = self.0.limits();
         format!(
-            "<Policy of {} models, objective {}, policy_epoch {}, catalog_epoch {}, digest {}>",
-            self.0.candidates().len(),
+            "<Policy of {}, objective {}, policy_epoch {}, catalog_epoch {}, digest {}>",
+            counted(self.0.candidates().len(), "model"),
             limits.objective.label(),
             limits.policy_epoch,
             limits.catalog_epoch,

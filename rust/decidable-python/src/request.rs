@@ -4,7 +4,26 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
 use crate::model::repr;
-use crate::values::{Given, dictionary, integer, integer_or_none, wrong, wrong_type};
+use crate::values::{Given, dictionary, integer, integer_or_none, no_missing, no_others, wrong, wrong_type};
+
+/// What [`Request`] is made of.
+const FIELDS: [&str; 15] = [
+    "input_tokens",
+    "output_tokens",
+    "request_sequence",
+    "requested_model_id",
+    "business_value_microunits",
+    "budget_limit_microunits",
+    "risk_bps",
+    "confidence_bps",
+    "minimum_quality_bps",
+    "max_p95_latency_ms",
+    "required_capabilities",
+    "allowed_provider_mask",
+    "required_region_mask",
+    "max_output_tokens",
+    "quotes",
+];
 
 /// One request (docs/spec/decisions.md, "request"; docs/spec/extensions.md for quotes and the largest use).
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -24,14 +43,16 @@ impl Request {
         slf
     }
     #[new]
-    #[pyo3(signature = (*, input_tokens, output_tokens, request_sequence=Given::NOT, requested_model_id=None,
+    #[pyo3(signature = (*, input_tokens=Given::NOT, output_tokens=Given::NOT, request_sequence=Given::NOT, requested_model_id=None,
         business_value_microunits=Given::NOT, budget_limit_microunits=None, risk_bps=Given::NOT, confidence_bps=Given::NOT,
         minimum_quality_bps=Given::NOT, max_p95_latency_ms=None, required_capabilities=Given::NOT, allowed_provider_mask=None,
-        required_region_mask=None, max_output_tokens=None, quotes=None))]
+        required_region_mask=None, max_output_tokens=None, quotes=None, **others),
+        text_signature = "(*, input_tokens, output_tokens, request_sequence=..., requested_model_id=None, business_value_microunits=..., budget_limit_microunits=None, risk_bps=..., confidence_bps=..., minimum_quality_bps=..., max_p95_latency_ms=None, required_capabilities=..., allowed_provider_mask=None, required_region_mask=None, max_output_tokens=None, quotes=None)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
-        input_tokens: &Bound<'_, PyAny>,
-        output_tokens: &Bound<'_, PyAny>,
+        py: Python<'_>,
+        input_tokens: Given<'_, '_>,
+        output_tokens: Given<'_, '_>,
         request_sequence: Given<'_, '_>,
         requested_model_id: Option<&Bound<'_, PyAny>>,
         business_value_microunits: Given<'_, '_>,
@@ -45,12 +66,15 @@ impl Request {
         required_region_mask: Option<&Bound<'_, PyAny>>,
         max_output_tokens: Option<&Bound<'_, PyAny>>,
         quotes: Option<&Bound<'_, PyAny>>,
+        others: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        no_others("Request.__new__", others, &FIELDS)?;
+        no_missing("Request.__new__", &FIELDS, [input_tokens, output_tokens])?;
         Arguments {
             request_sequence,
             requested_model_id: requested_model_id.into(),
-            input_tokens: Given::some(input_tokens),
-            output_tokens: Given::some(output_tokens),
+            input_tokens,
+            output_tokens,
             business_value_microunits,
             budget_limit_microunits: budget_limit_microunits.into(),
             risk_bps,
@@ -63,7 +87,7 @@ impl Request {
             max_output_tokens: max_output_tokens.into(),
             quotes: quotes.into(),
         }
-        .read(input_tokens.py(), None)
+        .read(py, None)
     }
     #[getter]
     const fn request_sequence(&self) -> u64 {
@@ -142,7 +166,7 @@ impl Request {
         Ok(Some(quotes))
     }
     /// The same request with some fields changed.
-    #[pyo3(signature = (*, input_tokens=Given::NOT, output_tokens=Given::NOT, request_sequence=Given::NOT, requested_model_id=Given::NOT, business_value_microunits=Given::NOT, budget_limit_microunits=Given::NOT, risk_bps=Given::NOT, confidence_bps=Given::NOT, minimum_quality_bps=Given::NOT, max_p95_latency_ms=Given::NOT, required_capabilities=Given::NOT, allowed_provider_mask=Given::NOT, required_region_mask=Given::NOT, max_output_tokens=Given::NOT, quotes=Given::NOT))]
+    #[pyo3(signature = (*, input_tokens=Given::NOT, output_tokens=Given::NOT, request_sequence=Given::NOT, requested_model_id=Given::NOT, business_value_microunits=Given::NOT, budget_limit_microunits=Given::NOT, risk_bps=Given::NOT, confidence_bps=Given::NOT, minimum_quality_bps=Given::NOT, max_p95_latency_ms=Given::NOT, required_capabilities=Given::NOT, allowed_provider_mask=Given::NOT, required_region_mask=Given::NOT, max_output_tokens=Given::NOT, quotes=Given::NOT, **others), text_signature = "($self, *, input_tokens=..., output_tokens=..., request_sequence=..., requested_model_id=..., business_value_microunits=..., budget_limit_microunits=..., risk_bps=..., confidence_bps=..., minimum_quality_bps=..., max_p95_latency_ms=..., required_capabilities=..., allowed_provider_mask=..., required_region_mask=..., max_output_tokens=..., quotes=...)")]
     #[allow(clippy::too_many_arguments)]
     fn replace(
         &self,
@@ -162,7 +186,9 @@ impl Request {
         required_region_mask: Given<'_, '_>,
         max_output_tokens: Given<'_, '_>,
         quotes: Given<'_, '_>,
+        others: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        no_others("Request.replace", others, &FIELDS)?;
         Arguments {
             request_sequence,
             requested_model_id,

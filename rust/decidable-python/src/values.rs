@@ -78,10 +78,6 @@ pub(crate) struct Given<'a, 'py>(pub(crate) Option<Borrowed<'a, 'py, PyAny>>);
 impl<'a, 'py> Given<'a, 'py> {
     pub(crate) const NOT: Self = Self(None);
 
-    pub(crate) fn some(value: &'a Bound<'py, PyAny>) -> Self {
-        Self(Some(value.as_borrowed()))
-    }
-
     /// An exact `int` within the range of `T`, or the default where the argument was left out.
     #[inline(always)]
     pub(crate) fn integer_or<T: Integer>(self, field: &str, default: T) -> PyResult<T> {
@@ -178,6 +174,58 @@ pub(crate) fn objective(value: &Bound<'_, PyAny>) -> PyResult<Objective> {
             },
         )
     })
+}
+
+/// So many of a thing: `1 request`, `2 requests`.
+pub(crate) fn counted<N: PartialEq + From<u8> + std::fmt::Display>(number: N, noun: &str) -> String {
+    let ending = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
+/// Refuses keywords that a call does not take, and names those that it takes and that look alike.
+pub(crate) fn no_others(call: &str, others: Option<&Bound<'_, PyDict>>, known: &[&str]) -> PyResult<()> {
+    match others.and_then(|others| others.keys().iter().next()) {
+        Some(name) => Err(unexpected(call, &name, known)?),
+        None => Ok(()),
+    }
+}
+
+#[cold]
+fn unexpected(call: &str, name: &Bound<'_, PyAny>, known: &[&str]) -> PyResult<PyErr> {
+    let builders = PyModule::import(name.py(), "decidable.builders")?;
+    let shown: String = builders.getattr("describe")?.call1((name,))?.extract()?;
+    let near: String = builders.getattr("suggestion")?.call1((name, known))?.extract()?;
+    let message = format!("{call}() got an unexpected keyword argument {shown}{near}");
+    Ok(PyTypeError::new_err(message))
+}
+
+/// Refuses a call that leaves out keywords that it needs: those of `names` that stand first.
+#[inline(always)]
+pub(crate) fn no_missing<const N: usize>(call: &str, names: &[&str], needed: [Given<'_, '_>; N]) -> PyResult<()> {
+    if needed.iter().all(|given| given.0.is_some()) {
+        return Ok(());
+    }
+    Err(missing(call, names, &needed))
+}
+
+#[cold]
+fn missing(call: &str, names: &[&str], needed: &[Given<'_, '_>]) -> PyErr {
+    let left_out: Vec<String> = names
+        .iter()
+        .zip(needed)
+        .filter(|(_, given)| given.0.is_none())
+        .map(|(name, _)| format!("'{name}'"))
+        .collect();
+    let arguments = if left_out.len() == 1 { "argument" } else { "arguments" };
+    let listed = match left_out.split_last() {
+        Some((last, [first])) => format!("{first} and {last}"),
+        Some((last, before)) if !before.is_empty() => format!("{}, and {last}", before.join(", ")),
+        _ => left_out.concat(),
+    };
+    let number = left_out.len();
+    PyTypeError::new_err(format!(
+        "{call}() missing {number} required keyword {arguments}: {listed}"
+    ))
 }
 
 /// `bytes`.
