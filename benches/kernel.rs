@@ -15,7 +15,7 @@ use decidable_benches::{
 };
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
-    Policy, Request, RequestFields, Vectors,
+    Limits, Objective, Policy, Request, RequestFields, Vectors,
     batch::{self, DECISION_ROW_BYTES, Quotes, Rows},
 };
 
@@ -40,6 +40,10 @@ fn main() {
         batches(size, &workload);
     }
     copies();
+    for workload in [workload::synthetic(22), workload::realistic(22)] {
+        objectives(&workload);
+        quotes(&workload);
+    }
     for (size, workload) in all(GROWING) {
         candidates(size, &workload);
     }
@@ -131,6 +135,107 @@ fn batches(size: u32, workload: &Workload) {
                 batch::decide(policy, &many, &mut more, batch::Plan::threads(2))
             }),
         ],
+    );
+}
+
+/// Every objective with every width of vectors, beside one request after the other. The reference knows one objective.
+fn objectives(workload: &Workload) {
+    let mut rows = Vec::new();
+    for request in &workload.requests {
+        request.fields().encode(&mut rows);
+    }
+    for objective in Objective::ALL {
+        let limits = Limits {
+            objective,
+            ..*workload.policy.limits()
+        };
+        let policy = Policy::new(limits, workload.policy.candidates().to_vec(), None).expect("a valid policy");
+        let mut contestants = Vec::new();
+        for vectors in Vectors::available() {
+            let plan = batch::Plan {
+                threads: 1,
+                vectors: Some(vectors),
+            };
+            let (policy, rows) = (&policy, &rows);
+            let mut out = vec![0; workload.requests.len() * DECISION_ROW_BYTES];
+            contestants.push(Contestant::each(vectors.label(), move |_| {
+                batch::decide(policy, rows, &mut out, plan)
+            }));
+        }
+        measure(
+            &format!("objective/22/{}/{}", workload.name, objective.label()),
+            Plan {
+                rounds: 51,
+                ..Plan::default()
+            },
+            workload.requests.len() as u64,
+            contestants,
+        );
+    }
+}
+
+/// Quotes for one candidate of every row, and for all of them, beside none; single calls with one, and two threads. The reference
+/// knows no quotes.
+fn quotes(workload: &Workload) {
+    let Workload { name, policy, requests } = workload;
+    // Enough for two threads.
+    let requests: Vec<_> = requests.iter().cycle().take(4 * requests.len()).collect();
+    let count = requests.len();
+    let mut bytes = Vec::new();
+    for request in &requests {
+        request.fields().encode(&mut bytes);
+    }
+    let candidates: Vec<_> = policy.candidates().iter().map(|candidate| candidate.model_id).collect();
+    let quoted = |row: usize, every: usize| {
+        let chosen = candidates.iter().skip(row % every).step_by(every);
+        chosen.map(|model_id| (*model_id, 100)).collect::<Vec<_>>()
+    };
+    let beside = |every: usize| {
+        let each = (0..count).flat_map(|row| {
+            let quotes = quoted(row, every);
+            quotes
+                .into_iter()
+                .map(move |(model_id, cost)| (row as u64, model_id, cost))
+        });
+        Quotes::new(each, count).expect("quotes in ascending order")
+    };
+    let (none, one, all) = (Quotes::default(), beside(candidates.len()), beside(1));
+    let single: Vec<_> = (requests.iter().enumerate())
+        .map(|(row, request)| {
+            let quotes = quoted(row, candidates.len());
+            (*request)
+                .clone()
+                .with_quotes(quotes)
+                .expect("quotes in ascending order")
+        })
+        .collect();
+    let rows = Rows::new(&bytes).expect("valid rows");
+    let mut contestants = Vec::new();
+    for (label, quotes, threads) in [
+        ("none", &none, 1),
+        ("one a row", &one, 1),
+        ("two threads", &one, 2),
+        ("all", &all, 1),
+    ] {
+        let mut out = vec![0; count * DECISION_ROW_BYTES];
+        contestants.push(Contestant::each(label, move |_| {
+            batch::decide_rows(policy, rows, quotes, &mut out, batch::Plan::threads(threads))
+        }));
+    }
+    contestants.push(Contestant::each("single calls", |_| {
+        for request in &single {
+            black_box(policy.decide(black_box(request)));
+        }
+    }));
+    let plan = Plan {
+        rounds: 51,
+        ..Plan::default()
+    };
+    measure(
+        &format!("quotes/{}/{name}", candidates.len()),
+        plan,
+        count as u64,
+        contestants,
     );
 }
 

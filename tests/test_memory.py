@@ -112,3 +112,29 @@ def test_a_batch_takes_bounded_memory_besides_its_arrays(task: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM + task], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < MOST_MEBIBYTES
+
+
+REFUSED_A_THREAD = """
+import pathlib, resource
+rows, out = rows_of(40_000), np.empty(40_000, dtype=dc.DECISION_DTYPE)
+expected = policy.decide_batch(rows, threads=1)
+size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+# Room for a copy of the rows, and not for the stack of a thread as well.
+limit = size + 40_000 * 70 + 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+import threading
+try:
+    threading.Thread(target=int).start()
+except RuntimeError:
+    print("refused")
+assert policy.decide_batch(rows, out=out, threads=65_535) is out
+assert (out == expected).all()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_where_the_system_refuses_a_thread_the_others_do_its_part() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + REFUSED_A_THREAD], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "refused\n")

@@ -146,14 +146,24 @@ fn a_batch_allocates_the_same_for_any_number_of_rows() {
                 threads: 1,
                 vectors: Some(vectors),
             };
-            let few = batch(&policy, &requests, 40, plan);
-            let many = batch(&policy, &requests, 4_003, plan);
-            let of = vectors.label();
-            let [decided, of_requests, of_decisions, ..] = many;
-            assert_eq!(decided, few[0], "{of}");
-            assert_eq!([of_requests, of_decisions], [NOTHING; 2], "{of}");
-            // Counts, gates and holds keep one list of the rows while they are at it.
-            assert_eq!(many.map(|(count, _)| count), few.map(|(count, _)| count), "{of}");
+            for with_quotes in [false, true] {
+                let quotes_of = |count| {
+                    if with_quotes {
+                        quotes(&policy, count)
+                    } else {
+                        Quotes::default()
+                    }
+                };
+                let few = batch(&policy, &requests, 40, &quotes_of(40), plan);
+                let many = batch(&policy, &requests, 4_003, &quotes_of(4_003), plan);
+                let of = vectors.label();
+                let [decided, of_requests, of_decisions, counted, gates, held] = many;
+                // A catalog is made ready for lanes once, whatever the rows.
+                assert_eq!([decided, counted], [few[0], few[3]], "{of}");
+                assert_eq!([of_requests, of_decisions, held], [NOTHING; 3], "{of}");
+                // Gates keep one list of the rows' rooms while they are at it.
+                assert_eq!(gates.0, few[4].0, "{of}");
+            }
         }
     }
 }
@@ -162,8 +172,8 @@ fn a_batch_allocates_the_same_for_any_number_of_rows() {
 #[test]
 fn starting_threads_allocates_the_same_for_any_number_of_rows() {
     let Workload { policy, requests, .. } = workload::realistic(22);
-    let few = batch(&policy, &requests, 10_001, Plan::threads(2));
-    let many = batch(&policy, &requests, 80_003, Plan::threads(2));
+    let few = batch(&policy, &requests, 10_001, &quotes(&policy, 10_001), Plan::threads(2));
+    let many = batch(&policy, &requests, 80_003, &quotes(&policy, 80_003), Plan::threads(2));
     assert_eq!(many.map(|(count, _)| count), few.map(|(count, _)| count));
 }
 

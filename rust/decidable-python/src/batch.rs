@@ -46,7 +46,7 @@ impl Asked<'_, '_> {
         let threads = threads_of(py, self.threads)?;
         let vectors = vectors_of(py, self.vectors)?;
         Ok(move |rows: usize| Plan {
-            threads: threads.unwrap_or_else(|| cores().min(rows / ROWS_WORTH_A_THREAD).max(1)),
+            threads: threads_for(threads, rows),
             vectors,
         })
     }
@@ -197,7 +197,7 @@ pub(crate) fn digest_batch<'py>(
     let digests = arrays
         .numpy
         .call_method1("empty", ((count, DIGEST_BYTES), &arrays.byte))?;
-    let threads = threads.unwrap_or_else(|| cores().min(count / ROWS_WORTH_A_THREAD).max(1));
+    let threads = threads_for(threads, count);
     let at_a_time = at_a_time(threads);
     let mut copy = Vec::new();
     let mut room = Room::of(Some(&digests), DIGEST_BYTES)?;
@@ -236,6 +236,11 @@ fn at_a_time(threads: usize) -> usize {
 fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| available_parallelism().map_or(1, usize::from))
+}
+
+/// On how many threads so many rows are worked at: what a caller asks for, and never more than there are cores.
+fn threads_for(asked: Option<usize>, rows: usize) -> usize {
+    cores().min(asked.unwrap_or(rows / ROWS_WORTH_A_THREAD)).max(1)
 }
 
 fn threads_of(py: Python<'_>, threads: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
