@@ -19,7 +19,7 @@ import pytest
 import codes
 import decidable as dc
 import ground
-from decidable.engine import SAFETY_CEILING_BPS
+from decidable.engine import SAFETY_CEILING_BPS, EngineLedger
 from ground import CHEAP, CHEAP_COST, DEAR, FREE, figures, request
 
 
@@ -320,6 +320,21 @@ def test_accounts_are_opened_once_and_named_as_people_write(engine: dc.Engine) -
     assert [balance.account for balance in engine.ledger.accounts()] == ["acme", "ü/бета 🔒"]
 
 
+def test_whether_an_account_is_open_is_one_look(engine: dc.Engine) -> None:
+    """The balances of the others are not made for it; what is no name is no account."""
+    engine.ledger.open_account("beta", 1)
+    looked_at: list[str] = []
+
+    class One:
+        def balance(self, account: str) -> dc.Balance:
+            looked_at.append(account)
+            return engine._native.balance(account)
+
+    ledger = EngineLedger(One())  # type: ignore[arg-type]
+    assert [name in ledger for name in ("beta", "nobody", "", "\ud800", 5, None)] == [True] + [False] * 5
+    assert looked_at == ["beta", "nobody", "", "\ud800"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -554,7 +569,7 @@ def test_an_engine_is_not_pickled(engine: dc.Engine) -> None:
 
 
 def test_sixteen_threads_on_one_account_near_its_limit(path: Path) -> None:
-    """16 threads x 500 decisions on funds for 12 holds: as many held as fit, conserved at every look, replayed."""
+    """16 threads x 10,000 decisions on funds for 12 holds: as many held as fit, conserved at every look, replayed."""
     room = 12
     funds = room * CHEAP_COST
     spent, held = [0] * 16, [False] * 16
@@ -585,8 +600,8 @@ def test_sixteen_threads_on_one_account_near_its_limit(path: Path) -> None:
 
         def work(thread: int) -> None:
             choose = Random(thread)
-            for number in range(500):
-                step(thread, choose, meet=number % 50 == 0)
+            for number in range(10_000):
+                step(thread, choose, meet=number % 500 == 0)
 
         ground.run_threads(16, work, together)
         total = sum(spent)
@@ -594,7 +609,7 @@ def test_sixteen_threads_on_one_account_near_its_limit(path: Path) -> None:
         assert figures(engine.ledger.balance("acme")) == (funds + total, funds, 0, total, 0, None)
         assert engine.open_tickets() == []
     report = dc.verify(path, policies=[ground.POLICY])
-    assert report.decisions == 8_000
+    assert report.decisions == 160_000
     assert figures(report.balances[0]) == (funds + total, funds, 0, total, 0, None)
 
 

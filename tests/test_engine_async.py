@@ -172,6 +172,38 @@ def test_a_decision_that_was_given_up_frees_its_key(engine: dc.Engine) -> None:
     assert figures(engine.ledger.balance("acme")) == (10**12, 10**12 - 30, 0, 30, 0, None)
 
 
+def test_where_no_thread_can_be_started_the_next_coroutine_tries_again(
+    engine: dc.Engine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever needed it is told and holds nothing; a settlement stays; nobody after them hangs."""
+    start, failures = threading.Thread.start, [2]
+
+    def fragile(thread: threading.Thread) -> None:
+        if failures[0] and thread.name == "decidable-waker":
+            failures[0] -= 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main() -> None:
+        held = engine.decide(request(), account="acme")
+        monkeypatch.setattr(threading.Thread, "start", fragile)
+        with pytest.raises(dc.LogUnavailable) as caught:
+            await patiently(engine.adecide(request(), account="acme", key="k"))
+        assert caught.value.code == "engine.no_thread"
+        assert engine.ledger.balance("acme").reserved == CHEAP_COST
+        with pytest.raises(dc.LogUnavailable):
+            await patiently(held.asettle(cost_microunits=3))
+        assert held.state == "settled"
+        await patiently(held.asettle(cost_microunits=3))
+        ticket = await asyncio.wait_for(engine.adecide(request(), account="acme", key="k"), PATIENCE)
+        assert not ticket.replayed
+        await patiently(ticket.asettle(cost_microunits=4))
+
+    asyncio.run(main())
+    assert failures == [0]
+    assert figures(engine.ledger.balance("acme")) == (10**12, 10**12 - 7, 0, 7, 0, None)
+
+
 def test_an_engine_that_nobody_closed_is_freed_after_its_waiters(path: Path) -> None:
     """The thread that wakes coroutines does not keep an engine alive that its owner has dropped."""
     engine = ground.funded(path)
@@ -386,6 +418,61 @@ engine.close()
 """
     )
     assert out.split() == ["settled"]
+
+
+def test_a_tickets_state_is_the_engines_whatever_became_of_the_waiting(stalling: Stalling, path: Path) -> None:
+    """Cancelled or interrupted in the middle: ticket, engine and the log when it is opened again say the same."""
+    out = stalling(
+        """
+def interrupt_when(reached):
+    def run():
+        while not reached(engine.ledger.balance("acme")):
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+    threading.Thread(target=run).start()
+
+async def given_up(waiting):
+    task = asyncio.create_task(waiting)
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+tickets = []
+async def cancelled():
+    let_go()
+    for _ in range(3):
+        tickets.append(await engine.adecide(request(), account="acme"))
+    hold()
+    settled, released, left = tickets
+    async with settled:
+        await given_up(settled.asettle(cost_microunits=7))
+    await given_up(released.acancel())
+    async with left:
+        pass
+asyncio.run(cancelled())
+
+let_go()
+ticket = engine.decide(request(), account="acme")
+tickets.append(ticket)
+hold()
+interrupt_when(lambda balance: balance.committed >= 12)
+try:
+    with ticket:
+        ticket.settle(cost_microunits=5)
+except KeyboardInterrupt:
+    print("interrupted")
+for ticket in tickets:
+    assert ticket.state == engine.ticket(ticket.id).state, ticket
+    assert ticket.state in repr(ticket)
+    print(ticket.state)
+let_go()
+engine.close()
+"""
+    )
+    states = ["settled", "cancelled", "in_doubt", "settled"]
+    assert out.split() == ["interrupted", *states]
+    with ground.opened(path) as again:
+        assert [again.ticket(number).state for number in (1, 2, 3, 4)] == states
 
 
 def test_threads_run_while_others_wait_for_the_disk(stalling: Stalling) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
-from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
+from decidable.errors import Conflict, DecidableError, InvalidInput, LogUnavailable, Refused, UnknownName
 from decidable.wal import directory, kept
 
 if TYPE_CHECKING:
@@ -50,12 +50,11 @@ class Ticket:
     settlement leaves it in doubt: the hold stays until someone reconciles it (:meth:`Engine.reconcile`).
     """
 
-    __slots__ = ("__weakref__", "_answer", "_engine", "_state")
+    __slots__ = ("__weakref__", "_answer", "_engine")
 
     def __init__(self, engine: Engine, answer: Answer) -> None:
         self._engine = engine
         self._answer = answer
-        self._state: TicketState = answer.state
 
     @property
     def id(self) -> int:
@@ -109,8 +108,16 @@ class Ticket:
 
     @property
     def state(self) -> TicketState:
-        """``refused``, ``held``, ``dispatched``, ``settled``, ``cancelled`` or ``in_doubt``."""
-        return self._state
+        """``refused``, ``held``, ``dispatched``, ``settled``, ``cancelled`` or ``in_doubt``: as it stands now.
+
+        The engine is asked each time, so it is right whoever settled the ticket, and where waiting for it was given up.
+        A settlement counts from when it was asked for, which is before it is durable.
+
+        Raises:
+            LogUnavailable: if the engine cannot be asked any more: after a fault of the log, or in a forked child.
+            UnknownName: if the ticket was closed so long ago that it is forgotten (docs/limits.md).
+        """
+        return "refused" if self.refusal is not None else self._engine._native.state(self.id)
 
     @property
     def selected_model_id(self) -> int | None:
@@ -143,7 +150,6 @@ class Ticket:
         """
         self._refuse()
         self._engine._native.dispatch(self.id)
-        self._state = "dispatched"
 
     def settle(
         self,
@@ -164,7 +170,6 @@ class Ticket:
         """
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         self._engine._native.wait(settlement.seq)
-        self._state = "settled"
         return settlement
 
     async def asettle(
@@ -178,7 +183,6 @@ class Ticket:
         """As :meth:`settle`, without blocking the event loop."""
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         await self._engine._durable(settlement.seq)
-        self._state = "settled"
         return settlement
 
     def _submit_settle(
@@ -200,19 +204,16 @@ class Ticket:
             Conflict: if it was dispatched, settled or refused: what was dispatched may have been spent.
         """
         self._engine._native.wait(self._engine._native.submit_cancel(self.id))
-        self._state = "cancelled"
 
     async def acancel(self) -> None:
         """As :meth:`cancel`, without blocking the event loop."""
         await self._engine._durable(self._engine._native.submit_cancel(self.id))
-        self._state = "cancelled"
 
     def _leave(self) -> None:
-        if self._state == "dispatched":
-            self._state = "in_doubt"
-            # A log that cannot be asked any more has the ticket open in its records, which is in doubt as well.
-            with contextlib.suppress(LogUnavailable):
-                self._engine._native.leave(self.id)
+        # What was settled inside is closed and stays so. A log that cannot be asked any more has the ticket open in
+        # its records, which is in doubt as well.
+        with contextlib.suppress(LogUnavailable):
+            self._engine._native.leave(self.id)
 
     def __enter__(self) -> Self:
         self.dispatch()
@@ -235,7 +236,11 @@ class Ticket:
     def __repr__(self) -> str:
         if self.refusal is not None:
             return f"<Ticket {self.id}: refused, {self.refusal}>"
-        return f"<Ticket {self.id}: {self.model!r}, {self.state}>"
+        try:
+            state: str = self.state
+        except DecidableError as error:
+            state = error.code
+        return f"<Ticket {self.id}: {self.model!r}, {state}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +314,13 @@ class EngineLedger:
         return self._native.balances()
 
     def __contains__(self, account: object) -> bool:
-        return any(balance.account == account for balance in self._native.balances())
+        if not isinstance(account, str):
+            return False
+        try:
+            self._native.balance(account)
+        except (UnknownName, InvalidInput):
+            return False
+        return True
 
     def _durable(self, answer: tuple[Balance, int]) -> Balance:
         balance, seq = answer
@@ -569,12 +580,21 @@ class _Waker:
                 if when_durable is not None:
                     when_durable()
                 return
-            self._waiting.setdefault(loop, []).append(_Waiter(seq, future, when_durable))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="decidable-waker", daemon=True)
-                self._thread.start()
+                self._start()
+            self._waiting.setdefault(loop, []).append(_Waiter(seq, future, when_durable))
             self._changed.notify()
         await future
+
+    def _start(self) -> None:
+        """Start the thread. It is only known once it runs: one that did not start would wake nobody."""
+        thread = threading.Thread(target=self._run, name="decidable-waker", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            message = f"the thread that wakes coroutines cannot be started: {error}"
+            raise LogUnavailable("engine.no_thread", message) from error
+        self._thread = thread
 
     def stop(self) -> None:
         """Let the thread go as soon as nobody waits. A closed log answers everyone who does."""

@@ -448,6 +448,13 @@ impl Engine {
             .map_err(|error| errors::engine(py, &error))
     }
 
+    /// Where the ticket of that number stands.
+    fn state(&self, py: Python<'_>, number: u64) -> PyResult<&'static str> {
+        let engine = &*self.0;
+        py.detach(|| engine.ticket(number).map(|view| state_of(&view)))
+            .map_err(|error| errors::engine(py, &error))
+    }
+
     /// The tickets that are neither settled nor cancelled.
     fn open_tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let engine = &*self.0;
@@ -577,53 +584,6 @@ impl Answer {
         }
     }
     #[getter]
-    fn state(&self) -> &'static str {
-        match (&self.view.ticket, self.view.standing) {
-            (
-                Ticket::Refused { .. }
-                | Ticket::Decided {
-                    status: Status::Closed, ..
-                },
-                _,
-            ) => "refused",
-            (
-                Ticket::Decided {
-                    status: Status::Settled { .. },
-                    ..
-                },
-                _,
-            ) => "settled",
-            (
-                Ticket::Decided {
-                    status: Status::Cancelled { .. },
-                    ..
-                },
-                _,
-            ) => "cancelled",
-            (
-                Ticket::Decided {
-                    status: Status::Open(_),
-                    ..
-                },
-                Some(Standing::Held),
-            ) => "held",
-            (
-                Ticket::Decided {
-                    status: Status::Open(_),
-                    ..
-                },
-                Some(Standing::Dispatched),
-            ) => "dispatched",
-            (
-                Ticket::Decided {
-                    status: Status::Open(_),
-                    ..
-                },
-                Some(Standing::InDoubt) | None,
-            ) => "in_doubt",
-        }
-    }
-    #[getter]
     fn selected_model_id(&self) -> Option<u32> {
         match &self.view.ticket {
             Ticket::Refused { .. } => None,
@@ -659,6 +619,22 @@ impl Answer {
         let _ = self
             .durable_ns
             .compare_exchange(NOT_MEASURED, elapsed, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+const fn state_of(view: &decidable_engine::TicketView) -> &'static str {
+    match &view.ticket {
+        Ticket::Refused { .. } => "refused",
+        Ticket::Decided { status, .. } => match status {
+            Status::Closed => "refused",
+            Status::Settled { .. } => "settled",
+            Status::Cancelled { .. } => "cancelled",
+            Status::Open(_) => match view.standing {
+                Some(Standing::Held) => "held",
+                Some(Standing::Dispatched) => "dispatched",
+                Some(Standing::InDoubt) | None => "in_doubt",
+            },
+        },
     }
 }
 
