@@ -1,14 +1,16 @@
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LockResult, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use decidable_canon::{Digest, Key, cast};
+use decidable_canon::{Key, cast};
 use decidable_kernel::{Decision, Policy, Request};
 use decidable_ledger::Balance;
 use decidable_replay::{
-    Command, Disposition, Numbered, OutcomeRecord, Record, SettlementRecord, Status, Ticket, Use, caller_key,
+    Command, Derived, Disposition, Numbered, OutcomeRecord, Record, SettlementRecord, State, Status, Ticket, Use,
+    caller_key,
 };
 use decidable_wal::{
     Entry, Head, Log, Opened, Opening, PRIVATE_BYTES_MAX, Private, RECORD_BYTES_MAX, Storage, Sync, frame_bytes,
@@ -53,7 +55,13 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// How decisions are made, where it is not the kernel itself.
     pub decide: Option<Box<dyn Decide>>,
+    /// Is told the numbers of the records while the log is read, once as it is verified and once as it is followed. With an
+    /// error it ends the opening, and nothing was changed.
+    pub watch: Option<Watch>,
 }
+
+/// See [`Options::watch`].
+pub type Watch = Box<dyn FnMut(u64) -> Result<(), String> + Send>;
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,7 +147,6 @@ struct Core {
     standings: Numbered<Standing>,
     /// The open tickets that a key was answered with again, and how often: so many callers hold them beside the first.
     answered_again: BTreeMap<u64, u32>,
-    salts: Salts,
     log_id: [u8; 16],
     /// The payload of the last record; kept for its room.
     payload: Vec<u8>,
@@ -150,6 +157,8 @@ pub struct Engine {
     log: Log,
     opened: Opened,
     core: Mutex<Core>,
+    /// The policy that decides, which is the last that was installed.
+    policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     decide: Box<dyn Decide>,
     process: u32,
@@ -178,7 +187,11 @@ impl Engine {
             recover,
             clock,
             decide,
+            watch,
         } = options;
+        // Verifying and following take turns with it.
+        let watch = RefCell::new(watch);
+        let watched = |seq| watch.borrow_mut().as_mut().map_or(Ok(()), |watch| watch(seq));
         // What could be refused is refused before a log is created for it.
         room(
             &Command::InstallPolicy {
@@ -187,8 +200,8 @@ impl Engine {
             },
             None,
         )?;
-        let salts = Salts::new()?;
         let mut book = Book::new();
+        let mut recorded = None;
         let mut fault = None;
         let opening = Opening::begin(
             storage,
@@ -203,12 +216,17 @@ impl Engine {
                 create: true,
                 ..decidable_wal::Options::default()
             },
+            watched,
             |framed| {
-                book.read(framed).map(drop).map_err(|error| {
+                let entry = book.read(framed).map_err(|error| {
                     let message = error.to_string();
                     fault = Some(error);
                     message
-                })
+                })?;
+                if let crate::Entry::Step(Record::Policy { policy, provenance, .. }) = entry {
+                    recorded = Some((policy, provenance));
+                }
+                watched(framed.seq)
             },
         );
         let opening = match (opening, fault) {
@@ -225,25 +243,30 @@ impl Engine {
         for (number, _) in book.state().open_tickets() {
             standings.insert(number, Standing::InDoubt);
         }
-        let installed = book.state().policies().last().map(|installed| installed.digest());
+        // What says nothing of where the policy came from is not recorded in place of what does.
+        let installed = recorded.filter(|(installed, recorded)| {
+            installed.digest() == policy.digest() && (provenance.is_empty() || provenance == *recorded)
+        });
+        let install = installed.is_none();
+        let policy = installed.map_or(policy, |(installed, _)| installed);
         let engine = Self {
             core: Mutex::new(Core {
                 policy: 0,
                 standings,
                 answered_again: BTreeMap::new(),
-                salts,
                 log_id: log.log_id(),
                 book,
                 payload: Vec::new(),
             }),
             log,
             opened,
+            policy: Arc::clone(&policy),
             clock,
             decide: decide.unwrap_or_else(|| Box::new(Kernel)),
             process: std::process::id(),
             stopped: AtomicBool::new(false),
         };
-        if installed != Some(policy.digest()) {
+        if install {
             let step = {
                 let mut core = engine.core()?;
                 engine
@@ -278,28 +301,13 @@ impl Engine {
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
         self.refuse_forked()?;
-        self.usable(self.core.lock())
-    }
-
-    /// [`Engine::core`] for steps whose answer is worth nothing before [`Engine::wait`], which refuses a forked child. So
-    /// only a lock that is held need be told from one that a fork left held, which saves a system call.
-    fn core_for_step(&self) -> Result<MutexGuard<'_, Core>, Error> {
-        match self.core.try_lock() {
-            Err(TryLockError::WouldBlock) => self.core(),
-            Err(TryLockError::Poisoned(poison)) => self.usable(Err(poison)),
-            Ok(core) => self.usable(Ok(core)),
-        }
-    }
-
-    fn usable<'a>(&self, core: LockResult<MutexGuard<'a, Core>>) -> Result<MutexGuard<'a, Core>, Error> {
         // A thread that panicked while it held the lock may have left the state ahead of the log.
-        let core = core.map_err(|_| {
+        let core = self.core.lock().map_err(|_| {
             self.stopped.store(true, Ordering::Release);
             Error::new(ErrorKind::Stopped)
         })?;
         // After a failed write the state is ahead of the log: not even a balance may be read from it.
         if self.log.has_failed() || self.stopped.load(Ordering::Acquire) {
-            self.refuse_forked()?;
             // The log knows the cause, if it was the disk.
             self.log.ready(0)?;
             return Err(Error::new(ErrorKind::Stopped));
@@ -308,15 +316,28 @@ impl Engine {
     }
 
     /// Performs a command and hands its record to the log, both or neither.
-    fn perform(&self, core: &mut Core, command: Command, private: Option<&str>) -> Result<(Record, Step), Error> {
-        let seq = self.log.ready(room(&command, private)?)?;
+    fn perform(
+        &self,
+        core: &mut Core,
+        command: Command,
+        private: Option<Private<'_>>,
+    ) -> Result<(Record, Step), Error> {
+        let bytes = room(&command, private.as_ref())?;
+        self.write(core, bytes, private, |state, seq| state.perform(seq, command))
+    }
+
+    /// Moves the state and hands the record of the move to the log, both or neither. At most `bytes` does it take there.
+    fn write(
+        &self,
+        core: &mut Core,
+        bytes: usize,
+        private: Option<Private<'_>>,
+        step: impl FnOnce(&mut State, u64) -> Result<Record, decidable_replay::Error>,
+    ) -> Result<(Record, Step), Error> {
+        let seq = self.log.ready(bytes)?;
         // The clock is the caller's code: it is read before anything has changed.
         let time_ns = self.clock.now_ns();
-        let private = private.map(|text| Private {
-            salt: core.salts.next(),
-            bytes: text.as_bytes().into(),
-        });
-        let record = core.book.state_mut().perform(seq, command)?;
+        let record = step(core.book.state_mut(), seq)?;
         core.payload.clear();
         core.payload.shrink_to(PAYLOAD_BYTES_KEPT);
         record.encode(&mut core.payload);
@@ -376,14 +397,11 @@ impl Engine {
         key: Option<&str>,
         metadata: Option<&str>,
     ) -> Result<Answer, Error> {
-        let mut core = self.core_for_step()?;
-        let payer = account
-            .map(|name| {
-                core.book
-                    .number(name)
-                    .ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
-            })
-            .transpose()?;
+        // What takes long with a large catalog is done before the state is held, so that nobody waits for it.
+        let derived = self.derive(request);
+        let private = metadata.map(private).transpose();
+        let mut core = self.core()?;
+        let payer = account.map(|name| core.account(name)).transpose()?;
         let caller_key = key
             .map(|key| keyed(key).map(|key| caller_key(&core.log_id, key)))
             .transpose()?;
@@ -408,30 +426,13 @@ impl Engine {
                 replayed: true,
             });
         }
+        let (derived, private) = (derived?, private?);
+        let bytes = decision_room(request, metadata)?;
         let number = core.book.state().next_request();
-        let numbered = request.numbered(number);
         let policy = core.policy;
-        let proposed = core
-            .book
-            .state()
-            .policies()
-            .get(cast::usize_from_u32(policy))
-            .map(|policy| self.decide.decide(policy, &numbered));
-        let command = Command::Decide {
-            policy,
-            account: payer,
-            request: numbered,
-            caller_key,
-            proposed,
-        };
-        let (record, step) = self
-            .perform(&mut core, command, metadata)
-            .map_err(|error| match error.kind() {
-                ErrorKind::Replay(inner) if inner.kind() == decidable_replay::ErrorKind::Disagrees => {
-                    Error::new(ErrorKind::DoesNotReplay(inner.to_string()))
-                }
-                _ => error,
-            })?;
+        let (record, step) = self.write(&mut core, bytes, private, |state, seq| {
+            state.decide(seq, policy, payer, &derived, caller_key)
+        })?;
         if matches!(&record, Record::Decision(_)) && core.is_open(number) {
             core.standings.insert(number, Standing::Held);
         }
@@ -440,6 +441,21 @@ impl Engine {
             step,
             replayed: false,
         })
+    }
+
+    /// Decides a request and derives the decision again by the definition, which is what will be written.
+    fn derive(&self, request: &Request) -> Result<Derived, Error> {
+        let derived = Derived::new(&self.policy, request);
+        derived
+            .expect(|| self.decide.decide(&self.policy, request))
+            .map_err(|error| Error::new(ErrorKind::DoesNotReplay(error.to_string())))?;
+        Ok(derived)
+    }
+
+    /// How many candidates and quotes deciding a request looks at: whoever must not wait long asks before.
+    #[must_use]
+    pub fn work(&self, request: &Request) -> usize {
+        self.policy.candidates().len().saturating_add(request.quotes().len())
     }
 
     /// Says that someone acts on the ticket from now on. It can be said once: whoever says it again would spend twice.
@@ -499,7 +515,7 @@ impl Engine {
     /// # Errors
     /// If the ticket is unknown, cancelled, settled with other values, or the log cannot take the record.
     pub fn settle(&self, ticket: u64, used: Use) -> Result<Settled, Error> {
-        let mut core = self.core_for_step()?;
+        let mut core = self.core()?;
         if let Some(Ticket::Decided {
             status: Status::Settled { record, seq },
             ..
@@ -618,11 +634,12 @@ impl Engine {
         if !is_name(name) || !is_account_name(name) {
             return Err(bad_name(name));
         }
+        let private = private(name)?;
         let mut core = self.core()?;
         if core.book.number(name).is_some() {
             return Err(Error::new(ErrorKind::AccountExists(name.to_owned())));
         }
-        match self.perform(&mut core, Command::OpenAccount { initial }, Some(name))? {
+        match self.perform(&mut core, Command::OpenAccount { initial }, Some(private))? {
             (Record::Account { account, balance }, step) => {
                 core.book.name(account, step.seq, Some(name.to_owned()));
                 Ok((balance, step))
@@ -726,13 +743,8 @@ impl Engine {
     /// # Errors
     /// If the engine was forked or stopped.
     pub fn policy(&self) -> Result<Arc<Policy>, Error> {
-        let core = self.core()?;
-        core.book
-            .state()
-            .policies()
-            .last()
-            .cloned()
-            .ok_or_else(|| Error::new(ErrorKind::Stopped))
+        drop(self.core()?);
+        Ok(Arc::clone(&self.policy))
     }
 
     /// The head of the durable part of the log.
@@ -769,18 +781,25 @@ impl Engine {
         Ok(erased)
     }
 
+    /// Records the closing and takes no step any more, without waiting for the disk: [`Engine::wait_change`] tells when all
+    /// is written, and [`Engine::close`] is quick then. Again it changes nothing.
+    ///
+    /// # Errors
+    /// If the engine was forked.
+    pub fn finish(&self) -> Result<(), Error> {
+        self.refuse_forked()?;
+        // Nothing may be half-way between state and log; what comes after finds the log closed. Those who come do not
+        // wait for the disk.
+        let _core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.log.finish()?)
+    }
+
     /// Writes what is left and closes the log, also after a fault. Closing again changes nothing.
     ///
     /// # Errors
     /// If the log could not write, now or before; it is closed all the same. If the engine was forked.
     pub fn close(&self) -> Result<Head, Error> {
-        self.refuse_forked()?;
-        {
-            // Nothing may be half-way between state and log; what comes after finds the log closed. Those who come do not
-            // wait for the disk.
-            let _core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-            self.log.finish()?;
-        }
+        self.finish()?;
         Ok(self.log.close()?)
     }
 
@@ -847,17 +866,31 @@ const QUOTE_BYTES: usize = 16;
 ///
 /// # Errors
 /// `TooLarge` if the log takes no such record at all.
-fn room(command: &Command, private: Option<&str>) -> Result<usize, Error> {
-    let payload = RECORD_BYTES.saturating_add(match command {
+fn room(command: &Command, private: Option<&Private<'_>>) -> Result<usize, Error> {
+    let payload = match command {
         Command::InstallPolicy { policy, provenance } => {
             let mut layout = Vec::new();
             policy.encode(&mut layout);
             layout.len().saturating_add(provenance.len())
         }
-        Command::Decide { request, .. } => request.quotes().len().saturating_mul(QUOTE_BYTES),
+        Command::Decide { request, .. } => quotes_bytes(request),
         _ => 0,
-    });
-    let private = private.map_or(0, str::len);
+    };
+    fits(payload, private.map_or(0, |private| private.bytes.len()))
+}
+
+/// As [`room`], of the decision on a request.
+fn decision_room(request: &Request, metadata: Option<&str>) -> Result<usize, Error> {
+    fits(quotes_bytes(request), metadata.map_or(0, str::len))
+}
+
+fn quotes_bytes(request: &Request) -> usize {
+    request.quotes().len().saturating_mul(QUOTE_BYTES)
+}
+
+/// What a record takes whose parts without a bound of their own have so many bytes.
+fn fits(unbounded: usize, private: usize) -> Result<usize, Error> {
+    let payload = RECORD_BYTES.saturating_add(unbounded);
     for (what, bytes, most) in [
         ("record", payload, RECORD_BYTES_MAX),
         ("private part", private, PRIVATE_BYTES_MAX),
@@ -883,30 +916,13 @@ fn bad_name(name: &str) -> Error {
     Error::new(ErrorKind::BadName(name.chars().take(SHOWN_CHARS).collect()))
 }
 
-/// Salts for private parts: each the hash of a secret of this process and a counter.
-struct Salts {
-    secret: [u8; SECRET_BYTES],
-    drawn: u64,
-}
-
-const SECRET_BYTES: usize = 32;
-const DRAWN_BYTES: usize = size_of::<u64>();
-
-impl Salts {
-    fn new() -> Result<Self, Error> {
-        Ok(Self {
-            secret: random()?,
-            drawn: 0,
-        })
-    }
-    fn next(&mut self) -> [u8; 32] {
-        self.drawn = self.drawn.wrapping_add(1);
-        let mut bytes = [0; SECRET_BYTES + DRAWN_BYTES];
-        let (secret, drawn) = bytes.split_at_mut(SECRET_BYTES);
-        secret.copy_from_slice(&self.secret);
-        drawn.copy_from_slice(&self.drawn.to_le_bytes());
-        *Digest::of(&bytes).bytes()
-    }
+/// A private part under a salt of its own, drawn from the system: no other salt, and nothing that this process keeps, says
+/// anything of it.
+fn private(text: &str) -> Result<Private<'_>, Error> {
+    Ok(Private {
+        salt: random()?,
+        bytes: text.as_bytes().into(),
+    })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

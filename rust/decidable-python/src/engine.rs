@@ -1,10 +1,10 @@
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use decidable_canon::{Digest, hex};
-use decidable_engine::{Clock, Observation, Options, Standing, Step, SystemClock};
+use decidable_engine::{Clock, Observation, Options, Standing, Step, SystemClock, Watch};
 use decidable_replay::{Disposition, Holding, Status, Ticket, Use};
 use decidable_wal::{Files, Head, Sync};
 use pyo3::prelude::*;
@@ -22,6 +22,9 @@ use crate::values::{Given, hex_bytes, integer, optional, optional_text, text, tr
 
 /// How often a wait looks whether the interpreter was interrupted.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+
+/// After how many records an opening looks.
+const SIGNAL_CHECK_RECORDS: u64 = 4_096;
 
 /// A number that no duration has: not measured yet.
 const NOT_MEASURED: u64 = u64::MAX;
@@ -164,6 +167,7 @@ impl Engine {
                 manual
             }
         };
+        let interrupted = Arc::new(Mutex::new(None));
         let options = Options {
             policy: Arc::clone(&policy.get().0),
             provenance: provenance.or(String::new(), |value| text("provenance", value))?,
@@ -173,8 +177,13 @@ impl Engine {
             recover: recover.or(false, |value| truth("recover", value))?,
             clock,
             decide: None,
+            watch: Some(interruptible(Arc::clone(&interrupted))),
         };
-        py.detach(|| decidable_engine::Engine::open(Arc::new(Files::new(path)), options))
+        let opened = py.detach(|| decidable_engine::Engine::open(Arc::new(Files::new(path)), options));
+        if let Some(interrupted) = interrupted.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(interrupted);
+        }
+        opened
             .map(|engine| Self(Arc::new(engine)))
             .map_err(|error| errors::engine(py, &error))
     }
@@ -213,6 +222,14 @@ impl Engine {
         found.set_item("erasures_finished", PyTuple::new(py, erasures_finished)?)?;
         found.set_item("unrecorded_erasures", PyTuple::new(py, unrecorded_erasures)?)?;
         Ok(found)
+    }
+
+    /// How many candidates and quotes deciding a request looks at.
+    fn work(&self, request: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let request = request
+            .cast::<Request>()
+            .map_err(|_| wrong_type("request", "a Request", request))?;
+        Ok(self.0.work(&request.get().0))
     }
 
     /// Decides, holds and hands the record to the log, without waiting for it.
@@ -502,8 +519,16 @@ impl Engine {
         Ok((erased.seqs, erased.already, erased.without))
     }
 
+    /// Waits for the disk as [`Engine::wait`] does. An interrupt leaves an engine that takes nothing more; closing it again
+    /// waits for the rest.
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let engine = &*self.0;
+        py.detach(|| engine.finish())
+            .map_err(|error| errors::engine(py, &error))?;
+        // It ends with an error: nothing more comes.
+        while py.detach(|| engine.wait_change(u64::MAX, Some(SIGNAL_CHECK))).is_ok() {
+            py.check_signals()?;
+        }
         let head = py
             .detach(|| engine.close())
             .map_err(|error| errors::engine(py, &error))?;
@@ -636,6 +661,21 @@ const fn state_of(view: &decidable_engine::TicketView) -> &'static str {
             },
         },
     }
+}
+
+/// Ends an opening when the interpreter was interrupted, and keeps the exception.
+fn interruptible(interrupted: Arc<Mutex<Option<PyErr>>>) -> Watch {
+    let mut seen = 0_u64;
+    Box::new(move |_| {
+        seen = seen.wrapping_add(1);
+        if seen % SIGNAL_CHECK_RECORDS != 1 {
+            return Ok(());
+        }
+        Python::attach(|py| py.check_signals()).map_err(|error| {
+            *interrupted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            "interrupted".to_owned()
+        })
+    })
 }
 
 fn timed_out(error: &decidable_engine::Error) -> bool {
