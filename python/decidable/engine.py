@@ -15,7 +15,9 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -36,6 +38,9 @@ _WAKER_PATIENCE_MS = 1_000
 
 _WAKER_REST_SECONDS = 1.0
 """How long that thread stays when nobody waits any more."""
+
+_LOOP_WORK_MAX = 1_024
+"""An event loop decides a request itself if no more candidates and quotes are looked at: some microseconds."""
 
 
 class Ticket:
@@ -365,16 +370,20 @@ class Engine:
         """Open the log in the directory ``path``, or create it, and rebuild ledger and tickets from its records.
 
         Args:
-            policy: What decides. It is installed if it is not the one installed last.
+            policy: What decides. It is installed if it is not the one installed last, or came from elsewhere
+                (``provenance``).
             key: Seals the log beside its public chain. A log is sealed from its creation on, or never.
             sync: ``"group"`` answers when the record is durable; ``"none"`` when it is written, so that a power loss
                 can lose the last answers (but not their order).
             clock: Whose times the records carry; the system's clock by default.
-            provenance: Where catalog and prices came from; kept in the policy's record.
+            provenance: Where catalog and prices came from; kept in the policy's record. An empty one says nothing, and
+                does not install a policy again.
             head: A head that was kept elsewhere, or the file that holds it. A log that does not contain it is refused.
             recover: Accept what may be a power loss and may be damage, where nobody can tell: a damaged end is cut and
                 kept in quarantine, and an account's name that is gone without a record is recorded as erased. For one
                 opening, by someone who has looked; not for a program that starts by itself.
+
+        An interrupt while the log is read leaves it as it was.
 
         Raises:
             InvalidInput: if the path is empty, none, a file, or a directory that holds other files and no log: a log
@@ -438,8 +447,13 @@ class Engine:
     async def adecide(
         self, request: Request, *, account: str | None = None, key: str | None = None, metadata: str | None = None
     ) -> Ticket:
-        """As :meth:`decide`, without blocking the event loop."""
-        answer = self._native.submit(request, account=account, key=key, metadata=metadata)
+        """As :meth:`decide`, without blocking the event loop.
+
+        With a large catalog, or many quotes, the decision itself is made in a thread of the loop's default executor.
+        """
+        submit = partial(self._native.submit, request, account=account, key=key, metadata=metadata)
+        small = self._native.work(request) <= _LOOP_WORK_MAX
+        answer = submit() if small else await self._elsewhere(submit)
         try:
             ticket = Ticket(self, answer)
             await self._durable(answer.seq, answer.mark_durable)
@@ -447,6 +461,32 @@ class Engine:
             self._disown(answer)
             raise
         return ticket
+
+    async def _elsewhere(self, submit: Callable[[], Answer]) -> Answer:
+        """Submit in another thread. Who gives up meanwhile receives no answer, so the thread releases its hold."""
+        submitted: Future[Answer] = Future()
+
+        def work() -> None:
+            if not submitted.set_running_or_notify_cancel():
+                return
+            try:
+                submitted.set_result(submit())
+            except BaseException as error:
+                submitted.set_exception(error)
+
+        def release(given_up: Future[Answer]) -> None:
+            if not given_up.cancelled() and given_up.exception() is None:
+                self._disown(given_up.result())
+
+        try:
+            asyncio.get_running_loop().run_in_executor(None, work)
+        except RuntimeError as error:
+            raise LogUnavailable("engine.no_thread", f"no thread can be started to decide in: {error}") from error
+        try:
+            return await asyncio.wrap_future(submitted)
+        except BaseException:
+            submitted.add_done_callback(release)
+            raise
 
     def _disown(self, answer: Answer) -> None:
         """Release what was held for an answer that nobody received."""
@@ -529,12 +569,12 @@ class Engine:
     def close(self) -> dict[str, Any]:
         """Write what is left, close the log and return its head. Closing again returns it again.
 
-        Coroutines that wait are woken: their records are durable by then, or they are told why not.
+        Coroutines that wait are woken: their records are durable by then, or they are told why not. An interrupt ends
+        the waiting for the disk; the engine takes nothing more, and closing again waits for the rest.
 
         Raises:
             LogUnavailable: if the log could not write, now or before. It is closed all the same.
         """
-        _open_engines.discard(self)
         try:
             return self._native.close()
         finally:
