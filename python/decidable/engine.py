@@ -39,7 +39,7 @@ _WAKER_PATIENCE_MS = 1_000
 _WAKER_REST_SECONDS = 1.0
 """How long that thread stays when nobody waits any more."""
 
-_LOOP_WORK_MAX = 1_024
+_LOOP_WORK = 1_024
 """An event loop decides a request itself if no more candidates and quotes are looked at: some microseconds."""
 
 
@@ -452,7 +452,7 @@ class Engine:
         With a large catalog, or many quotes, the decision itself is made in a thread of the loop's default executor.
         """
         submit = partial(self._native.submit, request, account=account, key=key, metadata=metadata)
-        small = self._native.work(request) <= _LOOP_WORK_MAX
+        small = self._native.work(request) <= _LOOP_WORK
         answer = submit() if small else await self._elsewhere(submit)
         try:
             ticket = Ticket(self, answer)
