@@ -46,6 +46,7 @@ fn open(workload: &Workload, folder: &Path) -> Engine {
         recover: false,
         clock: Arc::new(SystemClock),
         decide: None,
+        watch: None,
     };
     Engine::open(Arc::new(Files::new(folder)), options).expect("the log opens")
 }

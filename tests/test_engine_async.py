@@ -13,11 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -172,6 +172,169 @@ def test_a_decision_that_was_given_up_frees_its_key(engine: dc.Engine) -> None:
     assert figures(engine.ledger.balance("acme")) == (10**12, 10**12 - 30, 0, 30, 0, None)
 
 
+def test_where_no_thread_can_be_started_the_next_coroutine_tries_again(
+    engine: dc.Engine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever needed it is told and holds nothing; a settlement stays; nobody after them hangs."""
+    start, failures = threading.Thread.start, [2]
+
+    def fragile(thread: threading.Thread) -> None:
+        if failures[0] and thread.name == "decidable-waker":
+            failures[0] -= 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main() -> None:
+        held = engine.decide(request(), account="acme")
+        monkeypatch.setattr(threading.Thread, "start", fragile)
+        with pytest.raises(dc.LogUnavailable) as caught:
+            await patiently(engine.adecide(request(), account="acme", key="k"))
+        assert caught.value.code == "engine.no_thread"
+        assert engine.ledger.balance("acme").reserved == CHEAP_COST
+        with pytest.raises(dc.LogUnavailable):
+            await patiently(held.asettle(cost_microunits=3))
+        assert held.state == "settled"
+        await patiently(held.asettle(cost_microunits=3))
+        ticket = await asyncio.wait_for(engine.adecide(request(), account="acme", key="k"), PATIENCE)
+        assert not ticket.replayed
+        await patiently(ticket.asettle(cost_microunits=4))
+
+    asyncio.run(main())
+    assert failures == [0]
+    assert figures(engine.ledger.balance("acme")) == (10**12, 10**12 - 7, 0, 7, 0, None)
+
+
+# --- a large catalog --------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """The native engine, with a look at who submits."""
+
+    def __init__(self, engine: dc.Engine, submitting: Callable[[], None]) -> None:
+        self._native, self._submitting = engine._native, submitting
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        self._submitting()
+        return self._native.submit(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._native, name)
+
+
+def large(candidates: int) -> dc.Policy:
+    """Equal candidates at a microunit a token."""
+    models = [
+        dc.Model(
+            model_id=number,
+            quality_bps=5_000,
+            input_cost_microunits_per_million_tokens=1_000_000,
+            output_cost_microunits_per_million_tokens=1_000_000,
+        )
+        for number in range(1, candidates + 1)
+    ]
+    return dc.Policy(dc.Catalog(models), objective="cheapest")
+
+
+@pytest.fixture(scope="module")
+def largest() -> dc.Policy:
+    return large(65_535)
+
+
+def test_the_event_loop_goes_on_while_a_large_catalog_decides(path: Path, largest: dc.Policy) -> None:
+    """The decision is made in another thread: it ends only after the loop has run something else meanwhile."""
+    went_on, threads = threading.Event(), []
+
+    def submitting() -> None:
+        threads.append(threading.get_ident())
+        assert went_on.wait(PATIENCE)
+
+    asked = dc.Request(input_tokens=0, output_tokens=1, business_value_microunits=9)
+
+    async def main(engine: dc.Engine) -> None:
+        asking = asyncio.create_task(engine.adecide(asked, account="acme", key="k"))
+        asking.get_loop().call_later(0.01, went_on.set)
+        ticket = await patiently(asking)
+        assert isinstance(ticket, dc.Ticket)
+        assert ticket.decision == largest.decide(ticket.request)
+        assert (await engine.adecide(asked, account="acme", key="k")).replayed
+        with pytest.raises(dc.UnknownName):
+            await engine.adecide(asked, account="nobody")
+
+    with ground.opened(path, policy=largest) as engine:
+        engine.ledger.open_account("acme", 10)
+        engine._native = Watched(engine, submitting)  # type: ignore[assignment]
+        asyncio.run(main(engine))
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+    dc.verify(path)
+
+
+def test_a_small_catalog_is_decided_by_the_loop_itself(engine: dc.Engine) -> None:
+    """A change of threads would take longer than the decision; many quotes take as long as many candidates."""
+    threads: list[int] = []
+    native = engine._native
+    engine._native = Watched(engine, lambda: threads.append(threading.get_ident()))  # type: ignore[assignment]
+
+    async def main() -> None:
+        await engine.adecide(request(), account="acme")
+        await engine.adecide(request(quotes=dict.fromkeys(range(10, 2000), 1)), account="acme")
+
+    asyncio.run(main())
+    engine._native = native
+    assert (threads[0] == threading.get_ident(), threads[1] == threading.get_ident()) == (True, False)
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile", "after"])
+def test_a_large_decision_that_was_given_up_holds_nothing(path: Path, moment: str) -> None:
+    """Cancelled before its thread began, while it decides, or when it had decided: hold and key are free."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def submitting() -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+
+    async def main(engine: dc.Engine) -> None:
+        loop = asyncio.get_running_loop()
+        pool = ThreadPoolExecutor(1)
+        loop.set_default_executor(pool)
+        asked = dc.Request(input_tokens=0, output_tokens=1, business_value_microunits=9)
+        busy = threading.Event()
+        if moment == "before":
+            pool.submit(busy.wait, PATIENCE)
+        asking = asyncio.create_task(engine.adecide(asked, account="acme", key="k"))
+        await asyncio.sleep(0)
+        if moment != "before":
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+        if moment == "after":
+            go_on.set()
+            pool.submit(ended.set)
+            # The loop is kept from hearing of it.
+            assert ended.wait(PATIENCE)
+            assert len(engine.open_tickets()) == 1
+        asking.cancel()
+        go_on.set()
+        busy.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await loop.run_in_executor(None, int)
+        assert engine.open_tickets() == []
+        assert engine.ledger.balance("acme").reserved == 0
+        ticket = await engine.adecide(asked, account="acme", key="k")
+        assert (ticket.replayed, ticket.state) == (False, "held")
+
+    with ground.opened(path, policy=large(2_000)) as engine:
+        engine.ledger.open_account("acme", 10)
+        native = engine._native
+        engine._native = Watched(engine, submitting)  # type: ignore[assignment]
+        asyncio.run(main(engine))
+        engine._native = native
+    dc.verify(path)
+
+
+# --- closing ----------------------------------------------------------------------------------------------------------
+
+
 def test_an_engine_that_nobody_closed_is_freed_after_its_waiters(path: Path) -> None:
     """The thread that wakes coroutines does not keep an engine alive that its owner has dropped."""
     engine = ground.funded(path)
@@ -184,9 +347,6 @@ def test_an_engine_that_nobody_closed_is_freed_after_its_waiters(path: Path) -> 
         assert not thread.is_alive()
     gc.collect()
     ground.opened(path).close()
-
-
-# --- closing ----------------------------------------------------------------------------------------------------------
 
 
 def test_closing_answers_everyone_who_waits(path: Path) -> None:
@@ -388,6 +548,61 @@ engine.close()
     assert out.split() == ["settled"]
 
 
+def test_a_tickets_state_is_the_engines_whatever_became_of_the_waiting(stalling: Stalling, path: Path) -> None:
+    """Cancelled or interrupted in the middle: ticket, engine and the log when it is opened again say the same."""
+    out = stalling(
+        """
+def interrupt_when(reached):
+    def run():
+        while not reached(engine.ledger.balance("acme")):
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+    threading.Thread(target=run).start()
+
+async def given_up(waiting):
+    task = asyncio.create_task(waiting)
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+tickets = []
+async def cancelled():
+    let_go()
+    for _ in range(3):
+        tickets.append(await engine.adecide(request(), account="acme"))
+    hold()
+    settled, released, left = tickets
+    async with settled:
+        await given_up(settled.asettle(cost_microunits=7))
+    await given_up(released.acancel())
+    async with left:
+        pass
+asyncio.run(cancelled())
+
+let_go()
+ticket = engine.decide(request(), account="acme")
+tickets.append(ticket)
+hold()
+interrupt_when(lambda balance: balance.committed >= 12)
+try:
+    with ticket:
+        ticket.settle(cost_microunits=5)
+except KeyboardInterrupt:
+    print("interrupted")
+for ticket in tickets:
+    assert ticket.state == engine.ticket(ticket.id).state, ticket
+    assert ticket.state in repr(ticket)
+    print(ticket.state)
+let_go()
+engine.close()
+"""
+    )
+    states = ["settled", "cancelled", "in_doubt", "settled"]
+    assert out.split() == ["interrupted", *states]
+    with ground.opened(path) as again:
+        assert [again.ticket(number).state for number in (1, 2, 3, 4)] == states
+
+
 def test_threads_run_while_others_wait_for_the_disk(stalling: Stalling) -> None:
     """The GIL is free during a wait: another thread counts on, decides, and looks into the books."""
     stalling(
@@ -531,6 +746,34 @@ engine.close()
 """
     )
     assert out.splitlines() == ["interrupted 0 True", "2 False", "interrupted settled"]
+
+
+def test_an_interrupt_ends_the_waiting_of_a_closing(stalling: Stalling, path: Path) -> None:
+    """The engine takes nothing more, and closing again waits for what is left."""
+    out = stalling(
+        """
+engine._native.submit(request(), account="acme")
+def interrupt():
+    try:
+        while True:
+            engine._native.submit(request(None))
+            time.sleep(0.001)
+    except dc.LogUnavailable as error:
+        print(error.code)
+    time.sleep(0.1)
+    signal.raise_signal(signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    engine.close()
+except KeyboardInterrupt:
+    print("interrupted", stall.exists())
+let_go()
+head = engine.close()
+assert dc.verify(path, head=head).records == head["seq"]
+print(list(dc.read(path))[-1].kind)
+"""
+    )
+    assert out.splitlines() == ["wal.closed", "interrupted True", "closed"]
 
 
 def test_an_engine_without_syncs_does_not_wait_for_the_disk(stalling: Stalling) -> None:

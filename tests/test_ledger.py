@@ -281,14 +281,14 @@ def test_a_hold_is_settled_once(settle: str) -> None:
 
 
 def test_sixteen_threads_on_one_account_conserve_every_unit() -> None:
-    """16 threads x 5,000 reserves, commits and releases near the limit: conserved at any moment, exact at the end."""
+    """16 threads x 10,000 reserves, commits and releases near the limit: conserved at any moment, exact at the end."""
     ledger = dc.Ledger()
     ledger.open_account("a", 16_000)
     committed, denied, over = [0] * 16, [0] * 16, threading.Event()
 
     def work(number: int) -> None:
         random = Random(number)
-        for _ in range(5_000):
+        for _ in range(10_000):
             hold = ledger.reserve("a", random.randint(1, 2_000))
             if not hold:
                 denied[number] += 1
@@ -330,7 +330,7 @@ def test_sixteen_threads_on_one_account_conserve_every_unit() -> None:
 
 @pytest.mark.parametrize("cap", [None, 1_600])
 def test_a_legal_reserve_is_never_refused(cap: int | None) -> None:
-    """Sixteen threads that never have more than their sixteenth, held or spent and not topped up: all of it is held."""
+    """16 threads x 10,000 that never have more than their sixteenth, held or spent and not topped up: all is held."""
     ledger = dc.Ledger()
     ledger.open_account("a", 1_600)
     ledger.set_cap("a", cap)
@@ -350,7 +350,7 @@ def test_a_legal_reserve_is_never_refused(cap: int | None) -> None:
 
     def work(number: int) -> None:
         random = Random(number)
-        for step in range(3_000):
+        for step in range(10_000):
             whole = step % 300 == 0
             hold = ledger.reserve("a", 100 if whole else random.randint(1, 100))
             assert hold, hold.denied

@@ -15,13 +15,15 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
-from decidable.errors import Conflict, InvalidInput, LogUnavailable, Refused
+from decidable.errors import Conflict, DecidableError, InvalidInput, LogUnavailable, Refused, UnknownName
 from decidable.wal import directory, kept
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ _WAKER_PATIENCE_MS = 1_000
 _WAKER_REST_SECONDS = 1.0
 """How long that thread stays when nobody waits any more."""
 
+_LOOP_WORK = 1_024
+"""An event loop decides a request itself if no more candidates and quotes are looked at: some microseconds."""
+
 
 class Ticket:
     """A decision that is in the log, and the money held for it.
@@ -50,12 +55,11 @@ class Ticket:
     settlement leaves it in doubt: the hold stays until someone reconciles it (:meth:`Engine.reconcile`).
     """
 
-    __slots__ = ("__weakref__", "_answer", "_engine", "_state")
+    __slots__ = ("__weakref__", "_answer", "_engine")
 
     def __init__(self, engine: Engine, answer: Answer) -> None:
         self._engine = engine
         self._answer = answer
-        self._state: TicketState = answer.state
 
     @property
     def id(self) -> int:
@@ -109,8 +113,16 @@ class Ticket:
 
     @property
     def state(self) -> TicketState:
-        """``refused``, ``held``, ``dispatched``, ``settled``, ``cancelled`` or ``in_doubt``."""
-        return self._state
+        """``refused``, ``held``, ``dispatched``, ``settled``, ``cancelled`` or ``in_doubt``: as it stands now.
+
+        The engine is asked each time, so it is right whoever settled the ticket, and where waiting for it was given up.
+        A settlement counts from when it was asked for, which is before it is durable.
+
+        Raises:
+            LogUnavailable: if the engine cannot be asked any more: after a fault of the log, or in a forked child.
+            UnknownName: if the ticket was closed so long ago that it is forgotten (docs/limits.md).
+        """
+        return "refused" if self.refusal is not None else self._engine._native.state(self.id)
 
     @property
     def selected_model_id(self) -> int | None:
@@ -143,7 +155,6 @@ class Ticket:
         """
         self._refuse()
         self._engine._native.dispatch(self.id)
-        self._state = "dispatched"
 
     def settle(
         self,
@@ -164,7 +175,6 @@ class Ticket:
         """
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         self._engine._native.wait(settlement.seq)
-        self._state = "settled"
         return settlement
 
     async def asettle(
@@ -178,7 +188,6 @@ class Ticket:
         """As :meth:`settle`, without blocking the event loop."""
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         await self._engine._durable(settlement.seq)
-        self._state = "settled"
         return settlement
 
     def _submit_settle(
@@ -200,19 +209,16 @@ class Ticket:
             Conflict: if it was dispatched, settled or refused: what was dispatched may have been spent.
         """
         self._engine._native.wait(self._engine._native.submit_cancel(self.id))
-        self._state = "cancelled"
 
     async def acancel(self) -> None:
         """As :meth:`cancel`, without blocking the event loop."""
         await self._engine._durable(self._engine._native.submit_cancel(self.id))
-        self._state = "cancelled"
 
     def _leave(self) -> None:
-        if self._state == "dispatched":
-            self._state = "in_doubt"
-            # A log that cannot be asked any more has the ticket open in its records, which is in doubt as well.
-            with contextlib.suppress(LogUnavailable):
-                self._engine._native.leave(self.id)
+        # What was settled inside is closed and stays so. A log that cannot be asked any more has the ticket open in
+        # its records, which is in doubt as well.
+        with contextlib.suppress(LogUnavailable):
+            self._engine._native.leave(self.id)
 
     def __enter__(self) -> Self:
         self.dispatch()
@@ -235,7 +241,11 @@ class Ticket:
     def __repr__(self) -> str:
         if self.refusal is not None:
             return f"<Ticket {self.id}: refused, {self.refusal}>"
-        return f"<Ticket {self.id}: {self.model!r}, {self.state}>"
+        try:
+            state: str = self.state
+        except DecidableError as error:
+            state = error.code
+        return f"<Ticket {self.id}: {self.model!r}, {state}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +319,13 @@ class EngineLedger:
         return self._native.balances()
 
     def __contains__(self, account: object) -> bool:
-        return any(balance.account == account for balance in self._native.balances())
+        if not isinstance(account, str):
+            return False
+        try:
+            self._native.balance(account)
+        except (UnknownName, InvalidInput):
+            return False
+        return True
 
     def _durable(self, answer: tuple[Balance, int]) -> Balance:
         balance, seq = answer
@@ -354,16 +370,20 @@ class Engine:
         """Open the log in the directory ``path``, or create it, and rebuild ledger and tickets from its records.
 
         Args:
-            policy: What decides. It is installed if it is not the one installed last.
+            policy: What decides. It is installed if it is not the one installed last, or came from elsewhere
+                (``provenance``).
             key: Seals the log beside its public chain. A log is sealed from its creation on, or never.
             sync: ``"group"`` answers when the record is durable; ``"none"`` when it is written, so that a power loss
                 can lose the last answers (but not their order).
             clock: Whose times the records carry; the system's clock by default.
-            provenance: Where catalog and prices came from; kept in the policy's record.
+            provenance: Where catalog and prices came from; kept in the policy's record. An empty one says nothing, and
+                does not install a policy again.
             head: A head that was kept elsewhere, or the file that holds it. A log that does not contain it is refused.
             recover: Accept what may be a power loss and may be damage, where nobody can tell: a damaged end is cut and
                 kept in quarantine, and an account's name that is gone without a record is recorded as erased. For one
                 opening, by someone who has looked; not for a program that starts by itself.
+
+        An interrupt while the log is read leaves it as it was.
 
         Raises:
             InvalidInput: if the path is empty, none, a file, or a directory that holds other files and no log: a log
@@ -427,8 +447,13 @@ class Engine:
     async def adecide(
         self, request: Request, *, account: str | None = None, key: str | None = None, metadata: str | None = None
     ) -> Ticket:
-        """As :meth:`decide`, without blocking the event loop."""
-        answer = self._native.submit(request, account=account, key=key, metadata=metadata)
+        """As :meth:`decide`, without blocking the event loop.
+
+        With a large catalog, or many quotes, the decision itself is made in a thread of the loop's default executor.
+        """
+        submit = partial(self._native.submit, request, account=account, key=key, metadata=metadata)
+        small = self._native.work(request) <= _LOOP_WORK
+        answer = submit() if small else await self._elsewhere(submit)
         try:
             ticket = Ticket(self, answer)
             await self._durable(answer.seq, answer.mark_durable)
@@ -436,6 +461,32 @@ class Engine:
             self._disown(answer)
             raise
         return ticket
+
+    async def _elsewhere(self, submit: Callable[[], Answer]) -> Answer:
+        """Submit in another thread. Who gives up meanwhile receives no answer, so the thread releases its hold."""
+        submitted: Future[Answer] = Future()
+
+        def work() -> None:
+            if not submitted.set_running_or_notify_cancel():
+                return
+            try:
+                submitted.set_result(submit())
+            except BaseException as error:
+                submitted.set_exception(error)
+
+        def release(given_up: Future[Answer]) -> None:
+            if not given_up.cancelled() and given_up.exception() is None:
+                self._disown(given_up.result())
+
+        try:
+            asyncio.get_running_loop().run_in_executor(None, work)
+        except RuntimeError as error:
+            raise LogUnavailable("engine.no_thread", f"no thread can be started to decide in: {error}") from error
+        try:
+            return await asyncio.wrap_future(submitted)
+        except BaseException:
+            submitted.add_done_callback(release)
+            raise
 
     def _disown(self, answer: Answer) -> None:
         """Release what was held for an answer that nobody received."""
@@ -518,12 +569,12 @@ class Engine:
     def close(self) -> dict[str, Any]:
         """Write what is left, close the log and return its head. Closing again returns it again.
 
-        Coroutines that wait are woken: their records are durable by then, or they are told why not.
+        Coroutines that wait are woken: their records are durable by then, or they are told why not. An interrupt ends
+        the waiting for the disk; the engine takes nothing more, and closing again waits for the rest.
 
         Raises:
             LogUnavailable: if the log could not write, now or before. It is closed all the same.
         """
-        _open_engines.discard(self)
         try:
             return self._native.close()
         finally:
@@ -569,12 +620,21 @@ class _Waker:
                 if when_durable is not None:
                     when_durable()
                 return
-            self._waiting.setdefault(loop, []).append(_Waiter(seq, future, when_durable))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="decidable-waker", daemon=True)
-                self._thread.start()
+                self._start()
+            self._waiting.setdefault(loop, []).append(_Waiter(seq, future, when_durable))
             self._changed.notify()
         await future
+
+    def _start(self) -> None:
+        """Start the thread. It is only known once it runs: one that did not start would wake nobody."""
+        thread = threading.Thread(target=self._run, name="decidable-waker", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            message = f"the thread that wakes coroutines cannot be started: {error}"
+            raise LogUnavailable("engine.no_thread", message) from error
+        self._thread = thread
 
     def stop(self) -> None:
         """Let the thread go as soon as nobody waits. A closed log answers everyone who does."""

@@ -11,7 +11,8 @@ use crate::Digest;
 /// (RFC 2104, section 3).
 pub const MINIMUM_KEY_BYTES: usize = 32;
 
-/// A secret for HMAC-SHA256 (RFC 2104). It is wiped from memory when dropped and never shown.
+/// A secret for HMAC-SHA256 (RFC 2104). Its bytes and hash states are wiped when dropped
+/// (docs/threat-model.md says what is not); it is never shown.
 #[derive(Clone)]
 pub struct Key {
     bytes: Zeroizing<Vec<u8>>,

@@ -15,7 +15,7 @@ mod exchange;
 
 pub use book::{Book, Entry};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use engine::{Answer, Decide, Engine, Observation, Options, Settled, Standing, Step, TicketView};
+pub use engine::{Answer, Decide, Engine, Observation, Options, Settled, Standing, Step, TicketView, Watch};
 pub use error::{Error, ErrorKind};
 pub use exchange::{ExchangeVerified, Exported, export, verify_exchange};
 pub use verify::{OpenTicket, Verified, read, verify};

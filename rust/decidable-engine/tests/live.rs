@@ -3,11 +3,11 @@
 
 mod ground;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use decidable_engine::{Decide, Engine, ErrorKind, Observation, Options, Standing};
+use decidable_engine::{Decide, Engine, ErrorKind, Observation, Options, Standing, Watch};
 use decidable_kernel::{Decision, Policy, Request};
 use decidable_replay::{Disposition, Status, Ticket, Use};
 use decidable_wal::{Fault, Memory, Sync};
@@ -90,6 +90,102 @@ fn a_decision_that_does_not_replay_is_refused_and_nothing_is_written() {
         engine.close().unwrap();
         assert_eq!(verify(&storage).unwrap().decisions, 2);
     }
+}
+
+/// Waits, in the middle of a decision, until someone says to go on; or panics.
+struct Slow {
+    begun: mpsc::SyncSender<()>,
+    go_on: Mutex<mpsc::Receiver<bool>>,
+}
+
+impl Decide for Slow {
+    fn decide(&self, policy: &Policy, request: &Request) -> Decision {
+        self.begun.send(()).unwrap();
+        let go_on = self.go_on.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(go_on.recv_timeout(PATIENCE).unwrap(), "told to panic");
+        policy.decide(request)
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn nobody_waits_for_a_decision_that_is_being_derived_and_one_that_panics_stops_nobody() {
+    let storage = Memory::new();
+    let (begun, began) = mpsc::sync_channel(1);
+    let (go, go_on) = mpsc::channel();
+    let slow: Box<dyn Decide> = Box::new(Slow {
+        begun,
+        go_on: Mutex::new(go_on),
+    });
+    let slow = Options {
+        decide: Some(slow),
+        ..options()
+    };
+    let engine = Arc::new(opened_with(&storage, slow).unwrap());
+    for panics in [false, true] {
+        let deciding = {
+            let engine = engine.clone();
+            std::thread::spawn(move || engine.decide(&request(CHEAP), Some("acme"), None, Some("words")))
+        };
+        began.recv_timeout(PATIENCE).unwrap();
+        // While it decides an account is opened, and topped up, which it will find.
+        if !panics {
+            engine.open_account("acme", 1_000).unwrap();
+        }
+        engine.top_up("acme", 1_000).unwrap();
+        assert!(!deciding.is_finished());
+        go.send(!panics).unwrap();
+        match deciding.join() {
+            Ok(answer) => assert_eq!(answer.unwrap().view.ticket.held(), Some(1_400)),
+            Err(_) => assert!(panics),
+        }
+    }
+    assert_eq!(engine.balance("acme").unwrap().reserved, 1_400);
+    engine.close().unwrap();
+    assert_eq!(verify(&storage).unwrap().decisions, 1);
+}
+
+#[test]
+fn an_opening_that_is_ended_by_its_watcher_changes_nothing() {
+    let storage = Memory::new();
+    let engine = funded(&storage, 100_000);
+    for _ in 0..20 {
+        decide(&engine, CHEAP);
+    }
+    let head = engine.close().unwrap();
+    let seen = |ends_at: Option<usize>| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let told = seen.clone();
+        let watch: Watch = Box::new(move |seq| {
+            let mut told = told.lock().unwrap();
+            told.push(seq);
+            match ends_at {
+                Some(at) if told.len() == at => Err("enough".to_owned()),
+                _ => Ok(()),
+            }
+        });
+        let opened = opened_with(
+            &storage,
+            Options {
+                watch: Some(watch),
+                ..options()
+            },
+        );
+        (opened, Arc::into_inner(seen).unwrap().into_inner().unwrap())
+    };
+    // In the first reading, and in the second.
+    let records = usize::try_from(head.seq).unwrap();
+    for ends_at in [1, 5, records, records + 1, 2 * records] {
+        let (opened, seen) = seen(Some(ends_at));
+        assert_eq!(opened.unwrap_err().code(), "wal.visit");
+        assert_eq!(seen.len(), ends_at);
+        assert_eq!(verify(&storage).unwrap().scanned.head, head);
+    }
+    let (opened, seen) = seen(None);
+    opened.unwrap().close().unwrap();
+    let all: Vec<u64> = (1..=head.seq).collect();
+    assert_eq!(seen, [all.clone(), all].concat());
 }
 
 #[test]

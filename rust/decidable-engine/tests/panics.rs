@@ -37,6 +37,7 @@ fn a_clock_that_panics_stops_the_engine_and_leaves_a_log_that_opens() {
         recover: false,
         clock: clock.clone(),
         decide: None,
+        watch: None,
     };
     let engine = Engine::open(Arc::new(storage.clone()), options).unwrap();
     engine.open_account("acme", 10_000).unwrap();

@@ -1,33 +1,39 @@
+//! The live path for Python: conversions of what is asked and answered, and waiting that an interrupt can end.
+//!
+//! It knows no rule of the engine. What is answered is beside it: `answer`, `settlement`, `head`.
+
+mod answer;
+mod head;
+mod settlement;
+
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use decidable_canon::{Digest, hex};
-use decidable_engine::{Clock, Observation, Options, Standing, Step, SystemClock};
-use decidable_replay::{Disposition, Holding, Status, Ticket, Use};
-use decidable_wal::{Files, Head, Sync};
+use decidable_engine::{Clock, Observation, Options, SystemClock, Watch};
+use decidable_replay::{Disposition, Use};
+use decidable_wal::{Files, Sync};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use self::answer::state_of;
 use crate::clock::ManualClock;
-use crate::decision::Decision;
 use crate::errors::{self, Class, raise};
 use crate::key::Key;
 use crate::ledger::Balance;
-use crate::model::repr;
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::values::{Given, hex_bytes, integer, optional, optional_text, text, truth, wrong_type};
+use crate::values::{Given, integer, optional, optional_text, text, truth, wrong_type};
+
+pub(crate) use self::answer::Answer;
+pub(crate) use self::head::{head_dict, head_of};
+pub(crate) use self::settlement::Settlement;
 
 /// How often a wait looks whether the interpreter was interrupted.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
-/// A number that no duration has: not measured yet.
-const NOT_MEASURED: u64 = u64::MAX;
-
-/// The schema of a head file.
-pub(crate) const HEAD_SCHEMA: &str = "decidable.head.v0";
+/// After how many records an opening looks.
+const SIGNAL_CHECK_RECORDS: u64 = 4_096;
 
 /// The live path over one log directory. Private: `decidable.Engine` is the public class.
 #[pyclass(frozen, module = "decidable._native")]
@@ -38,83 +44,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // Where the interpreter cannot be asked any more, the log's own drop waits.
         let _ = Python::try_attach(|py| py.detach(|| self.0.drain()));
-    }
-}
-
-/// The answer to a request. Private: `decidable.Ticket` is the public class.
-#[pyclass(frozen, module = "decidable._native")]
-pub(crate) struct Answer {
-    view: decidable_engine::TicketView,
-    account: Option<String>,
-    step: Step,
-    #[pyo3(get)]
-    replayed: bool,
-    durable_ns: AtomicU64,
-}
-
-/// What a settlement charged.
-#[pyclass(frozen, eq, hash, module = "decidable")]
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Settlement {
-    #[pyo3(get)]
-    ticket: u64,
-    #[pyo3(get)]
-    charged_microunits: i64,
-    #[pyo3(get)]
-    returned_microunits: i64,
-    #[pyo3(get)]
-    debt_microunits: i64,
-    #[pyo3(get)]
-    seq: u64,
-}
-
-#[pymethods]
-impl Settlement {
-    #[classattr]
-    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
-        ("ticket", "charged_microunits", "returned_microunits", "debt_microunits")
-    }
-    #[new]
-    #[pyo3(signature = (*, ticket, charged_microunits, returned_microunits, debt_microunits, seq))]
-    fn new(
-        ticket: &Bound<'_, PyAny>,
-        charged_microunits: &Bound<'_, PyAny>,
-        returned_microunits: &Bound<'_, PyAny>,
-        debt_microunits: &Bound<'_, PyAny>,
-        seq: &Bound<'_, PyAny>,
-    ) -> PyResult<Self> {
-        Ok(Self {
-            ticket: integer("ticket", ticket)?,
-            charged_microunits: integer("charged_microunits", charged_microunits)?,
-            returned_microunits: integer("returned_microunits", returned_microunits)?,
-            debt_microunits: integer("debt_microunits", debt_microunits)?,
-            seq: integer("seq", seq)?,
-        })
-    }
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
-        slf
-    }
-    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        let Self {
-            ticket,
-            charged_microunits,
-            returned_microunits,
-            debt_microunits,
-            seq,
-        } = *self;
-        let keywords = PyDict::new(py);
-        keywords.set_item("ticket", ticket)?;
-        keywords.set_item("charged_microunits", charged_microunits)?;
-        keywords.set_item("returned_microunits", returned_microunits)?;
-        keywords.set_item("debt_microunits", debt_microunits)?;
-        keywords.set_item("seq", seq)?;
-        Ok((PyTuple::empty(py), keywords))
-    }
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        repr("Settlement", &self.__getnewargs_ex__(py)?.1)
     }
 }
 
@@ -164,6 +93,7 @@ impl Engine {
                 manual
             }
         };
+        let interrupted = Arc::new(Mutex::new(None));
         let options = Options {
             policy: Arc::clone(&policy.get().0),
             provenance: provenance.or(String::new(), |value| text("provenance", value))?,
@@ -173,8 +103,13 @@ impl Engine {
             recover: recover.or(false, |value| truth("recover", value))?,
             clock,
             decide: None,
+            watch: Some(interruptible(Arc::clone(&interrupted))),
         };
-        py.detach(|| decidable_engine::Engine::open(Arc::new(Files::new(path)), options))
+        let opened = py.detach(|| decidable_engine::Engine::open(Arc::new(Files::new(path)), options));
+        if let Some(interrupted) = interrupted.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(interrupted);
+        }
+        opened
             .map(|engine| Self(Arc::new(engine)))
             .map_err(|error| errors::engine(py, &error))
     }
@@ -215,6 +150,14 @@ impl Engine {
         Ok(found)
     }
 
+    /// How many candidates and quotes deciding a request looks at.
+    fn work(&self, request: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let request = request
+            .cast::<Request>()
+            .map_err(|_| wrong_type("request", "a Request", request))?;
+        Ok(self.0.work(&request.get().0))
+    }
+
     /// Decides, holds and hands the record to the log, without waiting for it.
     #[pyo3(signature = (request, *, account=None, key=None, metadata=None))]
     fn submit(
@@ -241,13 +184,7 @@ impl Engine {
             let _ = py.detach(|| engine.disown(answer.view.number));
             return Err(interrupted);
         }
-        Ok(Answer {
-            view: answer.view,
-            account,
-            step: answer.step,
-            replayed: answer.replayed,
-            durable_ns: AtomicU64::new(NOT_MEASURED),
-        })
+        Ok(Answer::new(answer, account))
     }
 
     /// Waits until the record of that number is durable. An interrupt ends the wait.
@@ -314,13 +251,7 @@ impl Engine {
         let settled = py
             .detach(|| engine.settle(number, used))
             .map_err(|error| errors::engine(py, &error))?;
-        Ok(Settlement {
-            ticket: number,
-            charged_microunits: settled.record.charged,
-            returned_microunits: settled.record.returned,
-            debt_microunits: settled.record.debt,
-            seq: settled.step.seq,
-        })
+        Ok(Settlement::of(number, &settled))
     }
 
     /// Releases the hold of a ticket that nobody acts on; the number of the record.
@@ -448,6 +379,13 @@ impl Engine {
             .map_err(|error| errors::engine(py, &error))
     }
 
+    /// Where the ticket of that number stands.
+    fn state(&self, py: Python<'_>, number: u64) -> PyResult<&'static str> {
+        let engine = &*self.0;
+        py.detach(|| engine.ticket(number).map(|view| state_of(&view)))
+            .map_err(|error| errors::engine(py, &error))
+    }
+
     /// The tickets that are neither settled nor cancelled.
     fn open_tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let engine = &*self.0;
@@ -495,8 +433,16 @@ impl Engine {
         Ok((erased.seqs, erased.already, erased.without))
     }
 
+    /// Waits for the disk as [`Engine::wait`] does. An interrupt leaves an engine that takes nothing more; closing it again
+    /// waits for the rest.
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let engine = &*self.0;
+        py.detach(|| engine.finish())
+            .map_err(|error| errors::engine(py, &error))?;
+        // It ends with an error: nothing more comes.
+        while py.detach(|| engine.wait_change(u64::MAX, Some(SIGNAL_CHECK))).is_ok() {
+            py.check_signals()?;
+        }
         let head = py
             .detach(|| engine.close())
             .map_err(|error| errors::engine(py, &error))?;
@@ -508,158 +454,19 @@ impl Engine {
     }
 }
 
-impl Answer {
-    /// A ticket as it stands, asked for by its number.
-    fn of(
-        engine: &decidable_engine::Engine,
-        view: decidable_engine::TicketView,
-    ) -> Result<Self, decidable_engine::Error> {
-        let payer = view.ticket.account();
-        let account = payer.map(|account| engine.account_name(account)).transpose()?;
-        let step = Step {
-            seq: view.ticket.seq(),
-            started: std::time::Instant::now(),
-        };
-        Ok(Self {
-            view,
-            account,
-            step,
-            replayed: false,
-            durable_ns: AtomicU64::new(NOT_MEASURED),
+/// Ends an opening when the interpreter was interrupted, and keeps the exception.
+fn interruptible(interrupted: Arc<Mutex<Option<PyErr>>>) -> Watch {
+    let mut seen = 0_u64;
+    Box::new(move |_| {
+        seen = seen.wrapping_add(1);
+        if seen % SIGNAL_CHECK_RECORDS != 1 {
+            return Ok(());
+        }
+        Python::attach(|py| py.check_signals()).map_err(|error| {
+            *interrupted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            "interrupted".to_owned()
         })
-    }
-}
-
-#[pymethods]
-impl Answer {
-    #[getter]
-    const fn number(&self) -> u64 {
-        self.view.number
-    }
-    #[getter]
-    const fn seq(&self) -> u64 {
-        self.step.seq
-    }
-    #[getter]
-    fn account(&self) -> Option<&str> {
-        self.account.as_deref()
-    }
-    #[getter]
-    fn request(&self) -> Request {
-        Request(self.view.ticket.request().clone())
-    }
-    /// The decision; `None` where the safety ceiling refused before any policy was read.
-    #[getter]
-    fn decision(&self) -> Option<Decision> {
-        match &self.view.ticket {
-            Ticket::Refused { .. } => None,
-            Ticket::Decided { record, .. } => Some(Decision(record.decision)),
-        }
-    }
-    /// The policy that decided; `None` as for the decision.
-    #[getter]
-    fn policy(&self) -> Option<Policy> {
-        self.view.policy.clone().map(Policy)
-    }
-    #[getter]
-    fn hold_microunits(&self) -> Option<i64> {
-        self.view.ticket.held()
-    }
-    #[getter]
-    fn refusal(&self) -> Option<&'static str> {
-        match &self.view.ticket {
-            Ticket::Refused { .. } => Some("safety_ceiling"),
-            Ticket::Decided { record, .. } => match record.holding {
-                Holding::Rejected => Some(record.decision.reason.label()),
-                Holding::Denied { denial, .. } => Some(denial.label()),
-                Holding::Unheld | Holding::Held { .. } => None,
-            },
-        }
-    }
-    #[getter]
-    fn state(&self) -> &'static str {
-        match (&self.view.ticket, self.view.standing) {
-            (
-                Ticket::Refused { .. }
-                | Ticket::Decided {
-                    status: Status::Closed, ..
-                },
-                _,
-            ) => "refused",
-            (
-                Ticket::Decided {
-                    status: Status::Settled { .. },
-                    ..
-                },
-                _,
-            ) => "settled",
-            (
-                Ticket::Decided {
-                    status: Status::Cancelled { .. },
-                    ..
-                },
-                _,
-            ) => "cancelled",
-            (
-                Ticket::Decided {
-                    status: Status::Open(_),
-                    ..
-                },
-                Some(Standing::Held),
-            ) => "held",
-            (
-                Ticket::Decided {
-                    status: Status::Open(_),
-                    ..
-                },
-                Some(Standing::Dispatched),
-            ) => "dispatched",
-            (
-                Ticket::Decided {
-                    status: Status::Open(_),
-                    ..
-                },
-                Some(Standing::InDoubt) | None,
-            ) => "in_doubt",
-        }
-    }
-    #[getter]
-    fn selected_model_id(&self) -> Option<u32> {
-        match &self.view.ticket {
-            Ticket::Refused { .. } => None,
-            Ticket::Decided { record, .. } => record.decision.selected_model_id,
-        }
-    }
-    /// The name of the selected candidate, or its number as text where the policy has no name for it.
-    #[getter]
-    fn selected_name(&self) -> Option<String> {
-        let model_id = self.selected_model_id()?;
-        let name = self
-            .view
-            .policy
-            .as_ref()
-            .and_then(|policy| policy.names())
-            .and_then(|names| names.name(decidable_kernel::Group::Model, model_id));
-        Some(name.map_or_else(|| model_id.to_string(), str::to_owned))
-    }
-    /// How long the record took to become durable, in nanoseconds.
-    #[getter]
-    fn durable_ns(&self) -> Option<u64> {
-        match self.durable_ns.load(Ordering::Acquire) {
-            NOT_MEASURED => None,
-            measured => Some(measured),
-        }
-    }
-    /// Says that the record is durable now. The first time counts, and an earlier ticket is not measured.
-    fn mark_durable(&self) {
-        if self.replayed {
-            return;
-        }
-        let elapsed = u64::try_from(self.step.started.elapsed().as_nanos()).unwrap_or(NOT_MEASURED);
-        let _ = self
-            .durable_ns
-            .compare_exchange(NOT_MEASURED, elapsed, Ordering::AcqRel, Ordering::Acquire);
-    }
+    })
 }
 
 fn timed_out(error: &decidable_engine::Error) -> bool {
@@ -673,50 +480,4 @@ pub(crate) fn keyed(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<decidable
             .map_err(|_| wrong_type("key", "a Key", key))
     })
     .transpose()
-}
-
-pub(crate) fn head_dict<'py>(py: Python<'py>, head: &Head) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("schema_version", HEAD_SCHEMA)?;
-    dict.set_item("log_id", hex::encode(&head.log_id))?;
-    dict.set_item("seq", head.seq)?;
-    dict.set_item("hash", head.hash.to_string())?;
-    Ok(dict)
-}
-
-pub(crate) fn head_of(value: &Bound<'_, PyAny>) -> PyResult<Head> {
-    let dict = value
-        .cast::<PyDict>()
-        .map_err(|_| wrong_type("head", "a dict or a path", value))?;
-    let item = |name: &str| -> PyResult<Bound<'_, PyAny>> {
-        dict.get_item(name)?.ok_or_else(|| {
-            let message = format!("a head needs {name:?}");
-            raise(
-                value.py(),
-                Class::InvalidInput,
-                "head.incomplete",
-                &message,
-                |details| details.set_item("field", name),
-            )
-        })
-    };
-    let schema = text("schema_version", &item("schema_version")?)?;
-    if schema != HEAD_SCHEMA {
-        let message = format!("the head's schema is {schema:?}, not {HEAD_SCHEMA:?}");
-        return Err(raise(
-            value.py(),
-            Class::InvalidInput,
-            "head.unknown_schema",
-            &message,
-            |details| {
-                details.set_item("field", "schema_version")?;
-                details.set_item("value", &schema)
-            },
-        ));
-    }
-    Ok(Head {
-        log_id: hex_bytes("log_id", &item("log_id")?)?,
-        seq: integer("seq", &item("seq")?)?,
-        hash: Digest::from_bytes(hex_bytes("hash", &item("hash")?)?),
-    })
 }

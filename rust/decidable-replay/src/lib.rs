@@ -18,7 +18,7 @@ pub use error::{Error, ErrorKind};
 pub use numbered::Numbered;
 pub use outcome::{Disposition, Outcome, Selection, Strategy};
 pub use record::{DecisionRecord, Holding, Kind, OutcomeRecord, Record, RefusalRecord, SettlementRecord, Use};
-pub use state::{Command, QUOTES_PER_TICKET, RETAINED_TICKETS, State, Status, Ticket, caller_key};
+pub use state::{Command, Derived, QUOTES_PER_TICKET, RETAINED_TICKETS, State, Status, Ticket, caller_key};
 
 /// The engine refuses a request at or above this risk before any policy is read (docs/spec/extensions.md). It is
 /// compiled in: no policy, metadata or configuration can raise it.

@@ -10,6 +10,10 @@ use crate::{
     RefusalRecord, SAFETY_CEILING_BPS, Selection, SettlementRecord, Strategy, Use, numbered::RECENT_MAX,
 };
 
+mod derived;
+
+pub use derived::Derived;
+
 /// How many closed tickets are remembered, the latest first: for so long a caller's key answers as before and an
 /// outcome can be observed. One with many quotes counts as several ([`QUOTES_PER_TICKET`]). An open ticket is never
 /// forgotten. At less than a kilobyte each this bounds what closed tickets take in a long-lived process to 256 MB.
@@ -349,7 +353,13 @@ impl State {
                 request,
                 caller_key,
                 proposed,
-            } => self.decide(seq, policy, account, &request, caller_key, proposed),
+            } => self.answer(seq, policy, account, &request, caller_key, |policy, request| {
+                let decision = policy.derive(request);
+                match proposed {
+                    Some(proposed) if proposed != decision => Err(other_decision(&proposed, &decision)),
+                    _ => Ok(decision),
+                }
+            }),
             Command::Settle { ticket, used } => self.settle(seq, ticket, used),
             Command::Cancel { ticket } => self.cancel(seq, ticket),
             Command::Observe {
@@ -438,14 +448,36 @@ impl State {
         })
     }
 
-    fn decide(
+    /// As [`Command::Decide`], with the decision derived before.
+    ///
+    /// # Errors
+    /// As [`State::perform`].
+    pub fn decide(
+        &mut self,
+        seq: u64,
+        policy: u32,
+        account: Option<u32>,
+        derived: &Derived,
+        caller_key: Option<Digest>,
+    ) -> Result<Record, Error> {
+        self.answer(
+            seq,
+            policy,
+            account,
+            derived.request(),
+            caller_key,
+            |policy, request| Ok(derived.under(policy, request)),
+        )
+    }
+
+    fn answer(
         &mut self,
         seq: u64,
         policy_number: u32,
         account: Option<u32>,
         request: &Request,
         caller_key: Option<Digest>,
-        proposed: Option<Decision>,
+        derive: impl FnOnce(&Policy, &Request) -> Result<Decision, Error>,
     ) -> Result<Record, Error> {
         let payer = account.map(|account| self.account(account)).transpose()?;
         if let Some(key) = caller_key
@@ -481,12 +513,7 @@ impl State {
                 format!("no policy of number {policy_number} is installed"),
             )
         })?;
-        let decision = policy.derive(&request);
-        if let Some(proposed) = proposed
-            && proposed != decision
-        {
-            return Err(other_decision(&proposed, &decision));
-        }
+        let decision = derive(policy, &request)?;
         let identity = identity(policy, &request, &decision);
         let (holding, status) = match (policy.hold(&request, &decision), payer) {
             (None, _) => (Holding::Rejected, Status::Closed),

@@ -9,7 +9,7 @@ use decidable_canon::{Canonical as _, Digest, Sink as _};
 use decidable_kernel::{Decision, Reason, Request, RequestFields, identity};
 use decidable_ledger::{Balance, Denial};
 use decidable_replay::{
-    Command, DecisionRecord, Disposition, Error, ErrorKind, Holding, Kind, Outcome, OutcomeRecord, Record,
+    Command, DecisionRecord, Derived, Disposition, Error, ErrorKind, Holding, Kind, Outcome, OutcomeRecord, Record,
     SAFETY_CEILING_BPS, Selection, SettlementRecord, State, Status, Strategy, Ticket, Use, caller_key,
 };
 use steps::{CHEAP, DEAR, FREE, Written, cheapest, decide, keyed, request_for, seen, utility};
@@ -349,6 +349,51 @@ fn a_decision_that_does_not_follow_is_refused_and_changes_nothing() {
         assert_eq!((error.kind(), error.code()), (ErrorKind::Disagrees, "replay.disagrees"));
     }
     assert_eq!(decision(written.perform(propose(honest)).unwrap()).decision, honest);
+}
+
+#[test]
+fn what_was_derived_before_gives_the_record_that_a_command_gives() {
+    let (mut commanded, mut derived_before) = (State::new(), State::new());
+    for state in [&mut commanded, &mut derived_before] {
+        for (seq, policy) in [(1, cheapest(1)), (2, cheapest(2))] {
+            let provenance = String::new();
+            state
+                .perform(seq, Command::InstallPolicy { policy, provenance })
+                .unwrap();
+        }
+        state.perform(3, Command::OpenAccount { initial: 5_000 }).unwrap();
+    }
+    let quoted = request_for(CHEAP).with_quotes(vec![(CHEAP, 70), (DEAR, 60)]).unwrap();
+    let refused = Request::new(RequestFields {
+        risk_bps: SAFETY_CEILING_BPS,
+        ..*request_for(FREE).fields()
+    });
+    let requests = [
+        request_for(CHEAP),
+        request_for(99),
+        quoted,
+        refused.unwrap(),
+        request_for(DEAR),
+    ];
+    let mut seq = 3;
+    // Also with what was derived under a policy that is not the one asked for: then it is derived again.
+    for (asked, other) in [(0, 1), (1, 1), (1, 2), (0, 0)] {
+        for request in &requests {
+            seq += 1;
+            let command = Command::Decide {
+                policy: asked,
+                account: Some(0),
+                request: request.clone(),
+                caller_key: None,
+                proposed: None,
+            };
+            let derived = Derived::new(&cheapest(other + 1), &request.numbered(77));
+            let expected = commanded.perform(seq, command).unwrap();
+            let record = derived_before.decide(seq, asked, Some(0), &derived, None).unwrap();
+            assert_eq!(format!("{record:?}"), format!("{expected:?}"));
+        }
+    }
+    assert_eq!(seen(&commanded), seen(&derived_before));
 }
 
 #[test]

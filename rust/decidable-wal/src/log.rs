@@ -69,7 +69,7 @@ impl Log {
         options: Options,
         visit: impl FnMut(&Record<'_>) -> Result<(), String>,
     ) -> Result<(Self, Opened), Error> {
-        Opening::begin(storage, options, visit)?.finish(&[])
+        Opening::begin(storage, options, |_| Ok(()), visit)?.finish(&[])
     }
 
     /// Starts the flusher of a log that is ready.

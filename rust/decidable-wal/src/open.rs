@@ -109,20 +109,22 @@ pub(crate) struct Ready {
 }
 
 impl Opening {
-    /// The first half of `Log::open`: whoever has visited the records can still leave the log as it is.
+    /// The first half of `Log::open`: whoever has visited the records can still leave the log as it is. `watch` is told the
+    /// number of each record while the log is verified, before anything is visited, and can end that.
     ///
     /// # Errors
     /// As `Log::open`.
     pub fn begin(
         storage: Arc<dyn Storage>,
         options: Options,
+        watch: impl FnMut(u64) -> Result<(), String>,
         mut visit: impl FnMut(&Record<'_>) -> Result<(), String>,
     ) -> Result<Self, Error> {
         let Claim { lock, marked, created } = claim(&*storage, &options)?;
         let file = storage
             .open(SEGMENT_NAME, Access::Write)
             .map_err(|error| Error::io("cannot open the log", &error))?;
-        let (segment, found) = verify(file.clone(), &options)?;
+        let (segment, found) = verify(file.clone(), &options, watch)?;
         recover::replay(file.clone(), &segment, &found, &mut visit)?;
         Ok(Self {
             storage,
@@ -240,7 +242,11 @@ fn refuse_lost(storage: &dyn Storage) -> Result<(), Error> {
     }
 }
 
-fn verify(file: Arc<dyn StoredFile>, options: &Options) -> Result<(SegmentHead, Found), Error> {
+fn verify(
+    file: Arc<dyn StoredFile>,
+    options: &Options,
+    watch: impl FnMut(u64) -> Result<(), String>,
+) -> Result<(SegmentHead, Found), Error> {
     let scan = Scan::of_file(
         file,
         &ScanOptions {
@@ -256,7 +262,7 @@ fn verify(file: Arc<dyn StoredFile>, options: &Options) -> Result<(SegmentHead, 
             "the log is sealed under a key, and none was given",
         ));
     }
-    let found = scan.finish_found()?;
+    let found = scan.finish_found(watch)?;
     if !options.recover {
         refuse_damaged_end(&found)?;
     }

@@ -380,11 +380,11 @@ impl<'a> Scan<'a> {
     /// # Errors
     /// As [`scan`].
     pub fn finish(self) -> Result<Scanned, Error> {
-        Ok(self.finish_found()?.scanned)
+        Ok(self.finish_found(|_| Ok(()))?.scanned)
     }
 
-    pub(crate) fn finish_found(mut self) -> Result<Found, Error> {
-        while self.next_batch(|_| Ok(()))? {}
+    pub(crate) fn finish_found(mut self, mut watch: impl FnMut(u64) -> Result<(), String>) -> Result<Found, Error> {
+        while self.next_batch(|record| watch(record.seq))? {}
         if self.found.has_unexplained() {
             self.found.explain(&self.erased_since()?);
         }

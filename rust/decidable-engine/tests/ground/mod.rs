@@ -84,6 +84,7 @@ pub fn options() -> Options {
         recover: false,
         clock: Arc::new(SystemClock),
         decide: None,
+        watch: None,
     }
 }
 
