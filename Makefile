@@ -149,6 +149,10 @@ bench: setup ## every benchmark, the reference implementation beside it (minutes
 	$(BIN)/python benches/python/logits.py
 	$(BIN)/python -m pytest benches -o addopts= -o testpaths= --benchmark-only --benchmark-columns=min,median,ops,rounds
 
+.PHONY: bench-check
+bench-check: setup ## the figures that bars are set for, held to them (benches/bars.toml)
+	$(BIN)/python benches/check.py
+
 .PHONY: wheel
 wheel: $(STAMP)/build-tools | cargo ## a wheel in dist/
 	$(BIN)/maturin build --release $(LOCKED) --out dist

@@ -83,7 +83,7 @@ pub fn measure(label: &str, plan: Plan, items: u64, mut contestants: Vec<Contest
         }
     }
     let medians: Vec<f64> = samples.iter().map(|samples| median(samples)).collect();
-    let mut line = format!("{label:<32}");
+    let mut line = format!("{label:<32} ");
     for (contestant, nanoseconds) in contestants.iter().zip(&medians) {
         let digits = if *nanoseconds < 10.0 { 3 } else { 1 };
         line += &format!(" {:>8} {nanoseconds:>10.digits$} ns  ", contestant.name);
