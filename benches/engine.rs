@@ -20,7 +20,7 @@ use decidable_benches::{
     workload::{Workload, realistic},
 };
 use decidable_engine::{Engine, Options, SystemClock};
-use decidable_wal::{Files, ScanOptions, Sync, scan};
+use decidable_wal::{Durability, Files, ScanOptions, scan};
 
 /// How many decisions a log has that is verified.
 const LOGGED: usize = 20_000;
@@ -41,7 +41,7 @@ fn open(workload: &Workload, folder: &Path) -> Engine {
         policy: Arc::new(workload.policy.clone()),
         provenance: String::new(),
         key: None,
-        sync: Sync::None,
+        sync: Durability::None,
         head: None,
         recover: false,
         clock: Arc::new(SystemClock),

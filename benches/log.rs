@@ -18,7 +18,7 @@ use decidable_benches::{
     workload::realistic,
 };
 use decidable_canon::Key;
-use decidable_wal::{Entry, ErrorKind, Files, Log, Options, SEGMENT_NAME, ScanOptions, Sync, scan, scan_bytes};
+use decidable_wal::{Durability, Entry, ErrorKind, Files, Log, Options, SEGMENT_NAME, ScanOptions, scan, scan_bytes};
 
 /// How many records a log has that is verified.
 const LOGGED: u64 = 20_000;
@@ -45,7 +45,7 @@ fn open(folder: &Path, key: Option<&Key>) -> Log {
     let options = Options {
         key: key.cloned(),
         log_id: [7; 16],
-        sync: Sync::None,
+        sync: Durability::None,
         create: true,
         ..Options::default()
     };

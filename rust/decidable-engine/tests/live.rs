@@ -10,7 +10,7 @@ use std::time::Duration;
 use decidable_engine::{Decide, Engine, ErrorKind, Observation, Options, Standing, Watch};
 use decidable_kernel::{Decision, Policy, Request};
 use decidable_replay::{Disposition, Status, Ticket, Use};
-use decidable_wal::{Fault, Memory, Sync};
+use decidable_wal::{Durability, Fault, Memory};
 use ground::{
     CHEAP, DEAR, FREE, conserved, cost, decide, funded, opened_with, options, policy, request, risky, settle, verify,
     verify_with,
@@ -824,7 +824,7 @@ fn threads_on_one_account_near_its_limit_conserve_every_unit() {
     let engine = opened_with(
         &storage,
         Options {
-            sync: Sync::None,
+            sync: Durability::None,
             ..options()
         },
     )

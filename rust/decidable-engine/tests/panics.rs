@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use decidable_engine::{Clock, Engine, Options};
-use decidable_wal::{Memory, Sync};
+use decidable_wal::{Durability, Memory};
 use ground::{CHEAP, policy, request};
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ fn a_clock_that_panics_stops_the_engine_and_leaves_a_log_that_opens() {
         policy: policy(1),
         provenance: String::new(),
         key: None,
-        sync: Sync::Group,
+        sync: Durability::Group,
         head: None,
         recover: false,
         clock: clock.clone(),

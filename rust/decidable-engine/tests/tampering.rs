@@ -616,6 +616,23 @@ fn a_changed_policy_is_refused() {
             });
         },
     );
+    disagrees(
+        "one that was superseded",
+        FIRST + 1,
+        "the policy's number is written as 0 but follows as 1",
+        |steps| {
+            let mut again = steps[POLICY].clone();
+            again.change(|record| match record {
+                Record::Policy { policy, provenance, .. } => Record::Policy {
+                    number: 1,
+                    policy,
+                    provenance,
+                },
+                other => panic!("{other:?}"),
+            });
+            steps.insert(POLICY + 1, again);
+        },
+    );
     disagrees("another policy", FIRST, "a decision's policy_epoch", |steps| {
         steps[POLICY].change(|record| match record {
             Record::Policy { provenance, .. } => Record::Policy {

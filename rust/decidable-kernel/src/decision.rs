@@ -14,7 +14,7 @@ pub(crate) type DecisionRow = [u8; DECISION_ROW_BYTES];
 pub(crate) const TAGGED_BYTES: usize = 9 + DECISION_ROW_BYTES;
 
 /// What a layout has in place of an index when nothing was selected.
-pub(crate) const NO_INDEX: u16 = u16::MAX;
+pub const NO_INDEX: u16 = u16::MAX;
 
 /// What a decision does. Exhaustive on purpose: the shared contract has these three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

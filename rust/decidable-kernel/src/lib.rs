@@ -63,7 +63,7 @@ mod lanes;
 pub mod batch;
 
 pub use candidate::{Candidate, HIGHEST_PROVIDER_ID};
-pub use decision::{Action, Decision, Reason};
+pub use decision::{Action, Decision, NO_INDEX, Reason};
 pub use error::{Error, ErrorKind};
 pub use explain::{Explanation, Finding, Verdict};
 pub use gate::{Gate, Rejections};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use decidable_engine::{Clock, Observation, Options, SystemClock, Watch};
 use decidable_replay::{Disposition, Use};
-use decidable_wal::{Files, Sync};
+use decidable_wal::{Durability, Files};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -67,8 +67,8 @@ impl Engine {
             .cast::<Policy>()
             .map_err(|_| wrong_type("policy", "a Policy", policy))?;
         let sync = match sync.or("group".to_owned(), |value| text("sync", value))?.as_str() {
-            "group" => Sync::Group,
-            "none" => Sync::None,
+            "group" => Durability::Group,
+            "none" => Durability::None,
             other => {
                 let message = format!("sync is {other:?}, which is neither \"group\" nor \"none\"");
                 return Err(raise(

@@ -314,7 +314,7 @@ fn note_fields(fields: &Bound<'_, PyDict>, note: &Note) -> PyResult<()> {
             fields.set_item("writer_epoch", epoch)?;
             fields.set_item(
                 "sync",
-                if *sync == decidable_wal::Sync::Group {
+                if *sync == decidable_wal::Durability::Group {
                     "group"
                 } else {
                     "none"

@@ -3,7 +3,7 @@
 //! The chain that holds the lines together belongs to the log crate; here is what a line says.
 
 use decidable_canon::{Canonical as _, Digest};
-use decidable_kernel::{Action, Decision, Policy, Reason, Request, RequestFields};
+use decidable_kernel::{Action, Decision, NO_INDEX, Objective, Policy, Reason, Request, RequestFields};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -18,7 +18,8 @@ const PROOF_VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 struct Data<'a> {
     audit: Audit<'a>,
-    input: Input,
+    #[serde(with = "Input")]
+    input: RequestFields,
     decision: Decided<'a>,
     #[serde(borrow)]
     metadata: &'a RawValue,
@@ -39,8 +40,9 @@ struct Audit<'a> {
     replay_valid: bool,
 }
 
+/// The names that the format gives to the fields of a request.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "RequestFields", deny_unknown_fields)]
 struct Input {
     request_sequence: u64,
     requested_model_id: u32,
@@ -105,7 +107,7 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     expect("the proof version", audit.proof_version, PROOF_VERSION)?;
     expect("the maker", audit.created_by, CREATED_BY)?;
     expect("replay_valid", audit.replay_valid, true)?;
-    let request = request_of(&input)?;
+    let request = Request::new(input).map_err(|error| unreadable(format!("a request cannot be read: {error}")))?;
     let decision = decision_of(&written)?;
     expect("the policy epoch", audit.policy_epoch, decision.policy_epoch)?;
     expect("the catalog epoch", audit.catalog_epoch, decision.catalog_epoch)?;
@@ -121,9 +123,12 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     )?;
     let policy_digest = Digest::from_hex(&audit.policy_digest_hex)
         .ok_or_else(|| unreadable("the policy digest is not 64 lowercase hex digits".to_owned()))?;
-    let policy = policies.iter().find(|policy| policy.shared_digest() == policy_digest);
+    // The shared digest says nothing of an objective, and the format knows one.
+    let policy = policies
+        .iter()
+        .find(|policy| policy.limits().objective == Objective::Utility && policy.shared_digest() == policy_digest);
     if let Some(policy) = policy {
-        let derived = policy.decide(&request);
+        let derived = policy.derive(&request);
         if derived != decision {
             return Err(other_decision(&decision, &derived));
         }
@@ -145,7 +150,7 @@ pub fn write(policy: &Policy, record: &DecisionRecord, metadata: &str) -> Result
     let refused = |what: String| Error::new(ErrorKind::Unreadable, what);
     let number = record.request.fields().request_sequence;
     let objective = policy.limits().objective;
-    if objective != decidable_kernel::Objective::Utility {
+    if objective != Objective::Utility {
         let label = objective.label();
         return Err(refused(format!(
             "decision {number} used the objective {label}, which the exchange format does not have"
@@ -171,7 +176,7 @@ pub fn write(policy: &Policy, record: &DecisionRecord, metadata: &str) -> Result
             decision_digest_hex: record.decision.digest().to_string(),
             replay_valid: true,
         },
-        input: input_of(record.request.fields()),
+        input: *record.request.fields(),
         decision: decided_of(&record.decision),
         metadata,
     };
@@ -200,76 +205,6 @@ fn expect<T: PartialEq + core::fmt::Display>(what: &str, written: T, derived: T)
     }
 }
 
-fn request_of(input: &Input) -> Result<Request, Error> {
-    let Input {
-        request_sequence,
-        requested_model_id,
-        input_tokens,
-        output_tokens,
-        business_value_microunits,
-        budget_limit_microunits,
-        risk_bps,
-        confidence_bps,
-        minimum_quality_bps,
-        max_p95_latency_ms,
-        required_capabilities,
-        allowed_provider_mask,
-        required_region_mask,
-    } = *input;
-    Request::new(RequestFields {
-        request_sequence,
-        requested_model_id,
-        input_tokens,
-        output_tokens,
-        business_value_microunits,
-        budget_limit_microunits,
-        risk_bps,
-        confidence_bps,
-        minimum_quality_bps,
-        max_p95_latency_ms,
-        required_capabilities,
-        allowed_provider_mask,
-        required_region_mask,
-    })
-    .map_err(|error| Error::new(ErrorKind::Unreadable, format!("a request cannot be read: {error}")))
-}
-
-const fn input_of(fields: &RequestFields) -> Input {
-    let RequestFields {
-        request_sequence,
-        requested_model_id,
-        input_tokens,
-        output_tokens,
-        business_value_microunits,
-        budget_limit_microunits,
-        risk_bps,
-        confidence_bps,
-        minimum_quality_bps,
-        max_p95_latency_ms,
-        required_capabilities,
-        allowed_provider_mask,
-        required_region_mask,
-    } = *fields;
-    Input {
-        request_sequence,
-        requested_model_id,
-        input_tokens,
-        output_tokens,
-        business_value_microunits,
-        budget_limit_microunits,
-        risk_bps,
-        confidence_bps,
-        minimum_quality_bps,
-        max_p95_latency_ms,
-        required_capabilities,
-        allowed_provider_mask,
-        required_region_mask,
-    }
-}
-
-/// The index that stands for "none" in the format.
-const NO_INDEX: u16 = u16::MAX;
-
 fn decision_of(written: &Decided<'_>) -> Result<Decision, Error> {
     let unknown = |what: &str, name: &str| Error::new(ErrorKind::Unreadable, format!("{what} {name:?} is not known"));
     let Decided {
@@ -287,6 +222,14 @@ fn decision_of(written: &Decided<'_>) -> Result<Decision, Error> {
         policy_epoch,
         catalog_epoch,
     } = *written;
+    if (selected_model_id == 0) != (selected_model_index == NO_INDEX) {
+        return Err(Error::new(
+            ErrorKind::Unreadable,
+            format!(
+                "selected_model_id {selected_model_id} and selected_model_index {selected_model_index} do not go together"
+            ),
+        ));
+    }
     Ok(Decision {
         request_sequence,
         action: Action::ALL

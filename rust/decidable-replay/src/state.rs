@@ -513,6 +513,10 @@ impl State {
                 format!("no policy of number {policy_number} is installed"),
             )
         })?;
+        let last = self.policies.len().saturating_sub(1);
+        if cast::usize_from_u32(policy_number) != last {
+            return Err(Error::disagrees("the policy's number", policy_number, last));
+        }
         let decision = derive(policy, &request)?;
         let identity = identity(policy, &request, &decision);
         let (holding, status) = match (policy.hold(&request, &decision), payer) {

@@ -6,7 +6,7 @@ use crate::{
     batch::{Frame, PrivateState},
     error::{Error, ErrorKind},
     frame::Chain,
-    note::{CALLER_KIND_MIN, Note, NoteKind, Sync},
+    note::{CALLER_KIND_MIN, Durability, Note, NoteKind},
     record::{Head, Record},
     segment::SegmentHead,
 };
@@ -103,7 +103,7 @@ pub(crate) struct Found {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Session {
     pub(crate) boot_id: Option<[u8; 16]>,
-    pub(crate) sync: Sync,
+    pub(crate) sync: Durability,
     /// Where the batch begins in which it said so.
     pub(crate) at: u64,
 }

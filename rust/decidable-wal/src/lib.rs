@@ -55,7 +55,7 @@ pub use found::{Scanned, Tail, TailReason};
 pub use frame::{FRAME_PAYLOAD_BYTES_MAX, frame_bytes};
 pub use log::{Erased, Erasure, Log};
 pub use memory::{Fault, Memory};
-pub use note::{CALLER_KIND_MIN, Note, NoteKind, RecoveryReason, Sync};
+pub use note::{CALLER_KIND_MIN, Durability, Note, NoteKind, RecoveryReason};
 pub use open::{Opened, Opening, Options};
 pub use queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 pub use record::{

@@ -8,7 +8,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// When a record counts as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sync {
+pub enum Durability {
     /// After a sync of the batch that it is in: it survives a power loss.
     #[default]
     Group,
@@ -16,7 +16,7 @@ pub enum Sync {
     None,
 }
 
-impl Sync {
+impl Durability {
     /// The byte that stands for it.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -129,7 +129,7 @@ pub enum Note {
         /// How often the log has been opened for writing, this time included.
         epoch: u64,
         /// When its records count as written.
-        sync: Sync,
+        sync: Durability,
         /// The version of the library.
         version: String,
     },
@@ -155,7 +155,7 @@ pub enum Note {
 
 impl Note {
     /// The note of a writer of this version.
-    pub(crate) fn opened(boot_id: Option<[u8; 16]>, epoch: u64, sync: Sync) -> Self {
+    pub(crate) fn opened(boot_id: Option<[u8; 16]>, epoch: u64, sync: Durability) -> Self {
         Self::Opened {
             boot_id,
             epoch,
@@ -229,7 +229,7 @@ impl Note {
                 Self::Opened {
                     boot_id,
                     epoch,
-                    sync: Sync::from_code(reader.u8()?).ok_or(range)?,
+                    sync: Durability::from_code(reader.u8()?).ok_or(range)?,
                     version: reader.str()?.to_owned(),
                 }
             }

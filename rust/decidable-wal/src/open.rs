@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ErrorKind},
     found::{Found, Scanned, Tail, TailReason},
     gathered::Gathered,
-    note::{Note, Sync},
+    note::{Durability, Note},
     queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX},
     record::{Head, Record},
     recover::{self, Recovery},
@@ -23,7 +23,7 @@ pub struct Options {
     /// The key that seals the batches. Whether a log is sealed is settled when it is created.
     pub key: Option<Key>,
     /// When a record counts as written.
-    pub sync: Sync,
+    pub sync: Durability,
     /// The id of a log that is created: random bytes, not all zero. It is part of the chain.
     pub log_id: [u8; 16],
     /// Which start of the machine this is ([`boot_id`](crate::boot_id)), where that is known; it tells a power loss from
@@ -48,7 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             key: None,
-            sync: Sync::Group,
+            sync: Durability::Group,
             log_id: [0; 16],
             boot_id: None,
             recover: false,
@@ -168,7 +168,7 @@ impl Opening {
             length: found.scanned.bytes,
             chain: found.chain,
             key: options.key.clone(),
-            sync: Sync::Group,
+            sync: Durability::Group,
             buffer: Vec::new(),
         };
         finish_erasures(&writer, &segment, &found)?;

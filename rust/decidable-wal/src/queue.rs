@@ -14,7 +14,7 @@ use decidable_canon::cast;
 use crate::{
     error::{Error, ErrorKind},
     gathered::{Gathered, Zone, weight},
-    note::Sync,
+    note::Durability,
     record::{Entry, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Head, Position},
     writer::{Failure, Writer},
 };
@@ -105,7 +105,7 @@ impl Shared {
         head: Head,
         length: u64,
         last_time_ns: i64,
-        sync: Sync,
+        sync: Durability,
         records_max: usize,
         bytes_max: usize,
     ) -> Self {
@@ -126,7 +126,7 @@ impl Shared {
                 urgent: false,
             }),
             work: Condvar::new(),
-            patient: sync == Sync::None,
+            patient: sync == Durability::None,
             progress: Mutex::new(Progress {
                 head,
                 length,
@@ -389,7 +389,7 @@ pub(crate) fn flush(shared: &Shared, mut writer: Writer) {
             return;
         }
     }
-    if writer.sync == Sync::None
+    if writer.sync == Durability::None
         && let Err(failure) = writer.sync()
     {
         shared.poison(&failure);
@@ -405,7 +405,7 @@ fn flush_batch(shared: &Shared, writer: &mut Writer, batch: &Gathered) -> Result
         progress.length = length;
     });
     for erasure in batch.erasures() {
-        if writer.sync == Sync::None {
+        if writer.sync == Durability::None {
             // The record must be durable before the bytes go, whatever the log promises otherwise.
             writer.sync()?;
         }

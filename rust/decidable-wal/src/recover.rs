@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ErrorKind},
     found::{Found, Tail, TailReason},
     gathered::Zone,
-    note::{RecoveryReason, Sync},
+    note::{Durability, RecoveryReason},
     record::RECORD_BYTES_MAX,
     segment::SegmentHead,
     source::Source,
@@ -169,7 +169,7 @@ pub(crate) fn write_again(file: &dyn StoredFile, found: &Found) -> Result<(), Er
     // A batch is written only after the sync of the one before it has returned, so its presence proves that sync. A
     // session that did not sync proves only what was there when it began.
     let start = match found.session {
-        Some(session) if session.sync == Sync::None => session.at,
+        Some(session) if session.sync == Durability::None => session.at,
         _ => found.last_batch_at,
     };
     each_piece(file, start, found.scanned.bytes, |at, bytes| {

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ErrorKind},
     found::{Found, Scanned, Tail, TailReason},
     frame::{HEADER_BYTES, Header, MAGIC},
-    note::{Note, NoteKind, Sync},
+    note::{Durability, Note, NoteKind},
     record::{Head, Record},
     segment::{SEGMENT_HEAD_BYTES, SEGMENT_NAME, SEGMENT_SUFFIX, SegmentHead},
     source::Source,
@@ -294,7 +294,7 @@ impl<'a> Scan<'a> {
     fn holes_from(&self) -> Option<u64> {
         self.found
             .session
-            .filter(|session| session.sync == Sync::None && self.machine_restarted() != Some(false))
+            .filter(|session| session.sync == Durability::None && self.machine_restarted() != Some(false))
             .map(|session| session.at)
     }
 

@@ -24,7 +24,7 @@ pub struct FileState {
 /// earnest is the code that the fault tests run.
 ///
 /// A name is a file's name within the directory, or `quarantine/` and a name. The empty name is the directory itself.
-pub trait Storage: Send + std::marker::Sync + fmt::Debug {
+pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes the directory if there is none, readable by its owner only, and makes that durable.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ pub trait Storage: Send + std::marker::Sync + fmt::Debug {
 }
 
 /// An open file. Dropping it closes it.
-pub trait StoredFile: Send + std::marker::Sync + fmt::Debug {
+pub trait StoredFile: Send + Sync + fmt::Debug {
     /// Reads at an offset; 0 bytes at the end.
     ///
     /// # Errors

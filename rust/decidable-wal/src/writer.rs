@@ -6,7 +6,7 @@ use crate::{
     error::{Error, ErrorKind},
     frame::{Batch, Chain},
     gathered::{Gathered, Zone},
-    note::{Note, Sync},
+    note::{Durability, Note},
     record::{Entry, Head},
     storage::StoredFile,
 };
@@ -29,7 +29,7 @@ pub(crate) struct Writer {
     pub(crate) length: u64,
     pub(crate) chain: Chain,
     pub(crate) key: Option<Key>,
-    pub(crate) sync: Sync,
+    pub(crate) sync: Durability,
     /// The batch being built; kept for its room.
     pub(crate) buffer: Vec<u8>,
 }
@@ -88,7 +88,7 @@ impl Writer {
         self.fence()?;
         write_whole(&*self.file, &self.buffer, self.length)?;
         self.length = self.length.saturating_add(cast::u64_from_usize(self.buffer.len()));
-        if self.sync == Sync::Group {
+        if self.sync == Durability::Group {
             self.sync()?;
         }
         if self.buffer.capacity() > BUFFER_BYTES_KEPT {

@@ -14,8 +14,8 @@ use std::io::ErrorKind::{Other, StorageFull};
 
 use decidable_canon::Digest;
 use decidable_wal::{
-    CALLER_KIND_MIN, Entry, Error, ErrorKind, Fault, Log, Memory, NoteKind, Options, Private, SEGMENT_NAME,
-    ScanOptions, Storage, Sync, TailReason, scan,
+    CALLER_KIND_MIN, Durability, Entry, Error, ErrorKind, Fault, Log, Memory, NoteKind, Options, Private, SEGMENT_NAME,
+    ScanOptions, Storage, TailReason, scan,
 };
 use logs::{BOOT, NEXT_BOOT, Seen, entry, numbered, open, options};
 
@@ -323,7 +323,7 @@ fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
 #[test]
 fn a_session_without_syncs_survives_a_kill_whole_and_a_power_loss_as_a_prefix() {
     let before = Options {
-        sync: Sync::None,
+        sync: Durability::None,
         ..options(None, BOOT)
     };
     let storage = Memory::new();
@@ -351,7 +351,7 @@ fn a_session_without_syncs_survives_a_kill_whole_and_a_power_loss_as_a_prefix() 
     assert!(ended_before > 0);
     // What a session without syncs left when it was killed is made durable by the next opening, however that syncs.
     done.promised = done.submitted.len();
-    for sync in [Sync::Group, Sync::None] {
+    for sync in [Durability::Group, Durability::None] {
         let killed = storage.after_kill();
         let reopened = Options {
             sync,
@@ -377,7 +377,7 @@ fn a_session_without_syncs_survives_a_kill_whole_and_a_power_loss_as_a_prefix() 
 fn unsynced_with_large_private_parts() -> (Memory, Done) {
     let storage = Memory::new();
     let without = Options {
-        sync: Sync::None,
+        sync: Durability::None,
         ..options(None, BOOT)
     };
     let (log, ..) = open(&storage, without).unwrap();
@@ -458,7 +458,10 @@ fn a_private_part_that_a_power_loss_took_from_a_session_without_syncs_is_reporte
     }
     assert!(lost_in_all > 20, "{lost_in_all}");
     // On the machine that has not started anew, and in a session that synced, it is damage.
-    for (name, sync, boot_id) in [("same boot", Sync::None, BOOT), ("synced", Sync::Group, NEXT_BOOT)] {
+    for (name, sync, boot_id) in [
+        ("same boot", Durability::None, BOOT),
+        ("synced", Durability::Group, NEXT_BOOT),
+    ] {
         let damaged = Memory::new();
         let (log, ..) = open(
             &damaged,
@@ -487,7 +490,7 @@ fn a_closing_syncs_what_a_session_without_syncs_wrote() {
     let (log, ..) = open(
         &storage,
         Options {
-            sync: Sync::None,
+            sync: Durability::None,
             ..options(None, BOOT)
         },
     )
@@ -509,7 +512,7 @@ fn a_closing_syncs_what_a_session_without_syncs_wrote() {
 fn a_session_without_syncs_whose_closing_fails_is_written_again_whole() {
     let storage = Memory::new();
     let without = Options {
-        sync: Sync::None,
+        sync: Durability::None,
         ..options(None, BOOT)
     };
     let (log, ..) = open(&storage, without).unwrap();

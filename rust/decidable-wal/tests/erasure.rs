@@ -322,7 +322,7 @@ fn a_private_part_that_does_not_fit_its_rules_is_not_taken() {
 fn an_erasure_is_durable_even_where_the_log_does_not_sync() {
     let storage = decidable_wal::Memory::new();
     let options_none = Options {
-        sync: decidable_wal::Sync::None,
+        sync: decidable_wal::Durability::None,
         ..options(None, BOOT)
     };
     let (log, ..) = open(&storage, options_none).unwrap();
@@ -340,7 +340,7 @@ fn an_erasure_is_durable_even_where_the_log_does_not_sync() {
 
 #[test]
 fn no_byte_goes_before_the_record_that_says_so_is_durable() {
-    for sync in [decidable_wal::Sync::Group, decidable_wal::Sync::None] {
+    for sync in [decidable_wal::Durability::Group, decidable_wal::Durability::None] {
         for later in 1..12 {
             let storage = decidable_wal::Memory::new();
             let (log, ..) = open(

@@ -15,8 +15,8 @@ use std::{
 };
 
 use decidable_wal::{
-    Entry, ErrorKind, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Log, Memory, Options, RECORD_BYTES_MAX, ScanOptions, Sync,
-    scan,
+    Durability, Entry, ErrorKind, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Log, Memory, Options, RECORD_BYTES_MAX,
+    ScanOptions, scan,
 };
 use logs::{BOOT, entry, numbered, open, options};
 
@@ -160,7 +160,7 @@ fn records_of_every_size_come_back_as_they_were() {
         1 << 20,
         RECORD_BYTES_MAX,
     ];
-    for sync in [Sync::Group, Sync::None] {
+    for sync in [Durability::Group, Durability::None] {
         let storage = Memory::new();
         let (log, ..) = open(
             &storage,

@@ -21,7 +21,8 @@ use std::{
 };
 
 use decidable_wal::{
-    Entry, ErrorKind, Files, Log, Options, Private, SEGMENT_NAME, ScanOptions, Storage, Sync, TailReason, boot_id, scan,
+    Durability, Entry, ErrorKind, Files, Log, Options, Private, SEGMENT_NAME, ScanOptions, Storage, TailReason,
+    boot_id, scan,
 };
 
 /// A directory that is removed again.
@@ -218,7 +219,7 @@ fn readers_of_a_log_that_is_being_written_see_whole_batches_and_at_most_an_unfin
     let (log, _) = Log::open(
         files(&path),
         Options {
-            sync: Sync::None,
+            sync: Durability::None,
             ..options()
         },
         |_| Ok(()),

@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind};
 
 /// How a decision is made. The kernel is the definition; whatever else is used here is replayed by the kernel before
 /// its decision is written, and a decision that does not replay is refused.
-pub trait Decide: Send + std::marker::Sync {
+pub trait Decide: Send + Sync {
     /// The decision of `policy` on `request`.
     fn decide(&self, policy: &Policy, request: &Request) -> Decision;
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use decidable_canon::{Key, cast};
 use decidable_kernel::Policy;
 use decidable_replay::{Command, Numbered, Record};
-use decidable_wal::{Head, Opening, Storage, Sync};
+use decidable_wal::{Durability, Head, Opening, Storage};
 
 use super::decide::Kernel;
 use super::room::room;
@@ -27,7 +27,7 @@ pub struct Options {
     /// The key that seals the log, if it is sealed.
     pub key: Option<Key>,
     /// Whether an answer waits until its record is durable.
-    pub sync: Sync,
+    pub sync: Durability,
     /// A head that was kept elsewhere: the log must contain it.
     pub head: Option<Head>,
     /// Whether the log is opened although something may be a power loss and may be damage: a damaged end is cut and kept,

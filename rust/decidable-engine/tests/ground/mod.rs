@@ -8,7 +8,7 @@ use decidable_engine::{Answer, Clock, Engine, Error, ManualClock, Options, Syste
 use decidable_kernel::{Candidate, Limits, Objective, Policy, Request, RequestFields};
 use decidable_ledger::Balance;
 use decidable_replay::{Kind, Record, Use};
-use decidable_wal::{CALLER_KIND_MIN, Entry, Head, Log, Memory, Private, PrivatePart, Scan, ScanOptions, Sync};
+use decidable_wal::{CALLER_KIND_MIN, Durability, Entry, Head, Log, Memory, Private, PrivatePart, Scan, ScanOptions};
 
 pub const FREE: u32 = 1;
 pub const CHEAP: u32 = 2;
@@ -79,7 +79,7 @@ pub fn options() -> Options {
         policy: policy(1),
         provenance: "by hand".to_owned(),
         key: None,
-        sync: Sync::Group,
+        sync: Durability::Group,
         head: None,
         recover: false,
         clock: Arc::new(SystemClock),
