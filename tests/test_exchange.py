@@ -64,6 +64,26 @@ def test_the_references_log_verifies_with_anchor_and_policy(root: Path, name: st
         assert report.not_established[-1].startswith("When anything happened")
 
 
+@pytest.mark.parametrize("first", ["utility", "cheapest"])
+def test_of_policies_that_differ_in_their_objective_alone_the_formats_own_is_meant(root: Path, first: str) -> None:
+    ours = policy_of("log_plain.jsonl")
+    limits = (
+        "policy_epoch",
+        "catalog_epoch",
+        "hard_risk_limit_bps",
+        "minimum_confidence_bps",
+        "risk_penalty_multiplier_bps",
+        "latency_penalty_microunits_per_ms",
+    )
+    same = {name: getattr(ours, name) for name in limits}
+    other = dc.Policy(dc.Catalog(ours.models), objective="cheapest", **same)
+    assert other.shared_digest() == ours.shared_digest()
+    policies = [ours, other] if first == "utility" else [other, ours]
+    report = dc.verify(root / "tests" / "vectors" / "log_plain.jsonl", policies=policies)
+    assert "200 decisions follow from the policies that were given." in report.established
+
+
+
 @pytest.mark.parametrize("name", LOGS)
 def test_without_policy_anchor_or_key_the_report_says_what_is_missing(root: Path, name: str) -> None:
     """The decisions of a policy that was not given are only claimed; without the key of a keyed log nothing holds."""

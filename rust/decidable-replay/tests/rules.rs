@@ -376,8 +376,8 @@ fn what_was_derived_before_gives_the_record_that_a_command_gives() {
         request_for(DEAR),
     ];
     let mut seq = 3;
-    // Also with what was derived under a policy that is not the one asked for: then it is derived again.
-    for (asked, other) in [(0, 1), (1, 1), (1, 2), (0, 0)] {
+    // Also with what was derived under a policy that is not the one in force: then it is derived again.
+    for (asked, other) in [(1, 1), (1, 0), (1, 2)] {
         for request in &requests {
             seq += 1;
             let command = Command::Decide {
@@ -394,6 +394,22 @@ fn what_was_derived_before_gives_the_record_that_a_command_gives() {
         }
     }
     assert_eq!(seen(&commanded), seen(&derived_before));
+}
+
+#[test]
+fn a_policy_that_was_superseded_decides_nothing() {
+    let mut written = Written::with_account(5_000);
+    let again = Command::InstallPolicy {
+        policy: cheapest(2),
+        provenance: String::new(),
+    };
+    written.perform(again).unwrap();
+    let error = written.perform(decide(Some(0), request_for(CHEAP))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Disagrees);
+    assert_eq!(
+        error.to_string(),
+        "the policy's number is written as 0 but follows as 1"
+    );
 }
 
 #[test]
