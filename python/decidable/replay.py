@@ -191,8 +191,7 @@ def _follow(number: int, one: str, several: str) -> str:
 
 def _unread(tail: dict[str, Any]) -> str:
     """What stands behind the last whole batch, and what opening the log will make of it."""
-    were = "was: it is no record" if tail["bytes"] == 1 else "were: they are no records"
-    said = f"What the {counted(tail['bytes'], 'byte')} after the last whole batch {were}."
+    said = f"What stands after the last whole batch: {counted(tail['bytes'], 'byte')} that are no records."
     if tail["reason"] == "incomplete":
         return f"{said} Opening the log cuts them and keeps a copy."
     return (
