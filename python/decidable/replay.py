@@ -191,7 +191,7 @@ def _follow(number: int, one: str, several: str) -> str:
 
 def _unread(tail: dict[str, Any]) -> str:
     """What stands behind the last whole batch, and what opening the log will make of it."""
-    said = f"What stands after the last whole batch, {counted(tail['bytes'], 'byte')}: no record."
+    said = f"What stands after the last whole batch: {counted(tail['bytes'], 'byte')} that are no records."
     if tail["reason"] == "incomplete":
         return f"{said} Opening the log cuts them and keeps a copy."
     return (
@@ -237,7 +237,7 @@ def _verify_exchange(
     else:
         missing.append("Who wrote it: no key was used.")
     if found["tail"] is not None:
-        missing.append(f"What stands at the end, {counted(found['tail']['bytes'], 'byte')}: an unfinished line.")
+        missing.append(f"What stands at the end: {counted(found['tail']['bytes'], 'byte')} of an unfinished line.")
     missing.append("What was held, spent or owed: the format has no accounts.")
     missing.append("When anything happened, and that the log is this log: the format binds neither time nor identity.")
     return VerificationReport(
