@@ -13,11 +13,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import codes
 import decidable as dc
@@ -183,6 +185,26 @@ def test_a_monitor_lets_a_generation_go_on_until_a_rule_stops_it() -> None:
     assert [match.rule for match in monitor.matches()] == ["note", "ssn"]
     assert monitor.pressure() == []
     assert monitor.audit_hash is None
+
+
+@given(
+    words=st.lists(st.sampled_from(["DROP", " TABLE", "078-05", "-1120", "private", " ", "\u00e9", "x"]), max_size=12),
+    cuts=st.lists(st.integers(1, 5), min_size=1, max_size=6),
+)
+def test_a_monitor_releases_what_a_stream_would(words: list[str], cuts: list[int]) -> None:
+    """However the tokens cut it, and the same matches."""
+    text = "".join(words).encode()
+    released, stopped, matches = GUARD.check(text)
+    monitor, place, sent, found, sizes = GUARD.monitor(), 0, b"", [], cycle(cuts)
+    while place < len(text) and monitor.stopped is None:
+        size = next(sizes)
+        sent += monitor.intervene(Token(place, text[place : place + size])).released
+        found += monitor.matches()
+        place += size
+    sent += monitor.intervene(End()).released
+    found += monitor.matches()
+    assert (sent, monitor.stopped, monitor.fault) == (released, stopped, None)
+    assert sorted(found, key=lambda match: match.start) == matches
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ use decidable_guard::{
     Action, Automaton, Cursor, Event, Intervention, Match, Monitor, MostEntropy, Pattern, Rule, Severity, Stop,
     audit::{Audit, AuditErrorKind, Ending, Head, LONGEST_MODEL_NAME_BYTES, Tail, Trail, matched_digest},
 };
+use proptest::prelude::*;
 
 fn key(byte: u8) -> Key {
     Key::new(&[byte; 32]).unwrap()
@@ -377,4 +378,20 @@ fn the_bytes_are_those_of_the_vectors() {
     assert!(vectors.contains(&rules), "{rules}");
     let audit = hex::encode(monitor.trail().unwrap().bytes());
     assert!(vectors.contains(&audit), "{audit}");
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_any_kind_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), kept in 0..400_usize) {
+        let begun = [fifty(None).get(..kept).unwrap_or_default(), &bytes].concat();
+        for bytes in [&bytes, &begun] {
+            if let Ok(audit) = Audit::read(bytes, None) {
+                prop_assert_eq!(audit.end, None);
+            }
+        }
+        let rules = cursor().automaton().to_bytes();
+        let begun = [rules.get(..kept % rules.len()).unwrap_or_default(), &bytes].concat();
+        prop_assert!(Automaton::from_bytes(&bytes).is_err());
+        prop_assert!(Automaton::from_bytes(&begun).is_err());
+    }
 }
