@@ -12,7 +12,11 @@ use decidable_benches::{
     random::Random,
     rounds::{Contestant, Plan, measure},
 };
-use decidable_guard::{Automaton, Cursor, Rule};
+use decidable_canon::Canonical as _;
+use decidable_guard::{
+    Automaton, Cursor, Event, Monitor, Rule,
+    audit::{Head, Trail},
+};
 
 const BYTES: usize = 1 << 20;
 const STREAMS: usize = 64;
@@ -36,6 +40,73 @@ fn main() {
             chunks(&format!("{rules} texts, {name}"), size, &text, &dfa, &fse, &automaton);
         }
         interleaved(&format!("{rules} texts, {STREAMS} streams"), &text, &fse, &automaton);
+        if rules == 12 {
+            audited("12 texts, a token of 4 bytes", &text, &automaton);
+        }
+    }
+}
+
+/// What a frame costs: alone, and beside the rules.
+fn audited(label: &str, text: &[u8], automaton: &Arc<Automaton>) {
+    let plan = Plan {
+        rounds: 31,
+        round_ms: 20,
+    };
+    let trail = || {
+        let head = Head {
+            id: [1; 16],
+            boot_id: None,
+            created_ns: 0,
+            rules: automaton.digest(),
+            decision: None,
+            model: "small".to_owned(),
+        };
+        Trail::new(&head, None, 4_096).expect("a short name")
+    };
+    let mut alone = trail();
+    let monitor = || Monitor::new(Cursor::new(Arc::clone(automaton)));
+    let (mut bare, mut whole) = (monitor(), monitor().with_trail(trail(), None));
+    let (mut out, mut other) = (Vec::new(), Vec::new());
+    measure(
+        label,
+        plan,
+        (text.len() / 4) as u64,
+        vec![
+            Contestant::each("frame", |_| {
+                for token in 0..text.len() / 4 {
+                    alone.token(token as u32, 7);
+                    if alone.bytes().len() > 4_096 {
+                        black_box(alone.bytes());
+                        alone.clear();
+                    }
+                }
+            }),
+            Contestant::each("monitor", |_| {
+                for bytes in text.chunks(4) {
+                    out.clear();
+                    black_box(bare.intervene(event(bytes), 7, &mut out));
+                }
+            }),
+            Contestant::each("monitor and frame", |_| {
+                for bytes in text.chunks(4) {
+                    other.clear();
+                    black_box(whole.intervene(event(bytes), 7, &mut other));
+                    if let Some(trail) = whole.trail()
+                        && trail.bytes().len() > 4_096
+                    {
+                        trail.clear();
+                    }
+                }
+            }),
+        ],
+    );
+}
+
+fn event(bytes: &[u8]) -> Event<'_> {
+    Event::Token {
+        id: 1,
+        bytes,
+        entropy: None,
     }
 }
 

@@ -121,8 +121,13 @@ VALUES = {
     ),
     "Rule": (
         lambda: dc.Rule.literal("a", name="n", action="redact", replacement="r", ignore_case=True),
-        lambda: dc.Rule.regex("a", name="n", action="redact", replacement="r"),
-        ("name", "action", "replacement", "ignore_case"),
+        lambda: dc.Rule.regex("a", name="n", action="redact", replacement="r", severity="low"),
+        ("name", "action", "replacement", "severity", "ignore_case"),
+    ),
+    "Pressure": (
+        lambda: dc.Pressure("n", 1, 2),
+        lambda: dc.Pressure("n", 1, 3),
+        ("rule", "matched", "remaining"),
     ),
     "Match": (
         lambda: dc.Match("n", "redact", 1, 2),
@@ -259,9 +264,9 @@ def test_every_public_class_is_a_value_or_said_not_to_be() -> None:
     """A new class is added to the table of values, or here."""
     no_values = {
         # They do something: they hold an account, a log, a secret, the time, or what streams go through.
-        *("Ledger", "Hold", "Engine", "EngineLedger", "Ticket", "Key", "ManualClock", "Guard"),
+        *("Ledger", "Hold", "Engine", "EngineLedger", "Ticket", "Key", "ManualClock", "Guard", "Monitor"),
         # What was read of a log, with dicts inside: equal where their fields are, but no keys of a dict.
-        *("Opened", "VerificationReport", "Record"),
+        *("Opened", "VerificationReport", "AuditReport", "Record"),
         # Rows, compared as the array or the table that they become.
         "Decisions",
     }

@@ -339,6 +339,7 @@ def produced_codes(areas: set[str]) -> dict[str, Path]:
 # The areas of the codes; a code of another area is found by `test_a_code_belongs_to_a_known_area`.
 AREAS = {
     *(
+        "audit",
         "batch",
         "bench",
         "builders",

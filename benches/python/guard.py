@@ -8,13 +8,16 @@ Told is the median of each side's rounds, in nanoseconds a token, and of the rou
 
 import argparse
 import random
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from decidable import Guard, Rule
+from decidable.guard import Token
 
 try:
     import ahocorasick
@@ -25,7 +28,7 @@ SYLLABLES = ("an", "ber", "co", "da", "en", "fi", "ga", "ho", "in", "ja", "ke", 
 SYLLABLES += ("men", "no", "or", "pa", "re", "sa", "ti", "un", "ver", "wa", "yo", "za")
 REGEXES = [rf"\b[a-z]{{{n % 5 + 2}}}-\d{{{n % 4 + 3}}}x{n}\b" for n in range(50)]
 
-Push = Callable[[str], object]
+Push = Callable[[Any], object]
 
 
 def words(chosen: random.Random, count: int) -> list[str]:
@@ -56,13 +59,13 @@ def sides(texts: list[str], regexes: list[str]) -> dict[str, Push]:
     return found
 
 
-def measured(push: Push, tokens: list[str]) -> float:
+def measured(push: Push, tokens: Sequence[object]) -> float:
     begun = time.perf_counter_ns()
     deque(map(push, tokens), maxlen=0)
     return (time.perf_counter_ns() - begun) / len(tokens)
 
 
-def rounds_of(each: dict[str, Push], tokens: list[str], rounds: int) -> dict[str, list[float]]:
+def rounds_of(each: dict[str, Push], tokens: Sequence[object], rounds: int) -> dict[str, list[float]]:
     samples: dict[str, list[float]] = {name: [] for name in each}
     names = list(each)
     for turn in range(rounds):
@@ -93,6 +96,19 @@ def main() -> None:
         for name in each:
             ratio = median(theirs / ours for theirs, ours in zip(samples[name], samples["ours"], strict=True))
             print(f"  {name:<14} {median(samples[name]):7.1f} ns a token, {ratio:5.2f} times ours")
+    monitored(Guard([*map(Rule.literal, words(chosen, 12))]), tokens, rounds)
+
+
+def monitored(guard: Guard, tokens: list[str], rounds: int) -> None:
+    """A token as an event, without an audit and with one: making the event, and what its clock says, are counted."""
+    data = [token.encode() for token in tokens]
+    with tempfile.TemporaryDirectory() as folder:
+        monitors = {"monitor": guard.monitor(), "and audit": guard.monitor(audit=Path(folder) / "bench.audit")}
+        each = {name: lambda token, of=of: of.intervene(Token(7, token)) for name, of in monitors.items()}
+        samples = rounds_of(each, data, rounds)
+    print("12 texts, an event a token")
+    for name in each:
+        print(f"  {name:<14} {median(samples[name]):7.1f} ns a token")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ use decidable_benches::{
     workload::{self, Workload},
 };
 use decidable_canon::Canonical as _;
-use decidable_guard::{Action, Automaton, Cursor, Rule};
+use decidable_guard::{
+    Action, Automaton, Cursor, Event, Monitor, Rule,
+    audit::{Head, Trail},
+};
 use decidable_kernel::{
     Limits, Objective, Policy, Request, Vectors,
     batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, Rows},
@@ -203,4 +206,48 @@ fn a_stream_allocates_nothing() {
         assert!(matches == 0 || matches > 1_000);
         assert_eq!(cursor.stopped(), None);
     }
+}
+
+/// Nor does the audit of a generation, as long as its bytes are taken away; and asking how deep a stream is in its rules.
+#[test]
+fn a_monitored_token_allocates_nothing() {
+    let rules = vec![
+        Rule::literal("drop", "DROP TABLE"),
+        Rule::regex("ssn", r"\b\d{3}-\d{2}-\d{4}\b").with_action(Action::Redact),
+        Rule::regex("word", r"[a-z]+ly\b").with_action(Action::Record),
+    ];
+    let automaton = Automaton::new(rules).expect("rules that can be used");
+    let head = Head {
+        id: [1; 16],
+        boot_id: None,
+        created_ns: 0,
+        rules: automaton.digest(),
+        decision: None,
+        model: "small".to_owned(),
+    };
+    let key = decidable_canon::Key::new(&[7; 32]).expect("a long key");
+    let room = 4_096;
+    let trail = Trail::new(&head, Some(key), room).expect("a short name");
+    let mut monitor = Monitor::new(Cursor::new(automaton.into())).with_trail(trail, None);
+    let mut out = Vec::with_capacity(1 << 20);
+    let (mut written, mut pressed) = (0, 0);
+    let mut generate = |turns: usize| {
+        let piece = b"Surely DROP and AKIA0000 are near 078-05-112, not 078-05-1120, truly trunc. ";
+        for (bytes, id) in piece.chunks(3).cycle().take(turns).zip(0..) {
+            let entropy = Some(1.0);
+            monitor.intervene(Event::Token { id, bytes, entropy }, 7, &mut out);
+            pressed += monitor.cursor().pressure().filter(|each| each.matched > 1).count();
+            monitor.matches().for_each(drop);
+            let trail = monitor.trail().expect("it has an audit");
+            if trail.bytes().len() > room {
+                written += trail.bytes().len();
+                trail.clear();
+            }
+        }
+    };
+    generate(1_000);
+    assert_eq!(allocated(|| generate(10_000)), NOTHING);
+    assert!(written > 11_000 * 53, "{written}");
+    assert!(pressed > 1_000, "{pressed}");
+    assert_eq!(monitor.cursor().stopped(), None);
 }

@@ -56,7 +56,7 @@ from decidable.errors import (
     UnknownName,
     VerificationError,
 )
-from decidable.guard import Guard, Match, Rule, StopReason
+from decidable.guard import AuditReport, Guard, Match, Monitor, Pressure, Rule, StopReason, verify_audit
 from decidable.replay import VerificationReport, verify
 from decidable.wal import export, read, read_head, write_head
 
@@ -67,6 +67,7 @@ __all__ = [
     "REJECTION_DTYPE",
     "REQUEST_DTYPE",
     "Action",
+    "AuditReport",
     "Balance",
     "Catalog",
     "Conflict",
@@ -91,9 +92,11 @@ __all__ = [
     "Margin",
     "Match",
     "Model",
+    "Monitor",
     "Names",
     "Opened",
     "Policy",
+    "Pressure",
     "Reason",
     "Record",
     "Refused",
@@ -118,5 +121,6 @@ __all__ = [
     "read_head",
     "vectors",
     "verify",
+    "verify_audit",
     "write_head",
 ]

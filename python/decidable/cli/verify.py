@@ -10,17 +10,20 @@ from typing import Any, Final
 
 from decidable._native import Balance
 from decidable.builders import counted
-from decidable.cli.exits import FINE, UNFINISHED
+from decidable.cli.exits import FINE, UNFINISHED, Usage
 from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
 from decidable.cli.output import may_write
 from decidable.cli.screen import Screen, reached
 from decidable.errors import InvalidInput
+from decidable.guard import AuditReport, Guard, verify_audit
 from decidable.replay import VerificationReport, verify
 from decidable.report.quantity import count, money, size
 from decidable.wal import read_head, write_head
 
 __all__ = ["add", "octets", "show_verification", "unfinished", "verification_document"]
 
+# How the file of an audit is called.
+_AUDIT: Final = ".audit"
 # How many open tickets are listed; all are counted, and --json has all.
 _TICKETS_SHOWN: Final = 10
 
@@ -30,11 +33,14 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "verify",
         help="re-derive every decision, digest, balance and hash of a log",
-        description="Verify a log of ours (a directory) or a JSON-lines log (a file). Exit codes: 0 it holds, "
-        "1 it does not, 2 it cannot be read (missing file, wrong key), 3 it holds and ends in an unfinished tail.",
+        description="Verify a log of ours (a directory), a JSON-lines log (a file) or the audit of a generation (a "
+        "file that ends in .audit). Exit codes: 0 it holds, 1 it does not, 2 it cannot be read (missing file, wrong "
+        "key), 3 it holds as far as it goes and is unfinished.",
     )
     parser.add_argument("log", type=Path, metavar="LOG")
     add_evidence(parser)
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="of an audit: the rules that were approved")
+    parser.add_argument("--log", type=Path, metavar="LOG", dest="decided", help="of an audit: the log of its decision")
     parser.add_argument(
         "--save-head", type=Path, metavar="FILE", help="write the head that was found, to keep elsewhere"
     )
@@ -44,6 +50,83 @@ def add(commands: Any) -> None:
 
 def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
     log_at(parsed.log)
+    of_audits = {"--rules": parsed.rules, "--log": parsed.decided}
+    of_logs = {"--policy": parsed.policy, "--head": parsed.head, "--save-head": parsed.save_head}
+    audit = parsed.log.suffix == _AUDIT and not parsed.log.is_dir()
+    for option, given in (of_logs if audit else of_audits).items():
+        if given:
+            whose = "a log" if audit else f"an audit, a file that ends in {_AUDIT}"
+            raise Usage("cli.usage", f"{option} is of {whose}, which {parsed.log} is not", option=option)
+    return _verify_audit(parsed, screen) if audit else _verify_log(parsed, screen)
+
+
+def _verify_audit(parsed: argparse.Namespace, screen: Screen) -> int:
+    guard = None if parsed.rules is None else Guard.load(present(parsed.rules))
+    log = None if parsed.decided is None else log_at(parsed.decided)
+    report = verify_audit(parsed.log, guard=guard, key=key_of(parsed), log=log)
+    if screen.as_json:
+        screen.emit(_audit_document(report))
+    else:
+        how = "every frame holds" if report.ending is not None else "every complete frame holds"
+        screen.line(f"{parsed.log}: {how}", style="bold")
+        screen.pairs(_audit_pairs(report))
+        _show_evidence(screen, report)
+    return UNFINISHED if report.ending is None else FINE
+
+
+def _audit_pairs(report: AuditReport) -> list[tuple[str, str]]:
+    rows = [
+        ("model", report.model),
+        ("tokens", count(len(report.frames))),
+        ("matches", count(len(report.matches))),
+        ("rules", report.rules.hex()),
+        ("hash", report.hash.hex()),
+    ]
+    if report.decision is not None:
+        rows.append(("decision", f"{count(report.decision[0])}, {report.decision[1].hex()}"))
+    if report.ending is not None and report.taken is not None and report.held is not None:
+        rows.append(("ending", report.ending.replace("_", " ")))
+        rows.append(("text", f"{count(report.taken)} bytes, {count(report.held)} of them never out"))
+    if report.tail is not None:
+        rows.append(
+            ("unfinished", f"{count(report.tail['bytes'])} bytes from byte {count(report.tail['offset'])}: no frame")
+        )
+    return rows
+
+
+def _audit_document(report: AuditReport) -> dict[str, Any]:
+    decision = report.decision
+    return {
+        "kind": "audit",
+        "model": report.model,
+        "rules": report.rules.hex(),
+        "decision": None if decision is None else {"number": decision[0], "identity": decision[1].hex()},
+        "created_ns": report.created_ns,
+        "ending": report.ending,
+        "ended_ns": report.ended_ns,
+        "tokens": len(report.frames),
+        "matches": [
+            {
+                "rule": each.rule,
+                "start": each.start,
+                "end": each.end,
+                "step_seq": each.step_seq,
+                "text_digest": None if each.text_digest is None else each.text_digest.hex(),
+            }
+            for each in report.matches
+        ],
+        "taken": report.taken,
+        "released": report.released,
+        "held": report.held,
+        "sealed": report.sealed,
+        "hash": report.hash.hex(),
+        "tail": report.tail,
+        "established": list(report.established),
+        "not_established": list(report.not_established),
+    }
+
+
+def _verify_log(parsed: argparse.Namespace, screen: Screen) -> int:
     if parsed.head is not None:
         present(parsed.head)
     policies, key = policies_of(parsed), key_of(parsed)
@@ -104,12 +187,7 @@ def show_verification(screen: Screen, verification: VerificationReport, *, accou
         )
     screen.pairs(rows)
     _show_open(screen, verification.open_tickets)
-    screen.heading("established")
-    for each in verification.established:
-        screen.line(f"  + {each}", style="green")
-    screen.heading("not established")
-    for each in verification.not_established:
-        screen.line(f"  - {each}", style="yellow")
+    _show_evidence(screen, verification)
     if accounts and verification.balances:
         screen.heading("accounts")
         screen.table(
@@ -146,6 +224,15 @@ def _show_open(screen: Screen, tickets: Sequence[dict[str, Any]]) -> None:
         screen.line(f"    ticket {each['request_sequence']}, {state}: {held} held{whose}, record {count(each['seq'])}")
     if len(tickets) > _TICKETS_SHOWN:
         screen.line(f"    … and {count(len(tickets) - _TICKETS_SHOWN)} more")
+
+
+def _show_evidence(screen: Screen, verified: VerificationReport | AuditReport) -> None:
+    screen.heading("established")
+    for each in verified.established:
+        screen.line(f"  + {each}", style="green")
+    screen.heading("not established")
+    for each in verified.not_established:
+        screen.line(f"  - {each}", style="yellow")
 
 
 def verification_document(verification: VerificationReport) -> dict[str, Any]:

@@ -18,14 +18,35 @@ text is not held back. docs/guard.md says what a match is.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Iterable, Sequence
+import time
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import Self, TypeVar
 
-from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Match, Rule, StopReason
+from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
+from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
 from decidable.guard.files import read_rules
+from decidable.guard.monitor import Continue, Decided, End, Monitor, Stop, Text, Token, audit_file
 from decidable.guard.streams import AsyncGuardedStream, GuardedStream
 
-__all__ = ["AsyncGuardedStream", "Guard", "GuardedStream", "Match", "Rule", "StopReason"]
+__all__ = [
+    "AsyncGuardedStream",
+    "AuditFrame",
+    "AuditMatch",
+    "AuditReport",
+    "Continue",
+    "End",
+    "Guard",
+    "GuardedStream",
+    "Match",
+    "Monitor",
+    "Pressure",
+    "Rule",
+    "Stop",
+    "StopReason",
+    "Text",
+    "Token",
+    "verify_audit",
+]
 
 Chunk = TypeVar("Chunk", str, bytes)
 
@@ -48,10 +69,31 @@ class Guard:
         self._max_hold = max_hold
 
     @classmethod
+    def from_bytes(cls, data: bytes, *, max_hold: int = MAX_HOLD_BYTES) -> Self:
+        """Reads what :meth:`to_bytes` wrote, and compiles it.
+
+        Raises:
+            InvalidInput: The bytes are not exactly that: ``guard.unreadable``, with the ``offset``.
+        """
+        guard = cls.__new__(cls)
+        guard._automaton = Automaton.from_bytes(data)
+        guard._max_hold = max_hold
+        return guard
+
+    def to_bytes(self) -> bytes:
+        """The rules and their digest (docs/spec/audit.md), without what is compiled from them and ``max_hold``."""
+        return self._automaton.to_bytes()
+
+    def digest(self) -> bytes:
+        """The SHA-256 of the rules in their order (docs/spec/audit.md)."""
+        return self._automaton.digest()
+
+    @classmethod
     def load(cls, path: str | os.PathLike[str], *, max_hold: int = MAX_HOLD_BYTES) -> Self:
         """Reads a TOML file of ``[[rules]]``.
 
-        Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``ignore_case`` as :class:`Rule`.
+        Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``severity``, ``ignore_case`` as
+        :class:`Rule`.
         """
         return cls(read_rules(path), max_hold=max_hold)
 
@@ -66,8 +108,38 @@ class Guard:
         return self._automaton.size
 
     def cursor(self) -> Cursor:
-        """One stream, for whoever pushes chunks himself: ``push``, ``finish``, ``stopped``, ``matches``."""
+        """One stream, for whoever pushes himself: ``push``, ``finish``, ``stopped``, ``matches``, ``pressure``."""
         return self._automaton.cursor(self._max_hold)
+
+    def monitor(
+        self,
+        *,
+        most_entropy: tuple[float, int] | None = None,
+        audit: str | os.PathLike[str] | None = None,
+        model: str = "",
+        decision: Decided | None = None,
+        key: Key | None = None,
+        salt: bytes | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> Monitor:
+        """One generation, for whoever runs the model himself and asks after each event: :class:`Monitor`.
+
+        Args:
+            most_entropy: Nats and steps: stop where the entropy of so many steps in a row is above, or not known.
+            audit: The file to write the generation's audit to, which must not exist yet (docs/spec/audit.md).
+            model: What the model is called there.
+            decision: The ticket whose decision the generation belongs to.
+            key: Seals the audit.
+            salt: 32 bytes, to be kept elsewhere: the audit then has a salted digest of each text that matched, for
+                which the text of the generation is kept in memory until its end.
+            clock: The time, in nanoseconds since 1970-01-01 UTC.
+
+        Raises:
+            InvalidInput: ``audit.exists``, ``audit.unwritable``, or an argument that cannot be used.
+        """
+        return Monitor(
+            self._automaton, self._max_hold, most_entropy, clock, audit_file(audit, model, decision, key, salt)
+        )
 
     def check(self, text: Chunk) -> tuple[Chunk, StopReason | None, list[Match]]:
         """A whole text at once: what may come out of it, why it was stopped, and what was noted or replaced."""
@@ -93,8 +165,10 @@ class Guard:
         return f"<Guard of {len(self.rules)} rules>"
 
 
-def _rule(kind: str, pattern: str, action: str, name: str, replacement: str, ignore_case: bool) -> Rule:
+def _rule(kind: str, pattern: str, action: str, name: str, replacement: str, severity: str, ignore_case: bool) -> Rule:
     """What a pickled rule is rebuilt with."""
     if kind == "regex":
-        return Rule.regex(pattern, action=action, name=name, replacement=replacement)
-    return Rule.literal(pattern, action=action, name=name, replacement=replacement, ignore_case=ignore_case)
+        return Rule.regex(pattern, action=action, name=name, replacement=replacement, severity=severity)
+    return Rule.literal(
+        pattern, action=action, name=name, replacement=replacement, severity=severity, ignore_case=ignore_case
+    )

@@ -13,7 +13,7 @@ from decidable.errors import InvalidInput
 
 __all__ = ["read_rules"]
 
-_FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "ignore_case"}
+_FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case"}
 
 
 def read_rules(path: str | os.PathLike[str]) -> list[Rule]:

@@ -1,7 +1,7 @@
 //! The tags that begin every layout: ASCII characters and one NUL byte, so that no tag is the beginning of another.
 //!
 //! A reader refuses a tag that it does not know. Tags that begin with `caly` are shared with the reference
-//! implementation (docs/spec/formats.md); those that begin with `dcd` are ours (docs/spec/extensions.md, docs/spec/log.md).
+//! implementation (docs/spec/formats.md); those that begin with `dcd` are ours (docs/spec/extensions.md, docs/spec/log.md, docs/spec/audit.md).
 //! A test compares this table with the documents.
 
 /// The bytes that begin a layout.
@@ -51,9 +51,19 @@ pub const SEAL: Tag = Tag(b"dcdsea0\0");
 pub const KEY_CHECK: Tag = Tag(b"dcdkey0\0");
 /// A caller's idempotency key as the log keeps it.
 pub const CALLER_KEY: Tag = Tag(b"dcdidk0\0");
+/// The rules of a guard.
+pub const RULES: Tag = Tag(b"dcdrul0\0");
+/// The head of an audit: which generation it is of.
+pub const AUDIT: Tag = Tag(b"dcdaud0\0");
+/// One frame of an audit, chained to the frame before it.
+pub const AUDIT_FRAME: Tag = Tag(b"dcdafr0\0");
+/// The seal of an audit under a key.
+pub const AUDIT_SEAL: Tag = Tag(b"dcdase0\0");
+/// The salted digest of a text that a rule matched.
+pub const MATCHED: Tag = Tag(b"dcdamt0\0");
 
 /// Every tag with the word that names it, for the test that compares this table with the documents.
-pub const ALL: [(&str, Tag); 17] = [
+pub const ALL: [(&str, Tag); 22] = [
     ("policy", POLICY),
     ("request", REQUEST),
     ("decision", DECISION),
@@ -71,4 +81,9 @@ pub const ALL: [(&str, Tag); 17] = [
     ("seal", SEAL),
     ("key check", KEY_CHECK),
     ("caller key", CALLER_KEY),
+    ("rules", RULES),
+    ("audit", AUDIT),
+    ("audit frame", AUDIT_FRAME),
+    ("audit seal", AUDIT_SEAL),
+    ("matched text", MATCHED),
 ];

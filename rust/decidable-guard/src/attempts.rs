@@ -67,6 +67,15 @@ impl Attempts {
         self.list.len() > MOST_ATTEMPTS
     }
 
+    /// Of each attempt under way where it began, the rule that it is nearest to, and how many more bytes that needs at least.
+    pub(crate) fn under_way(&self, tables: &[Patterns]) -> impl Iterator<Item = (u64, RuleId, u16)> {
+        self.list.iter().filter_map(|attempt| {
+            let table = tables.get(attempt.table).filter(|_| attempt.state != DEAD)?;
+            let remaining = table.remaining(attempt.state)?;
+            Some((attempt.start, table.nearest(attempt.state), remaining))
+        })
+    }
+
     /// The leftmost match that the byte at `at`, or the end of the text, shows to have ended before it.
     #[inline]
     pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64) -> Option<Span> {
@@ -243,6 +252,10 @@ impl Selection {
     /// The first place of which it is not certain whether it is in a match.
     pub(crate) fn open_from(&self) -> Option<u64> {
         self.attempts.first_start()
+    }
+
+    pub(crate) fn under_way(&self, tables: &[Patterns]) -> impl Iterator<Item = (u64, RuleId, u16)> {
+        self.attempts.under_way(tables)
     }
 
     pub(crate) const fn too_many(&self) -> bool {

@@ -21,6 +21,17 @@ pub struct Match {
     pub end: u64,
 }
 
+/// How deep a stream is in a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pressure {
+    /// The place of the rule in the automaton's list.
+    pub rule: usize,
+    /// How many of the last bytes may begin a match of it.
+    pub matched: u64,
+    /// How many more bytes a match, or a longer one, needs at least. 0 where the next byte, or the end, may decide it.
+    pub remaining: u32,
+}
+
 /// Why a stream was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {
@@ -32,6 +43,8 @@ pub enum Stop {
     TooManyAttempts(u64),
     /// Whoever feeds the stream could not go on, and said so.
     Failed(u64),
+    /// The model was less sure of its tokens than is allowed.
+    Uncertain(u64),
 }
 
 /// What is more than allowed.
@@ -140,6 +153,31 @@ impl Cursor {
         self.at
     }
 
+    /// How many bytes came out, or were replaced.
+    #[must_use]
+    pub const fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// How deep the stream is in which rules: of the texts to stop at the one that the longest end of the stream begins, and of patterns each
+    /// attempt that is under way, with the rule that it is nearest to.
+    pub fn pressure(&self) -> impl Iterator<Item = Pressure> {
+        let automaton = &self.automaton;
+        let about = automaton.literals.about(self.literal).filter(|about| about.depth > 0);
+        let literal = about.map(|about| (self.at.saturating_sub(about.depth.into()), about.nearest, about.missing));
+        let patterns = (self.attempts.under_way(&automaton.stop))
+            .chain(self.redact.under_way(&automaton.redact))
+            .chain(self.record.under_way(&automaton.record))
+            .map(|(start, rule, remaining)| (start, rule, u32::from(remaining)));
+        let none = self.stop.is_some() || self.ended;
+        let all = literal.into_iter().chain(patterns).filter(move |_| !none);
+        all.map(|(start, rule, remaining)| Pressure {
+            rule: rule.into(),
+            matched: self.at.saturating_sub(start),
+            remaining,
+        })
+    }
+
     /// Takes the matches that were noted or replaced since the last call: each of the two by where they begin.
     pub fn matches(&mut self) -> impl Iterator<Item = Match> {
         self.redacted.drain(..).chain(self.record.spans.drain(..).map(public))
@@ -176,10 +214,15 @@ impl Cursor {
 
     /// Stops the stream because its source cannot be followed any more: nothing that is held comes out.
     pub fn fail(&mut self) -> Stop {
+        self.stop_for(Stop::Failed)
+    }
+
+    /// Stops the stream, if it was not, for a reason that is not in its text.
+    pub(crate) fn stop_for(&mut self, why: impl FnOnce(u64) -> Stop) -> Stop {
         match self.stop {
             Some(stop) => stop,
             None => {
-                let stop = Stop::Failed(self.released);
+                let stop = why(self.released);
                 self.cut(stop);
                 stop
             }

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Unsupported,
     /// More than a limit allows.
     TooLarge,
+    /// Bytes that are not those of rules.
+    Unreadable,
 }
 
 /// A rule that cannot be used: which, and why.
@@ -20,6 +22,7 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     rule: Option<String>,
+    offset: Option<usize>,
     message: String,
 }
 
@@ -28,6 +31,7 @@ impl Error {
         Self {
             kind,
             rule: Some(rule.to_owned()),
+            offset: None,
             message: format!("rule {rule:?}: {why}"),
         }
     }
@@ -36,7 +40,17 @@ impl Error {
         Self {
             kind,
             rule: None,
+            offset: None,
             message: why.to_string(),
+        }
+    }
+
+    pub(crate) fn at(offset: usize, why: impl fmt::Display) -> Self {
+        Self {
+            kind: ErrorKind::Unreadable,
+            rule: None,
+            offset: Some(offset),
+            message: format!("the bytes of rules cannot be read: {why}"),
         }
     }
 
@@ -52,6 +66,12 @@ impl Error {
         self.rule.as_deref()
     }
 
+    /// Where bytes could not be read.
+    #[must_use]
+    pub const fn offset(&self) -> Option<usize> {
+        self.offset
+    }
+
     /// The stable code of the kind.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -61,6 +81,7 @@ impl Error {
             ErrorKind::Syntax => "guard.syntax",
             ErrorKind::Unsupported => "guard.unsupported",
             ErrorKind::TooLarge => "guard.too_large",
+            ErrorKind::Unreadable => "guard.unreadable",
         }
     }
 }

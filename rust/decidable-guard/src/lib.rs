@@ -3,6 +3,8 @@
 //! [`Rule`]s are compiled to one [`Automaton`], which any number of streams share; a [`Cursor`] is one stream. What a stream is pushed
 //! comes out again as soon as it can no longer be part of a match that stops or redacts, so that ordinary text is not held back at all.
 //!
+//! A [`Monitor`] is a generation under them, event by event, with its [`audit`].
+//!
 //! It knows no model, no runtime and no log: not where text comes from nor where it goes.
 //!
 //! [`logits`] says how sure a model is of its next token.
@@ -19,12 +21,16 @@ mod patterns;
 mod literals;
 mod attempts;
 mod automaton;
+mod layout;
 mod cursor;
+pub mod audit;
+mod monitor;
 
 pub mod logits;
 
 pub use attempts::MOST_ATTEMPTS;
 pub use automaton::{Automaton, LONGEST_PATTERN_BYTES, MOST_RULES, MOST_TABLE_BYTES};
-pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Stop};
+pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Pressure, Stop};
 pub use error::{Error, ErrorKind};
-pub use rule::{Action, Pattern, Rule};
+pub use monitor::{Event, Intervention, Monitor, MostEntropy};
+pub use rule::{Action, Pattern, Rule, Severity};

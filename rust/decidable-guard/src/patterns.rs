@@ -1,7 +1,7 @@
 //! Patterns that are tried from one place on: a table of states that says, after every byte, which rules match up to here and whether
 //! any still could. It is made from a DFA of the crate regex-automata.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use decidable_canon::cast;
 use regex_automata::{
@@ -37,6 +37,8 @@ pub(crate) struct Patterns {
     sure: Vec<RuleId>,
     /// How many more bytes a match, or a longer one, needs at least; [`FAR`] if none can come.
     remaining: Vec<u16>,
+    /// The first of the rules that those bytes may bring.
+    nearest: Vec<RuleId>,
     /// The first rule that the next byte may show to match up to here.
     pending: Vec<RuleId>,
     /// Whether a match may come that ends later.
@@ -110,6 +112,7 @@ impl Patterns {
             delayed: vec![NO_RULE; stride],
             sure: vec![NO_RULE],
             remaining: vec![FAR],
+            nearest: vec![NO_RULE],
             pending: Vec::new(),
             grows: Vec::new(),
             starts,
@@ -143,6 +146,7 @@ impl Patterns {
                 *last = DEAD;
             }
             this.remaining.push(FAR);
+            this.nearest.push(NO_RULE);
             state = state.saturating_add(1);
         }
         this.measure();
@@ -160,35 +164,42 @@ impl Patterns {
         (self.pending, self.grows) = states.map(|state| (pending(state), grows(state))).unzip();
     }
 
-    /// How far each state is from a match.
+    /// How far each state is from a match, and of which rule: those one byte farther are found from those at a distance.
     fn measure(&mut self) {
         let mut before: Vec<Vec<u32>> = vec![Vec::new(); self.sure.len()];
-        let mut queue = VecDeque::new();
+        let (mut here, mut next_ones) = (Vec::new(), Vec::new());
         for state in (0..self.sure.len()).filter_map(cast::u32_from_usize) {
-            let mut nearest = FAR;
-            for (next, delayed) in self.row(&self.next, state).iter().zip(self.row(&self.delayed, state)) {
-                if *delayed != NO_RULE {
-                    nearest = 0;
-                } else if self.sure(*next) != NO_RULE {
-                    nearest = nearest.min(1);
-                }
+            let next = self.row(&self.next, state);
+            let delayed = self.row(&self.delayed, state).iter().copied().min();
+            let sure = next.iter().map(|next| self.sure(*next)).min();
+            for next in next {
                 if let Some(before) = before.get_mut(cast::usize_from_u32(*next)) {
                     before.push(state);
                 }
             }
-            if nearest < FAR {
-                queue.push_back((nearest, state));
-            }
+            here.extend(delayed.filter(|rule| *rule != NO_RULE).map(|rule| (rule, state)));
+            next_ones.extend(sure.filter(|rule| *rule != NO_RULE).map(|rule| (rule, state)));
         }
-        queue.make_contiguous().sort_unstable();
-        while let Some((distance, state)) = queue.pop_front() {
-            match self.remaining.get_mut(cast::usize_from_u32(state)) {
-                Some(remaining) if *remaining > distance => *remaining = distance,
-                _ => continue,
+        let mut distance = 0_u16;
+        while !here.is_empty() || !next_ones.is_empty() {
+            here.sort_unstable();
+            for (rule, state) in here.drain(..) {
+                let place = cast::usize_from_u32(state);
+                let (Some(remaining), Some(nearest)) = (self.remaining.get_mut(place), self.nearest.get_mut(place))
+                else {
+                    continue;
+                };
+                if *remaining != FAR {
+                    continue;
+                }
+                (*remaining, *nearest) = (distance, rule);
+                let known = &self.remaining;
+                let open = |earlier: &u32| known.get(cast::usize_from_u32(*earlier)) == Some(&FAR);
+                let earlier = before.get(place).into_iter().flatten().copied();
+                next_ones.extend(earlier.filter(open).map(|earlier| (rule, earlier)));
             }
-            for earlier in before.get(cast::usize_from_u32(state)).into_iter().flatten() {
-                queue.push_back((distance.saturating_add(1).min(FAR - 1), *earlier));
-            }
+            core::mem::swap(&mut here, &mut next_ones);
+            distance = distance.saturating_add(1).min(FAR - 1);
         }
     }
 
@@ -280,9 +291,17 @@ impl Patterns {
             .filter(|remaining| *remaining != FAR)
     }
 
+    /// The first of the rules that those bytes may bring.
+    pub(crate) fn nearest(&self, state: u32) -> RuleId {
+        self.nearest
+            .get(cast::usize_from_u32(state))
+            .copied()
+            .unwrap_or(NO_RULE)
+    }
+
     /// How many bytes the tables take.
     pub(crate) const fn bytes(&self) -> usize {
-        self.next.len() * 4 + self.delayed.len() * 2 + self.sure.len() * 7
+        self.next.len() * 4 + self.delayed.len() * 2 + self.sure.len() * 9
     }
 
     /// How many states there are.

@@ -43,6 +43,38 @@ impl fmt::Display for Action {
     }
 }
 
+/// How grave a match is, for whoever reads of it. It changes nothing about what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth a look some time.
+    Low,
+    /// Worth a look.
+    Medium,
+    /// Worth a look now.
+    High,
+}
+
+impl Severity {
+    /// Every severity, the least first.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Medium, Self::High];
+
+    /// Its name in lower case.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// The severity of a name.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.label() == label)
+    }
+}
+
 /// What a rule looks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Pattern {
@@ -69,6 +101,8 @@ pub struct Rule {
     pub action: Action,
     /// What a redaction puts in place of a match.
     pub replacement: String,
+    /// How grave a match is.
+    pub severity: Severity,
 }
 
 impl Rule {
@@ -101,6 +135,7 @@ impl Rule {
             pattern,
             action: Action::Stop,
             replacement: Self::REPLACEMENT.to_owned(),
+            severity: Severity::High,
         }
     }
 

@@ -259,17 +259,18 @@ impl Case {
     }
 
     fn automaton(&self) -> Option<Arc<Automaton>> {
-        let rules = self.rules.iter().enumerate().map(|(number, (node, action))| Rule {
-            name: format!("rule {number}"),
-            pattern: match node {
+        let rules = self.rules.iter().enumerate().map(|(number, (node, action))| {
+            let pattern = match node {
                 Node::Concat(nodes) if nodes.iter().all(|node| matches!(node, Node::Char(_))) => Pattern::Literal {
                     text: node.written(),
                     ignore_case: false,
                 },
                 _ => Pattern::Regex(node.written()),
-            },
-            action: *action,
-            replacement: format!("<{number}>"),
+            };
+            Rule {
+                replacement: format!("<{number}>"),
+                ..Rule::new(format!("rule {number}"), pattern).with_action(*action)
+            }
         });
         // Patterns that can be empty, or can match nothing, are no rules.
         Automaton::new(rules.collect()).ok().map(Arc::new)

@@ -1,12 +1,14 @@
 //! Rules over streams of text.
 
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
+use decidable_canon::Canonical as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use crate::errors::{self, Class, raise};
 use crate::model::repr;
+use crate::pressure::pressure;
 use crate::values::{Given, integer, optional, text, truth, wrong_type};
 
 /// A chunk of so many bytes is worth letting others have the interpreter.
@@ -40,11 +42,32 @@ fn read_action(action: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Action> {
     })
 }
 
+fn read_severity(severity: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Severity> {
+    let label = text("severity", severity)?;
+    decidable_guard::Severity::from_label(&label).ok_or_else(|| {
+        let known = decidable_guard::Severity::ALL
+            .map(decidable_guard::Severity::label)
+            .join(", ");
+        let message = format!("severity is {label:?}, which is none of {known}");
+        raise(
+            severity.py(),
+            Class::InvalidInput,
+            "guard.unknown_severity",
+            &message,
+            |details| {
+                details.set_item("field", "severity")?;
+                details.set_item("value", &label)
+            },
+        )
+    })
+}
+
 fn rule(
     pattern: decidable_guard::Pattern,
     name: Option<&Bound<'_, PyAny>>,
     action: Given<'_, '_>,
     replacement: Given<'_, '_>,
+    severity: Given<'_, '_>,
 ) -> PyResult<Rule> {
     let (decidable_guard::Pattern::Literal { text: written, .. } | decidable_guard::Pattern::Regex(written)) = &pattern;
     let name = match name {
@@ -58,6 +81,7 @@ fn rule(
         replacement: replacement.or(decidable_guard::Rule::REPLACEMENT.to_owned(), |value| {
             text("replacement", value)
         })?,
+        severity: severity.or(decidable_guard::Severity::High, read_severity)?,
     }))
 }
 
@@ -75,34 +99,39 @@ impl Rule {
     }
     /// A text to look for. With `ignore_case` the letters A to Z match in either case.
     #[staticmethod]
-    #[pyo3(signature = (text, *, action=Given::NOT, name=None, replacement=Given::NOT, ignore_case=Given::NOT))]
+    #[pyo3(signature = (
+        text, *, action=Given::NOT, name=None, replacement=Given::NOT, severity=Given::NOT, ignore_case=Given::NOT
+    ))]
     fn literal(
         text: &Bound<'_, PyAny>,
         action: Given<'_, '_>,
         name: Option<&Bound<'_, PyAny>>,
         replacement: Given<'_, '_>,
+        severity: Given<'_, '_>,
         ignore_case: Given<'_, '_>,
     ) -> PyResult<Self> {
         let pattern = decidable_guard::Pattern::Literal {
             text: crate::values::text("text", text)?,
             ignore_case: ignore_case.or(false, |value| truth("ignore_case", value))?,
         };
-        rule(pattern, name, action, replacement)
+        rule(pattern, name, action, replacement, severity)
     }
     /// A regular expression to look for, in the syntax of Rust's crate `regex`, without look-around and back-references.
     #[staticmethod]
-    #[pyo3(signature = (pattern, *, action=Given::NOT, name=None, replacement=Given::NOT))]
+    #[pyo3(signature = (pattern, *, action=Given::NOT, name=None, replacement=Given::NOT, severity=Given::NOT))]
     fn regex(
         pattern: &Bound<'_, PyAny>,
         action: Given<'_, '_>,
         name: Option<&Bound<'_, PyAny>>,
         replacement: Given<'_, '_>,
+        severity: Given<'_, '_>,
     ) -> PyResult<Self> {
         rule(
             decidable_guard::Pattern::Regex(text("pattern", pattern)?),
             name,
             action,
             replacement,
+            severity,
         )
     }
     #[getter]
@@ -131,6 +160,11 @@ impl Rule {
     fn replacement(&self) -> &str {
         &self.0.replacement
     }
+    /// `"low"`, `"medium"` or `"high"`: how grave a match is. It changes nothing about what happens.
+    #[getter]
+    const fn severity(&self) -> &'static str {
+        self.0.severity.label()
+    }
     #[getter]
     const fn ignore_case(&self) -> bool {
         matches!(
@@ -145,6 +179,7 @@ impl Rule {
         fields.set_item("action", self.action())?;
         fields.set_item("name", self.name())?;
         fields.set_item("replacement", self.replacement())?;
+        fields.set_item("severity", self.severity())?;
         if self.ignore_case() {
             fields.set_item("ignore_case", true)?;
         }
@@ -161,6 +196,7 @@ impl Rule {
             this.action(),
             this.name(),
             this.replacement(),
+            this.severity(),
             cases,
         );
         Ok((rebuild, parts.into_pyobject(py)?))
@@ -169,7 +205,18 @@ impl Rule {
 
 /// Rules, compiled to one automaton that any number of streams and threads share.
 #[pyclass(frozen, module = "decidable._native")]
-pub(crate) struct Automaton(Arc<decidable_guard::Automaton>);
+pub(crate) struct Automaton(pub(crate) Arc<decidable_guard::Automaton>);
+
+impl Automaton {
+    fn of(py: Python<'_>, compiled: Result<decidable_guard::Automaton, decidable_guard::Error>) -> PyResult<Self> {
+        compiled.map(|automaton| Self(Arc::new(automaton))).map_err(|error| {
+            raise(py, Class::InvalidInput, error.code(), &error.to_string(), |details| {
+                details.set_item("rule", error.rule())?;
+                details.set_item("offset", error.offset())
+            })
+        })
+    }
+}
 
 #[pymethods]
 impl Automaton {
@@ -177,11 +224,19 @@ impl Automaton {
     fn new(py: Python<'_>, rules: Vec<PyRef<'_, Rule>>) -> PyResult<Self> {
         let rules = rules.iter().map(|rule| rule.0.clone()).collect();
         let automaton = py.detach(|| decidable_guard::Automaton::new(rules));
-        automaton.map(|automaton| Self(Arc::new(automaton))).map_err(|error| {
-            raise(py, Class::InvalidInput, error.code(), &error.to_string(), |details| {
-                details.set_item("rule", error.rule())
-            })
-        })
+        Self::of(py, automaton)
+    }
+    /// Reads what `to_bytes` wrote, and compiles it.
+    #[staticmethod]
+    fn from_bytes(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (py, bytes) = (data.py(), crate::values::bytes("data", data)?);
+        Self::of(py, py.detach(|| decidable_guard::Automaton::from_bytes(bytes)))
+    }
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.to_bytes())
+    }
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.digest().bytes())
     }
     #[getter]
     fn rules<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
@@ -215,7 +270,7 @@ pub(crate) struct Match {
 }
 
 impl Match {
-    fn of(automaton: &decidable_guard::Automaton, found: &decidable_guard::Match) -> Self {
+    pub(crate) fn of(automaton: &decidable_guard::Automaton, found: &decidable_guard::Match) -> Self {
         let rule = automaton.rule_of(found);
         Self {
             rule: rule.map_or_else(String::new, |rule| rule.name.clone()),
@@ -269,7 +324,8 @@ impl Match {
     }
 }
 
-/// Why a stream was stopped. `kind` is `"matched"` (with the rule and its place), `"held_too_much"`, `"too_many_attempts"` or `"failed"`.
+/// Why a stream was stopped. `kind` is `"matched"` (with the rule and its place), `"held_too_much"`, `"too_many_attempts"`,
+/// `"uncertain"` or `"failed"`.
 #[pyclass(frozen, eq, hash, get_all, module = "decidable")]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct StopReason {
@@ -282,7 +338,7 @@ pub(crate) struct StopReason {
     end: Option<u64>,
 }
 
-const KINDS: [&str; 4] = ["matched", "held_too_much", "too_many_attempts", "failed"];
+const KINDS: [&str; 5] = ["matched", "held_too_much", "too_many_attempts", "failed", "uncertain"];
 
 #[pymethods]
 impl StopReason {
@@ -329,7 +385,7 @@ impl StopReason {
     }
 }
 
-fn reason(automaton: &decidable_guard::Automaton, stop: decidable_guard::Stop) -> StopReason {
+pub(crate) fn reason(automaton: &decidable_guard::Automaton, stop: decidable_guard::Stop) -> StopReason {
     let other = |kind, start| StopReason {
         kind,
         rule: None,
@@ -346,6 +402,7 @@ fn reason(automaton: &decidable_guard::Automaton, stop: decidable_guard::Stop) -
         decidable_guard::Stop::HeldTooMuch(start) => other("held_too_much", start),
         decidable_guard::Stop::TooManyAttempts(start) => other("too_many_attempts", start),
         decidable_guard::Stop::Failed(start) => other("failed", start),
+        decidable_guard::Stop::Uncertain(start) => other("uncertain", start),
     }
 }
 
@@ -366,12 +423,13 @@ struct State {
 pub(crate) struct Cursor(Mutex<State>);
 
 impl Cursor {
+    /// It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it back.
     fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> PyResult<T>) -> PyResult<T> {
         match self.0.try_lock() {
             Ok(mut state) => work(&mut state),
             Err(TryLockError::Poisoned(poisoned)) => work(&mut poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => {
-                let message = "the stream is being pushed to by another thread";
+                let message = "the stream is in use by another thread";
                 Err(errors::plain(py, Class::Conflict, "guard.in_use", message))
             }
         }
@@ -446,17 +504,20 @@ impl Cursor {
     }
     /// Why it was stopped, or `None`.
     #[getter]
-    fn stopped(&self) -> Option<StopReason> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state
-            .cursor
-            .stopped()
-            .map(|stop| reason(state.cursor.automaton(), stop))
+    fn stopped(&self, py: Python<'_>) -> PyResult<Option<StopReason>> {
+        self.with(py, |state| {
+            let stop = state.cursor.stopped();
+            Ok(stop.map(|stop| reason(state.cursor.automaton(), stop)))
+        })
     }
     /// How many bytes are held back.
     #[getter]
-    fn held(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).cursor.held()
+    fn held(&self, py: Python<'_>) -> PyResult<usize> {
+        self.with(py, |state| Ok(state.cursor.held()))
+    }
+    /// How deep it is in which rules, the nearest to a match first.
+    fn pressure<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.with(py, |state| pressure(py, &state.cursor))
     }
     /// The matches that were noted or replaced since the last call, by where they begin.
     fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

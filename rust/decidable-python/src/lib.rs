@@ -16,7 +16,9 @@ mod ledger;
 mod key;
 mod clock;
 mod engine;
+mod pressure;
 mod guard;
+mod audit;
 mod log;
 
 use pyo3::prelude::*;
@@ -26,6 +28,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::arrow::Decisions;
+    #[pymodule_export]
+    use super::audit::{Monitor, read_audit};
     #[pymodule_export]
     use super::batch::{digest_batch, vectors};
     #[pymodule_export]
@@ -50,6 +54,8 @@ mod _native {
     use super::model::{Model, Names};
     #[pymodule_export]
     use super::policy::{Policy, identity};
+    #[pymodule_export]
+    use super::pressure::Pressure;
     #[pymodule_export]
     use super::request::Request;
 

@@ -1,0 +1,221 @@
+"""Control of a generation: whoever runs a model tells each event, and is told whether it may go on.
+
+    with guard.monitor(audit="answer.audit", model="small") as monitor:
+        for token_id, data in tokens:
+            match monitor.intervene(Token(token_id, data)):
+                case Continue(released): send(released)
+                case Stop(reason, released): ...
+
+Once it is stopped it stays so. Whatever goes wrong inside stops it, and so does what is no event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from decidable import _native
+from decidable._native import (
+    Automaton,
+    Decision,
+    Key,
+    LogitBounds,
+    LogitStats,
+    Match,
+    Policy,
+    Pressure,
+    Request,
+    StopReason,
+)
+from decidable.errors import InvalidInput
+
+__all__ = ["Continue", "Decided", "End", "Monitor", "Stop", "Text", "Token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The model chose a token: its number, the bytes that it adds to the text, and the step's statistics, if known."""
+
+    id: int
+    data: bytes
+    stats: LogitStats | LogitBounds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that is of no token, such as what a template adds."""
+
+    data: bytes | str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The generation is over: what is pending is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The generation may go on. ``released`` may leave now: bytes, since a token may end inside a character."""
+
+    released: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The generation is stopped, and why. ``released`` is what may leave still."""
+
+    reason: StopReason
+    released: bytes
+
+
+class Decided(Protocol):
+    """A ticket, as far as an audit asks it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def policy(self) -> Policy | None: ...
+    @property
+    def request(self) -> Request: ...
+    @property
+    def decision(self) -> Decision | None: ...
+
+
+class Monitor:
+    """One generation under the rules of a guard; made with :meth:`decidable.Guard.monitor`.
+
+    Leaving it (``with``) before its end stops it, so that its audit says that it was not finished.
+    """
+
+    __slots__ = ("_clock", "_fault", "_native", "_now", "_over")
+
+    def __init__(
+        self,
+        automaton: Automaton,
+        max_hold: int,
+        most_entropy: tuple[float, int] | None,
+        clock: Callable[[], int],
+        audit: dict[str, Any] | None,
+    ) -> None:
+        self._clock = clock
+        self._now = 0
+        if audit is not None:
+            audit = audit | {"time_ns": self._tick()}
+        self._native = _native.Monitor(automaton, max_hold, most_entropy, audit)
+        self._fault: BaseException | None = None
+        self._over = False
+
+    def intervene(self, event: Token | Text | End) -> Continue | Stop:
+        """Whether the generation may go on after an event, and what may leave.
+
+        It raises nothing but what interrupts a program (``KeyboardInterrupt`` and the like, which stop it too): a fault
+        is a :class:`Stop` whose reason is ``"failed"``, and ``fault`` has what was raised.
+        """
+        try:
+            released = self._taken(event)
+            stopped = self._native.stopped
+        except BaseException as error:
+            stopped, released = self._failed(error), b""
+            if not isinstance(error, Exception):
+                raise
+        return Continue(released) if stopped is None else Stop(stopped, released)
+
+    def _taken(self, event: object) -> bytes:
+        # Not by `match`: that alone takes longer than all the rest.
+        if isinstance(event, Token):
+            entropy = None if event.stats is None else _entropy(event.stats)
+            return self._native.token(event.id, event.data, entropy, self._tick())
+        if isinstance(event, Text):
+            data = event.data
+            return self._native.text(data.encode() if isinstance(data, str) else data, self._tick())
+        if isinstance(event, End):
+            self._over = True
+            return self._native.finish(self._tick())
+        message = f"an event must be a Token, a Text or an End, not {type(event).__name__}"
+        raise InvalidInput("input.wrong_type", message, field="event", value=event)
+
+    def _tick(self) -> int:
+        self._now = self._clock()
+        return self._now
+
+    def _failed(self, error: BaseException) -> StopReason:
+        """Stopped at the last time that is known: what failed may be the clock."""
+        self._fault = self._fault or error
+        with contextlib.suppress(Exception):
+            self._native.fail(self._now if type(self._now) is int else 0)
+        return self._native.stopped or StopReason("failed", None, 0, None)
+
+    @property
+    def stopped(self) -> StopReason | None:
+        """Why it was stopped, or ``None``."""
+        return self._native.stopped
+
+    @property
+    def fault(self) -> BaseException | None:
+        """The first exception that stopped it, or ``None``."""
+        return self._fault
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held back."""
+        return self._native.held
+
+    @property
+    def audit_hash(self) -> bytes | None:
+        """The hash of the audit up to here, which covers all before it; ``None`` without one."""
+        return self._native.hash
+
+    def pressure(self) -> list[Pressure]:
+        """How deep the text is in which rules, the nearest to a match first."""
+        return self._native.pressure()
+
+    def matches(self) -> list[Match]:
+        """What was noted or replaced since the last call, by where it begins."""
+        return self._native.matches()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._over and self.stopped is None:
+            self._failed(error or RuntimeError("the generation was left before its end"))
+
+
+def _entropy(stats: LogitStats | LogitBounds) -> float:
+    """The entropy of a step; of bounds the upper one."""
+    return stats.entropy_upper if isinstance(stats, LogitBounds) else stats.entropy
+
+
+def audit_file(
+    path: str | os.PathLike[str] | None, model: str, decision: Decided | None, key: Key | None, salt: bytes | None
+) -> dict[str, Any] | None:
+    """What the audit of a generation begins with, under a new number."""
+    if path is None:
+        given = {"model": model or None, "decision": decision, "key": key, "salt": salt}
+        useless = [name for name, value in given.items() if value is not None]
+        if useless:
+            message = f"{useless[0]} is of an audit, and there is none"
+            raise InvalidInput("audit.not_wanted", message, field=useless[0])
+        return None
+    decided = None
+    if decision is not None:
+        policy, choice = decision.policy, decision.decision
+        if policy is None or choice is None:
+            message = f"request {decision.id} was refused before any policy: no generation belongs to it"
+            raise InvalidInput("audit.undecided", message, ticket=decision.id)
+        decided = (decision.id, _native.identity(policy, decision.request, choice))
+    return {
+        "path": os.fspath(path),
+        "id": secrets.token_bytes(16),
+        "model": model,
+        "decision": decided,
+        "key": key,
+        "salt": salt,
+    }

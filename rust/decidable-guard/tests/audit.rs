@@ -1,0 +1,397 @@
+//! A generation is watched, and what is written of it holds or is refused.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use decidable_canon::{Canonical as _, Digest, Key, hex};
+use decidable_guard::{
+    Action, Automaton, Cursor, Event, Intervention, Match, Monitor, MostEntropy, Pattern, Rule, Severity, Stop,
+    audit::{Audit, AuditErrorKind, Ending, Head, LONGEST_MODEL_NAME_BYTES, Tail, Trail, matched_digest},
+};
+use proptest::prelude::*;
+
+fn key(byte: u8) -> Key {
+    Key::new(&[byte; 32]).unwrap()
+}
+
+fn head() -> Head {
+    Head {
+        id: [7; 16],
+        boot_id: Some([9; 16]),
+        created_ns: 1_700_000_000_000_000_000,
+        rules: Digest::of(b"rules"),
+        decision: Some((12, Digest::of(b"decision"))),
+        model: "small".to_owned(),
+    }
+}
+
+const HEAD_BYTES: usize = 8 + 1 + 16 + 17 + 8 + 32 + 41 + 4 + 5 + 16 + 32;
+
+fn cursor() -> Cursor {
+    let rules = vec![
+        Rule::literal("drop", "DROP TABLE"),
+        Rule::regex("ssn", r"\d{3}-\d{2}-\d{4}").with_action(Action::Redact),
+        Rule::literal("note", "private").with_action(Action::Record),
+    ];
+    Cursor::new(Arc::new(Automaton::new(rules).unwrap()))
+}
+
+fn token(id: u32, bytes: &[u8]) -> Event<'_> {
+    Event::Token {
+        id,
+        bytes,
+        entropy: None,
+    }
+}
+
+/// An audit of a generation of fifty tokens with two matches, ended.
+fn fifty(key: Option<Key>) -> Vec<u8> {
+    let mut monitor = Monitor::new(cursor()).with_trail(Trail::new(&head(), key, 0).unwrap(), Some([5; 32]));
+    let mut out = Vec::new();
+    for step in 0..48 {
+        assert_eq!(
+            monitor.intervene(token(step, b"so "), step.into(), &mut out),
+            Intervention::Continue
+        );
+    }
+    monitor.intervene(token(48, b"078-05-1120 private "), 48, &mut out);
+    monitor.intervene(token(49, b"DROP"), 49, &mut out);
+    monitor.intervene(Event::End, 50, &mut out);
+    monitor.trail().unwrap().bytes().to_vec()
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    for key in [None, Some(key(1))] {
+        let audit = Audit::read(&fifty(key.clone()), key.as_ref()).unwrap();
+        assert_eq!((&audit.head, audit.sealed), (&head(), key.is_some()));
+        assert_eq!(audit.frames.len(), 50);
+        for (frame, step) in audit.frames.iter().zip(0..) {
+            assert_eq!(
+                (frame.step_seq, frame.token_id, frame.timestamp_ns),
+                (step + 1, u32::try_from(step).unwrap(), i64::try_from(step).unwrap())
+            );
+        }
+        let end = audit.end.unwrap();
+        assert_eq!(
+            (end.ending, end.tokens, end.matches, end.timestamp_ns),
+            (Ending::Finished, 50, 2, 50)
+        );
+        assert_eq!((end.taken, end.released), (48 * 3 + 20 + 4, 48 * 3 + 20 + 4));
+        let texts = audit
+            .matches
+            .iter()
+            .map(|each| (each.found.rule, each.step_seq, each.text.unwrap()));
+        let digest = |text: &[u8]| matched_digest(&[5; 32], text);
+        assert_eq!(
+            texts.collect::<Vec<_>>(),
+            [(1, 49, digest(b"078-05-1120")), (2, 49, digest(b"private"))]
+        );
+        assert_eq!(audit.tail, None);
+    }
+}
+
+#[test]
+fn every_cut_is_refused_in_the_head_and_unfinished_behind_it() {
+    for key in [None, Some(key(1))] {
+        let bytes = fifty(key.clone());
+        let whole = Audit::read(&bytes, key.as_ref()).unwrap();
+        let mut head_bytes = 0;
+        for length in 0..bytes.len() {
+            match Audit::read(&bytes[..length], key.as_ref()) {
+                Err(error) => {
+                    assert_eq!((error.kind(), length), (AuditErrorKind::Damaged, head_bytes));
+                    assert!(error.offset() <= length);
+                    head_bytes += 1;
+                }
+                Ok(audit) => {
+                    assert_eq!(audit.end, None, "{length}");
+                    let tail = audit.tail.unwrap();
+                    assert_eq!(tail.offset + tail.bytes, length);
+                    assert_eq!(audit.frames, whole.frames[..audit.frames.len()]);
+                }
+            }
+        }
+        assert_eq!(head_bytes, HEAD_BYTES);
+    }
+}
+
+#[test]
+fn every_changed_bit_is_refused_with_its_place() {
+    let key = key(1);
+    let bytes = fifty(Some(key.clone()));
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let error = Audit::read(&changed, Some(&key)).unwrap_err();
+        assert!(
+            matches!(error.kind(), AuditErrorKind::Damaged | AuditErrorKind::SealBroken),
+            "{bit}: {error}"
+        );
+        if bit / 8 < HEAD_BYTES {
+            assert!(error.offset() < HEAD_BYTES, "{bit}: {error}");
+        } else {
+            assert!(
+                (error.offset()..error.offset() + 128).contains(&(bit / 8)),
+                "{bit}: {error}"
+            );
+        }
+        // Without the key everything but the seal is checked.
+        let seal = bit / 8 >= bytes.len() - 32;
+        assert_eq!(Audit::read(&changed, None).is_ok(), seal, "{bit}");
+    }
+}
+
+#[test]
+fn room_that_was_never_written_is_no_damage() {
+    let bytes = fifty(None);
+    let cut = bytes.len() - 100;
+    let zeros = [&bytes[..cut], &[0; 300]].concat();
+    let audit = Audit::read(&zeros, None);
+    assert!(
+        audit.is_err(),
+        "a frame that was written in part is not as it was written"
+    );
+    let whole = Audit::read(&bytes[..cut], None).unwrap().tail.unwrap().offset;
+    let zeros = [&bytes[..whole], &[0; 300]].concat();
+    let tail = Tail {
+        offset: whole,
+        bytes: 300,
+    };
+    assert_eq!(Audit::read(&zeros, None).unwrap().tail, Some(tail));
+    assert!(
+        Audit::read(&[bytes.as_slice(), &[0]].concat(), None).is_err(),
+        "behind the end"
+    );
+}
+
+#[test]
+fn a_wrong_key_is_told_from_damage() {
+    let sealed = fifty(Some(key(1)));
+    let kind = |bytes: &[u8], key: Option<&Key>| {
+        Audit::read(bytes, key)
+            .map(|_| ())
+            .map_err(|error| (error.kind(), error.code()))
+    };
+    assert_eq!(
+        kind(&sealed, Some(&key(2))),
+        Err((AuditErrorKind::WrongKey, "audit.wrong_key"))
+    );
+    assert_eq!(
+        kind(&fifty(None), Some(&key(2))),
+        Err((AuditErrorKind::NotSealed, "audit.not_sealed"))
+    );
+    assert_eq!(kind(&sealed, None), Ok(()));
+}
+
+#[test]
+fn totals_that_do_not_add_up_are_refused_although_the_chain_holds() {
+    let trail = || Trail::new(&head(), None, 0).unwrap();
+    let found = Match {
+        rule: 0,
+        start: 1,
+        end: 3,
+    };
+    let refused = |trail: Trail| Audit::read(trail.bytes(), None).is_err();
+    for (ending, taken, released, holds) in [
+        (Ending::Finished, 3, 3, true),
+        (Ending::Finished, 3, 2, false),
+        (Ending::Failed, 3, 2, true),
+        (Ending::Failed, 3, 4, false),
+        (Ending::Matched, 3, 1, false),
+    ] {
+        let mut trail = trail();
+        trail.token(1, 0);
+        trail.end(ending, 0, taken, released);
+        assert_eq!(refused(trail), !holds, "{ending:?} {taken} {released}");
+    }
+    let mut matched = trail();
+    matched.matched(&found, None);
+    matched.end(Ending::Matched, 0, 3, 1);
+    matched.token(1, 1);
+    matched.matched(&found, None);
+    let audit = Audit::read(matched.bytes(), None).unwrap();
+    assert_eq!(
+        (audit.frames.len(), audit.matches.len()),
+        (0, 1),
+        "nothing comes after the end"
+    );
+    let mut backwards = trail();
+    backwards.matched(&Match { start: 3, ..found }, None);
+    assert!(refused(backwards));
+}
+
+#[test]
+fn a_model_name_has_a_limit() {
+    let named = |bytes| {
+        Trail::new(
+            &Head {
+                model: "m".repeat(bytes),
+                ..head()
+            },
+            None,
+            0,
+        )
+        .map(|_| ())
+    };
+    assert_eq!(named(LONGEST_MODEL_NAME_BYTES), Ok(()));
+    assert_eq!(named(LONGEST_MODEL_NAME_BYTES + 1), Err(LONGEST_MODEL_NAME_BYTES + 1));
+}
+
+#[test]
+fn a_match_that_stops_is_the_last() {
+    let mut monitor = Monitor::new(cursor()).with_trail(Trail::new(&head(), None, 0).unwrap(), None);
+    let mut out = Vec::new();
+    assert_eq!(
+        monitor.intervene(token(1, b"private: DROP TAB"), 1, &mut out),
+        Intervention::Continue
+    );
+    let stop = monitor.intervene(token(2, b"LE users"), 2, &mut out);
+    let found = Match {
+        rule: 0,
+        start: 9,
+        end: 19,
+    };
+    assert_eq!(stop, Intervention::Stop(Stop::Matched(found)));
+    for event in [token(3, b"more"), Event::Text(b"more"), Event::End, Event::Unknown] {
+        assert_eq!(monitor.intervene(event, 3, &mut out), stop);
+    }
+    assert_eq!(out, b"private: ");
+    assert_eq!(monitor.matches().count(), 1);
+    let audit = Audit::read(monitor.trail().unwrap().bytes(), None).unwrap();
+    assert_eq!(
+        audit.matches.last().map(|each| (each.found, each.step_seq, each.text)),
+        Some((found, 2, None))
+    );
+    let end = audit.end.unwrap();
+    assert_eq!((end.ending, end.tokens, end.matches), (Ending::Matched, 2, 2));
+    assert_eq!((end.taken, end.released), (19, 9));
+}
+
+#[test]
+fn what_is_no_event_stops_and_so_does_what_comes_after_the_end() {
+    let mut out = Vec::new();
+    let mut monitor = Monitor::new(cursor());
+    monitor.intervene(Event::Text(b"fine DROP"), 0, &mut out);
+    assert_eq!(
+        monitor.intervene(Event::Unknown, 0, &mut out),
+        Intervention::Stop(Stop::Failed(5))
+    );
+    assert_eq!(
+        monitor.intervene(Event::End, 0, &mut out),
+        Intervention::Stop(Stop::Failed(5))
+    );
+    assert_eq!(out, b"fine ");
+    let mut monitor = Monitor::new(cursor());
+    assert_eq!(monitor.intervene(Event::End, 0, &mut out), Intervention::Continue);
+    assert_eq!(monitor.intervene(Event::End, 0, &mut out), Intervention::Continue);
+    assert_eq!(
+        monitor.intervene(token(1, b"x"), 0, &mut out),
+        Intervention::Stop(Stop::Failed(0))
+    );
+    assert_eq!(
+        monitor.intervene(Event::End, 0, &mut out),
+        Intervention::Stop(Stop::Failed(0))
+    );
+}
+
+#[test]
+fn a_model_that_is_too_unsure_is_stopped_before_its_text_leaves() {
+    let most = MostEntropy { nats: 2.0, steps: 3 };
+    let run = |entropies: &[Option<f64>]| {
+        let mut monitor = Monitor::new(cursor()).with_most_entropy(most);
+        let mut out = Vec::new();
+        for entropy in entropies {
+            let event = Event::Token {
+                id: 0,
+                bytes: b"x",
+                entropy: *entropy,
+            };
+            monitor.intervene(event, 0, &mut out);
+        }
+        (monitor.cursor().stopped(), out.len())
+    };
+    assert_eq!(run(&[Some(9.0), Some(9.0), Some(2.0), Some(9.0), Some(9.0)]), (None, 5));
+    assert_eq!(
+        run(&[Some(1.0), Some(9.0), Some(2.1), Some(2.1), Some(0.0)]),
+        (Some(Stop::Uncertain(3)), 3)
+    );
+    assert_eq!(
+        run(&[None, Some(f64::NAN), None]),
+        (Some(Stop::Uncertain(2)), 2),
+        "what is not known is above"
+    );
+    let mut monitor = Monitor::new(cursor()).with_most_entropy(MostEntropy { nats: 2.0, steps: 0 });
+    assert_eq!(
+        monitor.intervene(
+            Event::Token {
+                id: 0,
+                bytes: b"x",
+                entropy: Some(1.0)
+            },
+            0,
+            &mut Vec::new()
+        ),
+        Intervention::Continue
+    );
+}
+
+/// The rules and the audit of tests/vectors/guard.json.
+#[test]
+fn the_bytes_are_those_of_the_vectors() {
+    let rules = vec![
+        Rule::literal("drop", "DROP TABLE"),
+        Rule {
+            severity: Severity::Medium,
+            replacement: "<…>".to_owned(),
+            ..Rule::new(
+                "name",
+                Pattern::Literal {
+                    text: "Zoë".to_owned(),
+                    ignore_case: true,
+                },
+            )
+            .with_action(Action::Redact)
+        },
+        Rule {
+            severity: Severity::Low,
+            ..Rule::regex("number", r"\d{4}").with_action(Action::Record)
+        },
+    ];
+    let automaton = Automaton::new(rules).unwrap();
+    let head = Head {
+        rules: automaton.digest(),
+        ..head()
+    };
+    let trail = Trail::new(&head, Some(key(1)), 0).unwrap();
+    let mut monitor = Monitor::new(Cursor::new(Arc::new(automaton))).with_trail(trail, Some([5; 32]));
+    let mut out = Vec::new();
+    monitor.intervene(
+        token(17, "call Zoë: 1234 ".as_bytes()),
+        1_700_000_000_000_000_001,
+        &mut out,
+    );
+    monitor.intervene(token(u32::MAX, b"DROP TABLE"), -2, &mut out);
+    let vectors = include_str!("../../../tests/vectors/guard.json");
+    let rules = hex::encode(&monitor.cursor().automaton().to_bytes());
+    assert!(vectors.contains(&rules), "{rules}");
+    let audit = hex::encode(monitor.trail().unwrap().bytes());
+    assert!(vectors.contains(&audit), "{audit}");
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_any_kind_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), kept in 0..400_usize) {
+        let begun = [fifty(None).get(..kept).unwrap_or_default(), &bytes].concat();
+        for bytes in [&bytes, &begun] {
+            if let Ok(audit) = Audit::read(bytes, None) {
+                prop_assert_eq!(audit.end, None);
+            }
+        }
+        let rules = cursor().automaton().to_bytes();
+        let begun = [rules.get(..kept % rules.len()).unwrap_or_default(), &bytes].concat();
+        prop_assert!(Automaton::from_bytes(&bytes).is_err());
+        prop_assert!(Automaton::from_bytes(&begun).is_err());
+    }
+}

@@ -1,0 +1,384 @@
+//! Monitors of generations, and the files of their audits.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+use decidable_canon::{Canonical as _, Digest};
+use decidable_guard::audit::{Audit, AuditError, AuditErrorKind, Head, LONGEST_MODEL_NAME_BYTES, Trail};
+use decidable_guard::{Cursor, Event, MostEntropy};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use crate::errors::{Class, plain, raise};
+use crate::guard::{Automaton, Match, StopReason, reason as why_stopped};
+use crate::key::Key;
+use crate::pressure::pressure;
+use crate::values::{bytes, integer, reason, text, wrong_type};
+
+/// An audit has at most this many bytes, some five million tokens; a file that is larger is something else.
+const AUDIT_BYTES_MAX: u64 = 256 << 20;
+
+/// So many bytes of an audit are gathered before they are written: some 77 tokens.
+const GATHERED_BYTES: usize = 4_096;
+
+struct State {
+    monitor: decidable_guard::Monitor,
+    /// Where the audit is written, until it is whole or cannot be.
+    file: Option<(File, PathBuf)>,
+    out: Vec<u8>,
+}
+
+impl State {
+    /// Writes what was gathered of the audit; at the end all of it, durably.
+    fn write(&mut self, py: Python<'_>, last: bool) -> PyResult<()> {
+        let Some((file, path)) = &mut self.file else {
+            return Ok(());
+        };
+        let Some(trail) = self.monitor.trail() else {
+            return Ok(());
+        };
+        if !last && trail.bytes().len() < GATHERED_BYTES {
+            return Ok(());
+        }
+        let written = file.write_all(trail.bytes());
+        trail.clear();
+        let done = written.and_then(|()| {
+            if last {
+                py.detach(|| durable(file, path))
+            } else {
+                Ok(())
+            }
+        });
+        let failed = done.map_err(|error| unwritable(py, path, &error));
+        if last || failed.is_err() {
+            self.file = None;
+        }
+        failed
+    }
+
+    fn intervene(&mut self, py: Python<'_>, event: Event<'_>, time_ns: i64) -> PyResult<()> {
+        self.out.clear();
+        let ends = matches!(event, Event::End);
+        self.monitor.intervene(event, time_ns, &mut self.out);
+        let last = ends || self.monitor.cursor().stopped().is_some();
+        self.write(py, last)
+    }
+}
+
+/// File and name are on the device.
+fn durable(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    if cfg!(unix) {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn unwritable(py: Python<'_>, path: &Path, error: &io::Error) -> PyErr {
+    let (code, why) = if error.kind() == io::ErrorKind::AlreadyExists {
+        ("audit.exists", "exists already".to_owned())
+    } else {
+        ("audit.unwritable", format!("cannot be written: {}", reason(error)))
+    };
+    about(py, Class::InvalidInput, code, &why, path)
+}
+
+fn about(py: Python<'_>, class: Class, code: &str, why: &str, path: &Path) -> PyErr {
+    let shown = path.display().to_string();
+    raise(py, class, code, &format!("the audit {shown} {why}"), |details| {
+        details.set_item("path", &shown)
+    })
+}
+
+/// A file that was not there, which nobody else reads.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Exactly `N` bytes.
+fn exactly<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<[u8; N]> {
+    bytes(field, value)?
+        .try_into()
+        .map_err(|_| wrong_type(field, &format!("{N} bytes"), value))
+}
+
+/// One generation under the rules: control event by event, with its audit.
+#[pyclass(frozen, module = "decidable._native")]
+pub(crate) struct Monitor {
+    state: Mutex<State>,
+    /// Somebody asked while another was at it: the generation cannot be followed any more.
+    fault: AtomicBool,
+}
+
+impl Monitor {
+    fn intervene<'py>(&self, py: Python<'py>, event: Event<'_>, time_ns: i64) -> PyResult<Bound<'py, PyBytes>> {
+        let locked = self.look(py);
+        if locked.is_err() {
+            self.fault.store(true, Ordering::Release);
+        }
+        let mut state = locked?;
+        if self.fault.load(Ordering::Acquire) {
+            state.intervene(py, Event::Unknown, time_ns)?;
+        }
+        match state.intervene(py, event, time_ns) {
+            Ok(()) => Ok(PyBytes::new(py, &state.out)),
+            // What cannot be written down does not come out.
+            Err(error) => {
+                state.intervene(py, Event::Unknown, time_ns)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it back.
+    fn look(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Ok(state),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                self.fault.store(true, Ordering::Release);
+                Ok(poisoned.into_inner())
+            }
+            Err(TryLockError::WouldBlock) => {
+                let message = "the generation is in use by another thread";
+                Err(plain(py, Class::Conflict, "guard.in_use", message))
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Monitor {
+    #[new]
+    #[pyo3(signature = (automaton, max_hold, most_entropy, audit))]
+    fn new(
+        automaton: &Bound<'_, Automaton>,
+        max_hold: &Bound<'_, PyAny>,
+        most_entropy: Option<(f64, Bound<'_, PyAny>)>,
+        audit: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let py = automaton.py();
+        let automaton = &automaton.get().0;
+        let most: u32 = integer("max_hold", max_hold)?;
+        let cursor = Cursor::new(Arc::clone(automaton)).with_max_hold(usize::try_from(most).unwrap_or(usize::MAX));
+        let mut monitor = decidable_guard::Monitor::new(cursor);
+        if let Some((nats, steps)) = most_entropy {
+            let steps = integer("steps", &steps)?;
+            monitor = monitor.with_most_entropy(MostEntropy { nats, steps });
+        }
+        let mut file = None;
+        if let Some(given) = audit {
+            let item = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
+                Ok(given.get_item(name)?.filter(|value| !value.is_none()))
+            };
+            let path: PathBuf = given.as_any().get_item("path")?.extract()?;
+            let decision = match item("decision")? {
+                Some(decision) => {
+                    let (number, identity): (Bound<'_, PyAny>, Bound<'_, PyAny>) = decision.extract()?;
+                    Some((
+                        integer("number", &number)?,
+                        Digest::from_bytes(exactly("identity", &identity)?),
+                    ))
+                }
+                None => None,
+            };
+            let head = Head {
+                id: exactly("id", &given.as_any().get_item("id")?)?,
+                boot_id: decidable_wal::boot_id(),
+                created_ns: integer("time_ns", &given.as_any().get_item("time_ns")?)?,
+                rules: automaton.digest(),
+                decision,
+                model: text("model", &given.as_any().get_item("model")?)?,
+            };
+            let key = match item("key")? {
+                Some(key) => Some(
+                    key.cast::<Key>()
+                        .map_err(|_| wrong_type("key", "a Key", &key))?
+                        .get()
+                        .0
+                        .clone(),
+                ),
+                None => None,
+            };
+            let salt = item("salt")?.map(|salt| exactly("salt", &salt)).transpose()?;
+            let trail = Trail::new(&head, key, GATHERED_BYTES).map_err(|length| {
+                let message = format!("model has {length} bytes, more than {LONGEST_MODEL_NAME_BYTES}");
+                raise(py, Class::InvalidInput, "guard.too_large", &message, |details| {
+                    details.set_item("field", "model")
+                })
+            })?;
+            monitor = monitor.with_trail(trail, salt);
+            let created = create(&path).map_err(|error| unwritable(py, &path, &error))?;
+            file = Some((created, path));
+        }
+        Ok(Self {
+            state: Mutex::new(State {
+                monitor,
+                file,
+                out: Vec::new(),
+            }),
+            fault: AtomicBool::new(false),
+        })
+    }
+    /// A token: what may come out of it.
+    fn token<'py>(
+        &self,
+        token_id: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+        entropy: Option<f64>,
+        time_ns: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let event = Event::Token {
+            id: integer("token_id", token_id)?,
+            bytes: bytes("data", data)?,
+            entropy,
+        };
+        self.intervene(token_id.py(), event, integer("time_ns", time_ns)?)
+    }
+    /// Text that is of no token: what may come out of it.
+    fn text<'py>(&self, data: &Bound<'py, PyAny>, time_ns: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let event = Event::Text(bytes("data", data)?);
+        self.intervene(data.py(), event, integer("time_ns", time_ns)?)
+    }
+    /// The generation is over: the rest that may come out.
+    fn finish<'py>(&self, time_ns: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        self.intervene(time_ns.py(), Event::End, integer("time_ns", time_ns)?)
+    }
+    /// Stops it, because it cannot be followed any more.
+    fn fail(&self, time_ns: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.intervene(time_ns.py(), Event::Unknown, integer("time_ns", time_ns)?)
+            .map(drop)
+    }
+    /// Why it was stopped, or `None`.
+    #[getter]
+    fn stopped(&self, py: Python<'_>) -> PyResult<Option<StopReason>> {
+        let state = self.look(py)?;
+        let cursor = state.monitor.cursor();
+        Ok(cursor.stopped().map(|stop| why_stopped(cursor.automaton(), stop)))
+    }
+    /// How many bytes are held back.
+    #[getter]
+    fn held(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.look(py)?.monitor.cursor().held())
+    }
+    /// The hash of the audit up to here, or `None` where there is none.
+    #[getter]
+    fn hash<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut state = self.look(py)?;
+        let trail = state.monitor.trail();
+        Ok(trail.map(|trail| PyBytes::new(py, trail.chain().bytes())))
+    }
+    /// The matches that were noted or replaced since the last call.
+    fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut state = self.look(py)?;
+        let mut found: Vec<_> = state.monitor.matches().collect();
+        found.sort_by_key(|found| (found.start, found.rule));
+        let automaton = state.monitor.cursor().automaton();
+        PyList::new(py, found.iter().map(|found| Match::of(automaton, found)))
+    }
+    /// How deep it is in which rules, the nearest to a match first.
+    fn pressure<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        pressure(py, self.look(py)?.monitor.cursor())
+    }
+}
+
+fn audit_error(py: Python<'_>, error: &AuditError, path: &Path) -> PyErr {
+    let class = match error.kind() {
+        AuditErrorKind::Damaged | AuditErrorKind::SealBroken => Class::VerificationError,
+        AuditErrorKind::WrongKey | AuditErrorKind::NotSealed => Class::LogUnavailable,
+    };
+    let shown = path.display().to_string();
+    raise(py, class, error.code(), &format!("{shown}: {error}"), |details| {
+        details.set_item("path", &shown)?;
+        details.set_item("offset", error.offset())?;
+        details.set_item("what", error.code())
+    })
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe or a device may have no end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut raw = Vec::new();
+    File::open(path)?
+        .take(AUDIT_BYTES_MAX.saturating_add(1))
+        .read_to_end(&mut raw)?;
+    if decidable_canon::cast::u64_from_usize(raw.len()) > AUDIT_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {AUDIT_BYTES_MAX} bytes")));
+    }
+    Ok(raw)
+}
+
+/// What an audit says, every frame of it checked.
+#[pyfunction]
+#[pyo3(signature = (path, key=None))]
+pub(crate) fn read_audit<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    key: Option<&Bound<'py, Key>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let key = key.map(|key| &key.get().0);
+    let raw = py.detach(|| read(&path)).map_err(|error| {
+        let why = format!("cannot be read: {}", reason(&error));
+        about(py, Class::InvalidInput, "audit.unreadable", &why, &path)
+    })?;
+    let audit = py
+        .detach(|| Audit::read(&raw, key))
+        .map_err(|error| audit_error(py, &error, &path))?;
+    let digest = |digest: &Digest| PyBytes::new(py, digest.bytes());
+    let found = PyDict::new(py);
+    let Head {
+        id,
+        boot_id,
+        created_ns,
+        rules,
+        decision,
+        model,
+    } = &audit.head;
+    found.set_item("id", PyBytes::new(py, id))?;
+    found.set_item("boot_id", boot_id.as_ref().map(|id| PyBytes::new(py, id)))?;
+    found.set_item("created_ns", created_ns)?;
+    found.set_item("rules", digest(rules))?;
+    found.set_item(
+        "decision",
+        decision.as_ref().map(|(number, identity)| (*number, digest(identity))),
+    )?;
+    found.set_item("model", model)?;
+    found.set_item("sealed", audit.sealed)?;
+    let frames = audit.frames.iter().map(|frame| {
+        (
+            frame.step_seq,
+            frame.token_id,
+            frame.timestamp_ns,
+            digest(&frame.chain_hash),
+        )
+    });
+    found.set_item("frames", PyList::new(py, frames)?)?;
+    let matches = audit.matches.iter().map(|each| {
+        let at = &each.found;
+        (at.rule, at.start, at.end, each.step_seq, each.text.as_ref().map(digest))
+    });
+    found.set_item("matches", PyList::new(py, matches)?)?;
+    let end = audit.end.map(|end| {
+        (
+            end.ending.label(),
+            end.timestamp_ns,
+            end.tokens,
+            end.matches,
+            end.taken,
+            end.released,
+        )
+    });
+    found.set_item("end", end)?;
+    found.set_item("hash", digest(&audit.chain))?;
+    found.set_item("tail", audit.tail.map(|tail| (tail.offset, tail.bytes)))?;
+    Ok(found)
+}

@@ -1,0 +1,630 @@
+"""Rules as bytes, how deep a stream is in them, monitors of generations, and their audits."""
+
+from __future__ import annotations
+
+import copy
+import json
+import operator
+import pickle
+import stat
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count, cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import codes
+import decidable as dc
+from decidable import Guard, Pressure, Rule, StopReason, cli, verify_audit
+from decidable.guard import AuditFrame, AuditMatch, Continue, End, Stop, Text, Token
+from ground import KEY, opened, request
+from model import audit as model
+
+VECTORS = json.loads((Path(__file__).parent / "vectors" / "guard.json").read_text(encoding="utf-8"))
+SSN = Rule.regex(r"\d{3}-\d{2}-\d{4}", action="redact", name="ssn")
+DROP = Rule.literal("DROP TABLE", name="drop", severity="low")
+NOTE = Rule.literal("private", action="record", name="note")
+GUARD = Guard([DROP, SSN, NOTE])
+STATS = dc.LogitStats(entropy=1.5, dominance=0.25, selected_probability=0.1, selected=3, top1=1, top2=0)
+
+
+def refused(
+    code: str, call: Callable[[], object], kind: type[dc.DecidableError] = dc.InvalidInput
+) -> dc.DecidableError:
+    with pytest.raises(kind) as caught:
+        call()
+    codes.note(caught.value.code)
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+# --- rules as bytes -----------------------------------------------------------------------------------------------
+
+
+def fields(rule: Rule) -> dict[str, Any]:
+    """A rule as the plain-Python model takes it."""
+    kind = {"literal": rule.pattern, "ignore_case": rule.ignore_case} if rule.kind == "literal" else {}
+    return (
+        {"regex": rule.pattern}
+        | kind
+        | {name: getattr(rule, name) for name in ("name", "action", "replacement", "severity")}
+    )
+
+
+def test_rules_are_the_bytes_of_the_vectors() -> None:
+    """And of the model in plain Python, which has them from the document."""
+    vector = VECTORS["rules"]
+    rules = []
+    for rule in vector["rules"]:
+        rest = {name: value for name, value in rule.items() if name not in ("literal", "regex")}
+        rules.append(Rule.literal(rule["literal"], **rest) if "literal" in rule else Rule.regex(rule["regex"], **rest))
+    guard = Guard(rules)
+    assert guard.to_bytes().hex() == vector["bytes"]
+    assert guard.digest().hex() == vector["digest"]
+    layout = model.rules(vector["rules"])
+    assert layout + model.sha(layout) == guard.to_bytes()
+    assert model.sha(layout) == guard.digest()
+
+
+def test_rules_are_read_back_and_find_the_same() -> None:
+    """With the limit on what is held that the reader chooses."""
+    again = Guard.from_bytes(GUARD.to_bytes())
+    assert (again.rules, again.digest(), again.to_bytes()) == (GUARD.rules, GUARD.digest(), GUARD.to_bytes())
+    text = "private: 078-05-1120 DROP TABLE"
+    assert again.check(text) == GUARD.check(text)
+    small = Guard.from_bytes(GUARD.to_bytes(), max_hold=3)
+    assert small.check("078-05")[1] == StopReason("held_too_much", None, 0, None)
+    assert model.rules([fields(rule) for rule in GUARD.rules]) == GUARD.to_bytes()[:-32]
+    assert Guard([]).digest() == Guard.from_bytes(Guard([]).to_bytes()).digest()
+
+
+def test_damaged_rules_are_refused_with_the_place() -> None:
+    """Every cut, every changed byte, and what is no bytes."""
+    data = GUARD.to_bytes()
+    for length in range(len(data)):
+        error = refused("guard.unreadable", lambda length=length: Guard.from_bytes(data[:length]))  # type: ignore[misc]
+        assert error.offset <= length
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 0x10
+        error = refused("guard.unreadable", lambda changed=changed: Guard.from_bytes(bytes(changed)))  # type: ignore[misc]
+        assert error.offset <= len(data)
+        assert f"at byte {error.offset}" in str(error)
+    refused("input.wrong_type", lambda: Guard.from_bytes("text"))  # type: ignore[arg-type]
+
+
+def test_a_severity_is_one_of_three(tmp_path: Path) -> None:
+    """It changes nothing but the digest, and a file may say it."""
+    assert [Rule.literal("a").severity, DROP.severity] == ["high", "low"]
+    error = refused("guard.unknown_severity", lambda: Rule.regex("a", severity="grave"))
+    assert (error.field, error.value) == ("severity", "grave")
+    digests = {Guard([Rule.literal("a", severity=each)]).digest() for each in ("low", "medium", "high")}
+    assert len(digests) == 3
+    file = tmp_path / "rules.toml"
+    file.write_text("[[rules]]\nliteral = 'a'\nseverity = 'medium'\n", encoding="utf-8")
+    assert Guard.load(file).rules[0].severity == "medium"
+
+
+# --- pressure -----------------------------------------------------------------------------------------------------
+
+
+def test_pressure_is_how_deep_a_stream_is() -> None:
+    """The nearest to a match first; nothing where nothing may match, or the stream is stopped."""
+    cursor = GUARD.cursor()
+    for chunk, pressed in (
+        ("so: ", []),
+        ("078-0", [Pressure("ssn", 5, 6), Pressure("ssn", 1, 10)]),
+        ("x DROP T", [Pressure("drop", 6, 4)]),
+        ("x 1 priv", [Pressure("note", 4, 3)]),
+        ("x DROP TABLE", []),
+    ):
+        cursor.push(chunk)
+        assert cursor.pressure() == pressed
+    two = Guard([Rule.regex(r"\d{4}", name="four"), Rule.literal("12x", name="text")]).cursor()
+    two.push("12")
+    assert [(each.rule, each.remaining) for each in two.pressure()] == [("text", 1), ("four", 2), ("four", 3)]
+    two.finish()
+    assert two.pressure() == []
+
+
+def test_whoever_looks_beside_a_long_push_does_not_stand_still() -> None:
+    """He is told, or told that the stream is in use; the push goes on."""
+    cursor = GUARD.cursor()
+    chunk = "so on and so on " * 4_096
+
+    def push() -> int:
+        pushed = 0
+        while pushed < 50:
+            # On an interpreter without a lock it may meet whoever looks.
+            with suppress(dc.Conflict):
+                pushed += cursor.push(chunk) == chunk
+        return pushed
+
+    with ThreadPoolExecutor(1) as pool:
+        pushing = pool.submit(push)
+        while not pushing.done():
+            try:
+                assert (cursor.stopped, cursor.held) == (None, 0)
+            except dc.Conflict as error:
+                codes.note(error.code)
+        assert pushing.result(60) == 50
+
+
+# --- monitors -----------------------------------------------------------------------------------------------------
+
+
+def test_a_monitor_lets_a_generation_go_on_until_a_rule_stops_it() -> None:
+    """Tokens may end inside characters; once stopped it stays so."""
+    monitor = GUARD.monitor()
+    assert monitor.intervene(Token(1, b"\xc3")) == Continue(b"\xc3")
+    assert monitor.intervene(Text("\u00e9: private 078-")) == Continue("\u00e9: private ".encode())
+    assert monitor.held == 4
+    assert monitor.pressure() == [Pressure("ssn", 4, 7)]
+    match monitor.intervene(Token(2, b"05-1120 DROP", STATS)):
+        case Continue(released):
+            assert released == b"[redacted] "
+        case other:
+            pytest.fail(repr(other))
+    match monitor.intervene(Token(3, b" TABLE users")):
+        case Stop(StopReason("matched", "drop", start, end), released):
+            assert (start, end, released) == (25, 35, b"")
+        case other:
+            pytest.fail(repr(other))
+    for event in (Token(4, b"more"), Text("more"), End(), "no event"):
+        stopped = monitor.intervene(event)  # type: ignore[arg-type]
+        assert stopped == Stop(monitor.stopped, b"")  # type: ignore[arg-type]
+    assert [match.rule for match in monitor.matches()] == ["note", "ssn"]
+    assert monitor.pressure() == []
+    assert monitor.audit_hash is None
+
+
+@given(
+    words=st.lists(st.sampled_from(["DROP", " TABLE", "078-05", "-1120", "private", " ", "\u00e9", "x"]), max_size=12),
+    cuts=st.lists(st.integers(1, 5), min_size=1, max_size=6),
+)
+def test_a_monitor_releases_what_a_stream_would(words: list[str], cuts: list[int]) -> None:
+    """However the tokens cut it, and the same matches."""
+    text = "".join(words).encode()
+    released, stopped, matches = GUARD.check(text)
+    monitor, place, sent, found, sizes = GUARD.monitor(), 0, b"", [], cycle(cuts)
+    while place < len(text) and monitor.stopped is None:
+        size = next(sizes)
+        sent += monitor.intervene(Token(place, text[place : place + size])).released
+        found += monitor.matches()
+        place += size
+    sent += monitor.intervene(End()).released
+    found += monitor.matches()
+    assert (sent, monitor.stopped, monitor.fault) == (released, stopped, None)
+    assert sorted(found, key=lambda match: match.start) == matches
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, "text", b"bytes", 7, Token("1", b"x"), Token(-1, b"x"), Token(2**32, b"x"), Token(1, "x"), Token(1, None),  # type: ignore[arg-type]
+     Text(7), Text("\ud800"), Token(1, b"x", "stats"), Token(True, b"x"), Token, End],  # type: ignore[arg-type]
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_event_stops(event: Any) -> None:
+    """It raises nothing, and what was held never comes out."""
+    monitor = GUARD.monitor()
+    assert monitor.intervene(Token(0, b"so DROP")) == Continue(b"so ")
+    assert monitor.intervene(event) == Stop(StopReason("failed", None, 3, None), b"")
+    assert isinstance(monitor.fault, Exception)
+    assert monitor.intervene(End()) == Stop(StopReason("failed", None, 3, None), b"")
+
+
+def test_a_fault_inside_stops() -> None:
+    """A clock that fails, once or for ever; an interrupt stops it too, and is raised."""
+
+    def failing(error: BaseException, after: int) -> Callable[[], int]:
+        counted = count()
+
+        def tick() -> int:
+            if next(counted) >= after:
+                raise error
+            return 0
+
+        return tick
+
+    for error in (ValueError("no time"), RuntimeError()):
+        monitor = GUARD.monitor(clock=failing(error, 1))
+        assert monitor.intervene(Token(1, b"so DROP")) == Continue(b"so ")
+        assert monitor.intervene(Token(1, b" TABLES")) == Stop(StopReason("failed", None, 3, None), b"")
+        assert monitor.fault is error
+    monitor = GUARD.monitor(clock=failing(KeyboardInterrupt(), 1))
+    assert monitor.intervene(Token(1, b"so DROP")) == Continue(b"so ")
+    with pytest.raises(KeyboardInterrupt):
+        monitor.intervene(Token(1, b"x"))
+    assert monitor.stopped == StopReason("failed", None, 3, None)
+    monitor = GUARD.monitor(clock=lambda: "now")  # type: ignore[arg-type, return-value]
+    assert monitor.intervene(Token(1, b"x")) == Stop(StopReason("failed", None, 0, None), b"")
+
+
+def test_a_generation_is_over_after_its_end() -> None:
+    """What comes after it stops; leaving before it stops too."""
+    monitor = GUARD.monitor()
+    assert monitor.intervene(Text("DROP")) == Continue(b"")
+    assert monitor.intervene(End()) == Continue(b"DROP")
+    assert monitor.intervene(End()) == Continue(b"")
+    assert monitor.intervene(Text("x")) == Stop(StopReason("failed", None, 4, None), b"")
+    with GUARD.monitor() as left:
+        left.intervene(Text("DROP"))
+    assert left.stopped == StopReason("failed", None, 0, None)
+    with GUARD.monitor() as ended:
+        ended.intervene(End())
+    assert (ended.stopped, ended.fault) == (None, None)
+
+
+def test_a_model_that_is_too_unsure_is_stopped() -> None:
+    """Before the text of the last step leaves. What is not known counts as above."""
+    unsure = dc.LogitStats(entropy=2.5, dominance=0.25, selected_probability=0.1, selected=3, top1=1, top2=0)
+    bounds = dc.LogitBounds(
+        entropy_lower=0.5, entropy_upper=2.5, dominance_lower=0.0, dominance_upper=0.5,
+        selected_probability_lower=0.0, selected_probability_upper=0.5,
+    )  # fmt: skip
+    for above in (unsure, bounds, None):
+        monitor = GUARD.monitor(most_entropy=(2.0, 2))
+        for stats in (above, STATS, above):
+            assert monitor.intervene(Token(1, b"x", stats)) == Continue(b"x")
+        assert monitor.intervene(Token(1, b"x", above)) == Stop(StopReason("uncertain", None, 3, None), b"")
+
+
+def test_events_and_interventions_are_values() -> None:
+    """Frozen, equal where their fields are, hashed, copied and pickled."""
+    reason = StopReason("failed", None, 1, None)
+    values = [
+        Token(1, b"x", STATS), Text("x"), End(), Continue(b"x"), Stop(reason, b"x"),
+        AuditFrame(1, 2, 3, b"x"), AuditMatch(0, 1, 2, 3, None),
+    ]  # fmt: skip
+    for value in values:
+        assert copy.deepcopy(value) == pickle.loads(pickle.dumps(value)) == value
+        assert len({value, copy.copy(value), *values}) == len(values)
+        assert isinstance(type(value).__match_args__, tuple)
+        for name in (*type(value).__match_args__, "other"):
+            with pytest.raises((AttributeError, TypeError)):
+                setattr(value, name, 1)
+        with pytest.raises(TypeError):
+            operator.lt(value, value)
+    assert Continue.__match_args__ == ("released",)
+    assert Stop.__match_args__ == ("reason", "released")
+
+
+# --- audits -------------------------------------------------------------------------------------------------------
+
+
+def generation(path: Path, *, tokens: int = 50, stopped: bool = False, **options: Any) -> dc.Monitor:
+    """Fifty tokens and two matches; and one more of each, where it is stopped."""
+    monitor = GUARD.monitor(audit=path, model="small", clock=count(1_000).__next__, **options)
+    for number in range(tokens - 1):
+        assert monitor.intervene(Token(number, b"so ")) == Continue(b"so ")
+    assert isinstance(monitor.intervene(Token(2**32 - 1, b"private 078-05-1120 ")), Continue)
+    if stopped:
+        assert isinstance(monitor.intervene(Token(7, b"DROP TABLE users")), Stop)
+    else:
+        assert monitor.intervene(End()) == Continue(b"")
+    return monitor
+
+
+def test_an_audit_says_what_was_generated(tmp_path: Path) -> None:
+    """Every token and match, how it ended, and nothing of the text."""
+    path = tmp_path / "answer.audit"
+    monitor = generation(path, stopped=True)
+    report = verify_audit(path)
+    assert (report.model, report.rules, report.decision, report.sealed) == ("small", GUARD.digest(), None, False)
+    assert [frame.token_id for frame in report.frames] == [*range(49), 2**32 - 1, 7]
+    assert [frame.step_seq for frame in report.frames] == list(range(1, 52))
+    assert [frame.timestamp_ns for frame in report.frames] == list(range(1_001, 1_052))
+    assert report.matches == (
+        AuditMatch(2, 147, 154, 50, None), AuditMatch(1, 155, 166, 50, None), AuditMatch(0, 167, 177, 51, None),
+    )  # fmt: skip
+    assert (report.ending, report.created_ns, report.ended_ns) == ("matched", 1_000, 1_051)
+    assert (report.taken, report.released, report.held) == (177, 167, 10)
+    assert (report.hash, report.tail) == (monitor.audit_hash, None)
+    assert report.hash not in {frame.chain_hash for frame in report.frames}
+    data = path.read_bytes()
+    assert not any(word in data for word in (b"private", b"DROP", b"078-05", b"ssn"))
+    if sys.platform != "win32":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def rewritten(path: Path, key: bytes | None) -> bytes:
+    """The audit again, in plain Python, from what was read of it."""
+    report = verify_audit(path)
+    data = path.read_bytes()
+    boot = data[26:42] if data[25] else None
+    head = {"id": data[9:25], "boot_id": boot, "created_ns": report.created_ns, "rules": report.rules}
+    written = model.Audit(head | {"decision": report.decision, "model": report.model}, key)
+    matches = list(report.matches)
+    for frame in report.frames:
+        written.token(frame.token_id, frame.timestamp_ns)
+        while matches and matches[0].step_seq == frame.step_seq:
+            found = matches.pop(0)
+            written.match(found.rule, found.start, found.end, found.text_digest)
+        assert frame.chain_hash in written.data
+    assert report.ending is not None
+    assert report.ended_ns is not None
+    assert report.taken is not None
+    assert report.released is not None
+    written.end(report.ending, report.ended_ns, report.taken, report.released)
+    assert report.hash == written.chain
+    return written.data
+
+
+def test_the_bytes_are_those_of_the_model(tmp_path: Path) -> None:
+    """Sealed and not, with salted digests and without."""
+    plain, sealed = tmp_path / "plain.audit", tmp_path / "sealed.audit"
+    generation(plain, stopped=True)
+    salt = bytes(range(32))
+    generation(sealed, key=KEY, salt=salt)
+    assert rewritten(plain, None) == plain.read_bytes()
+    assert rewritten(sealed, bytes(range(32))) == sealed.read_bytes()
+    digests = [match.text_digest for match in verify_audit(sealed, key=KEY).matches]
+    assert digests == [model.text_digest(salt, text) for text in (b"private", b"078-05-1120")]
+
+
+def test_the_audit_of_the_vectors_holds(tmp_path: Path) -> None:
+    """The model writes its bytes, and they are read as they were meant."""
+    vector, path = VECTORS["audit"], tmp_path / "vector.audit"
+    head, key = vector["head"], bytes.fromhex(vector["key"])
+    number, identity = head["decision"]
+    rules = bytes.fromhex(VECTORS["rules"]["digest"])
+    binary = {"id": bytes.fromhex(head["id"]), "boot_id": bytes.fromhex(head["boot_id"]), "rules": rules}
+    written = model.Audit(head | binary | {"decision": (number, bytes.fromhex(identity))}, key)
+    for frame in vector["frames"]:
+        match frame:
+            case {"kind": "token"}:
+                written.token(frame["token_id"], frame["timestamp_ns"])
+            case {"kind": "match"}:
+                digest = model.text_digest(bytes.fromhex(vector["salt"]), frame["text"].encode())
+                written.match(frame["rule"], frame["start"], frame["end"], digest)
+            case _:
+                written.end(frame["ending"], frame["timestamp_ns"], frame["taken"], frame["released"])
+    assert written.data.hex() == vector["bytes"]
+    path.write_bytes(written.data)
+    report = verify_audit(path, key=dc.Key(key))
+    assert (report.hash.hex(), report.decision) == (vector["hash"], (number, bytes.fromhex(identity)))
+    assert (report.ending, report.held, [frame.token_id for frame in report.frames]) == ("matched", 10, [17, 2**32 - 1])
+
+
+def test_every_cut_is_refused_or_reported_as_unfinished(tmp_path: Path) -> None:
+    """Inside the head it is refused with its place; behind it what is whole holds."""
+    path, cut = tmp_path / "answer.audit", tmp_path / "cut.audit"
+    generation(path, key=KEY)
+    data = path.read_bytes()
+    whole = verify_audit(path)
+    heads = data.index(b"small") + len("small") + 16 + 32
+    for length in range(len(data)):
+        cut.write_bytes(data[:length])
+        if length < heads:
+            error = refused("audit.damaged", lambda: verify_audit(cut, key=KEY), dc.VerificationError)
+            assert error.offset <= length
+            continue
+        report = verify_audit(cut, key=KEY)
+        assert report.ending is None
+        assert report.held is None
+        assert report.frames == whole.frames[: len(report.frames)]
+        assert report.tail is not None
+        assert report.tail["offset"] + report.tail["bytes"] == length
+        assert any("no end" in each for each in report.not_established)
+
+
+def test_every_changed_bit_is_refused_with_its_place(tmp_path: Path) -> None:
+    """Of a sealed audit of fifty tokens."""
+    path, changed = tmp_path / "answer.audit", tmp_path / "changed.audit"
+    generation(path, key=KEY)
+    data = path.read_bytes()
+    for bit in range(len(data) * 8):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        changed.write_bytes(damaged)
+        with pytest.raises(dc.VerificationError) as caught:
+            verify_audit(changed, key=KEY)
+        assert caught.value.code in ("audit.damaged", "audit.seal_broken"), bit
+        assert 0 <= caught.value.offset < len(data)
+        assert caught.value.what == caught.value.code
+
+
+def test_a_key_is_the_right_one_or_refused(tmp_path: Path) -> None:
+    """A wrong key is told from damage; without one everything but the seal is checked."""
+    sealed, plain = tmp_path / "sealed.audit", tmp_path / "plain.audit"
+    generation(sealed, key=KEY)
+    generation(plain)
+    other = dc.Key(bytes(32))
+    refused("audit.wrong_key", lambda: verify_audit(sealed, key=other), dc.LogUnavailable)
+    refused("audit.not_sealed", lambda: verify_audit(plain, key=KEY), dc.LogUnavailable)
+    assert any("no key was given" in each for each in verify_audit(sealed).not_established)
+    assert "The end carries the seal of the key." in verify_audit(sealed, key=KEY).established
+    data = bytearray(sealed.read_bytes())
+    data[-1] ^= 1
+    sealed.write_bytes(data)
+    assert verify_audit(sealed).ending == "finished"
+    refused("audit.seal_broken", lambda: verify_audit(sealed, key=KEY), dc.VerificationError)
+
+
+def test_the_rules_are_those_given_or_refused(tmp_path: Path) -> None:
+    """Their digest is in the head."""
+    path = tmp_path / "answer.audit"
+    generation(path)
+    assert "The rules are those given." in verify_audit(path, guard=GUARD).established
+    refused("audit.other_rules", lambda: verify_audit(path, guard=Guard([DROP])), dc.VerificationError)
+
+
+def test_the_log_has_the_decision_that_an_audit_belongs_to(tmp_path: Path) -> None:
+    """With its number and its identity; another log has not."""
+    logs = [tmp_path / "state", tmp_path / "other"]
+    for log in logs:
+        with opened(log) as engine:
+            engine.decide(request())
+            ticket = engine.decide(request(input_tokens=1_000 + (log is logs[0])))
+            refusal = engine.decide(request(risk_bps=9_900))
+    paths = [tmp_path / "0.audit", tmp_path / "1.audit", tmp_path / "none.audit"]
+    with opened(logs[0]) as engine:
+        ticket = engine.ticket(2)
+        generation(paths[0], decision=ticket)
+        third = engine.decide(request())
+        generation(paths[1], decision=third)
+    generation(paths[2])
+    assert ticket.policy is not None
+    assert ticket.decision is not None
+    identity = dc.identity(ticket.policy, ticket.request, ticket.decision)
+    report = verify_audit(paths[0], log=logs[0])
+    assert report.decision == (2, identity)
+    assert any("number 2, with its identity" in each for each in report.established)
+    for path, why in ((paths[0], "with another identity"), (paths[1], "not at all"), (paths[2], "names no decision")):
+        error = refused(
+            "audit.other_decision", lambda path=path: verify_audit(path, log=logs[1]), dc.VerificationError  # type: ignore[misc]
+        )  # fmt: skip
+        assert why in str(error)
+    error = refused("audit.undecided", lambda: generation(tmp_path / "refused.audit", decision=refusal))
+    assert error.ticket == 3
+    refused("wal.not_found", lambda: verify_audit(paths[0], log=tmp_path / "nowhere"), dc.UnknownName)
+
+
+def test_an_audit_is_written_as_it_goes(tmp_path: Path) -> None:
+    """In pieces; one that is left says that it failed, and one that nobody ended is unfinished and holds so far."""
+    path = tmp_path / "answer.audit"
+    monitor = GUARD.monitor(audit=path)
+    sizes = set()
+    for number in range(1_000):
+        monitor.intervene(Token(number, b"so "))
+        sizes.add(path.stat().st_size)
+    assert len(sizes) > 10
+    report = verify_audit(path)
+    assert 900 < len(report.frames) < 1_000
+    assert (report.ending, report.tail) == (None, {"offset": max(sizes), "bytes": 0})
+    with monitor:
+        pass
+    report = verify_audit(path)
+    assert (report.ending, len(report.frames)) == ("failed", 1_000)
+
+
+def test_an_audit_that_cannot_be_begun_is_refused(tmp_path: Path) -> None:
+    """Nothing is replaced, and what is of an audit is not taken where there is none."""
+    path = tmp_path / "answer.audit"
+    generation(path)
+    before = path.read_bytes()
+    error = refused("audit.exists", lambda: GUARD.monitor(audit=path))
+    assert (error.path, path.read_bytes()) == (str(path), before)
+    refused("audit.unwritable", lambda: GUARD.monitor(audit=tmp_path / "none" / "a.audit"))
+    new = tmp_path / "new.audit"
+    refused("guard.too_large", lambda: GUARD.monitor(audit=new, model="m" * 257))
+    refused("input.wrong_type", lambda: GUARD.monitor(audit=new, salt=b"short"))
+    refused("input.wrong_type", lambda: GUARD.monitor(audit=new, key=b"0" * 32))  # type: ignore[arg-type]
+    refused("input.wrong_type", lambda: GUARD.monitor(audit=new, model=7))  # type: ignore[arg-type]
+    assert not new.exists()
+    for option in ({"model": "m"}, {"key": KEY}, {"salt": bytes(32)}):
+        refused("audit.not_wanted", lambda option=option: GUARD.monitor(**option))  # type: ignore[misc]
+
+
+def test_an_audit_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """A folder, nothing at all, and what is no audit."""
+    refused("audit.unreadable", lambda: verify_audit(tmp_path))
+    refused("audit.unreadable", lambda: verify_audit(tmp_path / "none.audit"))
+    other = tmp_path / "other.audit"
+    for data in (b"", b"{}", b"dcdseg0\0" + bytes(120), b"dcdaud0\0\2" + bytes(120)):
+        other.write_bytes(data)
+        refused("audit.damaged", lambda: verify_audit(other), dc.VerificationError)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_what_cannot_be_written_down_does_not_come_out(tmp_path: Path) -> None:
+    """A disk that is full stops the generation at the first piece that it does not take."""
+    import resource
+    import signal
+
+    path = tmp_path / "answer.audit"
+    monitor = GUARD.monitor(audit=path)
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        results = [monitor.intervene(Token(number, b"so ")) for number in range(300)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    stopped = next(place for place, each in enumerate(results) if isinstance(each, Stop))
+    assert 70 < stopped < 160
+    assert all(each == Continue(b"so ") for each in results[:stopped])
+    assert {each.released for each in results[stopped:]} == {b""}
+    assert isinstance(monitor.fault, dc.InvalidInput)
+    assert monitor.fault.code == "audit.unwritable"
+    assert verify_audit(path).ending is None
+
+
+def test_two_threads_at_one_generation_stop_it(tmp_path: Path) -> None:
+    """Nobody knows in which order they came. Whoever came second is told, and the audit says that it failed."""
+    path = tmp_path / "answer.audit"
+    monitor = GUARD.monitor(audit=path)
+    begin = threading.Barrier(4)
+
+    def push() -> list[Any]:
+        begin.wait()
+        return [monitor.intervene(Token(1, b"so ")) for _ in range(3_000)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for result in [pool.submit(push) for _ in range(4)]:
+            assert result.result(60)
+    # With the interpreter's lock they may never have met.
+    ended = monitor.intervene(End())
+    assert ended == Continue(b"") or monitor.stopped is not None
+    assert verify_audit(path).ending == ("finished" if monitor.stopped is None else "failed")
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = cli.main([*map(str, arguments)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_command_verifies_an_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 it holds, 1 it does not, 2 it cannot be read, 3 it is unfinished."""
+    path, log, key_file = tmp_path / "answer.audit", tmp_path / "state", tmp_path / "key"
+    rules = tmp_path / "rules.toml"
+    key_file.write_bytes(bytes(range(32)))
+    rules.write_text("[[rules]]\nliteral = 'x'\n", encoding="utf-8")
+    with opened(log, key=KEY) as engine:
+        generation(path, decision=engine.decide(request()), key=KEY)
+    code, out, _ = run(capsys, "verify", path, "--key-file", key_file, "--log", log)
+    assert code == 0
+    assert "every frame holds" in out
+    assert "number 1, with its identity" in out
+    code, out, _ = run(capsys, "verify", path, "--json")
+    document = json.loads(out)
+    assert (code, document["tokens"], document["ending"], document["held"]) == (0, 50, "finished", 0)
+    assert document["matches"][0] == {"rule": 2, "start": 147, "end": 154, "step_seq": 50, "text_digest": None}
+    code, _, error = run(capsys, "verify", path, "--rules", rules)
+    assert (code, "other rules" in error) == (1, True)
+    code, out, _ = run(capsys, "verify", path, "--json", "--key-file", rules)
+    assert (code, json.loads(out)["error"]["code"]) == (2, "key.too_short")
+    data = path.read_bytes()
+    path.write_bytes(data[:-40])
+    code, out, _ = run(capsys, "verify", path, "--key-file", key_file)
+    assert code == 3
+    assert "every complete frame holds" in out
+    assert "unfinished" in out
+    path.write_bytes(data[:300] + b"\1" + data[301:])
+    code, out, _ = run(capsys, "verify", path, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (1, "audit.damaged")
+    path.write_bytes(struct.pack("<Q", 7))
+    assert run(capsys, "verify", path)[0] == 1
+    assert run(capsys, "verify", tmp_path / "none.audit")[0] == 2
+    for arguments in (
+        ("verify", path, "--head", rules),
+        ("verify", path, "--save-head", tmp_path / "head"),
+        ("verify", path, "--policy", rules),
+        ("verify", log, "--rules", rules),
+        ("verify", log, "--log", log),
+    ):
+        code, out, _ = run(capsys, *arguments, "--json")
+        assert (code, json.loads(out)["error"]["code"]) == (2, "cli.usage")
