@@ -538,7 +538,11 @@ impl Case {
         for (lane, (case, seen)) in lanes.iter().enumerate() {
             let over = match stop {
                 Some((_, _, _, _, of, end)) if of == lane => end,
-                Some((_, raw_end, ..)) => seen.iter().take_while(|seen| seen.end <= raw_end).count(),
+                // What the others had read before it was known that the match ends there they have read.
+                Some((when, raw_end, ..)) => {
+                    let read = |seen: &&Seen| seen.end <= raw_end || seen.whole < when;
+                    seen.iter().take_while(read).count()
+                }
                 None => seen.len(),
             };
             let chars: Vec<char> = seen[..over].iter().map(|seen| seen.c).collect();
