@@ -39,8 +39,8 @@ impl fmt::Display for Check {
     }
 }
 
-/// The longest IBAN.
-const LONGEST_IBAN: u8 = 34;
+/// The most characters that an IBAN has.
+const IBAN_CHARACTERS: u8 = 34;
 
 /// Country and check digits of an IBAN.
 const IBAN_HEAD: u8 = 4;
@@ -89,7 +89,7 @@ impl Sum {
         let fits = match self.count {
             0 | 1 => is_letter,
             2 | 3 => !is_letter,
-            count => count < LONGEST_IBAN,
+            count => count < IBAN_CHARACTERS,
         };
         if !fits {
             return None;

@@ -14,15 +14,15 @@
 
 mod error;
 mod check;
+mod folding;
+mod reading;
 mod rule;
 mod syntax;
 mod patterns;
 mod literals;
 mod attempts;
-mod automaton;
-mod folding;
-mod reading;
 mod json;
+mod automaton;
 mod matcher;
 mod cursor;
 
