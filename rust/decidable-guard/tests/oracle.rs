@@ -885,6 +885,101 @@ fn any_chunks_of_a_document_give_what_each_reading_of_its_strings_gives() {
     chunks_give_what_the_whole_gives(&family, 2);
 }
 
+/// Also where they are no text, where escapes and code points break off, and where more would be held than may be.
+#[test]
+fn any_bytes_give_the_same_however_they_are_cut() {
+    const PIECES: [&[u8]; 24] = [
+        b"a",
+        b"b",
+        b" ",
+        b".",
+        b"5",
+        b"9",
+        b"\"",
+        b"\"",
+        b"\\",
+        b"\\u",
+        b"0061",
+        b"\\ud83d",
+        b"\\ude00",
+        b"\\n",
+        b"\xe2",
+        b"\x80",
+        b"\x8b",
+        b"\xa6",
+        b"\xf3\xa0",
+        b"\xc2",
+        b"\xad",
+        b"\xff",
+        b"\0",
+        "\u{430}".as_bytes(),
+    ];
+    let seed = seed();
+    println!("DECIDABLE_SEED={seed}");
+    let mut random = Random(seed);
+    let mut done = 0;
+    while done < cases(20_000) {
+        let case = case(
+            &mut random,
+            &['a', 'b', '5', ' ', '.', '9', '"'],
+            2,
+            &Reads::ALL,
+            Some(Check::Luhn),
+        );
+        let Some(automaton) = case.automaton() else { continue };
+        for _ in 0..3 {
+            done += 1;
+            let bytes = (0..random.below(16))
+                .map(|_| random.of(&PIECES))
+                .collect::<Vec<_>>()
+                .concat();
+            let json = random.one_in(2);
+            let max_hold = if random.one_in(3) { random.below(8) } else { 1_000 };
+            let mut told = |size: usize| {
+                let mut cursor = Cursor::new(Arc::clone(&automaton)).with_max_hold(max_hold);
+                if json {
+                    cursor = cursor.reading_json();
+                }
+                let (mut out, mut matches, mut rest) = (Vec::new(), Vec::new(), bytes.as_slice());
+                while !rest.is_empty() {
+                    let size = if size == 0 {
+                        1 + random.below(rest.len())
+                    } else {
+                        size.min(rest.len())
+                    };
+                    let (chunk, more) = rest.split_at(size);
+                    cursor.push(chunk, &mut out);
+                    matches.extend(cursor.matches());
+                    assert!(cursor.held() <= max_hold);
+                    rest = more;
+                }
+                cursor.finish(&mut out);
+                matches.extend(cursor.matches());
+                matches.sort_by_key(|found| (automaton.action_of(found), found.start, found.end, found.rule));
+                (out, cursor.stopped(), matches)
+            };
+            let whole = told(bytes.len().max(1));
+            for size in [0, 1, 2] {
+                assert_eq!(
+                    told(size),
+                    whole,
+                    "DECIDABLE_SEED={seed} {} on {bytes:?}, json {json}, {max_hold}",
+                    case.shown()
+                );
+            }
+            if case.rules.iter().all(|spec| spec.action != Action::Redact) {
+                assert!(bytes.starts_with(&whole.0));
+                let all = whole.1.is_none();
+                assert!(
+                    !all || bytes == whole.0,
+                    "DECIDABLE_SEED={seed} {} on {bytes:?}",
+                    case.shown()
+                );
+            }
+        }
+    }
+}
+
 /// After every byte, what has come out is exactly what comes out however the text goes on: for each rule that stops as if there were no
 /// other, and for those that redact as if there were none that stops; and not what begins something that is not complete.
 fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, share: usize) {
