@@ -725,7 +725,31 @@ fn chunks_give_what_the_whole_gives(family: &Family, share: usize) {
             if family.json {
                 cursor = cursor.reading_json();
             }
+            let fresh = cursor.clone();
             let (out, matches) = run(&mut cursor, &mut random, text.as_bytes());
+            // Every way to cut it in two, also inside of an escape and of a code point.
+            for (first, second) in (0..=text.len()).map(|place| text.as_bytes().split_at(place)) {
+                let (mut cut, mut again) = (fresh.clone(), Vec::new());
+                cut.push(first, &mut again);
+                let mut found: Vec<_> = cut.matches().collect();
+                cut.push(second, &mut again);
+                found.extend(cut.matches());
+                cut.finish(&mut again);
+                found.extend(cut.matches());
+                let sorted = |matches: &[Match]| {
+                    let mut sorted = matches.to_vec();
+                    sorted.sort_by_key(|found| (found.rule, found.start, found.end));
+                    sorted
+                };
+                let same =
+                    again == out.as_bytes() && cut.stopped() == cursor.stopped() && sorted(&found) == sorted(&matches);
+                assert!(
+                    same,
+                    "DECIDABLE_SEED={seed} {} on {text:?} cut at {}",
+                    case.shown(),
+                    first.len()
+                );
+            }
             let shown = || format!("DECIDABLE_SEED={seed} {} on {text:?}", case.shown());
             let raw = |found: &Match| (found.rule, found.start as usize, found.end as usize);
             let found = match cursor.stopped() {
@@ -976,6 +1000,32 @@ fn any_bytes_give_the_same_however_they_are_cut() {
                     case.shown()
                 );
             }
+        }
+    }
+}
+
+/// What fails, and to which nothing more can come that would make it pass, is not held.
+#[test]
+fn what_a_check_has_failed_is_released() {
+    for action in [Action::Stop, Action::Redact] {
+        for (pattern, text, held) in [
+            (r"\b\d{4}\b", "990", 3),
+            (r"\b\d{4}\b", "9901", 0),
+            (r"\b\d{4}\b", "0000", 4),
+            (r"\b\d{4,5}\b", "9901", 4),
+            (r"\b\d{2}[a-z]\d{2}", "12", 2),
+            (r"\b\d{2}[a-z]\d{2}", "12a", 0),
+        ] {
+            let rule = Rule::regex("digits", pattern)
+                .with_check(Check::Luhn)
+                .with_action(action);
+            let mut cursor = Cursor::new(Arc::new(Automaton::new(vec![rule]).unwrap()));
+            cursor.push(text.as_bytes(), &mut Vec::new());
+            assert_eq!(
+                (cursor.held(), cursor.stopped()),
+                (held, None),
+                "{pattern} {action} on {text}"
+            );
         }
     }
 }
