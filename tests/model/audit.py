@@ -9,6 +9,8 @@ from typing import Any
 
 ACTIONS = ("stop", "redact", "record", "ignore")
 SEVERITIES = ("low", "medium", "high")
+CHECKS = (None, "luhn", "iban")
+READS = ("visible", "exact", "folded")
 ENDINGS = ("finished", "matched", "held_too_much", "too_many_attempts", "failed", "uncertain")
 
 
@@ -34,7 +36,7 @@ def rules(listed: list[dict[str, Any]]) -> bytes:
         else:
             out += b"\1" + string(rule["regex"])
         out += bytes([ACTIONS.index(rule["action"])]) + string(rule["replacement"])
-        out += bytes([SEVERITIES.index(rule["severity"])])
+        out += bytes([SEVERITIES.index(rule["severity"]), CHECKS.index(rule.get("check")), READS.index(rule["reads"])])
     return out
 
 

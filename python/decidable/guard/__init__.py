@@ -92,8 +92,8 @@ class Guard:
     def load(cls, path: str | os.PathLike[str], *, max_hold: int = MAX_HOLD_BYTES) -> Self:
         """Reads a TOML file of ``[[rules]]``.
 
-        Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``severity``, ``ignore_case`` as
-        :class:`Rule`.
+        Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``severity``, ``reads``,
+        ``ignore_case`` or ``check`` as :class:`Rule`.
         """
         return cls(read_rules(path), max_hold=max_hold)
 
@@ -107,9 +107,13 @@ class Guard:
         """How many states the automaton's tables have, and how many bytes they take."""
         return self._automaton.size
 
-    def cursor(self) -> Cursor:
-        """One stream, for whoever pushes himself: ``push``, ``finish``, ``stopped``, ``matches``, ``pressure``."""
-        return self._automaton.cursor(self._max_hold)
+    def cursor(self, *, json: bool = False) -> Cursor:
+        """One stream, for whoever pushes himself: ``push``, ``finish``, ``stopped``, ``matches``, ``pressure``.
+
+        With ``json`` it is a document in JSON, such as the arguments of a tool's call: rules see the strings as what
+        they stand for (``\\u0044ROP`` is ``DROP``), and what is replaced is written with escapes.
+        """
+        return self._automaton.cursor(self._max_hold, json)
 
     def monitor(
         self,
@@ -165,10 +169,19 @@ class Guard:
         return f"<Guard of {len(self.rules)} rules>"
 
 
-def _rule(kind: str, pattern: str, action: str, name: str, replacement: str, severity: str, ignore_case: bool) -> Rule:
+def _rule(
+    kind: str,
+    pattern: str,
+    action: str,
+    name: str,
+    replacement: str,
+    severity: str,
+    ignore_case: bool,
+    reads: str,
+    check: str | None,
+) -> Rule:
     """What a pickled rule is rebuilt with."""
+    same = {"action": action, "name": name, "replacement": replacement, "severity": severity, "reads": reads}
     if kind == "regex":
-        return Rule.regex(pattern, action=action, name=name, replacement=replacement, severity=severity)
-    return Rule.literal(
-        pattern, action=action, name=name, replacement=replacement, severity=severity, ignore_case=ignore_case
-    )
+        return Rule.regex(pattern, check=check, **same)
+    return Rule.literal(pattern, ignore_case=ignore_case, **same)

@@ -3,7 +3,7 @@
 
 use decidable_canon::{Canonical, Digest, Hasher, ReadError, ReadErrorKind, Reader, Sink, cast, tag};
 
-use crate::{Action, Automaton, Error, Pattern, Rule, Severity};
+use crate::{Action, Automaton, Check, Error, Pattern, Reads, Rule, Severity};
 
 impl Canonical for Automaton {
     const TAG: tag::Tag = tag::RULES;
@@ -72,6 +72,8 @@ fn encode<S: Sink>(rule: &Rule, out: &mut S) {
         action,
         replacement,
         severity,
+        check,
+        reads,
     } = rule;
     out.str(name);
     match pattern {
@@ -97,6 +99,16 @@ fn encode<S: Sink>(rule: &Rule, out: &mut S) {
         Severity::Medium => 1,
         Severity::High => 2,
     });
+    out.u8(match check {
+        None => 0,
+        Some(Check::Luhn) => 1,
+        Some(Check::Iban) => 2,
+    });
+    out.u8(match reads {
+        Reads::Visible => 0,
+        Reads::Exact => 1,
+        Reads::Folded => 2,
+    });
 }
 
 fn decode(reader: &mut Reader<'_>) -> Result<Rule, ReadError> {
@@ -116,12 +128,21 @@ fn decode(reader: &mut Reader<'_>) -> Result<Rule, ReadError> {
     let replacement = reader.str()?.to_owned();
     let place = reader.error(ReadErrorKind::OutOfRange);
     let severity = *Severity::ALL.get(usize::from(reader.u8()?)).ok_or(place)?;
+    let place = reader.error(ReadErrorKind::OutOfRange);
+    let check = match usize::from(reader.u8()?).checked_sub(1) {
+        None => None,
+        Some(number) => Some(*Check::ALL.get(number).ok_or(place)?),
+    };
+    let place = reader.error(ReadErrorKind::OutOfRange);
+    let reads = *Reads::ALL.get(usize::from(reader.u8()?)).ok_or(place)?;
     Ok(Rule {
         name,
         pattern,
         action,
         replacement,
         severity,
+        check,
+        reads,
     })
 }
 
@@ -190,6 +211,22 @@ mod tests {
                 severity: Severity::Medium,
                 ..one()
             }]),
+            of(vec![Rule {
+                reads: Reads::Exact,
+                ..one()
+            }]),
+            of(vec![Rule {
+                reads: Reads::Folded,
+                ..one()
+            }]),
+            of(vec![Rule {
+                check: Some(Check::Luhn),
+                ..Rule::regex("a", "b")
+            }]),
+            of(vec![Rule {
+                check: Some(Check::Iban),
+                ..Rule::regex("a", "b")
+            }]),
         ];
         digests.extend(
             Action::ALL
@@ -215,6 +252,34 @@ mod tests {
             encode(
                 &Rule {
                     severity,
+                    ..Rule::regex("", "")
+                },
+                &mut bytes,
+            );
+            let [.., written, _, _] = bytes[..] else {
+                panic!("{bytes:?}")
+            };
+            assert_eq!(written, number);
+        }
+        for (check, number) in [None].into_iter().chain(Check::ALL.map(Some)).zip(0..) {
+            let mut bytes = Vec::new();
+            encode(
+                &Rule {
+                    check,
+                    ..Rule::regex("", "")
+                },
+                &mut bytes,
+            );
+            let [.., written, _] = bytes[..] else {
+                panic!("{bytes:?}")
+            };
+            assert_eq!(written, number);
+        }
+        for (reads, number) in Reads::ALL.into_iter().zip(0..) {
+            let mut bytes = Vec::new();
+            encode(
+                &Rule {
+                    reads,
                     ..Rule::regex("", "")
                 },
                 &mut bytes,

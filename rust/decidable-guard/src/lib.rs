@@ -15,13 +15,18 @@
 //! same whatever came before; look-around and back-references cannot be, and are refused by name.
 
 mod error;
+mod check;
+mod folding;
+mod reading;
 mod rule;
 mod syntax;
 mod patterns;
 mod literals;
 mod attempts;
+mod json;
 mod automaton;
 mod layout;
+mod matcher;
 mod cursor;
 pub mod audit;
 mod monitor;
@@ -30,7 +35,9 @@ pub mod logits;
 
 pub use attempts::MOST_ATTEMPTS;
 pub use automaton::{Automaton, LONGEST_PATTERN_BYTES, MOST_RULES, MOST_TABLE_BYTES};
+pub use check::Check;
 pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Pressure, Stop};
 pub use error::{Error, ErrorKind};
 pub use monitor::{Event, Intervention, Monitor, MostEntropy};
+pub use reading::Reads;
 pub use rule::{Action, Pattern, Rule, Severity};

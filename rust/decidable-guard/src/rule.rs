@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::{Check, Reads};
+
 /// What happens where a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
@@ -103,6 +105,10 @@ pub struct Rule {
     pub replacement: String,
     /// How grave a match is.
     pub severity: Severity,
+    /// What a match must pass besides. One that does not is no match.
+    pub check: Option<Check>,
+    /// How it reads a text.
+    pub reads: Reads,
 }
 
 impl Rule {
@@ -136,6 +142,8 @@ impl Rule {
             action: Action::Stop,
             replacement: Self::REPLACEMENT.to_owned(),
             severity: Severity::High,
+            check: None,
+            reads: Reads::default(),
         }
     }
 
@@ -143,5 +151,20 @@ impl Rule {
     #[must_use]
     pub fn with_action(self, action: Action) -> Self {
         Self { action, ..self }
+    }
+
+    /// The same with a check.
+    #[must_use]
+    pub fn with_check(self, check: Check) -> Self {
+        Self {
+            check: Some(check),
+            ..self
+        }
+    }
+
+    /// The same, reading a text in another way.
+    #[must_use]
+    pub fn with_reads(self, reads: Reads) -> Self {
+        Self { reads, ..self }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use decidable_canon::{Canonical as _, Digest, Key, hex};
 use decidable_guard::{
-    Action, Automaton, Cursor, Event, Intervention, Match, Monitor, MostEntropy, Pattern, Rule, Severity, Stop,
+    Action, Automaton, Check, Cursor, Event, Intervention, Match, Monitor, MostEntropy, Pattern, Reads, Rule, Severity,
+    Stop,
     audit::{Audit, AuditErrorKind, Ending, Head, LONGEST_MODEL_NAME_BYTES, Tail, Trail, matched_digest},
 };
 use proptest::prelude::*;
@@ -341,7 +342,10 @@ fn a_model_that_is_too_unsure_is_stopped_before_its_text_leaves() {
 #[test]
 fn the_bytes_are_those_of_the_vectors() {
     let rules = vec![
-        Rule::literal("drop", "DROP TABLE"),
+        Rule {
+            reads: Reads::Exact,
+            ..Rule::literal("drop", "DROP TABLE")
+        },
         Rule {
             severity: Severity::Medium,
             replacement: "<…>".to_owned(),
@@ -357,6 +361,11 @@ fn the_bytes_are_those_of_the_vectors() {
         Rule {
             severity: Severity::Low,
             ..Rule::regex("number", r"\d{4}").with_action(Action::Record)
+        },
+        Rule {
+            reads: Reads::Folded,
+            check: Some(Check::Luhn),
+            ..Rule::regex("card", r"\d{16}").with_action(Action::Ignore)
         },
     ];
     let automaton = Automaton::new(rules).unwrap();

@@ -17,49 +17,73 @@ const BYTES_WORTH_DETACHING: usize = 16_384;
 /// One rule: what is looked for, and what happens where it is found.
 ///
 /// Made with `Rule.literal` or `Rule.regex`. `action` is `"stop"` (nothing of the match leaves, and nothing after it), `"redact"` (it is
-/// replaced), `"record"` (it is noted) or `"ignore"` (the rule is switched off).
+/// replaced), `"record"` (it is noted) or `"ignore"` (the rule is switched off). `reads` is how it sees a text: `"visible"` (invisible characters
+/// cannot split a match), `"exact"`, or `"folded"` (what looks like ASCII is ASCII, too).
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Rule(decidable_guard::Rule);
 
-fn read_action(action: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Action> {
-    let label = text("action", action)?;
-    decidable_guard::Action::from_label(&label).ok_or_else(|| {
-        let known = decidable_guard::Action::ALL
-            .map(decidable_guard::Action::label)
-            .join(", ");
-        let message = format!("action is {label:?}, which is none of {known}");
-        raise(
-            action.py(),
-            Class::InvalidInput,
-            "guard.unknown_action",
-            &message,
-            |details| {
-                details.set_item("field", "action")?;
-                details.set_item("value", &label)
-            },
-        )
+/// A word of a list, or an error of a code with those that there are.
+fn one_of<T: Copy>(
+    field: &str,
+    value: &Bound<'_, PyAny>,
+    all: &[T],
+    label_of: impl Fn(T) -> &'static str,
+    code: &'static str,
+) -> PyResult<T> {
+    let label = text(field, value)?;
+    all.iter().copied().find(|one| label_of(*one) == label).ok_or_else(|| {
+        let known = all.iter().map(|one| label_of(*one)).collect::<Vec<_>>().join(", ");
+        let message = format!("{field} is {label:?}, which is none of {known}");
+        raise(value.py(), Class::InvalidInput, code, &message, |details| {
+            details.set_item("field", field)?;
+            details.set_item("value", &label)
+        })
     })
 }
 
 fn read_severity(severity: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Severity> {
-    let label = text("severity", severity)?;
-    decidable_guard::Severity::from_label(&label).ok_or_else(|| {
-        let known = decidable_guard::Severity::ALL
-            .map(decidable_guard::Severity::label)
-            .join(", ");
-        let message = format!("severity is {label:?}, which is none of {known}");
-        raise(
-            severity.py(),
-            Class::InvalidInput,
-            "guard.unknown_severity",
-            &message,
-            |details| {
-                details.set_item("field", "severity")?;
-                details.set_item("value", &label)
-            },
-        )
-    })
+    let all = decidable_guard::Severity::ALL;
+    one_of(
+        "severity",
+        severity,
+        &all,
+        decidable_guard::Severity::label,
+        "guard.unknown_severity",
+    )
+}
+
+fn read_action(action: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Action> {
+    let all = decidable_guard::Action::ALL;
+    one_of(
+        "action",
+        action,
+        &all,
+        decidable_guard::Action::label,
+        "guard.unknown_action",
+    )
+}
+
+fn read_reads(reads: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Reads> {
+    let all = decidable_guard::Reads::ALL;
+    one_of(
+        "reads",
+        reads,
+        &all,
+        decidable_guard::Reads::label,
+        "guard.unknown_reading",
+    )
+}
+
+fn read_check(check: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Check> {
+    let all = decidable_guard::Check::ALL;
+    one_of(
+        "check",
+        check,
+        &all,
+        decidable_guard::Check::label,
+        "guard.unknown_check",
+    )
 }
 
 fn rule(
@@ -68,6 +92,8 @@ fn rule(
     action: Given<'_, '_>,
     replacement: Given<'_, '_>,
     severity: Given<'_, '_>,
+    reads: Given<'_, '_>,
+    check: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Rule> {
     let (decidable_guard::Pattern::Literal { text: written, .. } | decidable_guard::Pattern::Regex(written)) = &pattern;
     let name = match name {
@@ -82,6 +108,8 @@ fn rule(
             text("replacement", value)
         })?,
         severity: severity.or(decidable_guard::Severity::High, read_severity)?,
+        reads: reads.or(decidable_guard::Reads::default(), read_reads)?,
+        check: check.map(read_check).transpose()?,
     }))
 }
 
@@ -100,7 +128,8 @@ impl Rule {
     /// A text to look for. With `ignore_case` the letters A to Z match in either case.
     #[staticmethod]
     #[pyo3(signature = (
-        text, *, action=Given::NOT, name=None, replacement=Given::NOT, severity=Given::NOT, ignore_case=Given::NOT
+        text, *, action=Given::NOT, name=None, replacement=Given::NOT, severity=Given::NOT, ignore_case=Given::NOT,
+        reads=Given::NOT
     ))]
     fn literal(
         text: &Bound<'_, PyAny>,
@@ -109,30 +138,31 @@ impl Rule {
         replacement: Given<'_, '_>,
         severity: Given<'_, '_>,
         ignore_case: Given<'_, '_>,
+        reads: Given<'_, '_>,
     ) -> PyResult<Self> {
         let pattern = decidable_guard::Pattern::Literal {
             text: crate::values::text("text", text)?,
             ignore_case: ignore_case.or(false, |value| truth("ignore_case", value))?,
         };
-        rule(pattern, name, action, replacement, severity)
+        rule(pattern, name, action, replacement, severity, reads, None)
     }
-    /// A regular expression to look for, in the syntax of Rust's crate `regex`, without look-around and back-references.
+    /// A regular expression to look for, in the syntax of Rust's crate `regex`, without look-around and back-references. With `check`, which
+    /// is `"luhn"` or `"iban"`, a match whose check digits are wrong is none.
     #[staticmethod]
-    #[pyo3(signature = (pattern, *, action=Given::NOT, name=None, replacement=Given::NOT, severity=Given::NOT))]
+    #[pyo3(signature = (
+        pattern, *, action=Given::NOT, name=None, replacement=Given::NOT, severity=Given::NOT, reads=Given::NOT, check=None
+    ))]
     fn regex(
         pattern: &Bound<'_, PyAny>,
         action: Given<'_, '_>,
         name: Option<&Bound<'_, PyAny>>,
         replacement: Given<'_, '_>,
         severity: Given<'_, '_>,
+        reads: Given<'_, '_>,
+        check: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        rule(
-            decidable_guard::Pattern::Regex(text("pattern", pattern)?),
-            name,
-            action,
-            replacement,
-            severity,
-        )
+        let pattern = decidable_guard::Pattern::Regex(text("pattern", pattern)?);
+        rule(pattern, name, action, replacement, severity, reads, check)
     }
     #[getter]
     fn name(&self) -> &str {
@@ -172,6 +202,16 @@ impl Rule {
             decidable_guard::Pattern::Literal { ignore_case: true, .. }
         )
     }
+    /// How it reads a text: `"visible"`, `"exact"` or `"folded"`.
+    #[getter]
+    const fn reads(&self) -> &'static str {
+        self.0.reads.label()
+    }
+    /// What a match must pass besides: `"luhn"`, `"iban"` or `None`.
+    #[getter]
+    fn check(&self) -> Option<&'static str> {
+        self.0.check.map(decidable_guard::Check::label)
+    }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let fields = PyDict::new(py);
         let first = if self.kind() == "regex" { "pattern" } else { "text" };
@@ -182,6 +222,10 @@ impl Rule {
         fields.set_item("severity", self.severity())?;
         if self.ignore_case() {
             fields.set_item("ignore_case", true)?;
+        }
+        fields.set_item("reads", self.reads())?;
+        if self.0.check.is_some() {
+            fields.set_item("check", self.check())?;
         }
         repr(&format!("Rule.{}", self.kind()), &fields)
     }
@@ -198,6 +242,8 @@ impl Rule {
             this.replacement(),
             this.severity(),
             cases,
+            this.reads(),
+            this.check(),
         );
         Ok((rebuild, parts.into_pyobject(py)?))
     }
@@ -247,12 +293,17 @@ impl Automaton {
     fn size(&self) -> (usize, usize) {
         (self.0.states(), self.0.table_bytes())
     }
-    /// A stream from its beginning on.
-    fn cursor(&self, max_hold: &Bound<'_, PyAny>) -> PyResult<Cursor> {
+    /// A stream from its beginning on: a text, or a document in JSON.
+    fn cursor(&self, max_hold: &Bound<'_, PyAny>, json: &Bound<'_, PyAny>) -> PyResult<Cursor> {
         let most: u32 = integer("max_hold", max_hold)?;
-        let cursor = decidable_guard::Cursor::new(Arc::clone(&self.0));
+        let cursor = decidable_guard::Cursor::new(Arc::clone(&self.0))
+            .with_max_hold(usize::try_from(most).unwrap_or(usize::MAX));
         Ok(Cursor(Mutex::new(State {
-            cursor: cursor.with_max_hold(usize::try_from(most).unwrap_or(usize::MAX)),
+            cursor: if truth("json", json)? {
+                cursor.reading_json()
+            } else {
+                cursor
+            },
             out: Vec::new(),
             kind: None,
         })))
