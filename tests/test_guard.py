@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import pickle
 import re
 import threading
@@ -343,6 +344,46 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         assert says in str(error)
         assert str(file) in str(error)
     refused("guard.unreadable", lambda: Guard.load(tmp_path / "nothing.toml"))
+
+
+@settings(max_examples=300)
+@given(
+    text=st.text('ab1\\"/\n-é😀', max_size=30), ascii_only=st.booleans(), cuts=st.lists(st.integers(1, 7), min_size=1)
+)
+def test_a_document_in_json_is_matched_as_its_strings(text: str, ascii_only: bool, cuts: list[int]) -> None:
+    """What comes out is the document of what would come out of its text."""
+    rules = [Rule.regex("[ab\\\\]+1", action="redact", replacement='"\n#"'), Rule.literal("é", action="record")]
+    cursor = Guard(rules).cursor(json=True)
+    document = json.dumps({"text": text}, ensure_ascii=ascii_only)
+    out = "".join(cursor.push(piece) for piece in _cut(document, cuts)) + cursor.finish()
+    assert json.loads(out) == {"text": Guard(rules).check(text)[0]}
+    assert cursor.stopped is None
+    # Where a rule stops, so it does in the document.
+    stops = Guard([Rule.literal("b1"), Rule.literal("\n-"), Rule.literal("😀é")])
+    cursor = stops.cursor(json=True)
+    out = "".join(cursor.push(piece) for piece in _cut(document, cuts)) + cursor.finish()
+    released, stopped, _ = stops.check(text)
+    assert (cursor.stopped is None) == (stopped is None)
+    if stopped is not None:
+        assert cursor.stopped is not None
+        assert cursor.stopped.rule == stopped.rule
+        assert json.loads(out + '"}') == {"text": released}
+
+
+def test_a_redaction_that_would_break_a_document_stops_it() -> None:
+    """A number, and what crosses a quote; bytes as well as text."""
+    guard = Guard([Rule.regex(r"\d{4}", action="redact", name="digits")])
+    for document, out in (
+        (b'{"a": "1234", "b": 1234}', b'{"a": "[redacted]", "b": '),
+        (b'"\\u0031234"', b'"[redacted]"'),
+    ):
+        cursor = guard.cursor(json=True)
+        assert cursor.push(document[:7]) + cursor.push(document[7:]) + cursor.finish() == out
+        assert (cursor.stopped is None) == out.endswith(b'"')
+    cursor = guard.cursor(json=True)
+    assert (cursor.push('["\\ud83d'), cursor.held) == ('["', 6)
+    assert (cursor.push("\\ude00"), cursor.held) == ("\\ud83d\\ude00", 0)
+    refused("input.wrong_type", lambda: guard.cursor(json=1))  # type: ignore[arg-type]
 
 
 def test_threads_share_a_guard_and_not_a_stream() -> None:

@@ -70,9 +70,13 @@ class Guard:
         """How many states the automaton's tables have, and how many bytes they take."""
         return self._automaton.size
 
-    def cursor(self) -> Cursor:
-        """One stream, for whoever pushes chunks himself: ``push``, ``finish``, ``stopped``, ``matches``."""
-        return self._automaton.cursor(self._max_hold)
+    def cursor(self, *, json: bool = False) -> Cursor:
+        """One stream, for whoever pushes chunks himself: ``push``, ``finish``, ``stopped``, ``matches``.
+
+        With ``json`` it is a document in JSON, such as the arguments of a tool's call: rules see the strings as what
+        they stand for (``\\u0044ROP`` is ``DROP``), and what is replaced is written with escapes.
+        """
+        return self._automaton.cursor(self._max_hold, json)
 
     def check(self, text: Chunk) -> tuple[Chunk, StopReason | None, list[Match]]:
         """A whole text at once: what may come out of it, why it was stopped, and what was noted or replaced."""

@@ -7,22 +7,38 @@ use crate::patterns::{DEAD, NO_RULE, Patterns, RuleId};
 /// Attempts that are under way at once, beyond which a stream is stopped. Patterns of ordinary length keep fewer than fifty.
 pub const MOST_ATTEMPTS: usize = 1_024;
 
-/// A stretch of the text that a rule matches.
+/// A stretch of the text that a rule matches: the places as the rule reads the text, and those in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
+    pub(crate) raw_start: u64,
+    pub(crate) raw_end: u64,
     pub(crate) rule: RuleId,
+}
+
+/// Where a byte stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// How many bytes the rules have read before it.
+    pub(crate) at: u64,
+    /// Where what they have read before it ends in the stream.
+    pub(crate) raw_before: u64,
+    /// What it stands for in the stream.
+    pub(crate) raw_start: u64,
+    pub(crate) raw_end: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     start: u64,
+    raw_start: u64,
     table: usize,
     /// [`DEAD`] if nothing more can come of it, but what it has found may count.
     state: u32,
     /// The longest match so far: where it ends, and its rule.
     end: u64,
+    raw_end: u64,
     rule: RuleId,
 }
 
@@ -31,9 +47,10 @@ impl Attempt {
         self.rule != NO_RULE
     }
 
-    fn find(&mut self, end: u64, rule: RuleId) {
+    fn find(&mut self, end: u64, raw_end: u64, rule: RuleId) {
         if rule != NO_RULE && (!self.found() || end > self.end || (end == self.end && rule < self.rule)) {
             self.end = end;
+            self.raw_end = raw_end;
             self.rule = rule;
         }
     }
@@ -42,6 +59,8 @@ impl Attempt {
         Span {
             start: self.start,
             end: self.end,
+            raw_start: self.raw_start,
+            raw_end: self.raw_end,
             rule: self.rule,
         }
     }
@@ -57,25 +76,27 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// The first place that may be in a match.
+    /// The first place of the stream that may be in a match.
     #[inline]
-    pub(crate) fn first_start(&self) -> Option<u64> {
-        self.list.first().map(|attempt| attempt.start)
+    pub(crate) fn open_from(&self) -> Option<u64> {
+        self.list.first().map(|attempt| attempt.raw_start)
     }
 
     pub(crate) const fn too_many(&self) -> bool {
         self.list.len() > MOST_ATTEMPTS
     }
 
-    /// The leftmost match that the byte at `at`, or the end of the text, shows to have ended before it.
+    /// The leftmost match that the byte at `at`, or the end of the text, shows to have ended before it, `raw_end` in the stream.
     #[inline]
-    pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64) -> Option<Span> {
+    pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64, raw_end: u64) -> Option<Span> {
         let ended = self.list.iter().filter_map(|attempt| {
             let table = tables.get(attempt.table)?;
             let rule = table.delayed(attempt.state, table.column(byte));
             (rule != NO_RULE).then_some(Span {
                 start: attempt.start,
                 end: at,
+                raw_start: attempt.raw_start,
+                raw_end,
                 rule,
             })
         });
@@ -88,18 +109,18 @@ impl Attempts {
         ended.map(Attempt::span).min_by_key(|span| (span.start, span.rule))
     }
 
-    /// Takes the byte at `at` and begins attempts there.
-    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64) {
-        let after = at.saturating_add(1);
+    /// Takes the byte at a place and begins attempts there.
+    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, place: Place) {
+        let after = place.at.saturating_add(1);
         if !self.list.is_empty() {
             self.list.retain_mut(|attempt| {
                 let Some(table) = tables.get(attempt.table).filter(|_| attempt.state != DEAD) else {
                     return attempt.found();
                 };
                 let column = table.column(Some(byte));
-                attempt.find(at, table.delayed(attempt.state, column));
+                attempt.find(place.at, place.raw_before, table.delayed(attempt.state, column));
                 attempt.state = table.next(attempt.state, column);
-                attempt.find(after, table.sure(attempt.state));
+                attempt.find(after, place.raw_end, table.sure(attempt.state));
                 if !table.lives(attempt.state) {
                     attempt.state = DEAD;
                 }
@@ -112,13 +133,15 @@ impl Attempts {
                 continue;
             }
             let mut attempt = Attempt {
-                start: at,
+                start: place.at,
+                raw_start: place.raw_start,
                 table: number,
                 state: if table.lives(state) { state } else { DEAD },
                 end: 0,
+                raw_end: 0,
                 rule: NO_RULE,
             };
-            attempt.find(after, table.sure(state));
+            attempt.find(after, place.raw_end, table.sure(state));
             self.list.push(attempt);
         }
         if self.list.len() > 1 {
@@ -127,10 +150,10 @@ impl Attempts {
     }
 
     /// The text ends here.
-    fn end(&mut self, tables: &[Patterns], at: u64) {
+    fn end(&mut self, tables: &[Patterns], at: u64, raw_end: u64) {
         self.list.retain_mut(|attempt| {
             if let Some(table) = tables.get(attempt.table) {
-                attempt.find(at, table.delayed(attempt.state, table.column(None)));
+                attempt.find(at, raw_end, table.delayed(attempt.state, table.column(None)));
             }
             attempt.state = DEAD;
             attempt.found()
@@ -191,7 +214,7 @@ impl Attempts {
 
     /// The leftmost-longest matches that are certain where `at` bytes were taken, in their order.
     fn settle(&mut self, tables: &[Patterns], at: u64, spans: &mut VecDeque<Span>) {
-        while let Some(start) = self.first_start() {
+        while let Some(start) = self.list.first().map(|attempt| attempt.start) {
             let first = self.list.iter().take_while(|attempt| attempt.start == start);
             let longest = first
                 .clone()
@@ -226,23 +249,24 @@ pub(crate) struct Selection {
 
 impl Selection {
     #[inline]
-    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64) {
+    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, place: Place) {
         if tables.is_empty() {
             return;
         }
-        self.attempts.step(tables, before, byte, at);
-        self.attempts.settle(tables, at.saturating_add(1), &mut self.spans);
+        self.attempts.step(tables, before, byte, place);
+        self.attempts
+            .settle(tables, place.at.saturating_add(1), &mut self.spans);
     }
 
     /// The text ends here.
-    pub(crate) fn end(&mut self, tables: &[Patterns], at: u64) {
-        self.attempts.end(tables, at);
+    pub(crate) fn end(&mut self, tables: &[Patterns], at: u64, raw_end: u64) {
+        self.attempts.end(tables, at, raw_end);
         self.attempts.settle(tables, at, &mut self.spans);
     }
 
-    /// The first place of which it is not certain whether it is in a match.
+    /// The first place of the stream of which it is not certain whether it is in a match.
     pub(crate) fn open_from(&self) -> Option<u64> {
-        self.attempts.first_start()
+        self.attempts.open_from()
     }
 
     pub(crate) const fn too_many(&self) -> bool {

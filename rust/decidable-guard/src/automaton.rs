@@ -2,6 +2,7 @@ use regex_syntax::hir::Hir;
 
 use crate::{
     Action, Error, ErrorKind, Pattern, Rule,
+    json::Json,
     literals::{Literal, Literals},
     patterns::{Patterns, RuleId},
     syntax,
@@ -27,6 +28,15 @@ const ALONE_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Automaton {
     rules: Vec<Rule>,
+    /// One for each way to read a text that a rule has.
+    pub(crate) tables: Vec<Tables>,
+    /// Whether a byte stands for itself however it is read: in a text, and in a document in JSON.
+    plain: [[bool; 256]; 2],
+}
+
+/// The tables of rules that read a text alike.
+#[derive(Debug)]
+pub(crate) struct Tables {
     /// Texts to stop at.
     pub(crate) literals: Literals,
     /// Patterns to stop at.
@@ -64,43 +74,15 @@ impl Automaton {
                 return Err(Error::new(ErrorKind::TooLarge, &rule.name, why));
             }
         }
-        let numbered = || rules.iter().zip(0..);
-        let mut literals = Vec::new();
-        let (mut stop, mut redact, mut record) = (Vec::new(), Vec::new(), Vec::new());
-        for (rule, number) in numbered() {
-            let hir = syntax::parsed(rule)?;
-            match (rule.action, &rule.pattern) {
-                (Action::Ignore, _) => {}
-                (Action::Stop, Pattern::Literal { text, ignore_case }) => literals.push(Literal {
-                    rule: number,
-                    text: text.as_bytes(),
-                    ignore_case: *ignore_case,
-                }),
-                (Action::Stop, Pattern::Regex(_)) => stop.push((number, hir)),
-                (Action::Redact, _) => redact.push((number, hir)),
-                (Action::Record, _) => record.push((number, hir)),
+        let plain = [false, true].map(|json| {
+            let mut plain = [true; 256];
+            for (byte, plain) in (0..=u8::MAX).zip(&mut plain) {
+                *plain = !json || Json::is_plain(byte);
             }
-        }
-        let too_large = || {
-            Error::of_all(
-                ErrorKind::TooLarge,
-                format_args!("the tables take more than {MOST_TABLE_BYTES} bytes"),
-            )
-        };
-        let literals = Literals::new(&literals, MOST_TABLE_BYTES).ok_or_else(too_large)?;
-        let compiled = |patterns: &[(RuleId, Hir)]| {
-            let patterns: Vec<_> = patterns.iter().map(|(rule, hir)| (*rule, hir)).collect();
-            let mut tables = Vec::new();
-            together(&rules, &patterns, &mut tables).map(|()| tables)
-        };
-        let (stop, redact, record) = (compiled(&stop)?, compiled(&redact)?, compiled(&record)?);
-        let this = Self {
-            literals,
-            stop,
-            redact,
-            record,
-            rules,
-        };
+            plain
+        });
+        let tables = vec![Tables::new(&rules, &plain)?];
+        let this = Self { rules, tables, plain };
         if this.table_bytes() > MOST_TABLE_BYTES {
             return Err(too_large());
         }
@@ -121,26 +103,82 @@ impl Automaton {
     /// How many bytes the tables take.
     #[must_use]
     pub fn table_bytes(&self) -> usize {
-        self.tables()
-            .map(Patterns::bytes)
-            .fold(self.literals.bytes(), usize::saturating_add)
+        let literals = self.tables.iter().map(|tables| tables.literals.bytes());
+        let patterns = self.patterns().map(Patterns::bytes);
+        literals.chain(patterns).fold(0, usize::saturating_add)
     }
 
     /// How many states there are.
     #[must_use]
     pub fn states(&self) -> usize {
-        self.tables()
-            .map(Patterns::states)
-            .fold(self.literals.states(), usize::saturating_add)
+        let literals = self.tables.iter().map(|tables| tables.literals.states());
+        let patterns = self.patterns().map(Patterns::states);
+        literals.chain(patterns).fold(0, usize::saturating_add)
     }
 
-    fn tables(&self) -> impl Iterator<Item = &Patterns> {
+    fn patterns(&self) -> impl Iterator<Item = &Patterns> {
+        self.tables.iter().flat_map(Tables::patterns)
+    }
+
+    /// Whether every rule sees a byte as it is written.
+    #[inline]
+    pub(crate) fn is_plain(&self, byte: u8, json: bool) -> bool {
+        let [text, document] = &self.plain;
+        let plain = if json { document } else { text };
+        plain.get(usize::from(byte)).copied().unwrap_or(false)
+    }
+
+    /// The length of the longest text, if there is nothing but texts to stop at, which all read alike.
+    pub(crate) fn literals_only(&self) -> Option<usize> {
+        match self.tables.as_slice() {
+            [tables] if tables.stop.is_empty() && tables.redact.is_empty() && tables.record.is_empty() => {
+                Some(tables.literals.longest())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn too_large() -> Error {
+    Error::of_all(
+        ErrorKind::TooLarge,
+        format_args!("the tables take more than {MOST_TABLE_BYTES} bytes"),
+    )
+}
+
+impl Tables {
+    fn patterns(&self) -> impl Iterator<Item = &Patterns> {
         self.stop.iter().chain(&self.redact).chain(&self.record)
     }
 
-    /// Whether there is nothing but texts to stop at.
-    pub(crate) const fn has_literals_only(&self) -> bool {
-        self.stop.is_empty() && self.redact.is_empty() && self.record.is_empty()
+    fn new(rules: &[Rule], plain: &[[bool; 256]; 2]) -> Result<Self, Error> {
+        let mut literals = Vec::new();
+        let (mut stop, mut redact, mut record) = (Vec::new(), Vec::new(), Vec::new());
+        for (rule, number) in rules.iter().zip(0..) {
+            let hir = syntax::parsed(rule)?;
+            match (rule.action, &rule.pattern) {
+                (Action::Ignore, _) => {}
+                (Action::Stop, Pattern::Literal { text, ignore_case }) => literals.push(Literal {
+                    rule: number,
+                    text: text.as_bytes(),
+                    ignore_case: *ignore_case,
+                }),
+                (Action::Stop, Pattern::Regex(_)) => stop.push((number, hir)),
+                (Action::Redact, _) => redact.push((number, hir)),
+                (Action::Record, _) => record.push((number, hir)),
+            }
+        }
+        let compiled = |patterns: &[(RuleId, Hir)]| {
+            let patterns: Vec<_> = patterns.iter().map(|(rule, hir)| (*rule, hir)).collect();
+            let mut tables = Vec::new();
+            together(rules, &patterns, &mut tables).map(|()| tables)
+        };
+        Ok(Self {
+            literals: Literals::new(&literals, plain, MOST_TABLE_BYTES).ok_or_else(too_large)?,
+            stop: compiled(&stop)?,
+            redact: compiled(&redact)?,
+            record: compiled(&record)?,
+        })
     }
 }
 

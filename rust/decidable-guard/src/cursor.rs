@@ -4,7 +4,11 @@ use decidable_canon::cast;
 
 use crate::{
     Action, Automaton, Rule,
-    attempts::{Attempts, Selection, Span},
+    attempts::Span,
+    automaton::Tables,
+    json::{self, Json},
+    matcher::{Matcher, Until, first},
+    reading::{Piece, Reader, Unit, Units},
 };
 
 /// Bytes that a stream holds back at most, unless its owner says otherwise: some pages of text.
@@ -79,14 +83,21 @@ pub struct Cursor {
     released: u64,
     /// Those between the two.
     held: Vec<u8>,
-    before: Option<u8>,
-    literal: u32,
-    attempts: Attempts,
-    redact: Selection,
-    record: Selection,
+    json: Option<Json>,
+    pieces: Vec<Piece>,
+    /// One for each of the automaton's tables.
+    lanes: Vec<Lane>,
     redacted: VecDeque<Match>,
     stop: Option<Stop>,
     ended: bool,
+}
+
+/// The stream as some of the rules read it.
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    reader: Reader,
+    units: Units,
+    matcher: Matcher,
 }
 
 impl Cursor {
@@ -94,16 +105,14 @@ impl Cursor {
     #[must_use]
     pub fn new(automaton: Arc<Automaton>) -> Self {
         Self {
+            lanes: automaton.tables.iter().map(Lane::new).collect(),
             automaton,
             max_hold: MAX_HOLD_BYTES,
             at: 0,
             released: 0,
             held: Vec::new(),
-            before: None,
-            literal: 0,
-            attempts: Attempts::default(),
-            redact: Selection::default(),
-            record: Selection::default(),
+            json: None,
+            pieces: Vec::new(),
             redacted: VecDeque::new(),
             stop: None,
             ended: false,
@@ -114,6 +123,20 @@ impl Cursor {
     #[must_use]
     pub fn with_max_hold(self, max_hold: usize) -> Self {
         Self { max_hold, ..self }
+    }
+
+    /// The same for a document in JSON, such as the arguments of a tool's call. Rules see its strings as what they stand for, and
+    /// everything else as it is written; places are those of what is written, and so is what comes out. An escape that is not complete
+    /// is held; what is none is seen as it is written, and half of a code point without the other as U+FFFD.
+    ///
+    /// A replacement is written with escapes. A redaction that does not lie within one string cannot be replaced by what keeps the
+    /// document one: the stream is stopped at it as soon as it is certain.
+    #[must_use]
+    pub fn reading_json(self) -> Self {
+        Self {
+            json: Some(Json::default()),
+            ..self
+        }
     }
 
     /// The rules.
@@ -142,7 +165,11 @@ impl Cursor {
 
     /// Takes the matches that were noted or replaced since the last call: each of the two by where they begin.
     pub fn matches(&mut self) -> impl Iterator<Item = Match> {
-        self.redacted.drain(..).chain(self.record.spans.drain(..).map(public))
+        let recorded = self
+            .lanes
+            .iter_mut()
+            .flat_map(|lane| lane.matcher.record.spans.drain(..));
+        self.redacted.drain(..).chain(recorded.map(public))
     }
 
     /// Takes the next bytes; what may come out is added to `out`. Once it is stopped it stays so, and takes nothing more.
@@ -150,10 +177,9 @@ impl Cursor {
         if self.stop.is_some() || self.ended {
             return self.stop;
         }
-        if self.automaton.has_literals_only() && self.automaton.literals.longest() <= self.max_hold {
-            self.push_to_literals(bytes, out);
-        } else {
-            self.push_to_all(bytes, out);
+        match self.automaton.literals_only() {
+            Some(longest) if longest <= self.max_hold => self.push_to_literals(bytes, out),
+            _ => self.push_to_all(bytes, out),
         }
         self.stop
     }
@@ -164,12 +190,23 @@ impl Cursor {
             return self.stop;
         }
         self.ended = true;
-        match self.attempts.ended_before(&self.automaton.stop, None, self.at) {
+        let automaton = Arc::clone(&self.automaton);
+        self.pieces.clear();
+        if let Some(json) = &mut self.json {
+            json.end(&mut self.pieces);
+        }
+        let mut matched = self.read(true);
+        if matched.is_none() {
+            let ended = self.lanes.iter().zip(&automaton.tables);
+            matched = ended.map(|(lane, tables)| lane.matcher.ended(tables)).fold(None, first);
+        }
+        if matched.is_none() {
+            self.end_selections();
+            matched = self.unwritable();
+        }
+        match matched {
             Some(span) => self.stop_at(span, out),
-            None => {
-                self.end_selections();
-                self.release(self.at, out);
-            }
+            None => self.release(self.at, out),
         }
         self.stop
     }
@@ -187,163 +224,268 @@ impl Cursor {
     }
 
     fn push_to_all(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let begin = self.at;
         for (byte, taken) in bytes.iter().zip(1..) {
-            let matched = self.take(*byte);
-            let beyond = if matched.is_some() { None } else { self.beyond() };
-            if matched.is_none() && beyond.is_none() {
-                continue;
+            if self.step(*byte, bytes.get(..taken), out) {
+                return;
             }
-            // The text ends with the match, or here.
-            let kept = matched.map_or(Some(taken), |span| cast::usize_from_u64(span.end.saturating_sub(begin)));
-            self.held
-                .extend_from_slice(bytes.get(..kept.unwrap_or(0)).unwrap_or_default());
-            if let Some(span) = matched {
-                return self.stop_at(span, out);
-            }
-            self.release(self.safe(), out);
-            return self.cut(match beyond {
-                Some(Beyond::Attempts) => Stop::TooManyAttempts(self.released),
-                _ => Stop::HeldTooMuch(self.released),
-            });
         }
         self.held.extend_from_slice(bytes);
         self.release(self.safe(), out);
     }
 
+    /// Takes a byte, the last of those given; whether the stream is stopped there.
+    #[inline]
+    fn step(&mut self, byte: u8, taken: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+        let matched = self.take(byte);
+        let beyond = if matched.is_some() { None } else { self.beyond() };
+        if matched.is_none() && beyond.is_none() {
+            return false;
+        }
+        self.held.extend_from_slice(taken.unwrap_or_default());
+        match (matched, beyond) {
+            (Some(span), _) => self.stop_at(span, out),
+            (None, beyond) => {
+                self.release(self.safe(), out);
+                self.cut(match beyond {
+                    Some(Beyond::Attempts) => Stop::TooManyAttempts(self.released),
+                    _ => Stop::HeldTooMuch(self.released),
+                });
+            }
+        }
+        true
+    }
+
     /// What is more than allowed after the byte that was taken: asked after each, so that it does not depend on how a text is cut.
     fn beyond(&self) -> Option<Beyond> {
-        if self.attempts.too_many() || self.redact.too_many() || self.record.too_many() {
+        if self.lanes.iter().any(|lane| lane.matcher.too_many()) {
             return Some(Beyond::Attempts);
         }
         let held = self.at.saturating_sub(self.safe());
         (held > cast::u64_from_usize(self.max_hold)).then_some(Beyond::Hold)
     }
 
+    /// Where there is one lane with texts to stop at and nothing else, bytes that stand for themselves need no step of their own.
     fn push_to_literals(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let literals = &self.automaton.literals;
-        let (taken, state) = literals.scan(self.literal, bytes);
-        self.literal = state;
-        self.at = self.at.saturating_add(cast::u64_from_usize(taken));
-        if literals.matches(state) {
-            self.held.extend_from_slice(bytes.get(..taken).unwrap_or_default());
-            if let Some(span) = self.literal_match() {
-                self.stop_at(span, out);
+        let automaton = Arc::clone(&self.automaton);
+        let Some(tables) = automaton.tables.first() else { return };
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let Some(lane) = self.lanes.first_mut() else { return };
+            let json = self.json.as_ref();
+            if lane.matcher.is_even()
+                && lane.reader.pending().is_none()
+                && json.is_none_or(|json| json.pending().is_none())
+            {
+                let (taken, matched) = lane.matcher.scan(tables, json.is_some(), rest);
+                self.at = self.at.saturating_add(cast::u64_from_usize(taken));
+                done = done.saturating_add(taken);
+                if let Some(span) = matched {
+                    self.held.extend_from_slice(bytes.get(..done).unwrap_or_default());
+                    return self.stop_at(span, out);
+                }
             }
-            return;
+            if let Some(byte) = bytes.get(done) {
+                done = done.saturating_add(1);
+                if self.step(*byte, bytes.get(..done), out) {
+                    return;
+                }
+            }
         }
-        let depth = literals.depth(state);
-        self.released = self.at.saturating_sub(depth.into());
-        let depth = cast::usize_from_u32(depth);
         // Most pieces pass as they are: what may come out at once need not be held first.
-        let now = bytes.len().checked_sub(depth).filter(|_| self.held.is_empty());
+        let safe = self.safe();
+        let held = cast::usize_from_u64(self.at.saturating_sub(safe)).unwrap_or(usize::MAX);
+        self.released = safe;
+        if let Some(json) = &mut self.json {
+            json.release(safe);
+        }
+        let now = bytes.len().checked_sub(held).filter(|_| self.held.is_empty());
         if let Some((released, held)) = now.and_then(|now| bytes.split_at_checked(now)) {
             out.extend_from_slice(released);
             self.held.extend_from_slice(held);
             return;
         }
         self.held.extend_from_slice(bytes);
-        let now = self.held.len().saturating_sub(depth);
+        let now = self.held.len().saturating_sub(held);
         out.extend_from_slice(self.held.get(..now).unwrap_or_default());
         self.held.copy_within(now.., 0);
-        self.held.truncate(depth);
-    }
-
-    /// The match that ends here, of the texts to stop at.
-    fn literal_match(&self) -> Option<Span> {
-        let literals = &self.automaton.literals;
-        let about = literals
-            .about(self.literal)
-            .filter(|_| literals.matches(self.literal))?;
-        Some(Span {
-            start: self.at.saturating_sub(about.length.into()),
-            end: self.at,
-            rule: about.rule,
-        })
+        self.held.truncate(held);
     }
 
     /// Takes a byte; the match that stops, if one does.
     fn take(&mut self, byte: u8) -> Option<Span> {
-        let automaton = &self.automaton;
-        let ended = self.attempts.ended_before(&automaton.stop, Some(byte), self.at);
-        if ended.is_some() {
-            return ended;
+        let at = self.at;
+        self.at = at.saturating_add(1);
+        let is_plain = self.automaton.is_plain(byte, self.json.is_some());
+        if is_plain && self.pending().is_none() {
+            return self.read_plain(byte, at);
         }
-        self.literal = automaton.literals.next(self.literal, byte);
-        self.attempts.step(&automaton.stop, self.before, byte, self.at);
-        self.redact.step(&automaton.redact, self.before, byte, self.at);
-        self.record.step(&automaton.record, self.before, byte, self.at);
-        self.at = self.at.saturating_add(1);
-        self.before = Some(byte);
-        let matched = self.literal_match().into_iter().chain(self.attempts.ended(self.at));
-        let first = |span: &Span| (span.start, span.rule);
-        let certain = matched.min_by_key(first)?;
-        // The text ends here, which may decide what else ends here.
-        let by_end = self.attempts.ended_before(&automaton.stop, None, self.at);
-        [Some(certain), by_end].into_iter().flatten().min_by_key(first)
+        self.pieces.clear();
+        match &mut self.json {
+            Some(json) => json.take(byte, at, &mut self.pieces),
+            None => self.pieces.push(Piece::byte(byte, at)),
+        }
+        self.read(false)
+    }
+
+    /// Reads a byte that every rule sees as it is.
+    fn read_plain(&mut self, byte: u8, at: u64) -> Option<Span> {
+        let unit = Unit {
+            bytes: &[byte],
+            start: at,
+            end: at.saturating_add(1),
+        };
+        let mut matched: Option<(usize, Span)> = None;
+        for (number, (lane, tables)) in self.lanes.iter_mut().zip(&self.automaton.tables).enumerate() {
+            matched = earlier(matched, lane.matcher.look(tables, &unit).map(|span| (number, span)));
+        }
+        for (number, (lane, tables)) in self.lanes.iter_mut().zip(&self.automaton.tables).enumerate() {
+            lane.matcher.select(tables, &unit, until(matched, number));
+        }
+        matched.map(|(_, span)| span).or_else(|| self.unwritable())
+    }
+
+    /// Reads the pieces that have come, each lane as its rules do; the match that stops, if one does.
+    fn read(&mut self, over: bool) -> Option<Span> {
+        let mut matched: Option<(usize, Span)> = None;
+        for (number, (lane, tables)) in self.lanes.iter_mut().zip(&self.automaton.tables).enumerate() {
+            let Lane { reader, units, matcher } = lane;
+            units.clear();
+            for piece in &self.pieces {
+                reader.take(piece, units);
+            }
+            if over {
+                reader.end(units);
+            }
+            let found = units.iter().find_map(|unit| matcher.look(tables, &unit));
+            matched = earlier(matched, found.map(|span| (number, span)));
+        }
+        for (number, (lane, tables)) in self.lanes.iter_mut().zip(&self.automaton.tables).enumerate() {
+            for unit in lane.units.iter() {
+                lane.matcher.select(tables, &unit, until(matched, number));
+            }
+        }
+        matched.map(|(_, span)| span).or_else(|| self.unwritable())
+    }
+
+    /// Where something begins of which it is not known yet how it is read.
+    fn pending(&self) -> Option<u64> {
+        let json = self.json.as_ref().and_then(Json::pending);
+        let lanes = self.lanes.iter().filter_map(|lane| lane.reader.pending());
+        lanes.chain(json).min()
     }
 
     /// Up to where no match that stops or redacts can begin any more.
     fn safe(&self) -> u64 {
-        let depth = self.automaton.literals.depth(self.literal);
-        let starts = [self.attempts.first_start(), self.redact.open_from()];
-        starts
-            .into_iter()
-            .flatten()
-            .fold(self.at.saturating_sub(depth.into()), u64::min)
+        let lanes = self.lanes.iter().zip(&self.automaton.tables);
+        let open = lanes.filter_map(|(lane, tables)| lane.matcher.open_from(tables));
+        open.chain(self.pending()).fold(self.at, u64::min)
+    }
+
+    /// The first redaction that cannot be written into the document.
+    fn unwritable(&self) -> Option<Span> {
+        let json = self.json.as_ref()?;
+        let spans = self.lanes.iter().flat_map(|lane| &lane.matcher.redact.spans);
+        let fits = |span: &&Span| json.is_in_string(span.raw_start.max(self.released), span.raw_end);
+        spans
+            .filter(|span| !fits(span))
+            .min_by_key(|span| (span.raw_start, core::cmp::Reverse(span.raw_end), span.rule))
+            .copied()
     }
 
     fn end_selections(&mut self) {
-        let end = self.at;
-        self.redact.end(&self.automaton.redact, end);
-        self.record.end(&self.automaton.record, end);
+        for (lane, tables) in self.lanes.iter_mut().zip(&self.automaton.tables) {
+            lane.matcher.end_selections(tables);
+        }
     }
 
     fn stop_at(&mut self, span: Span, out: &mut Vec<u8>) {
-        self.at = span.end;
+        self.at = span.raw_end;
         self.end_selections();
-        self.release(span.start, out);
+        let unwritable = self.unwritable().map_or(u64::MAX, |span| span.raw_start);
+        self.release(span.raw_start.min(unwritable), out);
         self.cut(Stop::Matched(public(span)));
     }
 
     fn cut(&mut self, stop: Stop) {
         self.stop = Some(stop);
         self.held = Vec::new();
-        self.attempts = Attempts::default();
-        self.redact = Selection::default();
+        for lane in &mut self.lanes {
+            lane.matcher.cut();
+        }
     }
 
-    /// Lets everything before a place come out, redacted.
+    /// Lets everything before a place come out, redacted. Redactions of rules that read differently may overlap: those that do become
+    /// one, with what the first of them is replaced by.
     fn release(&mut self, to: u64, out: &mut Vec<u8>) {
         let mut done = 0_usize;
-        while self.released < to {
-            let span = self.redact.spans.front().copied().filter(|span| span.start < to);
-            let until = span.map_or(to, |span| span.start);
+        loop {
+            let fronts = self.lanes.iter().enumerate();
+            let next = fronts
+                .filter_map(|(lane, of)| Some((lane, *of.matcher.redact.spans.front()?)))
+                .min_by_key(|(_, span)| (span.raw_start, core::cmp::Reverse(span.raw_end), span.rule))
+                .filter(|(_, span)| span.raw_start < to.max(self.released));
+            let until = next.map_or(to, |(_, span)| span.raw_start).max(self.released);
             let raw = cast::usize_from_u64(until.saturating_sub(self.released)).unwrap_or(0);
             out.extend_from_slice(self.held.get(done..done.saturating_add(raw)).unwrap_or_default());
             done = done.saturating_add(raw);
-            self.released = until;
-            if let Some(span) = span {
+            let Some((lane, span)) = next else {
+                self.released = until;
+                break;
+            };
+            if span.raw_start >= self.released {
                 let replacement = self
                     .automaton
                     .rule(span.rule)
                     .map_or("", |rule| rule.replacement.as_str());
-                out.extend_from_slice(replacement.as_bytes());
-                done = done.saturating_add(cast::usize_from_u64(span.end.saturating_sub(span.start)).unwrap_or(0));
-                self.released = span.end;
-                self.redact.spans.pop_front();
-                self.redacted.push_back(public(span));
+                match self.json {
+                    Some(_) => json::escape(replacement, out),
+                    None => out.extend_from_slice(replacement.as_bytes()),
+                }
             }
+            self.released = until.max(span.raw_end);
+            done = done.saturating_add(cast::usize_from_u64(self.released.saturating_sub(until)).unwrap_or(0));
+            if let Some(lane) = self.lanes.get_mut(lane) {
+                lane.matcher.redact.spans.pop_front();
+            }
+            self.redacted.push_back(public(span));
         }
         self.held.drain(..done.min(self.held.len()));
+        if let Some(json) = &mut self.json {
+            json.release(self.released);
+        }
     }
+}
+
+impl Lane {
+    fn new(_tables: &Tables) -> Self {
+        Self::default()
+    }
+}
+
+/// The match that ends first, with the lane that found it.
+fn earlier(a: Option<(usize, Span)>, b: Option<(usize, Span)>) -> Option<(usize, Span)> {
+    [a, b]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(_, span)| (span.raw_end, span.raw_start, span.rule))
+}
+
+/// Where the text ends for a lane, if it ends with a match.
+fn until(matched: Option<(usize, Span)>, lane: usize) -> Option<Until> {
+    matched.map(|(of, span)| {
+        if of == lane {
+            Until::Seen(span.end)
+        } else {
+            Until::Raw(span.raw_end)
+        }
+    })
 }
 
 fn public(span: Span) -> Match {
     Match {
         rule: span.rule.into(),
-        start: span.start,
-        end: span.end,
+        start: span.raw_start,
+        end: span.raw_end,
     }
 }
 

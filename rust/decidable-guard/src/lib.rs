@@ -19,6 +19,9 @@ mod patterns;
 mod literals;
 mod attempts;
 mod automaton;
+mod reading;
+mod json;
+mod matcher;
 mod cursor;
 
 pub mod logits;

@@ -1,5 +1,6 @@
 //! Texts to stop at, all at once: the automaton of Aho and Corasick (Communications of the ACM 18(6), 1975) as one flat table, with a
-//! column for each class of bytes and the matching states last, so that a byte costs one look and one comparison.
+//! column for each class of bytes and the matching states last, so that a byte costs one look and one comparison. Bytes that may not stand
+//! for themselves lead to a state behind all others, so that it costs nothing to notice them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,11 +19,15 @@ pub(crate) struct Literal<'a> {
 #[derive(Debug)]
 pub(crate) struct Literals {
     classes: [u8; 256],
+    /// The same where bytes that may not stand for themselves are in the last column: in a text, and in a document in JSON.
+    watched: [[u8; 256]; 2],
     /// Columns of a row. Behind them is the number of the state.
     columns: usize,
     table: Vec<u32>,
     /// From here on states match.
     first_match: u32,
+    /// Where bytes lead that may not stand for themselves.
+    trap: u32,
     about: Vec<About>,
     longest: usize,
 }
@@ -144,8 +149,8 @@ impl Tree {
 }
 
 impl Literals {
-    /// `None` if the table would take more bytes than that.
-    pub(crate) fn new(literals: &[Literal<'_>], bytes_max: usize) -> Option<Self> {
+    /// Takes for a text, and for a document in JSON, which bytes stand for themselves. `None` if the table would take more bytes than that.
+    pub(crate) fn new(literals: &[Literal<'_>], plain: &[[bool; 256]; 2], bytes_max: usize) -> Option<Self> {
         let of = |ignore_case: bool| {
             let chosen = literals
                 .iter()
@@ -185,7 +190,16 @@ impl Literals {
                 fresh
             });
         }
-        let columns = examples.len();
+        // Not every byte is in a text of UTF-8, so that there is room for one more column.
+        let last = u8::try_from(examples.len()).ok()?;
+        let watched = plain.each_ref().map(|plain| {
+            let mut watched = classes;
+            for (class, _) in watched.iter_mut().zip(plain).filter(|(_, plain)| !**plain) {
+                *class = last;
+            }
+            watched
+        });
+        let columns = examples.len().saturating_add(1);
         let stride = columns.saturating_add(1);
 
         let mut numbers: HashMap<(usize, usize), usize> = HashMap::from([((0, 0), 0)]);
@@ -225,20 +239,24 @@ impl Literals {
             }
         }
         let row_of = |state: usize| {
-            let start = state.saturating_mul(columns);
-            rows.get(start..start.saturating_add(columns)).unwrap_or_default()
+            let start = state.saturating_mul(examples.len());
+            rows.get(start..start.saturating_add(examples.len()))
+                .unwrap_or_default()
         };
+        let trap = cast::u32_from_usize(states.len().saturating_mul(stride))?;
         let place_of = |state: &usize| places.get(*state).copied().unwrap_or(0);
         let matching = known.iter().filter(|about| about.length > 0).count();
         let mut table = Vec::with_capacity(states.len().saturating_mul(stride));
         for (state, number) in order.iter().zip(0..) {
             table.extend(row_of(*state).iter().map(place_of));
-            table.push(number);
+            table.extend([trap, number]);
         }
         Some(Self {
             classes,
+            watched,
             columns,
             table,
+            trap,
             first_match: cast::u32_from_usize(states.len().saturating_sub(matching).saturating_mul(stride))?,
             about: order.iter().filter_map(|state| known.get(*state).copied()).collect(),
             longest: literals.iter().map(|literal| literal.text.len()).max().unwrap_or(0),
@@ -246,20 +264,33 @@ impl Literals {
     }
 
     #[inline(always)]
-    pub(crate) fn next(&self, state: u32, byte: u8) -> u32 {
-        let class = self.classes.get(usize::from(byte)).copied().unwrap_or(0);
+    fn step(&self, classes: &[u8; 256], state: u32, byte: u8) -> u32 {
+        let class = classes.get(usize::from(byte)).copied().unwrap_or(0);
         let place = cast::usize_from_u32(state).wrapping_add(usize::from(class));
         self.table.get(place).copied().unwrap_or(0)
     }
 
-    /// Steps through bytes until a state matches: how many were taken, and the state after them.
     #[inline]
-    pub(crate) fn scan(&self, mut state: u32, bytes: &[u8]) -> (usize, u32) {
+    pub(crate) fn next(&self, state: u32, byte: u8) -> u32 {
+        self.step(&self.classes, state, byte)
+    }
+
+    /// Steps through bytes until a state matches, or before one that may not stand for itself: how many were taken, and the state
+    /// after them.
+    #[inline]
+    pub(crate) fn scan(&self, mut state: u32, bytes: &[u8], json: bool) -> (usize, u32) {
+        let [text, document] = &self.watched;
+        let classes = if json { document } else { text };
         for (place, byte) in bytes.iter().enumerate() {
-            state = self.next(state, *byte);
-            if state >= self.first_match {
-                return (place.wrapping_add(1), state);
+            let next = self.step(classes, state, *byte);
+            if next >= self.first_match {
+                return if next == self.trap {
+                    (place, state)
+                } else {
+                    (place.wrapping_add(1), next)
+                };
             }
+            state = next;
         }
         (bytes.len(), state)
     }

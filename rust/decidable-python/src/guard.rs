@@ -192,12 +192,17 @@ impl Automaton {
     fn size(&self) -> (usize, usize) {
         (self.0.states(), self.0.table_bytes())
     }
-    /// A stream from its beginning on.
-    fn cursor(&self, max_hold: &Bound<'_, PyAny>) -> PyResult<Cursor> {
+    /// A stream from its beginning on: a text, or a document in JSON.
+    fn cursor(&self, max_hold: &Bound<'_, PyAny>, json: &Bound<'_, PyAny>) -> PyResult<Cursor> {
         let most: u32 = integer("max_hold", max_hold)?;
-        let cursor = decidable_guard::Cursor::new(Arc::clone(&self.0));
+        let cursor = decidable_guard::Cursor::new(Arc::clone(&self.0))
+            .with_max_hold(usize::try_from(most).unwrap_or(usize::MAX));
         Ok(Cursor(Mutex::new(State {
-            cursor: cursor.with_max_hold(usize::try_from(most).unwrap_or(usize::MAX)),
+            cursor: if truth("json", json)? {
+                cursor.reading_json()
+            } else {
+                cursor
+            },
             out: Vec::new(),
             kind: None,
         })))

@@ -1,0 +1,230 @@
+//! What rules that read a text alike find in one stream.
+
+use std::collections::VecDeque;
+
+use decidable_canon::cast;
+
+use crate::{
+    attempts::{Attempts, Place, Selection, Span},
+    automaton::Tables,
+    reading::Unit,
+};
+
+/// A unit that is not one byte for one byte.
+#[derive(Clone, Copy, Debug)]
+struct Odd {
+    start: u64,
+    end: u64,
+    raw_start: u64,
+}
+
+/// How far a text was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    /// How many bytes the rules have seen.
+    at: u64,
+    /// Where the last of them ends in the stream.
+    raw_end: u64,
+    last: Option<u8>,
+}
+
+impl Read {
+    fn place(&self, unit: &Unit<'_>) -> Place {
+        Place {
+            at: self.at,
+            raw_before: self.raw_end,
+            raw_start: unit.start,
+            raw_end: unit.end,
+        }
+    }
+
+    fn step(&mut self, byte: u8, unit: &Unit<'_>) {
+        self.at = self.at.saturating_add(1);
+        self.raw_end = unit.end;
+        self.last = Some(byte);
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Matcher {
+    read: Read,
+    literal: u32,
+    attempts: Attempts,
+    /// Units that a live beginning of a text to stop at may have.
+    odd: VecDeque<Odd>,
+    /// Where the whole of what was taken ends, seen or not.
+    taken: u64,
+    /// How far it was searched for what is redacted and noted.
+    selected: Read,
+    pub(crate) redact: Selection,
+    pub(crate) record: Selection,
+}
+
+/// Of matches that stop, the one that ends first counts, and of those that end there the one that begins first, and of those the first
+/// rule's.
+pub(crate) fn first(a: Option<Span>, b: Option<Span>) -> Option<Span> {
+    [a, b]
+        .into_iter()
+        .flatten()
+        .min_by_key(|span| (span.raw_end, span.raw_start, span.rule))
+}
+
+impl Matcher {
+    /// Looks for a match that stops. The unit is not yet searched for others: [`Self::select`].
+    #[inline]
+    pub(crate) fn look(&mut self, tables: &Tables, unit: &Unit<'_>) -> Option<Span> {
+        self.taken = unit.end;
+        let length = cast::u64_from_usize(unit.bytes.len());
+        if unit.end.saturating_sub(unit.start) != length || length > 1 {
+            self.odd.push_back(Odd {
+                start: self.read.at,
+                end: self.read.at.saturating_add(length),
+                raw_start: unit.start,
+            });
+        }
+        for byte in unit.bytes {
+            let place = self.read.place(unit);
+            let ended = self
+                .attempts
+                .ended_before(&tables.stop, Some(*byte), place.at, place.raw_before);
+            if ended.is_some() {
+                return ended;
+            }
+            self.literal = tables.literals.next(self.literal, *byte);
+            self.attempts.step(&tables.stop, self.read.last, *byte, place);
+            self.read.step(*byte, unit);
+            let of_literals = self.literal_match(tables);
+            let certain = of_literals.into_iter().chain(self.attempts.ended(self.read.at));
+            let leftmost = |span: &Span| (span.start, span.rule);
+            if let Some(certain) = certain.min_by_key(leftmost) {
+                // The text ends here, which may decide what else ends here.
+                return self.ended(tables).into_iter().chain([certain]).min_by_key(leftmost);
+            }
+        }
+        self.forget(tables);
+        None
+    }
+
+    /// The match that stops at the end of the text, if it ends here.
+    pub(crate) fn ended(&self, tables: &Tables) -> Option<Span> {
+        self.attempts
+            .ended_before(&tables.stop, None, self.read.at, self.read.raw_end)
+    }
+
+    /// Searches a unit for what is redacted and noted; if the text ends with a match, up to there.
+    #[inline]
+    pub(crate) fn select(&mut self, tables: &Tables, unit: &Unit<'_>, until: Option<Until>) {
+        if tables.redact.is_empty() && tables.record.is_empty() {
+            return;
+        }
+        for byte in unit.bytes {
+            let over = match until {
+                None => false,
+                Some(Until::Seen(end)) => self.selected.at >= end,
+                Some(Until::Raw(end)) => unit.end > end,
+            };
+            if over {
+                return;
+            }
+            let place = self.selected.place(unit);
+            self.redact.step(&tables.redact, self.selected.last, *byte, place);
+            self.record.step(&tables.record, self.selected.last, *byte, place);
+            self.selected.step(*byte, unit);
+        }
+    }
+
+    /// The text ends here.
+    pub(crate) fn end_selections(&mut self, tables: &Tables) {
+        let Read { at, raw_end, .. } = self.selected;
+        self.redact.end(&tables.redact, at, raw_end);
+        self.record.end(&tables.record, at, raw_end);
+    }
+
+    /// Searches bytes that stand for themselves, where there are texts to stop at and nothing else: how many were taken, and what was
+    /// found with them. The first that does not stand for itself ends it.
+    #[inline]
+    pub(crate) fn scan(&mut self, tables: &Tables, json: bool, bytes: &[u8]) -> (usize, Option<Span>) {
+        let (taken, state) = tables.literals.scan(self.literal, bytes, json);
+        self.literal = state;
+        let length = cast::u64_from_usize(taken);
+        self.read.at = self.read.at.saturating_add(length);
+        self.taken = self.taken.saturating_add(length);
+        self.read.raw_end = self.taken;
+        (taken, self.literal_match(tables))
+    }
+
+    /// Whether what is seen of a live beginning is what is in the stream.
+    pub(crate) fn is_even(&self) -> bool {
+        self.odd.is_empty()
+    }
+
+    /// The match that ends here, of the texts to stop at.
+    fn literal_match(&self, tables: &Tables) -> Option<Span> {
+        if !tables.literals.matches(self.literal) {
+            return None;
+        }
+        let about = tables.literals.about(self.literal)?;
+        let start = self.read.at.saturating_sub(about.length.into());
+        Some(Span {
+            start,
+            end: self.read.at,
+            raw_start: self.raw_start(start),
+            raw_end: self.read.raw_end,
+            rule: about.rule,
+        })
+    }
+
+    /// Where the byte that was seen at a place begins in the stream.
+    fn raw_start(&self, place: u64) -> u64 {
+        let (mut seen, mut raw) = (self.read.at, self.taken);
+        for odd in self.odd.iter().rev() {
+            if place >= odd.end {
+                break;
+            }
+            (seen, raw) = (odd.start, odd.raw_start);
+            if place >= odd.start {
+                return raw;
+            }
+        }
+        raw.saturating_sub(seen.saturating_sub(place))
+    }
+
+    fn forget(&mut self, tables: &Tables) {
+        if self.odd.is_empty() {
+            return;
+        }
+        let live = self.read.at.saturating_sub(tables.literals.depth(self.literal).into());
+        while self.odd.front().is_some_and(|odd| odd.end <= live) {
+            self.odd.pop_front();
+        }
+    }
+
+    /// The first place of the stream from which a match that stops or redacts may come.
+    #[inline]
+    pub(crate) fn open_from(&self, tables: &Tables) -> Option<u64> {
+        let depth = u64::from(tables.literals.depth(self.literal));
+        let literal = (depth > 0).then(|| self.raw_start(self.read.at.saturating_sub(depth)));
+        let starts = [literal, self.attempts.open_from(), self.redact.open_from()];
+        starts.into_iter().flatten().min()
+    }
+
+    pub(crate) fn too_many(&self) -> bool {
+        self.attempts.too_many() || self.redact.too_many() || self.record.too_many()
+    }
+
+    /// The stream was stopped: nothing that was held will be asked for.
+    pub(crate) fn cut(&mut self) {
+        self.attempts = Attempts::default();
+        self.redact = Selection::default();
+        self.odd = VecDeque::new();
+    }
+}
+
+/// Where the text ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    /// After so many bytes as these rules see them.
+    Seen(u64),
+    /// At this place of the stream.
+    Raw(u64),
+}
