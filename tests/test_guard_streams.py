@@ -52,6 +52,13 @@ def collected(pieces: Any) -> Texts:
     return {place: text for place, text in texts.items() if text}
 
 
+def checked(guard: Guard, channel: str, text: str) -> tuple[str, StopReason | None, list[Match]]:
+    """What comes out of a whole text of a channel: arguments are documents in JSON."""
+    cursor = guard.cursor(json=channel.startswith(("tool_arguments", "function_arguments")))
+    released = cursor.push(text)
+    return released + cursor.finish(), cursor.stopped, cursor.matches()
+
+
 def drained(stream: Any) -> tuple[list[Any], Exception | None]:
     """What comes out of a stream, and what it raises."""
     out = []
@@ -485,7 +492,23 @@ def renamed(name: str, pieces: Pieces, texts: Texts) -> Texts:
 
 # --- what comes out ------------------------------------------------------------------------------------------------
 
-WORDS = ("dr", "drop", " ", "table", "078-05", "-1120", "é", "confidential", "x", ".", "1", "DROP TABLE", "078-05-1120")
+WORDS = (
+    "dr",
+    '"',
+    "\\u0064",
+    "drop",
+    " ",
+    "table",
+    "078-05",
+    "-1120",
+    "é",
+    "confidential",
+    "x",
+    ".",
+    "1",
+    "DROP TABLE",
+    "078-05-1120",
+)
 
 
 @st.composite
@@ -510,7 +533,7 @@ def test_each_text_comes_out_as_a_check_of_the_whole_gives_it(name: str, data: s
     out = list(stream)
     assert pickle.dumps(chunks) == before, "what a caller holds was changed"
     texts = renamed(name, pieces, shape.texts(out))
-    expected = {place: guard.check(text) for place, text in collected(pieces).items()}
+    expected = {place: checked(guard, place[1], text) for place, text in collected(pieces).items()}
     if stream.stopped is None:
         assert all(stopped is None for _, stopped, _ in expected.values())
         assert texts == {place: released for place, (released, _, _) in expected.items() if released}
@@ -532,17 +555,19 @@ def test_each_text_comes_out_as_a_check_of_the_whole_gives_it(name: str, data: s
 def test_every_way_to_cut_a_text_gives_the_same(name: str) -> None:
     """In every channel, with a stop and with what is replaced."""
     shape = SHAPES[name]
-    for text in ("é: 078-05-1120, drop Table users", "é: confidential 078-05-1120"):
-        released, stopped, _ = GUARD.check(text)
+    for said in ("é: 078-05-1120, drop Table users", "é: confidential 078-05-1120"):
         for channel in shape.channels:
+            text = json.dumps({"q": said}) if "arguments" in channel else said
+            released, stopped, _ = checked(GUARD, channel, text)
+            assert "[redacted]" in released
             for size in (1, 2, 3, 5, 8, 13, 40):
                 pieces = [(0, channel, text[place : place + size]) for place in range(0, len(text), size)]
                 stream = GUARD.stream(shape.chunks(pieces), sse=isinstance(shape, Wire))
                 out = list(stream)
                 assert shape.texts(out) == {(0, channel): released}
-                said = b"".join(out) if isinstance(out[0], bytes) else repr(out).encode()
+                shown = b"".join(out) if isinstance(out[0], bytes) else repr(out).encode()
                 for never in (b"078-05", b"1120", b"rop table"):
-                    assert never not in said.lower().replace(b"never say drop table.", b"")
+                    assert never not in shown.lower().replace(b"never say drop table.", b"")
                 if stopped is None:
                     assert stream.stopped is None
                     assert [match.rule for match in stream.matches] == ["confidential", "ssn"]

@@ -125,7 +125,7 @@ class Guard:
 
     def _cursor(self, json: bool) -> Cursor:
         """For one text; ``json`` where it is the arguments of a call."""
-        return self._automaton.cursor(self._max_hold)
+        return self.cursor(json=json)
 
     def __repr__(self) -> str:
         return f"<Guard of {len(self.rules)} rules>"

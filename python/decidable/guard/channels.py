@@ -44,7 +44,7 @@ class Channel(NamedTuple):
     @property
     def is_json(self) -> bool:
         """Whether it is the arguments of a call."""
-        return self.name.startswith("tool_arguments")
+        return self.name.startswith(("tool_arguments", "function_arguments"))
 
 
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
