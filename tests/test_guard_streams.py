@@ -690,6 +690,53 @@ def test_many_streams_side_by_side() -> None:
     asyncio.run(run())
 
 
+HIDDEN = "a drop table b"
+# The names under which text is a service's own, or the caller's (docs/guard.md, "What passes unread").
+UNREAD = {
+    "type", "id", "object", "model", "role", "status", "phase", "caller", "created_by", "signature", "usage", "detail",
+    "encrypted_content", "encrypted_index", "fingerprint", "server_label", "execution", "finish_reason", "stop_reason",
+    "file_type", "obfuscation", "instructions", "tools", "tool_choice", "metadata", "prompt", "user",
+    "provider", "timings", "prompt_filter_results", "created", "service_tier", "system_fingerprint",
+    "content_filter_results", "content_filter_offsets", "native_finish_reason", "sequence_number", "created_at",
+}  # fmt: skip
+
+
+def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place inside a chunk that has something."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*place, key)
+        if isinstance(inner, (dict, list)):
+            yield from places_in(inner, (*place, key))
+
+
+@pytest.mark.parametrize("name", ["chat dicts", "responses dicts", "message dicts"])
+@settings(max_examples=400)
+@given(data=st.data())
+def test_nothing_is_said_where_nobody_reads(name: str, data: st.DataObject) -> None:
+    """Whatever a chunk has in whatever place, of whatever kind: it is read, or the chunk is refused."""
+    shape = SHAPES[name]
+    pieces = [(0, channel, "{}" if "arguments" in channel else "x") for channel in shape.channels]
+    chunks = json.loads(json.dumps(shape.chunks(pieces)))
+    chunk = data.draw(st.sampled_from(chunks))
+    *above, last = data.draw(st.sampled_from(list(places_in(chunk))))
+    hidden = data.draw(
+        st.sampled_from([HIDDEN, [HIDDEN], {"text": HIDDEN}, {"input": {HIDDEN: 1}}, {"content": [HIDDEN]}])
+    )
+    inside = chunk
+    for key in above:
+        inside = inside[key]
+    new = data.draw(st.sampled_from(["text", "content", "new", "delta", "arguments", "thinking", "parts", "name"]))
+    key = new if isinstance(inside, dict) and data.draw(st.booleans()) else last
+    inside[key] = hidden
+    out, _ = drained(GUARD.stream(Source(*chunks)))
+    if any(part in UNREAD or str(part).endswith("_id") for part in (*above, key)) or (above, key) == (
+        ["response"],
+        "text",
+    ):
+        return
+    assert "drop table" not in json.dumps(out).replace("Never say drop table.", ""), (above, key)
+
+
 # --- chat completions ----------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ OPAQUE: Final = frozenset(
 )  # fmt: skip
 
 # What a model wrote as JSON and a service has read: there the names are the model's, too.
-READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments"})
+READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env"})
 
 
 class Channel(NamedTuple):
@@ -93,12 +93,17 @@ class Channels:
                 return text
             if channel in self._closed:
                 raise unknown_chunk(channel.name, "goes on after its end")
-            if len(self._open) + len(self._closed) >= MOST_CHANNELS:
-                raise InvalidInput("guard.too_large", f"a stream has more than {MOST_CHANNELS} texts")
+            self.refuse_many(len(self._open) + len(self._closed))
             cursor = self._open[channel] = self._new(channel.is_json)
         released = cursor.push(text)
         self._look(channel, cursor)
         return released
+
+    @staticmethod
+    def refuse_many(count: int) -> None:
+        """Refuses one more of what a stream may have ``MOST_CHANNELS`` of."""
+        if count >= MOST_CHANNELS:
+            raise InvalidInput("guard.too_large", f"a stream has more than {MOST_CHANNELS} texts or choices")
 
     def close(self, channel: Channel) -> str:
         """The text is at its end: the rest of it, with what was pending decided."""
@@ -178,7 +183,8 @@ class Channels:
             if not json and (name in OPAQUE or name.endswith("_id")):
                 continue
             at = f"{place}.{name}" if place else name
-            new = leaf(kind, name, at, inner) if leaf is not None and isinstance(inner, str) else None
+            # Inside of what the model wrote as JSON, a kind is what the model says it is.
+            new = leaf(kind, name, at, inner) if leaf is not None and isinstance(inner, str) and not json else None
             if new is None:
                 new = self._read_inside(choice, at, inner, leaf, json or name in READ_AS_JSON)
             if new is not inner:

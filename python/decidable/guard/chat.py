@@ -18,7 +18,7 @@ __all__ = ["ChatReader"]
 ABOUT_A_CHUNK: Final = frozenset(
     {
         "id", "object", "created", "model", "service_tier", "system_fingerprint", "usage", "obfuscation", "provider",
-        "timings", "x_groq", "prompt_filter_results",
+        "timings", "prompt_filter_results",
     }
 )  # fmt: skip
 ABOUT_A_CHOICE: Final = frozenset(
@@ -31,7 +31,7 @@ ABOUT_A_CHOICE: Final = frozenset(
         "content_filter_offsets",
     }
 )
-READ_WHOLE: Final = frozenset({"error", "moderation", "annotations", "extra_content"})
+READ_WHOLE: Final = frozenset({"error", "x_groq", "moderation", "annotations", "extra_content"})
 
 # The fields of a delta that hold text, and the names of their channels.
 TEXTS: Final = {
@@ -122,6 +122,8 @@ class ChatReader:
         index = inside.get("index", 0)
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
             raise unknown_chunk("choices[].index", "is no number of a choice")
+        if index not in self._last:
+            self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, choice)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
@@ -219,6 +221,8 @@ class ChatReader:
                     continue
                 if new is not value:
                     changes[name] = new
+            if place not in self._names:
+                self._channels.refuse_many(len(self._names))
             self._names[place] = (own_id, known_name, before)
             self._calls[place] = call
             out.append(changed(call, changes))

@@ -21,16 +21,24 @@ def fields(value: Any) -> Mapping[str, Any] | None:
         return value if all(isinstance(name, str) for name in value) else None
     if isinstance(value, (str, bytes, int, float, list, tuple, type)) or value is None:
         return None
-    kind = type(value)
-    listed = getattr(kind, "__struct_fields__", None) or getattr(kind, "__dataclass_fields__", None)
     own = getattr(value, "__dict__", None)
-    if own is None and listed is None:
+    slots = [name for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)]
+    if own is None and not slots:
         return None
-    # What a model did not know when it was read stands apart in pydantic; what begins with "_" is the library's own.
-    found = dict.fromkeys(listed or ()) | (own or {}) | (getattr(value, "__pydantic_extra__", None) or {})
-    for name in listed or ():
+    # What a model did not know when it was read stands apart in pydantic.
+    found = {**(own or {}), **(getattr(value, "__pydantic_extra__", None) or {})}
+    for name in slots:
         found[name] = getattr(value, name)
-    return {name: inner for name, inner in found.items() if not name.startswith("_")}
+    return found
+
+
+def _listed(kind: type) -> list[str]:
+    """The fields that a class has outside of its objects' dictionaries."""
+    if "__pydantic_fields__" in vars(kind):
+        return []
+    slots = vars(kind).get("__slots__", ())
+    names = [*((slots,) if isinstance(slots, str) else slots), *vars(kind).get("__struct_fields__", ())]
+    return [name for name in names if not (name.startswith("__") and name.endswith("__"))]
 
 
 def changed(value: Any, changes: Mapping[str, Any]) -> Any:

@@ -61,6 +61,7 @@ class MessageReader:
             self._only(inside, "index", "content_block")
             index = self._index(inside)
             block = inside.get("content_block")
+            self._channels.refuse_many(len(self._open))
             self._open[index] = str((fields(block) or {}).get("type"))
             self._next_block = max(self._next_block, index + 1)
             return [self._replaced(chunk, inside, "content_block", self._block(index, block))]
@@ -83,8 +84,13 @@ class MessageReader:
             rest = self._all_rests(chunk)
             if self._channels.stopped is not None:
                 return rest
-            delta = self._channels.read_all(None, "delta", inside.get("delta"), _keep_stop_sequence)
-            return [*rest, self._replaced(chunk, inside, "delta", delta)]
+            changes = {}
+            for name in ("delta", "context_management", "input_transformations"):
+                value = inside.get(name)
+                new = self._channels.read_all(None, name, value, _keep_stop_sequence)
+                if new is not value:
+                    changes[name] = new
+            return [*rest, changed(chunk, changes)]
         if kind == "message_start":
             self._only(inside, "message")
             message = inside.get("message")
@@ -153,7 +159,7 @@ class MessageReader:
 
     def _block(self, index: int, block: Any, *, whole: bool = False) -> Any:
         def leaf(kind: str, name: str, place: str, text: Any) -> Any:
-            if (kind, name) == ("redacted_thinking", "data"):
+            if (kind, name, place) == ("redacted_thinking", "data", "block.data"):
                 return text
             channel = BEGINNINGS.get((kind, name)) if place.count(".") == 1 else None
             if channel is None:
@@ -182,7 +188,9 @@ class MessageReader:
             raise unknown_chunk("delta.type")
         name, channel_name = TEXTS[kind]
         self._only(own, name, "encrypted_content")
-        self._open.setdefault(index, "")
+        if index not in self._open:
+            self._channels.refuse_many(len(self._open))
+            self._open[index] = ""
         channel = Channel(index, channel_name)
         self._deltas[channel] = chunk
         text = own.get(name)
@@ -216,4 +224,4 @@ def _text_delta(like: Any, index: int, text: str) -> Any:
 
 def _keep_stop_sequence(kind: str, name: str, place: str, text: Any) -> Any:
     """It is one of those that the caller gave, and not part of the text."""
-    return text if name == "stop_sequence" else None
+    return text if place in ("delta.stop_sequence", "message.stop_sequence") else None

@@ -75,6 +75,8 @@ class OutputReader:
         for name, value in inside.items():
             if name not in ABOUT_AN_OUTPUT and name not in WITHHELD and name != "text" and value:
                 raise unknown_chunk(f"outputs[].{name}")
+        if index not in self._last:
+            self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, output)
         text = inside.get("text") or ""
         self._refuse_whole_texts(index, text, list(inside.get("token_ids") or ()))
@@ -174,6 +176,8 @@ class MessageChunkReader:
                 continue
             if name in ("tool_calls", "invalid_tool_calls"):
                 # They follow from the chunks of the calls.
+                if value and not inside["tool_call_chunks"]:
+                    raise unknown_chunk(name)
                 continue
             new: Any = value
             if name == "content":

@@ -205,6 +205,7 @@ class ResponseReader:
             part = inside.get("content_index", inside.get("summary_index")) if field == "part" else None
             new = self._whole(item, part, field, value, begins=ends is False)
             if kind == "response.output_item.done" and item is not None:
+                self._channels.refuse_many(len(self._items))
                 self._items[item] = new
             return [*out, chunk if new is value else changed(chunk, {field: new})]
         if kind in RESPONSES:
@@ -253,8 +254,15 @@ class ResponseReader:
         released = self._channels.push(channel, text)
         if released is not text:
             changes["delta"] = released
-        self._deltas[channel] = new = changed(chunk, changes)
+        new = changed(chunk, changes)
+        self._keep(channel, new)
         return new
+
+    def _keep(self, channel: Channel, event: Any) -> None:
+        """As a pattern for what comes behind it."""
+        if channel not in self._deltas:
+            self._channels.refuse_many(len(self._deltas))
+        self._deltas[channel] = event
 
     def _shell_output(self, chunk: Any, inside: Any, item: int | None) -> Any:
         self._only(inside, "delta")
@@ -266,7 +274,7 @@ class ResponseReader:
                 released = self._channels.push(channel, text)
                 if released is not text:
                     changes[name] = released
-            self._deltas[channel] = chunk
+            self._keep(channel, chunk)
         return changed(chunk, {"delta": changed(delta, changes)}) if changes else chunk
 
     def _whole(self, item: int | None, part: int | None, place: str, value: Any, *, begins: bool) -> Any:
@@ -276,7 +284,7 @@ class ResponseReader:
             streamed = STREAMED.get((kind, name))
             numbers = re.findall(r"\[(\d+)\]", at)
             if streamed is None:
-                if kind == "image_generation_call" and name == "result":
+                if (kind, at) == ("image_generation_call", "item.result"):
                     return text
                 if not re.fullmatch(r"item\.action\.commands\[\d+\]", at):
                     return None

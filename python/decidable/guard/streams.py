@@ -7,6 +7,7 @@ nothing that was held comes out after a fault.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from typing import Any, Generic, Self, TypeVar
@@ -129,8 +130,9 @@ class GuardedStream(_Guarded, Generic[Chunk]):
 
 
 def _close(source: object, chunks: object) -> None:
-    for close in _closable(source, chunks, "close"):
-        close()
+    with contextlib.ExitStack() as all_of_them:
+        for close in reversed(_closable(source, chunks, "close")):
+            all_of_them.callback(close)
 
 
 class AsyncGuardedStream(_Guarded, Generic[Chunk]):
@@ -178,7 +180,11 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
 
 
 async def _aclose(source: object, chunks: object) -> None:
-    for close in _closable(source, chunks, "aclose", "close"):
+    async def closed(close: Callable[[], Any]) -> None:
         waiting = close()
         if inspect.isawaitable(waiting):
             await waiting
+
+    async with contextlib.AsyncExitStack() as all_of_them:
+        for close in reversed(_closable(source, chunks, "aclose", "close")):
+            all_of_them.push_async_callback(closed, close)
