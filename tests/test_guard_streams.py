@@ -695,7 +695,7 @@ HIDDEN = "a drop table b"
 UNREAD = {
     "type", "id", "object", "model", "role", "status", "phase", "caller", "created_by", "signature", "usage", "detail",
     "encrypted_content", "encrypted_index", "fingerprint", "server_label", "execution", "finish_reason", "stop_reason",
-    "file_type", "obfuscation", "instructions", "tools", "tool_choice", "metadata", "prompt", "user",
+    "stop_sequence", "file_type", "obfuscation", "instructions", "tools", "tool_choice", "metadata", "prompt", "user",
     "provider", "timings", "prompt_filter_results", "created", "service_tier", "system_fingerprint",
     "content_filter_results", "content_filter_offsets", "native_finish_reason", "sequence_number", "created_at",
 }  # fmt: skip

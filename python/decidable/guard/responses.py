@@ -229,6 +229,8 @@ class ResponseReader:
         for name, value in inside.items():
             if name not in names and name not in ABOUT_AN_EVENT and value:
                 raise unknown_chunk(name)
+            if name.endswith(("_index", "_number")) and value is not None and not isinstance(value, int):
+                raise unknown_chunk(name, "is no number")
 
     @staticmethod
     def _item(inside: Any) -> int | None:

@@ -34,6 +34,7 @@ class _Guarded:
         self._reader: Reader = TypedReader(cursor, True) if sse else PlainReader(cursor(False))
         self._chosen = sse
         self._begun = False
+        self._over = False
 
     @property
     def stopped(self) -> StopReason | None:
@@ -55,16 +56,18 @@ class _Guarded:
             self._chosen = True
             if not isinstance(chunk, (str, bytes)):
                 self._reader = TypedReader(self._cursor, False)
-        return self._ended(self._reader.take(chunk))
+        out = self._reader.take(chunk)
+        why = self._reader.stopped
+        return out if why is None else self._ended(out, why)
 
     def _finish(self) -> list[Any]:
-        return self._ended(self._reader.finish())
-
-    def _ended(self, out: list[Any]) -> list[Any]:
-        """With what tells a client that the stream was stopped, where it was."""
+        out = self._reader.finish()
         why = self._reader.stopped
-        if why is None:
-            return out
+        return out if why is None else self._ended(out, why)
+
+    def _ended(self, out: list[Any], why: StopReason) -> list[Any]:
+        """With what tells a client that the stream was stopped."""
+        self._over = True
         notice = self._notice if isinstance(self._notice, str) else self._notice(why)
         return out + self._reader.end(notice)
 
@@ -114,7 +117,7 @@ class GuardedStream(_Guarded, Generic[Chunk]):
             source = each = iter(chunks)
             for chunk in each:
                 released = self._take(chunk)
-                if self.stopped is not None:
+                if self._over:
                     break
                 yield from released
             else:
@@ -163,7 +166,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
             source = each = aiter(chunks)
             async for chunk in each:
                 released = self._take(chunk)
-                if self.stopped is not None:
+                if self._over:
                     break
                 for piece in released:
                     yield piece
