@@ -39,6 +39,8 @@ class OutputReader:
         for name, value in inside.items():
             if name != "outputs" and name not in ABOUT_A_REQUEST and value:
                 raise unknown_chunk(name)
+        if not isinstance(inside["outputs"], list):
+            raise unknown_chunk("outputs", "is no list")
         outputs = [self._output(chunk, output) for output in inside["outputs"] if self._channels.stopped is None]
         changes: dict[str, Any] = {"outputs": outputs}
         if self._channels.stopped is not None:
@@ -206,6 +208,8 @@ class MessageChunkReader:
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
             return self._channels.push(Channel(None, "text"), content)
+        if not isinstance(content, list):
+            raise unknown_chunk("content", "is no text and no list")
         out = []
         for block in content:
             if isinstance(block, str):

@@ -305,6 +305,8 @@ class ResponseReader:
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name == "output":
+                if value is not None and not isinstance(value, (list, tuple)):
+                    raise unknown_chunk("response.output", "is no list")
                 new = [self._whole(number, None, "item", item, begins=False) for number, item in enumerate(value or [])]
                 if any(a is not b for a, b in zip(new, value or [], strict=True)):
                     changes[name] = new
