@@ -668,6 +668,18 @@ def test_a_fault_ends_the_stream_and_nothing_that_was_held_comes_out(name: str) 
         assert (list(stream), source.closed) == ([], 1)
 
 
+def test_arguments_that_cannot_be() -> None:
+    """Told when the stream is made, or, of what a function gives, where it would come out."""
+    for field, value in (("notice", 7), ("sse", "lines"), ("raise_on_stop", 1)):
+        arguments: dict[str, Any] = {field: value}
+        for make in (GUARD.stream, GUARD.astream):
+            error = refused("input.wrong_type", lambda make=make, arguments=arguments: make([], **arguments))  # type: ignore[misc]
+            assert error.field == field
+    stream = GUARD.stream(["a drop table"], notice=lambda _: None)  # type: ignore[arg-type, return-value]
+    assert refused("input.wrong_type", lambda: list(stream)).field == "notice"
+    assert list(stream) == []
+
+
 def test_many_streams_side_by_side() -> None:
     """Thousands of them, none of which sees another's text."""
 
@@ -927,6 +939,23 @@ def test_a_stream_has_so_many_texts_at_most() -> None:
     """Memory has a bound, whoever makes the numbers up."""
     chunks = (ChatDicts().chunk(index, {"content": "a"}) for index in range(channels.MOST_CHANNELS + 1))
     refused("guard.too_large", lambda: list(GUARD.stream(chunks)))
+    # Also where they say nothing.
+    many = range(channels.MOST_CHANNELS + 1)
+    calls = [{"index": number, "function": {"arguments": ""}} for number in many]
+    about: list[dict[str, Any]] = [
+        {"choices": [{"index": number, "delta": {}} for number in many]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": calls}}]},
+    ]
+    for chunk in about:
+        refused("guard.too_large", lambda chunk=chunk: list(GUARD.stream([chunk])))  # type: ignore[misc]
+    for events in (
+        [block("start", number, type="text", text="") for number in many],
+        [block("delta", number, type="text_delta", text="") for number in many],
+        [event("refusal.delta", output_index=number, content_index=0, delta="") for number in many],
+        [event("output_item.done", output_index=number, item={"type": "message", "content": []}) for number in many],
+        [RequestOutput([CompletionOutput(number, "", [])], False) for number in many],
+    ):
+        refused("guard.too_large", lambda events=events: list(GUARD.stream(events)))  # type: ignore[misc]
 
 
 # --- responses -----------------------------------------------------------------------------------------------------
@@ -973,6 +1002,19 @@ def test_what_comes_whole_is_read_whole() -> None:
     note = {"type": "url_citation", "title": "drop table", "url": "u", "start_index": 0, "end_index": 1}
     stream = GUARD.stream([event("output_text.annotation.added", output_index=0, content_index=0, annotation=note)])
     assert (next(stream)["annotation"]["title"], stream.stopped is not None) == ("", True)
+    # What the model wrote as JSON is read, whatever it says that it is.
+    says = {"type": "image_generation_call", "result": "drop table", "id": "drop table"}
+    for item in (
+        {"type": "tool_search_call", "id": "i", "arguments": says},
+        {
+            "type": "local_shell_call",
+            "id": "i",
+            "action": {"type": "exec", "command": ["ls"], "env": {"drop table": "1"}},
+        },
+    ):
+        stream = GUARD.stream([event("output_item.done", output_index=0, item=item)])
+        assert "table" not in repr(list(stream))
+        assert stream.stopped is not None
     picture = {"type": "image_generation_call", "id": "i", "result": "drop table", "status": "completed"}
     shown = [event("output_item.done", output_index=0, item=picture)]
     assert list(GUARD.stream(shown)) == shown

@@ -52,10 +52,10 @@ def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -
     return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
 
 
-def wrong_kind(wanted: str, chunk: object) -> InvalidInput:
-    """The fault of a chunk of another kind than those before."""
-    kind = type(chunk).__name__
-    return InvalidInput("input.wrong_type", f"chunk must be {wanted}, and is {kind}", field="chunk", value=kind)
+def wrong_kind(wanted: str, given: object, field: str = "chunk") -> InvalidInput:
+    """The fault of a chunk of another kind than those before, or of an argument."""
+    kind = type(given).__name__
+    return InvalidInput("input.wrong_type", f"{field} must be {wanted}, and is {kind}", field=field, value=kind)
 
 
 class Channels:

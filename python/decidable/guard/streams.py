@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
 from decidable.errors import GuardStopped
+from decidable.guard.channels import wrong_kind
 from decidable.guard.readers import PlainReader, Reader, TypedReader
 
 __all__ = ["AsyncGuardedStream", "GuardedStream", "Notice"]
@@ -28,6 +29,11 @@ class _Guarded:
     """What both kinds of stream know."""
 
     def __init__(self, cursor: Callable[[bool], Cursor], *, raise_on_stop: bool, sse: bool, notice: Notice) -> None:
+        if not isinstance(notice, str) and not callable(notice):
+            raise wrong_kind("a str, or what makes one of a reason", notice, "notice")
+        for name, value in (("raise_on_stop", raise_on_stop), ("sse", sse)):
+            if not isinstance(value, bool):
+                raise wrong_kind("a bool", value, name)
         self._cursor = cursor
         self._raise_on_stop = raise_on_stop
         self._notice = notice
@@ -69,6 +75,8 @@ class _Guarded:
         """With what tells a client that the stream was stopped."""
         self._over = True
         notice = self._notice if isinstance(self._notice, str) else self._notice(why)
+        if not isinstance(notice, str):
+            raise wrong_kind("a str", notice, "notice")
         return out + self._reader.end(notice)
 
     def _raise_if_asked(self) -> None:
