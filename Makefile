@@ -96,6 +96,15 @@ test-rust: | cargo
 test-exhaustive: | cargo ## the Rust tests that take minutes and stand aside in the ordinary run
 	cargo test --workspace --release $(LOCKED) -- --ignored
 
+.PHONY: fuzz-guard
+fuzz-guard: | cargo ## the guard's random cases beside the whole-text oracle, new ones for FUZZ_SECONDS (60)
+	cargo test -p decidable-guard --release --test oracle --no-run $(LOCKED)
+	@end=$$((SECONDS + $${FUZZ_SECONDS:-60})); rounds=0; \
+	while [ $$SECONDS -lt $$end ]; do \
+	  DECIDABLE_GUARD_CASES=$${DECIDABLE_GUARD_CASES:-20000} cargo test -p decidable-guard --release --test oracle $(LOCKED) --quiet; \
+	  rounds=$$((rounds + 1)); \
+	done; echo "$$rounds rounds without a difference"
+
 .PHONY: campaign
 campaign: | cargo ## ten million requests decided in every way, beside the definition and the reference (minutes)
 	DECIDABLE_CAMPAIGN=$${DECIDABLE_CAMPAIGN:-10_000_000} cargo test -p decidable-benches --profile campaign --test campaign $(LOCKED) -- --nocapture

@@ -263,10 +263,18 @@ def test_a_stream_holds_no_more_than_it_may() -> None:
 
 def test_rules_are_values() -> None:
     """Frozen, compared, hashed, pickled, copied, matched and shown."""
-    for rule in (SSN, DROP, NOTE, Rule.regex("a", action="ignore")):
+    card = Rule.regex(r"\d{13,19}", check="luhn", reads="folded")
+    exact = Rule.literal("a\u200bb", reads="exact")
+    for rule in (SSN, DROP, NOTE, card, exact, Rule.regex("a", action="ignore")):
         for other in (pickle.loads(pickle.dumps(rule)), copy.deepcopy(rule), eval(repr(rule), {"Rule": Rule})):
             assert (other, hash(other)) == (rule, hash(rule))
     assert Rule.regex(SSN.pattern, name="ssn") != SSN
+    assert Rule.regex(card.pattern, reads="folded") != card != Rule.regex(card.pattern, check="luhn")
+    assert [(rule.reads, rule.check) for rule in (SSN, card, exact)] == [
+        ("visible", None),
+        ("folded", "luhn"),
+        ("exact", None),
+    ]
     match DROP:
         case Rule(name, action, pattern):
             assert (name, action, pattern) == ("drop", "stop", "DROP TABLE")
@@ -295,6 +303,9 @@ def test_rules_are_values() -> None:
         ([Rule.literal("a", name="r"), Rule.literal("b", name="r")], "guard.name", "two rules have this name"),
         ([Rule.literal("a" * 16_385, name="r")], "guard.too_large", "longer than 16384"),
         ([Rule.regex("(a|b)*a(a|b){24}", name="r")], "guard.too_large", "multiply states"),
+        ([Rule.literal("a\u200b", name="r")], "guard.empty", "U+200B, which is invisible to it unless"),
+        ([Rule.regex(r"\x1b\[[0-9]+m", name="r")], "guard.empty", "U+001B, which is invisible to it unless"),
+        ([Rule.regex("\u0440\u0430+", name="r", reads="folded")], "guard.empty", 'U+0440, which it sees as "p"'),
     ],
 )
 def test_rules_that_cannot_be_used_are_refused_by_name(rules: list[Rule], code: str, says: str) -> None:
@@ -310,6 +321,10 @@ def test_rules_that_cannot_be_used_are_refused_by_name(rules: list[Rule], code: 
 def test_arguments_that_cannot_be() -> None:
     """Typed errors, with the field."""
     refused("guard.unknown_action", lambda: Rule.literal("a", action="log"))
+    assert "visible, exact, folded" in str(refused("guard.unknown_reading", lambda: Rule.literal("a", reads="raw")))
+    assert "luhn, iban" in str(refused("guard.unknown_check", lambda: Rule.regex("a", check="crc")))
+    assert refused("input.wrong_type", lambda: Rule.regex("a", reads=1)).field == "reads"  # type: ignore[arg-type]
+    assert refused("input.wrong_type", lambda: Rule.regex("a", check=1)).field == "check"  # type: ignore[arg-type]
     assert refused("input.wrong_type", lambda: Rule.literal(b"a")).field == "text"  # type: ignore[arg-type]
     assert refused("input.wrong_type", lambda: Rule.regex("a", name=1)).field == "name"  # type: ignore[arg-type]
     assert refused("input.wrong_type", lambda: Rule.literal("a", ignore_case=1)).field == "ignore_case"  # type: ignore[arg-type]
@@ -323,11 +338,13 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "rules.toml"
     file.write_text(
         '[[rules]]\nname = "key"\nregex = \'\\bAKIA[A-Z0-9]{4}\\b\'\naction = "redact"\nreplacement = "(key)"\n'
-        '[[rules]]\nliteral = "Secret"\nignore_case = true\n',
+        '[[rules]]\nliteral = "Secret"\nignore_case = true\nreads = "folded"\n'
+        '[[rules]]\nregex = \'\\b\\d{13,19}\\b\'\ncheck = "luhn"\naction = "redact"\n',
         encoding="utf-8",
     )
     guard = Guard.load(file)
-    assert guard.check("AKIA1234, no seCRET")[0] == "(key), no "
+    assert guard.check("AKIA1234, no seCRET")[0] == guard.check("AKIA1234, no \u0455e\uff23RET")[0] == "(key), no "
+    assert guard.check("4111111111111111 4111111111111112")[0] == "[redacted] 4111111111111112"
     for text, says in (
         ("rules = 3", "[[rules]]"),
         ("[[rules]]\nliteral = 'a'\n[other]", "nothing else"),
@@ -335,7 +352,9 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         ("[[rules]]\nliteral = 'a'\nregex = 'b'", "either literal or regex"),
         ("[[rules]]\nliteral = 'a'\nactoin = 'stop'", "did you mean action"),
         ("[[rules]]\nregex = 'a'\nignore_case = true", "(?i)"),
+        ("[[rules]]\nliteral = '1'\ncheck = 'luhn'", "check is for regexes"),
         ("[[rules]]\nliteral = 'a'\naction = 'log'", "rule 1: action is"),
+        ("[[rules]]\nliteral = 'a'\nreads = 'raw'", "rule 1: reads is"),
         ("[[rules", "no TOML"),
         ("rules = ['a']", "must be a table"),
     ):

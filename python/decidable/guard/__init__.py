@@ -56,7 +56,8 @@ class Guard:
     def load(cls, path: str | os.PathLike[str], *, max_hold: int = MAX_HOLD_BYTES) -> Self:
         """Reads a TOML file of ``[[rules]]``.
 
-        Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``ignore_case`` as :class:`Rule`.
+        Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``reads``, ``ignore_case`` or
+        ``check`` as :class:`Rule`.
         """
         return cls(read_rules(path), max_hold=max_hold)
 
@@ -131,8 +132,19 @@ class Guard:
         return f"<Guard of {len(self.rules)} rules>"
 
 
-def _rule(kind: str, pattern: str, action: str, name: str, replacement: str, ignore_case: bool) -> Rule:
+def _rule(
+    kind: str,
+    pattern: str,
+    action: str,
+    name: str,
+    replacement: str,
+    ignore_case: bool,
+    reads: str = "visible",
+    check: str | None = None,
+) -> Rule:
     """What a pickled rule is rebuilt with."""
     if kind == "regex":
-        return Rule.regex(pattern, action=action, name=name, replacement=replacement)
-    return Rule.literal(pattern, action=action, name=name, replacement=replacement, ignore_case=ignore_case)
+        return Rule.regex(pattern, action=action, name=name, replacement=replacement, reads=reads, check=check)
+    return Rule.literal(
+        pattern, action=action, name=name, replacement=replacement, ignore_case=ignore_case, reads=reads
+    )

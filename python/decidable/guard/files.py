@@ -13,7 +13,7 @@ from decidable.errors import InvalidInput
 
 __all__ = ["read_rules"]
 
-_FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "ignore_case"}
+_FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "ignore_case", "reads", "check"}
 
 
 def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
@@ -51,6 +51,8 @@ def _read(file: Path, number: int, rule: Any) -> Rule:
     rest = {name: value for name, value in rule.items() if name not in ("literal", "regex")}
     if "regex" in rule and "ignore_case" in rest:
         raise fault("ignore_case is for literals; a regex says (?i)")
+    if "literal" in rule and "check" in rest:
+        raise fault("check is for regexes; a literal is one number that passes or does not")
     try:
         return Rule.literal(rule["literal"], **rest) if "literal" in rule else Rule.regex(rule["regex"], **rest)
     except InvalidInput as error:

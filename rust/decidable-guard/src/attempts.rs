@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::patterns::{DEAD, NO_RULE, Patterns, RuleId};
+use crate::{
+    check::Sum,
+    patterns::{DEAD, NO_RULE, Patterns, RuleId},
+};
 
 /// Attempts that are under way at once, beyond which a stream is stopped. Patterns of ordinary length keep fewer than fifty.
 pub const MOST_ATTEMPTS: usize = 1_024;
@@ -15,6 +18,13 @@ pub(crate) struct Span {
     pub(crate) raw_start: u64,
     pub(crate) raw_end: u64,
     pub(crate) rule: RuleId,
+}
+
+impl Span {
+    /// What is redacted first: what begins first, of that the longest, of that the first rule's.
+    pub(crate) fn order(&self) -> (u64, core::cmp::Reverse<u64>, RuleId) {
+        (self.raw_start, core::cmp::Reverse(self.raw_end), self.rule)
+    }
 }
 
 /// Where a byte stands.
@@ -40,9 +50,37 @@ struct Attempt {
     end: u64,
     raw_end: u64,
     rule: RuleId,
+    /// What was computed for the rule's check, if it has one.
+    sum: Sum,
 }
 
 impl Attempt {
+    /// The rule that a table says matches, if its check passes.
+    #[inline]
+    fn passing(&self, table: &Patterns, rule: RuleId) -> RuleId {
+        match table.check() {
+            Some(check) if !self.sum.passes(check) => NO_RULE,
+            _ => rule,
+        }
+    }
+
+    /// Takes a byte that leads to a state; nothing more can come of it in the dead one.
+    #[inline]
+    fn enter(&mut self, table: &Patterns, byte: u8, state: u32, place: Place) {
+        let mut lives = table.lives(state);
+        if let Some(check) = table.check() {
+            self.sum.step(check, byte);
+            // What fails now may pass where more comes, and only there.
+            lives &= self.sum.passes(check) || (!self.sum.failed() && table.grows(state));
+        }
+        self.find(
+            place.at.saturating_add(1),
+            place.raw_end,
+            self.passing(table, table.sure(state)),
+        );
+        self.state = if lives { state } else { DEAD };
+    }
+
     const fn found(&self) -> bool {
         self.rule != NO_RULE
     }
@@ -91,7 +129,7 @@ impl Attempts {
     pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64, raw_end: u64) -> Option<Span> {
         let ended = self.list.iter().filter_map(|attempt| {
             let table = tables.get(attempt.table)?;
-            let rule = table.delayed(attempt.state, table.column(byte));
+            let rule = attempt.passing(table, table.delayed(attempt.state, table.column(byte)));
             (rule != NO_RULE).then_some(Span {
                 start: attempt.start,
                 end: at,
@@ -111,19 +149,15 @@ impl Attempts {
 
     /// Takes the byte at a place and begins attempts there.
     pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, place: Place) {
-        let after = place.at.saturating_add(1);
         if !self.list.is_empty() {
             self.list.retain_mut(|attempt| {
                 let Some(table) = tables.get(attempt.table).filter(|_| attempt.state != DEAD) else {
                     return attempt.found();
                 };
                 let column = table.column(Some(byte));
-                attempt.find(place.at, place.raw_before, table.delayed(attempt.state, column));
-                attempt.state = table.next(attempt.state, column);
-                attempt.find(after, place.raw_end, table.sure(attempt.state));
-                if !table.lives(attempt.state) {
-                    attempt.state = DEAD;
-                }
+                let delayed = attempt.passing(table, table.delayed(attempt.state, column));
+                attempt.find(place.at, place.raw_before, delayed);
+                attempt.enter(table, byte, table.next(attempt.state, column), place);
                 attempt.state != DEAD || attempt.found()
             });
         }
@@ -136,12 +170,13 @@ impl Attempts {
                 start: place.at,
                 raw_start: place.raw_start,
                 table: number,
-                state: if table.lives(state) { state } else { DEAD },
+                state: DEAD,
                 end: 0,
                 raw_end: 0,
                 rule: NO_RULE,
+                sum: Sum::default(),
             };
-            attempt.find(after, place.raw_end, table.sure(state));
+            attempt.enter(table, byte, state, place);
             self.list.push(attempt);
         }
         if self.list.len() > 1 {
@@ -153,14 +188,15 @@ impl Attempts {
     fn end(&mut self, tables: &[Patterns], at: u64, raw_end: u64) {
         self.list.retain_mut(|attempt| {
             if let Some(table) = tables.get(attempt.table) {
-                attempt.find(at, raw_end, table.delayed(attempt.state, table.column(None)));
+                let delayed = attempt.passing(table, table.delayed(attempt.state, table.column(None)));
+                attempt.find(at, raw_end, delayed);
             }
             attempt.state = DEAD;
             attempt.found()
         });
     }
 
-    /// Of two attempts in one state the later ends, because the earlier finds whatever it would find. Only where a match that was found
+    /// Of two attempts in one state, and with one sum, the later ends, because the earlier finds whatever it would find. Only where a match that was found
     /// may yet take the earlier away and leave the later is it kept.
     fn merge(&mut self) {
         let mut seen = 0_u64;
@@ -175,7 +211,7 @@ impl Attempts {
         }
         let of = |list: &[Attempt], place: &usize| {
             list.get(*place)
-                .map(|attempt| (attempt.table, attempt.state, attempt.start))
+                .map(|attempt| (attempt.table, attempt.state, attempt.sum, attempt.start))
         };
         let list = self.list.as_slice();
         self.order.clear();
@@ -183,12 +219,12 @@ impl Attempts {
             .extend((0..list.len()).filter(|place| list.get(*place).is_some_and(|attempt| attempt.state != DEAD)));
         self.order.sort_unstable_by_key(|place| of(list, place));
         let alike = |a: &usize, b: &usize| {
-            let state = |place| of(list, place).map(|(table, state, _)| (table, state));
+            let state = |place| of(list, place).map(|(table, state, sum, _)| (table, state, sum));
             state(a) == state(b)
         };
         self.ended.clear();
         for group in self.order.chunk_by(alike).filter(|group| group.len() > 1) {
-            let start = |place: &usize| of(list, place).map_or(0, |(_, _, start)| start);
+            let start = |place: &usize| of(list, place).map_or(0, |(_, _, _, start)| start);
             for (place, later) in group.iter().enumerate().skip(1) {
                 let covers = |earlier: u64| {
                     let parts = |other: &Attempt| {
@@ -225,7 +261,9 @@ impl Attempts {
             let here = if longest.end == at { longest.rule } else { NO_RULE };
             let open = first.clone().any(|attempt| {
                 let table = tables.get(attempt.table).filter(|_| attempt.state != DEAD);
-                table.is_some_and(|table| table.improves(attempt.state, here))
+                table.is_some_and(|table| {
+                    table.grows(attempt.state) || attempt.passing(table, table.pending(attempt.state)) < here
+                })
             });
             // The leftmost will match at least so far: whatever begins within it is nothing.
             self.list
@@ -254,14 +292,32 @@ impl Selection {
             return;
         }
         self.attempts.step(tables, before, byte, place);
-        self.attempts
-            .settle(tables, place.at.saturating_add(1), &mut self.spans);
+        self.settle(tables, place.at.saturating_add(1));
     }
 
     /// The text ends here.
     pub(crate) fn end(&mut self, tables: &[Patterns], at: u64, raw_end: u64) {
         self.attempts.end(tables, at, raw_end);
+        self.settle(tables, at);
+    }
+
+    fn settle(&mut self, tables: &[Patterns], at: u64) {
+        let known = self.spans.len();
         self.attempts.settle(tables, at, &mut self.spans);
+        // Of those that begin at one place of the stream, though not as it is read, the longest comes first.
+        for mut place in known..self.spans.len() {
+            while let Some(before) = place.checked_sub(1) {
+                if self.order(before) <= self.order(place) {
+                    break;
+                }
+                self.spans.swap(before, place);
+                place = before;
+            }
+        }
+    }
+
+    fn order(&self, place: usize) -> Option<(u64, core::cmp::Reverse<u64>, RuleId)> {
+        self.spans.get(place).map(Span::order)
     }
 
     /// The first place of the stream of which it is not certain whether it is in a match.

@@ -1,7 +1,7 @@
 use regex_syntax::hir::Hir;
 
 use crate::{
-    Action, Error, ErrorKind, Pattern, Rule,
+    Action, Error, ErrorKind, Pattern, Reads, Rule,
     json::Json,
     literals::{Literal, Literals},
     patterns::{Patterns, RuleId},
@@ -37,6 +37,7 @@ pub struct Automaton {
 /// The tables of rules that read a text alike.
 #[derive(Debug)]
 pub(crate) struct Tables {
+    pub(crate) reads: Reads,
     /// Texts to stop at.
     pub(crate) literals: Literals,
     /// Patterns to stop at.
@@ -74,14 +75,15 @@ impl Automaton {
                 return Err(Error::new(ErrorKind::TooLarge, &rule.name, why));
             }
         }
-        let plain = [false, true].map(|json| {
-            let mut plain = [true; 256];
-            for (byte, plain) in (0..=u8::MAX).zip(&mut plain) {
-                *plain = !json || Json::is_plain(byte);
-            }
-            plain
-        });
-        let tables = vec![Tables::new(&rules, &plain)?];
+        // One at least: also where there is nothing to look for, something passes.
+        let read = |reads: &Reads| rules.iter().any(|rule| rule.reads == *reads);
+        let read: Vec<_> = Reads::ALL.into_iter().filter(read).collect();
+        let read = if read.is_empty() { vec![Reads::Exact] } else { read };
+        let mut tables = Vec::new();
+        for reads in &read {
+            tables.push(Tables::new(&rules, *reads)?);
+        }
+        let plain = plain(&read);
         let this = Self { rules, tables, plain };
         if this.table_bytes() > MOST_TABLE_BYTES {
             return Err(too_large());
@@ -139,6 +141,17 @@ impl Automaton {
     }
 }
 
+/// Which bytes stand for themselves in each of these ways to read: in a text, and in a document in JSON.
+fn plain(read: &[Reads]) -> [[bool; 256]; 2] {
+    [false, true].map(|json| {
+        let mut plain = [true; 256];
+        for (byte, plain) in (0..=u8::MAX).zip(&mut plain) {
+            *plain = read.iter().all(|reads| reads.is_plain(byte)) && (!json || Json::is_plain(byte));
+        }
+        plain
+    })
+}
+
 fn too_large() -> Error {
     Error::of_all(
         ErrorKind::TooLarge,
@@ -151,30 +164,42 @@ impl Tables {
         self.stop.iter().chain(&self.redact).chain(&self.record)
     }
 
-    fn new(rules: &[Rule], plain: &[[bool; 256]; 2]) -> Result<Self, Error> {
+    fn new(rules: &[Rule], reads: Reads) -> Result<Self, Error> {
         let mut literals = Vec::new();
         let (mut stop, mut redact, mut record) = (Vec::new(), Vec::new(), Vec::new());
-        for (rule, number) in rules.iter().zip(0..) {
+        for (rule, number) in rules.iter().zip(0..).filter(|(rule, _)| rule.reads == reads) {
             let hir = syntax::parsed(rule)?;
             match (rule.action, &rule.pattern) {
                 (Action::Ignore, _) => {}
-                (Action::Stop, Pattern::Literal { text, ignore_case }) => literals.push(Literal {
-                    rule: number,
-                    text: text.as_bytes(),
-                    ignore_case: *ignore_case,
-                }),
-                (Action::Stop, Pattern::Regex(_)) => stop.push((number, hir)),
+                (Action::Stop, Pattern::Literal { text, ignore_case }) if rule.check.is_none() => {
+                    literals.push(Literal {
+                        rule: number,
+                        text: syntax::seen(rule, text).into_owned().into_bytes(),
+                        ignore_case: *ignore_case,
+                    })
+                }
+                (Action::Stop, _) => stop.push((number, hir)),
                 (Action::Redact, _) => redact.push((number, hir)),
                 (Action::Record, _) => record.push((number, hir)),
             }
         }
         let compiled = |patterns: &[(RuleId, Hir)]| {
-            let patterns: Vec<_> = patterns.iter().map(|(rule, hir)| (*rule, hir)).collect();
+            let check = |rule: RuleId| rules.get(usize::from(rule)).and_then(|rule| rule.check);
+            let patterns = patterns.iter().map(|(rule, hir)| (*rule, hir));
+            let (checked, others): (Vec<_>, Vec<_>) = patterns.partition(|(rule, _)| check(*rule).is_some());
             let mut tables = Vec::new();
-            together(rules, &patterns, &mut tables).map(|()| tables)
+            together(rules, &others, &mut tables)?;
+            // Whether a match passes depends on where it begins: what is checked has a table of its own.
+            for (rule, hir) in checked {
+                let mut own = Vec::new();
+                together(rules, &[(rule, hir)], &mut own)?;
+                tables.extend(own.into_iter().map(|table| table.with_check(check(rule))));
+            }
+            Ok::<_, Error>(tables)
         };
         Ok(Self {
-            literals: Literals::new(&literals, plain, MOST_TABLE_BYTES).ok_or_else(too_large)?,
+            reads,
+            literals: Literals::new(&literals, &plain(&[reads]), MOST_TABLE_BYTES).ok_or_else(too_large)?,
             stop: compiled(&stop)?,
             redact: compiled(&redact)?,
             record: compiled(&record)?,

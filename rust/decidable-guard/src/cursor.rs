@@ -266,38 +266,44 @@ impl Cursor {
 
     /// Where there is one lane with texts to stop at and nothing else, bytes that stand for themselves need no step of their own.
     fn push_to_literals(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let automaton = Arc::clone(&self.automaton);
-        let Some(tables) = automaton.tables.first() else { return };
         let mut done = 0;
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            let Some(lane) = self.lanes.first_mut() else { return };
-            let json = self.json.as_ref();
-            if lane.matcher.is_even()
-                && lane.reader.pending().is_none()
-                && json.is_none_or(|json| json.pending().is_none())
-            {
-                let (taken, matched) = lane.matcher.scan(tables, json.is_some(), rest);
+        loop {
+            let even = self.json.as_ref().is_none_or(|json| json.pending().is_none());
+            let (Some(lane), Some(tables)) = (self.lanes.first_mut(), self.automaton.tables.first()) else {
+                return;
+            };
+            let rest = bytes.get(done..).unwrap_or_default();
+            if even && lane.is_even() {
+                let (taken, matched) = lane.matcher.scan(tables, self.json.is_some(), rest);
                 self.at = self.at.saturating_add(cast::u64_from_usize(taken));
-                done = done.saturating_add(taken);
+                done = done.wrapping_add(taken);
                 if let Some(span) = matched {
                     self.held.extend_from_slice(bytes.get(..done).unwrap_or_default());
                     return self.stop_at(span, out);
                 }
-            }
-            if let Some(byte) = bytes.get(done) {
-                done = done.saturating_add(1);
-                if self.step(*byte, bytes.get(..done), out) {
-                    return;
+                if taken == rest.len() {
+                    let depth = lane.matcher.depth(tables);
+                    return self.pass(bytes, depth, out);
                 }
             }
+            let Some(byte) = bytes.get(done) else { break };
+            done = done.saturating_add(1);
+            if self.step(*byte, bytes.get(..done), out) {
+                return;
+            }
+        }
+        let held = self.at.saturating_sub(self.safe());
+        self.pass(bytes, cast::usize_from_u64(held).unwrap_or(usize::MAX), out);
+    }
+
+    /// Lets everything but so many bytes come out as it is.
+    #[inline]
+    fn pass(&mut self, bytes: &[u8], held: usize, out: &mut Vec<u8>) {
+        self.released = self.at.saturating_sub(cast::u64_from_usize(held));
+        if let Some(json) = &mut self.json {
+            json.release(self.released);
         }
         // Most pieces pass as they are: what may come out at once need not be held first.
-        let safe = self.safe();
-        let held = cast::usize_from_u64(self.at.saturating_sub(safe)).unwrap_or(usize::MAX);
-        self.released = safe;
-        if let Some(json) = &mut self.json {
-            json.release(safe);
-        }
         let now = bytes.len().checked_sub(held).filter(|_| self.held.is_empty());
         if let Some((released, held)) = now.and_then(|now| bytes.split_at_checked(now)) {
             out.extend_from_slice(released);
@@ -388,7 +394,7 @@ impl Cursor {
         let fits = |span: &&Span| json.is_in_string(span.raw_start.max(self.released), span.raw_end);
         spans
             .filter(|span| !fits(span))
-            .min_by_key(|span| (span.raw_start, core::cmp::Reverse(span.raw_end), span.rule))
+            .min_by_key(|span| span.order())
             .copied()
     }
 
@@ -422,7 +428,7 @@ impl Cursor {
             let fronts = self.lanes.iter().enumerate();
             let next = fronts
                 .filter_map(|(lane, of)| Some((lane, *of.matcher.redact.spans.front()?)))
-                .min_by_key(|(_, span)| (span.raw_start, core::cmp::Reverse(span.raw_end), span.rule))
+                .min_by_key(|(_, span)| span.order())
                 .filter(|(_, span)| span.raw_start < to.max(self.released));
             let until = next.map_or(to, |(_, span)| span.raw_start).max(self.released);
             let raw = cast::usize_from_u64(until.saturating_sub(self.released)).unwrap_or(0);
@@ -457,8 +463,17 @@ impl Cursor {
 }
 
 impl Lane {
-    fn new(_tables: &Tables) -> Self {
-        Self::default()
+    /// Whether the next byte is read by itself, and what may be in a match is seen as it is in the stream.
+    #[inline]
+    fn is_even(&self) -> bool {
+        self.matcher.is_even() && self.reader.pending().is_none()
+    }
+
+    fn new(tables: &Tables) -> Self {
+        Self {
+            reader: Reader::new(tables.reads),
+            ..Self::default()
+        }
     }
 }
 

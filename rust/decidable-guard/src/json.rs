@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::reading::Piece;
 
 /// Bytes of the longest escape: two halves of a code point.
-const LONGEST_ESCAPE: usize = 12;
+const PAIR: usize = 12;
 
 /// Bytes of an escape by number.
 const NUMBERED: usize = 6;
@@ -18,7 +18,7 @@ const REPLACEMENT: char = '\u{fffd}';
 pub(crate) struct Json {
     in_string: bool,
     /// An escape that is not complete, and where it begins.
-    escape: [u8; LONGEST_ESCAPE],
+    escape: [u8; PAIR],
     length: usize,
     start: u64,
     /// The quotes that begin and end strings, behind what has come out.
@@ -67,7 +67,7 @@ impl Json {
         if self.in_string && byte == b'\\' {
             self.start = at;
             self.length = 1;
-            self.escape = [byte; LONGEST_ESCAPE];
+            self.escape = [byte; PAIR];
             return;
         }
         if byte == b'"' {
@@ -158,7 +158,7 @@ fn read_numbered(written: &[u8], over: bool) -> Escape {
             let both = 0x1_0000_u32
                 .wrapping_add((first & 0x3ff) << 10)
                 .wrapping_add(second & 0x3ff);
-            Escape::Of(char::from_u32(both).unwrap_or(REPLACEMENT), LONGEST_ESCAPE)
+            Escape::Of(char::from_u32(both).unwrap_or(REPLACEMENT), PAIR)
         }
         Some(Ok(None)) if !over => Escape::Unfinished,
         _ => alone,

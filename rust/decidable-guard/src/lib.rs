@@ -13,14 +13,16 @@
 //! same whatever came before; look-around and back-references cannot be, and are refused by name.
 
 mod error;
+mod check;
+mod folding;
+mod reading;
 mod rule;
 mod syntax;
 mod patterns;
 mod literals;
 mod attempts;
-mod automaton;
-mod reading;
 mod json;
+mod automaton;
 mod matcher;
 mod cursor;
 
@@ -28,6 +30,8 @@ pub mod logits;
 
 pub use attempts::MOST_ATTEMPTS;
 pub use automaton::{Automaton, LONGEST_PATTERN_BYTES, MOST_RULES, MOST_TABLE_BYTES};
+pub use check::Check;
 pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Stop};
 pub use error::{Error, ErrorKind};
+pub use reading::Reads;
 pub use rule::{Action, Pattern, Rule};

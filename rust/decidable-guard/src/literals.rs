@@ -9,9 +9,9 @@ use decidable_canon::cast;
 use crate::patterns::{NO_RULE, RuleId};
 
 /// A text, the place of its rule, and whether the letters A to Z match in either case.
-pub(crate) struct Literal<'a> {
+pub(crate) struct Literal {
     pub(crate) rule: RuleId,
-    pub(crate) text: &'a [u8],
+    pub(crate) text: Vec<u8>,
     pub(crate) ignore_case: bool,
 }
 
@@ -150,7 +150,7 @@ impl Tree {
 
 impl Literals {
     /// Takes for a text, and for a document in JSON, which bytes stand for themselves. `None` if the table would take more bytes than that.
-    pub(crate) fn new(literals: &[Literal<'_>], plain: &[[bool; 256]; 2], bytes_max: usize) -> Option<Self> {
+    pub(crate) fn new(literals: &[Literal], plain: &[[bool; 256]; 2], bytes_max: usize) -> Option<Self> {
         let of = |ignore_case: bool| {
             let chosen = literals
                 .iter()
@@ -159,7 +159,7 @@ impl Literals {
                 let text = if ignore_case {
                     literal.text.to_ascii_lowercase()
                 } else {
-                    literal.text.to_vec()
+                    literal.text.clone()
                 };
                 (literal.rule, text)
             }))

@@ -153,6 +153,12 @@ impl Matcher {
         (taken, self.literal_match(tables))
     }
 
+    /// How many of the last bytes may begin a text to stop at.
+    #[inline]
+    pub(crate) fn depth(&self, tables: &Tables) -> usize {
+        cast::usize_from_u32(tables.literals.depth(self.literal))
+    }
+
     /// Whether what is seen of a live beginning is what is in the stream.
     pub(crate) fn is_even(&self) -> bool {
         self.odd.is_empty()

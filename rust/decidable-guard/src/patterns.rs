@@ -12,6 +12,8 @@ use regex_automata::{
 };
 use regex_syntax::hir::Hir;
 
+use crate::check::Check;
+
 /// The place of a rule in the list, or [`NO_RULE`].
 pub(crate) type RuleId = u16;
 
@@ -43,6 +45,7 @@ pub(crate) struct Patterns {
     grows: Vec<bool>,
     /// The first states, by what stands before.
     starts: [u32; LOOKED_BACK_AT.len()],
+    check: Option<Check>,
 }
 
 /// No match can come any more.
@@ -113,6 +116,7 @@ impl Patterns {
             pending: Vec::new(),
             grows: Vec::new(),
             starts,
+            check: None,
         };
         let mut state = 1;
         while let Some(Some(from)) = walk.found.get(state).copied() {
@@ -265,13 +269,32 @@ impl Patterns {
         self.remaining(state).is_some()
     }
 
-    /// Whether something may come that counts more than a match up to here, or none.
-    pub(crate) fn improves(&self, state: u32, here: RuleId) -> bool {
-        let state = cast::usize_from_u32(state);
-        self.grows.get(state).copied().unwrap_or(false) || self.pending.get(state).is_some_and(|rule| *rule < here)
+    /// Whether a match may come that ends later.
+    #[inline]
+    pub(crate) fn grows(&self, state: u32) -> bool {
+        self.grows.get(cast::usize_from_u32(state)).copied().unwrap_or(false)
     }
 
-    /// How many more bytes that needs at least.
+    /// The first rule that the next byte may show to match up to here.
+    pub(crate) fn pending(&self, state: u32) -> RuleId {
+        self.pending
+            .get(cast::usize_from_u32(state))
+            .copied()
+            .unwrap_or(NO_RULE)
+    }
+
+    /// What matches must pass besides: then there is one pattern alone.
+    #[inline]
+    pub(crate) const fn check(&self) -> Option<Check> {
+        self.check
+    }
+
+    /// The same with a check.
+    pub(crate) fn with_check(self, check: Option<Check>) -> Self {
+        Self { check, ..self }
+    }
+
+    /// How many more bytes a match, or a longer one, needs at least.
     #[inline]
     pub(crate) fn remaining(&self, state: u32) -> Option<u16> {
         self.remaining

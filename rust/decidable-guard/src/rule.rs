@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::{Check, Reads};
+
 /// What happens where a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
@@ -69,6 +71,10 @@ pub struct Rule {
     pub action: Action,
     /// What a redaction puts in place of a match.
     pub replacement: String,
+    /// What a match must pass besides. One that does not is no match.
+    pub check: Option<Check>,
+    /// How it reads a text.
+    pub reads: Reads,
 }
 
 impl Rule {
@@ -101,6 +107,8 @@ impl Rule {
             pattern,
             action: Action::Stop,
             replacement: Self::REPLACEMENT.to_owned(),
+            check: None,
+            reads: Reads::default(),
         }
     }
 
@@ -108,5 +116,20 @@ impl Rule {
     #[must_use]
     pub fn with_action(self, action: Action) -> Self {
         Self { action, ..self }
+    }
+
+    /// The same with a check.
+    #[must_use]
+    pub fn with_check(self, check: Check) -> Self {
+        Self {
+            check: Some(check),
+            ..self
+        }
+    }
+
+    /// The same, reading a text in another way.
+    #[must_use]
+    pub fn with_reads(self, reads: Reads) -> Self {
+        Self { reads, ..self }
     }
 }

@@ -1,6 +1,8 @@
 //! Patterns as what the automata are built from. Classes and word boundaries know ASCII only, so that what a rule matches does not
 //! depend on a table of Unicode's, and so that a boundary can be decided from the byte beside it.
 
+use std::borrow::Cow;
+
 use regex_syntax::{
     ast::{
         self, Ast, ClassAscii, ClassAsciiKind, ClassBracketed, ClassPerlKind, ClassSet, ClassSetItem,
@@ -9,7 +11,7 @@ use regex_syntax::{
     hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition, translate::TranslatorBuilder},
 };
 
-use crate::{Error, ErrorKind, Pattern, Rule};
+use crate::{Error, ErrorKind, Pattern, Reads, Rule, folding::folded};
 
 /// How deep groups may be nested. What is written by a person is below ten.
 const DEEPEST_NESTING: u32 = 64;
@@ -17,15 +19,62 @@ const DEEPEST_NESTING: u32 = 64;
 /// What a rule looks for.
 pub(crate) fn parsed(rule: &Rule) -> Result<Hir, Error> {
     let hir = match &rule.pattern {
-        Pattern::Literal { text, ignore_case } => literal(text, *ignore_case),
+        Pattern::Literal { text, ignore_case } => literal(&seen(rule, text), *ignore_case),
         Pattern::Regex(pattern) => regex(&rule.name, pattern)?,
     };
+    if let Some(hidden) = hidden(rule.reads, &hir) {
+        return Err(Error::new(ErrorKind::Empty, &rule.name, hidden));
+    }
     let fault = |why| Err(Error::new(ErrorKind::Empty, &rule.name, why));
     match hir.properties().minimum_len() {
         None => fault("it can never match"),
         Some(0) => fault("it matches the empty text, which is everywhere"),
         Some(_) => Ok(hir),
     }
+}
+
+/// A text to look for as its rule sees it, but that what is invisible stays, to be refused.
+pub(crate) fn seen<'a>(rule: &Rule, text: &'a str) -> Cow<'a, str> {
+    match rule.reads {
+        Reads::Folded => folded(text).into(),
+        Reads::Visible | Reads::Exact => text.into(),
+    }
+}
+
+/// Why a pattern can never match, or not as it is written: it needs a code point that its rule does not see.
+fn hidden(reads: Reads, hir: &Hir) -> Option<String> {
+    let hides = |code_point: char| reads.hides(code_point).map(|seen| (code_point, seen));
+    let found = match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => None,
+        HirKind::Literal(literal) => core::str::from_utf8(&literal.0).ok()?.chars().find_map(hides),
+        HirKind::Class(class) => {
+            let ranges: Vec<(char, char)> = match class {
+                Class::Unicode(class) => class.iter().map(|range| (range.start(), range.end())).collect(),
+                Class::Bytes(class) => class
+                    .iter()
+                    .map(|range| (range.start().into(), range.end().into()))
+                    .collect(),
+            };
+            // Most classes have something that is seen near their beginning.
+            let mut members = ranges.into_iter().flat_map(|(first, last)| first..=last);
+            let first = members.next().and_then(hides);
+            first.filter(|_| members.all(|code_point| reads.hides(code_point).is_some()))
+        }
+        HirKind::Repetition(repetition) if repetition.max == Some(0) => None,
+        HirKind::Repetition(repetition) => return hidden(reads, &repetition.sub),
+        HirKind::Capture(capture) => return hidden(reads, &capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            return parts.iter().find_map(|part| hidden(reads, part));
+        }
+    };
+    found.map(|(code_point, seen)| {
+        let code_point = u32::from(code_point);
+        if seen.is_empty() {
+            format!("it looks for U+{code_point:04X}, which is invisible to it unless it reads \"exact\"")
+        } else {
+            format!("it looks for U+{code_point:04X}, which it sees as {seen:?}")
+        }
+    })
 }
 
 fn literal(text: &str, ignore_case: bool) -> Hir {

@@ -15,29 +15,62 @@ const BYTES_WORTH_DETACHING: usize = 16_384;
 /// One rule: what is looked for, and what happens where it is found.
 ///
 /// Made with `Rule.literal` or `Rule.regex`. `action` is `"stop"` (nothing of the match leaves, and nothing after it), `"redact"` (it is
-/// replaced), `"record"` (it is noted) or `"ignore"` (the rule is switched off).
+/// replaced), `"record"` (it is noted) or `"ignore"` (the rule is switched off). `reads` is how it sees a text: `"visible"` (invisible characters
+/// cannot split a match), `"exact"`, or `"folded"` (what looks like ASCII is ASCII, too).
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Rule(decidable_guard::Rule);
 
-fn read_action(action: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Action> {
-    let label = text("action", action)?;
-    decidable_guard::Action::from_label(&label).ok_or_else(|| {
-        let known = decidable_guard::Action::ALL
-            .map(decidable_guard::Action::label)
-            .join(", ");
-        let message = format!("action is {label:?}, which is none of {known}");
-        raise(
-            action.py(),
-            Class::InvalidInput,
-            "guard.unknown_action",
-            &message,
-            |details| {
-                details.set_item("field", "action")?;
-                details.set_item("value", &label)
-            },
-        )
+/// A word of a list, or an error of a code with those that there are.
+fn one_of<T: Copy>(
+    field: &str,
+    value: &Bound<'_, PyAny>,
+    all: &[T],
+    label_of: impl Fn(T) -> &'static str,
+    code: &'static str,
+) -> PyResult<T> {
+    let label = text(field, value)?;
+    all.iter().copied().find(|one| label_of(*one) == label).ok_or_else(|| {
+        let known = all.iter().map(|one| label_of(*one)).collect::<Vec<_>>().join(", ");
+        let message = format!("{field} is {label:?}, which is none of {known}");
+        raise(value.py(), Class::InvalidInput, code, &message, |details| {
+            details.set_item("field", field)?;
+            details.set_item("value", &label)
+        })
     })
+}
+
+fn read_action(action: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Action> {
+    let all = decidable_guard::Action::ALL;
+    one_of(
+        "action",
+        action,
+        &all,
+        decidable_guard::Action::label,
+        "guard.unknown_action",
+    )
+}
+
+fn read_reads(reads: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Reads> {
+    let all = decidable_guard::Reads::ALL;
+    one_of(
+        "reads",
+        reads,
+        &all,
+        decidable_guard::Reads::label,
+        "guard.unknown_reading",
+    )
+}
+
+fn read_check(check: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Check> {
+    let all = decidable_guard::Check::ALL;
+    one_of(
+        "check",
+        check,
+        &all,
+        decidable_guard::Check::label,
+        "guard.unknown_check",
+    )
 }
 
 fn rule(
@@ -45,6 +78,8 @@ fn rule(
     name: Option<&Bound<'_, PyAny>>,
     action: Given<'_, '_>,
     replacement: Given<'_, '_>,
+    reads: Given<'_, '_>,
+    check: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Rule> {
     let (decidable_guard::Pattern::Literal { text: written, .. } | decidable_guard::Pattern::Regex(written)) = &pattern;
     let name = match name {
@@ -58,6 +93,8 @@ fn rule(
         replacement: replacement.or(decidable_guard::Rule::REPLACEMENT.to_owned(), |value| {
             text("replacement", value)
         })?,
+        reads: reads.or(decidable_guard::Reads::default(), read_reads)?,
+        check: check.map(read_check).transpose()?,
     }))
 }
 
@@ -75,35 +112,35 @@ impl Rule {
     }
     /// A text to look for. With `ignore_case` the letters A to Z match in either case.
     #[staticmethod]
-    #[pyo3(signature = (text, *, action=Given::NOT, name=None, replacement=Given::NOT, ignore_case=Given::NOT))]
+    #[pyo3(signature = (text, *, action=Given::NOT, name=None, replacement=Given::NOT, ignore_case=Given::NOT, reads=Given::NOT))]
     fn literal(
         text: &Bound<'_, PyAny>,
         action: Given<'_, '_>,
         name: Option<&Bound<'_, PyAny>>,
         replacement: Given<'_, '_>,
         ignore_case: Given<'_, '_>,
+        reads: Given<'_, '_>,
     ) -> PyResult<Self> {
         let pattern = decidable_guard::Pattern::Literal {
             text: crate::values::text("text", text)?,
             ignore_case: ignore_case.or(false, |value| truth("ignore_case", value))?,
         };
-        rule(pattern, name, action, replacement)
+        rule(pattern, name, action, replacement, reads, None)
     }
-    /// A regular expression to look for, in the syntax of Rust's crate `regex`, without look-around and back-references.
+    /// A regular expression to look for, in the syntax of Rust's crate `regex`, without look-around and back-references. With `check`, which
+    /// is `"luhn"` or `"iban"`, a match whose check digits are wrong is none.
     #[staticmethod]
-    #[pyo3(signature = (pattern, *, action=Given::NOT, name=None, replacement=Given::NOT))]
+    #[pyo3(signature = (pattern, *, action=Given::NOT, name=None, replacement=Given::NOT, reads=Given::NOT, check=None))]
     fn regex(
         pattern: &Bound<'_, PyAny>,
         action: Given<'_, '_>,
         name: Option<&Bound<'_, PyAny>>,
         replacement: Given<'_, '_>,
+        reads: Given<'_, '_>,
+        check: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        rule(
-            decidable_guard::Pattern::Regex(text("pattern", pattern)?),
-            name,
-            action,
-            replacement,
-        )
+        let pattern = decidable_guard::Pattern::Regex(text("pattern", pattern)?);
+        rule(pattern, name, action, replacement, reads, check)
     }
     #[getter]
     fn name(&self) -> &str {
@@ -138,6 +175,16 @@ impl Rule {
             decidable_guard::Pattern::Literal { ignore_case: true, .. }
         )
     }
+    /// How it reads a text: `"visible"`, `"exact"` or `"folded"`.
+    #[getter]
+    const fn reads(&self) -> &'static str {
+        self.0.reads.label()
+    }
+    /// What a match must pass besides: `"luhn"`, `"iban"` or `None`.
+    #[getter]
+    fn check(&self) -> Option<&'static str> {
+        self.0.check.map(decidable_guard::Check::label)
+    }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let fields = PyDict::new(py);
         let first = if self.kind() == "regex" { "pattern" } else { "text" };
@@ -147,6 +194,10 @@ impl Rule {
         fields.set_item("replacement", self.replacement())?;
         if self.ignore_case() {
             fields.set_item("ignore_case", true)?;
+        }
+        fields.set_item("reads", self.reads())?;
+        if self.0.check.is_some() {
+            fields.set_item("check", self.check())?;
         }
         repr(&format!("Rule.{}", self.kind()), &fields)
     }
@@ -162,6 +213,8 @@ impl Rule {
             this.name(),
             this.replacement(),
             cases,
+            this.reads(),
+            this.check(),
         );
         Ok((rebuild, parts.into_pyobject(py)?))
     }
