@@ -34,9 +34,10 @@ settings.register_profile(
 )
 settings.load_profile("decidable")
 
-# The reference implementation has no build for the free-threaded interpreter, and the libraries of tables not all; what
-# needs one that is absent is left out there.
-ABSENT = [name for name in ("calybris", "pandas", "polars", "pyarrow") if importlib.util.find_spec(name) is None]
+# The reference implementation has no build for the free-threaded interpreter, and the libraries of tables and the
+# clients not all; what needs one that is absent is left out there.
+COMPARED = ("anthropic", "calybris", "langchain_core", "openai", "pandas", "polars", "pyarrow")
+ABSENT = [name for name in COMPARED if importlib.util.find_spec(name) is None]
 collect_ignore = [
     path.name
     for path in sorted(Path(__file__).parent.glob("*.py"))

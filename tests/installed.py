@@ -30,6 +30,15 @@ PRINTS = {
         "stopped by rule sql at byte 33",
         "GuardStopped: the guard stopped the stream - matched",
     ],
+    "07_client_streams": [
+        "'content': '[redacted]. Tidying up'",
+        """'arguments': '{"sql": "'""",
+        "{} content_filter",
+        "stopped by sql in tool_arguments[0] of choice 0",
+        "replaced: [('ssn', 'text')]",
+        "That cannot be done here.",
+        "data: [DONE]",
+    ],
 }
 
 

@@ -56,7 +56,7 @@ def fields(rule: Rule) -> dict[str, Any]:
     return (
         {"regex": rule.pattern}
         | kind
-        | {name: getattr(rule, name) for name in ("name", "action", "replacement", "severity")}
+        | {name: getattr(rule, name) for name in ("name", "action", "replacement", "severity", "check", "reads")}
     )
 
 

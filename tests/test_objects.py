@@ -132,12 +132,12 @@ VALUES = {
     "Match": (
         lambda: dc.Match("n", "redact", 1, 2),
         lambda: dc.Match("n", "redact", 1, 3),
-        ("rule", "action", "start", "end"),
+        ("rule", "action", "start", "end", "choice", "channel"),
     ),
     "StopReason": (
         lambda: dc.StopReason("matched", "n", 1, 2),
         lambda: dc.StopReason("failed", None, 1, None),
-        ("kind", "rule", "start", "end"),
+        ("kind", "rule", "start", "end", "choice", "channel"),
     ),
     "Explanation": (
         lambda: policy().explain(dc.Request(**REQUEST)),

@@ -6,7 +6,7 @@
         Rule.literal("DROP TABLE", ignore_case=True),
         Rule.regex(r"\\b\\d{3}-\\d{2}-\\d{4}\\b", action="redact", name="ssn"),
     ])
-    stream = guard.stream(chunks)                # chunks of text or of bytes
+    stream = guard.stream(chunks)                # text, bytes, or what a client streams
     for text in stream:
         print(text, end="")
     stream.stopped                               # None, or why
@@ -20,13 +20,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
 from decidable.guard.files import read_rules
 from decidable.guard.monitor import Continue, Decided, End, Monitor, Stop, Text, Token, audit_file
+from decidable.guard.runnable import as_runnable
 from decidable.guard.streams import AsyncGuardedStream, GuardedStream
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableGenerator
 
 __all__ = [
     "AsyncGuardedStream",
@@ -49,6 +53,7 @@ __all__ = [
 ]
 
 Chunk = TypeVar("Chunk", str, bytes)
+Piece = TypeVar("Piece")
 
 
 class Guard:
@@ -152,18 +157,47 @@ class Guard:
         rest: Chunk = cursor.finish()
         return released + rest, cursor.stopped, cursor.matches()
 
-    def stream(self, chunks: Iterable[Chunk], *, raise_on_stop: bool = False) -> GuardedStream[Chunk]:
-        """Guards an iterable of text or of bytes. Chunks that would be empty are left out.
+    def stream(
+        self,
+        chunks: Iterable[Piece],
+        *,
+        raise_on_stop: bool = False,
+        notice: str | Callable[[StopReason], str] = "",
+        sse: bool = False,
+    ) -> GuardedStream[Piece]:
+        """Guards an iterable of text, of bytes, or of the chunks of a client, and gives the same kind (docs/guard.md).
 
-        Where a rule stops it, the iterable is closed (``close()``, if it has that) and the stream ends; with
-        ``raise_on_stop`` it raises :class:`~decidable.errors.GuardStopped` after everything before the match has come
-        out. A chunk of another kind and an exception of the iterable end it too, and nothing that was held comes out.
+        Where a rule stops it, the iterable is closed (``close()``, if it has that) and the stream ends, typed streams
+        with a chunk that says so. A chunk that is not known and an exception of the iterable end it too, and nothing
+        that was held comes out.
+
+        Args:
+            raise_on_stop: Whether :class:`~decidable.errors.GuardStopped` is raised at a stop, after everything else.
+            notice: What a client is told of a stop, or what makes that of the reason. It comes last, as text.
+            sse: Whether text or bytes are server-sent events, as they come over the wire.
         """
-        return GuardedStream(self.cursor(), chunks, raise_on_stop)
+        return GuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse)
 
-    def astream(self, chunks: AsyncIterable[Chunk], *, raise_on_stop: bool = False) -> AsyncGuardedStream[Chunk]:
-        """:meth:`stream` for an asynchronous iterable, which is closed with ``aclose()``."""
-        return AsyncGuardedStream(self.cursor(), chunks, raise_on_stop)
+    def astream(
+        self,
+        chunks: AsyncIterable[Piece],
+        *,
+        raise_on_stop: bool = False,
+        notice: str | Callable[[StopReason], str] = "",
+        sse: bool = False,
+    ) -> AsyncGuardedStream[Piece]:
+        """:meth:`stream` for an asynchronous iterable, which is closed with ``aclose()``, or a ``close()``."""
+        return AsyncGuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse)
+
+    def as_runnable(
+        self, *, raise_on_stop: bool = False, notice: str | Callable[[StopReason], str] = ""
+    ) -> RunnableGenerator[Any, Any]:
+        """The guard as a part of a LangChain chain, ``model | guard.as_runnable()``. It needs ``langchain_core``."""
+        return as_runnable(self, raise_on_stop=raise_on_stop, notice=notice)
+
+    def _cursor(self, json: bool) -> Cursor:
+        """For one text; ``json`` where it is the arguments of a call."""
+        return self.cursor(json=json)
 
     def __repr__(self) -> str:
         return f"<Guard of {len(self.rules)} rules>"

@@ -1,46 +1,83 @@
 """The streams that come out of a guard: what may come out of an iterable, and why it ended.
 
-They know no rule: a cursor says what may be released, and they see to it that a source is closed and nothing that was
-held comes out after a fault.
+They know no rule and no chunk: a reader says what comes out, and they see to it that a source is closed, once, and
+nothing that was held comes out after a fault.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
-from typing import Generic, Self, TypeVar
+import contextlib
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
+from typing import Any, Generic, Self, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
 from decidable.errors import GuardStopped
+from decidable.guard.channels import wrong_kind
+from decidable.guard.readers import PlainReader, Reader, TypedReader
 
-__all__ = ["AsyncGuardedStream", "GuardedStream"]
+__all__ = ["AsyncGuardedStream", "GuardedStream", "Notice"]
 
-Chunk = TypeVar("Chunk", str, bytes)
+Chunk = TypeVar("Chunk")
+
+Notice = str | Callable[[StopReason], str]
+"""What a client is told of a stop: a text, or what makes one of the reason."""
 
 
 class _Guarded:
     """What both kinds of stream know."""
 
-    def __init__(self, cursor: Cursor, raise_on_stop: bool) -> None:
+    def __init__(self, cursor: Callable[[bool], Cursor], *, raise_on_stop: bool, sse: bool, notice: Notice) -> None:
+        if not isinstance(notice, str) and not callable(notice):
+            raise wrong_kind("a str, or what makes one of a reason", notice, "notice")
+        for name, value in (("raise_on_stop", raise_on_stop), ("sse", sse)):
+            if not isinstance(value, bool):
+                raise wrong_kind("a bool", value, name)
         self._cursor = cursor
         self._raise_on_stop = raise_on_stop
-        self._matches: list[Match] = []
+        self._notice = notice
+        self._reader: Reader = TypedReader(cursor, True) if sse else PlainReader(cursor(False))
+        self._chosen = sse
+        self._begun = False
+        self._over = False
 
     @property
     def stopped(self) -> StopReason | None:
-        """Why the stream was stopped; ``None`` while it goes on, and where it came to its end."""
-        return self._cursor.stopped
+        """Why the stream was stopped, and where; ``None`` while it goes on, and where it came to its end."""
+        return self._reader.stopped
 
     @property
     def held(self) -> int:
         """How many bytes are held back now."""
-        return self._cursor.held
+        return self._reader.held
 
     @property
     def matches(self) -> tuple[Match, ...]:
         """What was noted or replaced so far."""
-        self._matches += self._cursor.matches()
-        return tuple(self._matches)
+        return tuple(self._reader.matches)
+
+    def _take(self, chunk: Any) -> list[Any]:
+        if not self._chosen:
+            self._chosen = True
+            if not isinstance(chunk, (str, bytes)):
+                self._reader = TypedReader(self._cursor, False)
+        out = self._reader.take(chunk)
+        why = self._reader.stopped
+        return out if why is None else self._ended(out, why)
+
+    def _finish(self) -> list[Any]:
+        out = self._reader.finish()
+        why = self._reader.stopped
+        return out if why is None else self._ended(out, why)
+
+    def _ended(self, out: list[Any], why: StopReason) -> list[Any]:
+        """With what tells a client that the stream was stopped."""
+        self._over = True
+        notice = self._notice if isinstance(self._notice, str) else self._notice(why)
+        if not isinstance(notice, str):
+            raise wrong_kind("a str", notice, "notice")
+        return out + self._reader.end(notice)
 
     def _raise_if_asked(self) -> None:
         """Once everything before the match has come out."""
@@ -49,11 +86,22 @@ class _Guarded:
             raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=self.stopped)
 
 
+def _closable(source: object, chunks: object, *names: str) -> list[Callable[[], Any]]:
+    """How to close an iterable: its iterator, and the iterable where that is another, such as a client's response."""
+    found = []
+    for each in (source,) if source is chunks else (source, chunks):
+        close = next((close for name in names if callable(close := getattr(each, name, None))), None)
+        if close is not None:
+            found.append(close)
+    return found
+
+
 class GuardedStream(_Guarded, Generic[Chunk]):
     """An iterator over what may come out of a stream. Made by :meth:`Guard.stream`."""
 
-    def __init__(self, cursor: Cursor, chunks: Iterable[Chunk], raise_on_stop: bool) -> None:
-        super().__init__(cursor, raise_on_stop)
+    def __init__(self, cursor: Callable[[bool], Cursor], chunks: Iterable[Chunk], **options: Any) -> None:
+        super().__init__(cursor, **options)
+        self._chunks = chunks
         self._released: Generator[Chunk, None, None] = self._run(chunks)
 
     def __iter__(self) -> Self:
@@ -64,40 +112,46 @@ class GuardedStream(_Guarded, Generic[Chunk]):
 
     def close(self) -> None:
         """Ends the stream: its source is closed, and nothing more comes out."""
+        begun, self._begun = self._begun, True
         self._released.close()
+        if not begun:
+            # A generator that has not begun has nothing to tidy up.
+            _close(self._chunks, self._chunks)
 
     def _run(self, chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
-        push, finish = self._cursor.push, self._cursor.finish
+        self._begun = True
         source: object = chunks
-        released: Chunk
         try:
             source = each = iter(chunks)
             for chunk in each:
-                released = push(chunk)
-                if self.stopped is not None:
+                released = self._take(chunk)
+                if self._over:
                     break
-                if released:
-                    yield released
+                yield from released
             else:
-                released = finish()
+                released = self._finish()
         except Exception:
-            self._cursor.fail()
+            self._reader.fail()
             raise
         finally:
             # Before the last of it comes out, so that nobody waits for what will not be used.
-            close = getattr(source, "close", None)
-            if callable(close):
-                close()
-        if released:
-            yield released
+            _close(source, chunks)
+        yield from released
         self._raise_if_asked()
+
+
+def _close(source: object, chunks: object) -> None:
+    with contextlib.ExitStack() as all_of_them:
+        for close in reversed(_closable(source, chunks, "close")):
+            all_of_them.callback(close)
 
 
 class AsyncGuardedStream(_Guarded, Generic[Chunk]):
     """An asynchronous iterator over what may come out of a stream. Made by :meth:`Guard.astream`."""
 
-    def __init__(self, cursor: Cursor, chunks: AsyncIterable[Chunk], raise_on_stop: bool) -> None:
-        super().__init__(cursor, raise_on_stop)
+    def __init__(self, cursor: Callable[[bool], Cursor], chunks: AsyncIterable[Chunk], **options: Any) -> None:
+        super().__init__(cursor, **options)
+        self._chunks = chunks
         self._released: AsyncGenerator[Chunk, None] = self._run(chunks)
 
     def __aiter__(self) -> Self:
@@ -108,29 +162,40 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
 
     async def aclose(self) -> None:
         """Ends the stream: its source is closed, and nothing more comes out."""
+        begun, self._begun = self._begun, True
         await self._released.aclose()
+        if not begun:
+            await _aclose(self._chunks, self._chunks)
 
     async def _run(self, chunks: AsyncIterable[Chunk]) -> AsyncGenerator[Chunk, None]:
-        push, finish = self._cursor.push, self._cursor.finish
+        self._begun = True
         source: object = chunks
-        released: Chunk
         try:
             source = each = aiter(chunks)
             async for chunk in each:
-                released = push(chunk)
-                if self.stopped is not None:
+                released = self._take(chunk)
+                if self._over:
                     break
-                if released:
-                    yield released
+                for piece in released:
+                    yield piece
             else:
-                released = finish()
+                released = self._finish()
         except (Exception, asyncio.CancelledError):
-            self._cursor.fail()
+            self._reader.fail()
             raise
         finally:
-            close = getattr(source, "aclose", None)
-            if callable(close):
-                await close()
-        if released:
-            yield released
+            await _aclose(source, chunks)
+        for piece in released:
+            yield piece
         self._raise_if_asked()
+
+
+async def _aclose(source: object, chunks: object) -> None:
+    async def closed(close: Callable[[], Any]) -> None:
+        waiting = close()
+        if inspect.isawaitable(waiting):
+            await waiting
+
+    async with contextlib.AsyncExitStack() as all_of_them:
+        for close in reversed(_closable(source, chunks, "aclose", "close")):
+            all_of_them.push_async_callback(closed, close)

@@ -7,7 +7,7 @@ use crate::{
     attempts::Span,
     automaton::Tables,
     json::{self, Json},
-    matcher::{Matcher, Until, first},
+    matcher::{Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
 };
 
@@ -23,17 +23,6 @@ pub struct Match {
     pub start: u64,
     /// Where it ends: the place after its last byte.
     pub end: u64,
-}
-
-/// How deep a stream is in a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pressure {
-    /// The place of the rule in the automaton's list.
-    pub rule: usize,
-    /// How many of the last bytes may begin a match of it.
-    pub matched: u64,
-    /// How many more bytes a match, or a longer one, needs at least. 0 where the next byte, or the end, may decide it.
-    pub remaining: u32,
 }
 
 /// Why a stream was stopped.

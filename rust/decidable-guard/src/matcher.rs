@@ -5,12 +5,22 @@ use std::collections::VecDeque;
 use decidable_canon::cast;
 
 use crate::{
-    Pressure,
     attempts::{Attempts, Place, Selection, Span},
     automaton::Tables,
     patterns::RuleId,
     reading::Unit,
 };
+
+/// How deep a stream is in a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pressure {
+    /// The place of the rule in the automaton's list.
+    pub rule: usize,
+    /// How many of the last bytes may begin a match of it.
+    pub matched: u64,
+    /// How many more bytes a match, or a longer one, needs at least. 0 where the next byte, or the end, may decide it.
+    pub remaining: u32,
+}
 
 /// A unit that is not one byte for one byte.
 #[derive(Clone, Copy, Debug)]

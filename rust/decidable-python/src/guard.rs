@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use crate::errors::{self, Class, raise};
 use crate::model::repr;
 use crate::pressure::pressure;
-use crate::values::{Given, integer, optional, text, truth, wrong_type};
+use crate::values::{Given, integer, optional, optional_text, text, truth, wrong_type};
 
 /// A chunk of so many bytes is worth letting others have the interpreter.
 const BYTES_WORTH_DETACHING: usize = 16_384;
@@ -318,6 +318,10 @@ pub(crate) struct Match {
     action: &'static str,
     start: u64,
     end: u64,
+    /// Where the stream has several: the choice, output item or content block.
+    choice: Option<u64>,
+    /// And what of it: its text, its reasoning, the arguments of a call.
+    channel: Option<String>,
 }
 
 impl Match {
@@ -328,6 +332,8 @@ impl Match {
             action: rule.map_or("", |rule| rule.action.label()),
             start: found.start,
             end: found.end,
+            choice: None,
+            channel: None,
         }
     }
 }
@@ -336,23 +342,34 @@ impl Match {
 impl Match {
     /// What a pickled one is rebuilt with.
     #[new]
-    #[pyo3(signature = (rule, action, start, end))]
+    #[pyo3(signature = (rule, action, start, end, choice = None, channel = None))]
     fn new(
         rule: &Bound<'_, PyAny>,
         action: &Bound<'_, PyAny>,
         start: &Bound<'_, PyAny>,
         end: &Bound<'_, PyAny>,
+        choice: Option<&Bound<'_, PyAny>>,
+        channel: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         Ok(Self {
             rule: text("rule", rule)?,
             action: read_action(action)?.label(),
             start: integer("start", start)?,
             end: integer("end", end)?,
+            choice: optional("choice", choice)?,
+            channel: optional_text("channel", channel)?,
         })
     }
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
         let this = slf.get();
-        let parts = (&this.rule, this.action, this.start, this.end);
+        let parts = (
+            &this.rule,
+            this.action,
+            this.start,
+            this.end,
+            this.choice,
+            &this.channel,
+        );
         Ok((slf.get_type(), parts.into_pyobject(slf.py())?))
     }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
@@ -362,8 +379,15 @@ impl Match {
         slf
     }
     #[classattr]
-    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
-        ("rule", "action", "start", "end")
+    const fn __match_args__() -> (
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+    ) {
+        ("rule", "action", "start", "end", "choice", "channel")
     }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let fields = PyDict::new(py);
@@ -371,6 +395,8 @@ impl Match {
         fields.set_item("action", self.action)?;
         fields.set_item("start", self.start)?;
         fields.set_item("end", self.end)?;
+        fields.set_item("choice", self.choice)?;
+        fields.set_item("channel", self.channel.as_ref())?;
         repr("Match", &fields)
     }
 }
@@ -387,6 +413,10 @@ pub(crate) struct StopReason {
     start: u64,
     /// Where the match ends.
     end: Option<u64>,
+    /// Where the stream has several: the choice, output item or content block.
+    choice: Option<u64>,
+    /// And what of it: its text, its reasoning, the arguments of a call.
+    channel: Option<String>,
 }
 
 const KINDS: [&str; 5] = ["matched", "held_too_much", "too_many_attempts", "failed", "uncertain"];
@@ -395,12 +425,14 @@ const KINDS: [&str; 5] = ["matched", "held_too_much", "too_many_attempts", "fail
 impl StopReason {
     /// What a pickled one is rebuilt with.
     #[new]
-    #[pyo3(signature = (kind, rule, start, end))]
+    #[pyo3(signature = (kind, rule, start, end, choice = None, channel = None))]
     fn new(
         kind: &Bound<'_, PyAny>,
         rule: Option<&Bound<'_, PyAny>>,
         start: &Bound<'_, PyAny>,
         end: Option<&Bound<'_, PyAny>>,
+        choice: Option<&Bound<'_, PyAny>>,
+        channel: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let label = text("kind", kind)?;
         let known = KINDS.into_iter().find(|known| *known == label);
@@ -409,11 +441,13 @@ impl StopReason {
             rule: rule.map(|rule| text("rule", rule)).transpose()?,
             start: integer("start", start)?,
             end: optional("end", end)?,
+            choice: optional("choice", choice)?,
+            channel: optional_text("channel", channel)?,
         })
     }
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
         let this = slf.get();
-        let parts = (this.kind, &this.rule, this.start, this.end);
+        let parts = (this.kind, &this.rule, this.start, this.end, this.choice, &this.channel);
         Ok((slf.get_type(), parts.into_pyobject(slf.py())?))
     }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
@@ -423,8 +457,15 @@ impl StopReason {
         slf
     }
     #[classattr]
-    const fn __match_args__() -> (&'static str, &'static str, &'static str, &'static str) {
-        ("kind", "rule", "start", "end")
+    const fn __match_args__() -> (
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+    ) {
+        ("kind", "rule", "start", "end", "choice", "channel")
     }
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let fields = PyDict::new(py);
@@ -432,6 +473,8 @@ impl StopReason {
         fields.set_item("rule", self.rule.as_ref())?;
         fields.set_item("start", self.start)?;
         fields.set_item("end", self.end)?;
+        fields.set_item("choice", self.choice)?;
+        fields.set_item("channel", self.channel.as_ref())?;
         repr("StopReason", &fields)
     }
 }
@@ -442,6 +485,8 @@ pub(crate) fn reason(automaton: &decidable_guard::Automaton, stop: decidable_gua
         rule: None,
         start,
         end: None,
+        choice: None,
+        channel: None,
     };
     match stop {
         decidable_guard::Stop::Matched(found) => StopReason {
@@ -449,6 +494,8 @@ pub(crate) fn reason(automaton: &decidable_guard::Automaton, stop: decidable_gua
             rule: automaton.rule_of(&found).map(|rule| rule.name.clone()),
             start: found.start,
             end: Some(found.end),
+            choice: None,
+            channel: None,
         },
         decidable_guard::Stop::HeldTooMuch(start) => other("held_too_much", start),
         decidable_guard::Stop::TooManyAttempts(start) => other("too_many_attempts", start),

@@ -1,0 +1,223 @@
+"""The channels of one stream: a cursor for each text in it, so that no text is matched with another's pieces.
+
+A channel is one text of one choice: its text, its reasoning, its refusal, the arguments of one call. A text that comes
+in pieces is pushed; one that comes whole, or once more at its end, is read as a stream of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from decidable._native import Cursor, Match, StopReason
+from decidable.errors import InvalidInput
+from decidable.guard.fields import changed, fields
+
+__all__ = ["MOST_CHANNELS", "Channel", "Channels", "unknown_chunk", "wrong_kind"]
+
+MOST_CHANNELS: Final = 1_024
+"""How many texts one stream may consist of."""
+
+# They repeat the text in another form (what else could have been said included), and nobody reads them here.
+WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
+
+# Names and seals that a service makes, not a model. Whatever ends in _id is one, too.
+OPAQUE: Final = frozenset(
+    {
+        "type", "id", "object", "model", "role", "status", "phase", "caller", "created_by", "signature",
+        "encrypted_content", "encrypted_index", "fingerprint", "server_label", "execution", "usage", "finish_reason",
+        "stop_reason", "file_type", "detail", "obfuscation",
+    }
+)  # fmt: skip
+
+# What a model wrote as JSON and a service has read: there the names are the model's, too.
+READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env"})
+
+
+class Channel(NamedTuple):
+    """Which text of a stream: ``field`` tells apart what has one name in two fields."""
+
+    choice: int | None
+    name: str
+    field: str = ""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is the arguments of a call."""
+        return self.name.startswith(("tool_arguments", "function_arguments"))
+
+
+def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
+    """The fault of a chunk that could carry text nobody looks at. It does not repeat what the chunk says."""
+    return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
+
+
+def wrong_kind(wanted: str, given: object, field: str = "chunk") -> InvalidInput:
+    """The fault of a chunk of another kind than those before, or of an argument."""
+    kind = type(given).__name__
+    return InvalidInput("input.wrong_type", f"{field} must be {wanted}, and is {kind}", field=field, value=kind)
+
+
+class Channels:
+    """The cursors of one stream's channels, and why it was stopped."""
+
+    def __init__(self, cursor: Callable[[bool], Cursor]) -> None:
+        self._new = cursor
+        self._open: dict[Channel, Cursor] = {}
+        self._closed: set[Channel] = set()
+        self._matches: dict[Match, None] = {}
+        self.stopped: StopReason | None = None
+        self.stopped_in: Channel | None = None
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held back in all of them."""
+        return sum(cursor.held for cursor in self._open.values())
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        """What was noted or replaced so far; a text that is repeated tells nothing twice."""
+        for channel, cursor in self._open.items():
+            self._note(channel, cursor)
+        return tuple(self._matches)
+
+    def push(self, channel: Channel, text: object) -> str:
+        """The next piece of a text, and what may come out of it. Nothing does once any channel was stopped."""
+        if self.stopped is not None:
+            return ""
+        if not isinstance(text, str):
+            raise unknown_chunk(channel.name, "is no text")
+        cursor = self._open.get(channel)
+        if cursor is None:
+            if not text:
+                return text
+            if channel in self._closed:
+                raise unknown_chunk(channel.name, "goes on after its end")
+            self.refuse_many(len(self._open) + len(self._closed))
+            cursor = self._open[channel] = self._new(channel.is_json)
+        released = cursor.push(text)
+        self._look(channel, cursor)
+        return released
+
+    @staticmethod
+    def refuse_many(count: int) -> None:
+        """Refuses one more of what a stream may have ``MOST_CHANNELS`` of."""
+        if count >= MOST_CHANNELS:
+            raise InvalidInput("guard.too_large", f"a stream has more than {MOST_CHANNELS} texts or choices")
+
+    def close(self, channel: Channel) -> str:
+        """The text is at its end: the rest of it, with what was pending decided."""
+        cursor = self._open.pop(channel, None)
+        if cursor is None or self.stopped is not None:
+            return ""
+        self._closed.add(channel)
+        released: str = cursor.finish()
+        self._look(channel, cursor)
+        self._note(channel, cursor)
+        return released
+
+    def close_all(self, choice: int | None) -> Iterable[tuple[Channel, str]]:
+        """The rests of a choice's texts that have one. After a stop there are none."""
+        for channel in self.of(choice):
+            rest = self.close(channel)
+            if rest:
+                yield channel, rest
+
+    def of(self, choice: int | None) -> list[Channel]:
+        """The channels of a choice that are not at their end."""
+        return [each for each in self._open if each.choice == choice]
+
+    @property
+    def choices(self) -> list[int | None]:
+        """Those with a text that is not at its end."""
+        return list(dict.fromkeys(channel.choice for channel in self._open))
+
+    def read(self, channel: Channel, text: object) -> str:
+        """A text that comes whole: what may come out of it."""
+        if self.stopped is not None:
+            return ""
+        if not isinstance(text, str):
+            raise unknown_chunk(channel.name, "is no text")
+        if not text:
+            return text
+        cursor = self._new(channel.is_json)
+        released = cursor.push(text)
+        released += cursor.finish()
+        self._look(channel, cursor)
+        self._note(channel, cursor)
+        return text if released == text else released
+
+    def read_all(
+        self, choice: int | None, place: str, value: Any, leaf: Callable[[str, str, str, Any], Any] | None = None
+    ) -> Any:
+        """Every text inside a value that comes whole, each as one of its own; a copy where one was not released whole.
+
+        ``leaf(kind, name, place, text)`` reads a text in its own way, or returns ``None``; ``kind`` is the ``type`` of
+        what has the field.
+        """
+        return self._read_inside(choice, place, value, leaf, False)
+
+    def _read_inside(self, choice: int | None, place: str, value: Any, leaf: Any, json: bool) -> Any:
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str):
+            return self.read(Channel(choice, place), value)
+        if isinstance(value, (list, tuple)):
+            items = [
+                self._read_inside(choice, f"{place}[{number}]", item, leaf, json) for number, item in enumerate(value)
+            ]
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        inside = fields(value)
+        if inside is None:
+            raise unknown_chunk(place)
+        changes: dict[str, Any] = {}
+        kind = inside.get("type")
+        for name, inner in inside.items():
+            if json and not self._is_name_released(choice, place, name):
+                # Neither the name nor what stands behind it.
+                return {name: changes.get(name, inside[name]) for name in list(inside)[: list(inside).index(name)]}
+            if not json and name in WITHHELD:
+                if inner:
+                    changes[name] = withheld(inner)
+                continue
+            if not json and (name in OPAQUE or name.endswith("_id")):
+                continue
+            at = f"{place}.{name}" if place else name
+            # Inside of what the model wrote as JSON, a kind is what the model says it is.
+            new = leaf(kind, name, at, inner) if leaf is not None and isinstance(inner, str) and not json else None
+            if new is None:
+                new = self._read_inside(choice, at, inner, leaf, json or name in READ_AS_JSON)
+            if new is not inner:
+                changes[name] = new
+        return changed(value, changes)
+
+    def _is_name_released(self, choice: int | None, place: str, name: str) -> bool:
+        if self.read(Channel(choice, f"{place}.name"), name) == name:
+            return True
+        if self.stopped is None:
+            # A name is not replaced: what reads the arguments would not know it.
+            raise unknown_chunk(place, "has a name that is to be redacted")
+        return False
+
+    def fail(self) -> None:
+        """Stops everything, because the source cannot be followed any more."""
+        if self.stopped is None:
+            for cursor in self._open.values():
+                cursor.fail()
+            self.stopped = StopReason("failed", None, 0, None)
+
+    def _look(self, channel: Channel, cursor: Cursor) -> None:
+        why = cursor.stopped
+        if why is not None and self.stopped is None:
+            self.stopped = StopReason(why.kind, why.rule, why.start, why.end, channel.choice, channel.name)
+            self.stopped_in = channel
+
+    def _note(self, channel: Channel, cursor: Cursor) -> None:
+        for match in cursor.matches():
+            where = Match(match.rule, match.action, match.start, match.end, channel.choice, channel.name)
+            self._matches[where] = None
+
+
+def withheld(value: Any) -> Any:
+    """What stands in the place of something that does not come out."""
+    return [] if isinstance(value, list) else None

@@ -1,0 +1,320 @@
+"""Chat completions in pieces: what OpenAI's client, servers that speak like it and llama-cpp-python stream.
+
+A chunk comes out for each that goes in, with what may come out of its texts. What is held comes with a later chunk of
+the same choice, at the latest with the one that has its ``finish_reason``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
+from decidable.guard.fields import changed, fields
+
+__all__ = ["ChatReader"]
+
+# What says nothing of the text.
+ABOUT_A_CHUNK: Final = frozenset(
+    {
+        "id", "object", "created", "model", "service_tier", "system_fingerprint", "usage", "obfuscation", "provider",
+        "timings", "prompt_filter_results",
+    }
+)  # fmt: skip
+ABOUT_A_CHOICE: Final = frozenset(
+    {
+        "index",
+        "finish_reason",
+        "native_finish_reason",
+        "stop_reason",
+        "content_filter_results",
+        "content_filter_offsets",
+    }
+)
+READ_WHOLE: Final = frozenset({"error", "x_groq", "moderation", "annotations", "extra_content"})
+
+# The fields of a delta that hold text, and the names of their channels.
+TEXTS: Final = {
+    "content": "text",
+    "refusal": "refusal",
+    "reasoning_content": "reasoning",
+    "reasoning": "reasoning",
+    "thinking": "reasoning",
+}
+
+
+class ChatReader:
+    """Reads chunks with ``choices``: those with a ``delta``, and those of plain completions with a ``text``."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        # The last chunk and choice of each index, as a pattern for what is made here.
+        self._last: dict[int, tuple[Any, Any]] = {}
+        self._finished: set[int] = set()
+        # The last piece of each tool call, by choice and index.
+        self._calls: dict[tuple[int, int], Any] = {}
+        # The last piece of the one call that there was before there were several, by choice.
+        self._functions: dict[int, Any] = {}
+        # Its id, its name, and how many calls there were before it under the same number.
+        self._names: dict[tuple[int, int], tuple[str, str, int]] = {}
+
+    def take(self, chunk: Any) -> list[Any]:
+        """What comes out for a chunk."""
+        inside = fields(chunk)
+        if inside is None or not ("choices" in inside or inside.get("error")):
+            raise wrong_kind("a chunk of a chat completion, as before", chunk)
+        changes: dict[str, Any] = {}
+        for name, value in inside.items():
+            if name == "choices" or name in ABOUT_A_CHUNK or not value:
+                continue
+            if name not in READ_WHOLE:
+                raise unknown_chunk(name)
+            new = self._channels.read_all(None, name, value)
+            if new is not value:
+                changes[name] = new
+        choices = inside.get("choices") or []
+        if not isinstance(choices, (list, tuple)):
+            raise unknown_chunk("choices", "is no list")
+        new_choices = [self._choice(chunk, choice) for choice in choices if self._channels.stopped is None]
+        if len(new_choices) != len(choices) or any(
+            new is not old for new, old in zip(new_choices, choices, strict=False)
+        ):
+            changes["choices"] = new_choices
+        return [changed(chunk, changes)]
+
+    def finish(self) -> list[Any]:
+        """The stream came to its end without saying so: what is pending is decided, and a chunk has the rest."""
+        out = []
+        for index in self._channels.choices:
+            rests = dict(self._channels.close_all(index))
+            if rests and index is not None:
+                chunk, choice = self._last[index]
+                out.append(self._chunk(chunk, [self._with_rests(_empty(choice), index, rests)]))
+        return out
+
+    def end(self, notice: str) -> list[Any]:
+        """What tells a client that the stream was stopped: every choice that is not finished is, by a filter."""
+        where = self._channels.stopped_in
+        out: list[Any] = []
+        chunk = None
+        for index, (last, choice) in self._last.items():
+            if index in self._finished:
+                continue
+            told = notice if where is not None and where.choice == index else ""
+            ended = _empty(choice)
+            if told and "text" in (fields(ended) or ()):
+                ended = changed(ended, {"text": told})
+            elif told:
+                ended = changed(ended, {"delta": changed((fields(ended) or {})["delta"], {"content": told})})
+            out.append(changed(ended, {"finish_reason": "content_filter"}))
+            chunk = last
+        return [self._chunk(chunk, out)] if out else []
+
+    def _chunk(self, like: Any, choices: list[Any]) -> Any:
+        inside = fields(like) or {}
+        none = {name: None for name in ("usage", "error", "moderation") if inside.get(name) is not None}
+        return changed(like, {"choices": choices, **none})
+
+    def _choice(self, chunk: Any, choice: Any) -> Any:
+        inside = fields(choice)
+        if inside is None:
+            raise unknown_chunk("choices[]")
+        index = inside.get("index", 0)
+        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+            raise unknown_chunk("choices[].index", "is no number of a choice")
+        if index not in self._last:
+            self._channels.refuse_many(len(self._last))
+        self._last[index] = (chunk, choice)
+        changes: dict[str, Any] = {}
+        for name, value in inside.items():
+            if name in ABOUT_A_CHOICE or name in ("delta", "text"):
+                continue
+            if name in WITHHELD:
+                if value:
+                    changes[name] = withheld(value)
+            elif value:
+                raise unknown_chunk(f"choices[].{name}")
+        text = inside.get("text")
+        if text is not None:
+            released = self._channels.push(Channel(index, "text"), text)
+            if released is not text:
+                changes["text"] = released
+        delta = inside.get("delta")
+        if delta is not None:
+            new = self._delta(index, delta)
+            if new is not delta:
+                changes["delta"] = new
+        new_choice = changed(choice, changes)
+        if inside.get("finish_reason") is not None and self._channels.stopped is None:
+            rests = dict(self._channels.close_all(index))
+            new_choice = self._with_rests(new_choice, index, rests)
+            if self._channels.stopped is None:
+                self._finished.add(index)
+        if self._channels.stopped is not None and inside.get("finish_reason") is not None:
+            new_choice = changed(new_choice, {"finish_reason": None})
+        return new_choice
+
+    def _delta(self, index: int, delta: Any) -> Any:
+        inside = fields(delta)
+        if inside is None:
+            raise unknown_chunk("choices[].delta")
+        changes: dict[str, Any] = {}
+        for name, value in inside.items():
+            if value is None or name == "role":
+                continue
+            new: Any = value
+            if name in TEXTS:
+                new = self._channels.push(Channel(index, TEXTS[name], name), value)
+            elif name == "tool_calls":
+                new = self._tool_calls(index, value)
+            elif name == "function_call":
+                new = self._function(index, "function_arguments", value, "arguments", "function_name")
+                self._functions[index] = value
+            elif name in WITHHELD:
+                new = withheld(value) if value else value
+            elif name in READ_WHOLE:
+                new = self._channels.read_all(index, name, value)
+            elif value:
+                raise unknown_chunk(f"choices[].delta.{name}")
+            if new is not value:
+                changes[name] = new
+        return changed(delta, changes)
+
+    def _tool_calls(self, choice: int, calls: Any) -> Any:
+        if not isinstance(calls, (list, tuple)):
+            raise unknown_chunk("choices[].delta.tool_calls", "is no list")
+        out: list[Any] = []
+        for call in calls:
+            inside = fields(call)
+            if inside is None:
+                raise unknown_chunk("choices[].delta.tool_calls[]")
+            number = inside.get("index", 0) or 0
+            if not isinstance(number, int) or number < 0:
+                raise unknown_chunk("choices[].delta.tool_calls[].index", "is no number of a call")
+            place = (choice, number)
+            own_id = inside.get("id") or ""
+            known_id, known_name, before = self._names.get(place, ("", "", 0))
+            if known_id and own_id not in ("", known_id) and _name_of(inside):
+                # Another call under the same number: the one before is at its end. An id alone says nothing, because
+                # some servers make one for each piece.
+                out += self._rest_of_call(choice, number, before)
+                known_name, before = "", before + 1
+            own_id = own_id or known_id
+            changes: dict[str, Any] = {}
+            for name, value in inside.items():
+                if name in ("index", "id", "type") or value is None:
+                    continue
+                if name in ("function", "custom"):
+                    given = _name_of(inside)
+                    if known_name and given not in ("", known_name):
+                        raise unknown_chunk("choices[].delta.tool_calls[].function.name", "comes in pieces")
+                    known_name = known_name or given
+                    text = "arguments" if name == "function" else "input"
+                    new = self._function(
+                        choice, f"tool_{text}[{number}]", value, text, f"tool_name[{number}]", str(before or "")
+                    )
+                elif name in READ_WHOLE:
+                    new = self._channels.read_all(choice, name, value)
+                elif value:
+                    raise unknown_chunk(f"choices[].delta.tool_calls[].{name}")
+                else:
+                    continue
+                if new is not value:
+                    changes[name] = new
+            if place not in self._names:
+                self._channels.refuse_many(len(self._names))
+            self._names[place] = (own_id, known_name, before)
+            self._calls[place] = call
+            out.append(changed(call, changes))
+        return calls if len(out) == len(calls) and all(a is b for a, b in zip(out, calls, strict=True)) else out
+
+    def _function(self, choice: int, channel: str, value: Any, text: str, name_channel: str, call: str = "") -> Any:
+        inside = fields(value)
+        if inside is None:
+            raise unknown_chunk(channel)
+        changes: dict[str, Any] = {}
+        for name, given in inside.items():
+            if given is None:
+                continue
+            if name == text:
+                new = self._channels.push(Channel(choice, channel, call), given)
+            elif name == "name":
+                # It comes whole: clients do not put a name together.
+                new = self._channels.read(Channel(choice, name_channel, call), given)
+            elif given:
+                raise unknown_chunk(f"{channel}.{name}")
+            else:
+                continue
+            if new is not given:
+                changes[name] = new
+        return changed(value, changes)
+
+    def _rest_of_call(self, choice: int, number: int, before: int) -> list[Any]:
+        out = []
+        for text in ("arguments", "input"):
+            rest = self._channels.close(Channel(choice, f"tool_{text}[{number}]", str(before or "")))
+            if rest:
+                out.append(self._call_with(choice, number, text, rest))
+        return out
+
+    def _call_with(self, choice: int, number: int, text: str, rest: str) -> Any:
+        """A piece of a tool call with nothing but a rest."""
+        call = self._calls[choice, number]
+        inside = fields(call) or {}
+        part = "function" if text == "arguments" else "custom"
+        if isinstance(call, dict):
+            return {"index": number, part: {text: rest}}
+        none = {name: None for name in ("id", "type") if inside.get(name) is not None}
+        return changed(call, {part: changed(_without_name(inside[part]), {text: rest}), **none})
+
+    def _with_rests(self, choice: Any, index: int, rests: Mapping[Channel, str]) -> Any:
+        """A choice with the rests of its texts behind what it has of them."""
+        if not rests:
+            return choice
+        inside = fields(choice) or {}
+        delta = inside.get("delta")
+        own = (fields(delta) or {}) if delta is not None else {}
+        changes: dict[str, Any] = {}
+        calls = list(own.get("tool_calls") or [])
+        for channel, rest in rests.items():
+            if channel.name == "text" and not channel.field:
+                choice = changed(choice, {"text": (inside.get("text") or "") + rest})
+            elif channel.field in TEXTS:
+                changes[channel.field] = (own.get(channel.field) or "") + rest
+            elif channel.name == "function_arguments":
+                before = own.get("function_call")
+                given = (fields(before) or {}).get("arguments") or "" if before is not None else ""
+                like = before if before is not None else _without_name(self._functions[index])
+                changes["function_call"] = changed(like, {"arguments": given + rest})
+            else:
+                text, number = channel.name.removeprefix("tool_").removesuffix("]").split("[")
+                calls.append(self._call_with(index, int(number), text, rest))
+                changes["tool_calls"] = calls
+        return changed(choice, {"delta": changed(delta, changes)}) if changes else choice
+
+
+def _name_of(call: Mapping[str, Any]) -> str:
+    """The name that a piece of a tool call has, if it has one."""
+    function = call.get("function") or call.get("custom")
+    name = (fields(function) or {}).get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _without_name(function: Any) -> Any:
+    return changed(function, {"name": None}) if (fields(function) or {}).get("name") is not None else function
+
+
+def _empty(choice: Any) -> Any:
+    """A choice as a pattern, without text."""
+    inside = fields(choice) or {}
+    changes: dict[str, Any] = {name: None for name in WITHHELD if inside.get(name) is not None}
+    if inside.get("finish_reason") is not None:
+        changes["finish_reason"] = None
+    if "text" in inside:
+        changes["text"] = ""
+    delta = inside.get("delta")
+    if isinstance(delta, dict):
+        changes["delta"] = {}
+    elif delta is not None:
+        changes["delta"] = changed(delta, {name: None for name, value in (fields(delta) or {}).items() if value})
+    return changed(choice, changes)

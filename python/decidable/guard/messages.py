@@ -1,0 +1,227 @@
+"""Messages in pieces: the events that Anthropic's client streams with ``stream=True``.
+
+An event comes out for each that goes in. What is held of a block comes out in an event before the one that ends it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
+from decidable.guard.fields import changed, fields, made
+
+__all__ = ["EVENTS", "MessageReader"]
+
+EVENTS: Final = frozenset(
+    {
+        "message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta",
+        "content_block_stop", "ping",
+    }
+)  # fmt: skip
+
+# The kinds of delta that hold text: the field, and the name of the channel.
+TEXTS: Final = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "reasoning"),
+    "input_json_delta": ("partial_json", "tool_arguments"),
+    "compaction_delta": ("content", "compaction"),
+}
+
+# What a block may begin with of a text that deltas go on with.
+BEGINNINGS: Final = {
+    ("text", "text"): "text",
+    ("thinking", "thinking"): "reasoning",
+    ("compaction", "content"): "compaction",
+}
+
+
+class MessageReader:
+    """Reads the events of one message. Its content blocks are its choices."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        # The blocks that are not at their end, with their kind.
+        self._open: dict[int, str] = {}
+        self._next_block = 0
+        self._deltas: dict[Channel, Any] = {}
+        self._last: Any = None
+        self._usage: Any = None
+        self._citations = 0
+
+    def take(self, chunk: Any) -> list[Any]:
+        """What comes out for an event."""
+        inside = fields(chunk)
+        kind = inside.get("type") if inside is not None else None
+        if inside is None or not isinstance(kind, str):
+            raise wrong_kind("an event of a message, as before", chunk)
+        self._last = chunk
+        if kind == "content_block_delta":
+            return [self._delta(chunk, inside)]
+        if kind == "content_block_start":
+            self._only(inside, "index", "content_block")
+            index = self._index(inside)
+            block = inside.get("content_block")
+            self._channels.refuse_many(len(self._open))
+            self._open[index] = str((fields(block) or {}).get("type"))
+            self._next_block = max(self._next_block, index + 1)
+            return [self._replaced(chunk, inside, "content_block", self._block(index, block))]
+        if kind == "content_block_stop":
+            index = self._index(inside)
+            rest = self._rests(index, chunk)
+            self._open.pop(index, None)
+            if self._channels.stopped is not None:
+                return rest
+            changes = {}
+            for name, value in inside.items():
+                # A client's own kind of event repeats the block here.
+                if name not in ("type", "index") and value:
+                    new = self._block(index, value, whole=True)
+                    if new is not value:
+                        changes[name] = new
+            return [*rest, changed(chunk, changes)]
+        if kind == "message_delta":
+            self._only(inside, "delta", "usage", "context_management", "input_transformations")
+            rest = self._all_rests(chunk)
+            if self._channels.stopped is not None:
+                return rest
+            changes = {}
+            for name in ("delta", "context_management", "input_transformations"):
+                value = inside.get(name)
+                new = self._channels.read_all(None, name, value, _keep_stop_sequence)
+                if new is not value:
+                    changes[name] = new
+            return [*rest, changed(chunk, changes)]
+        if kind == "message_start":
+            self._only(inside, "message")
+            message = inside.get("message")
+            self._usage = (fields(message) or {}).get("usage")
+            new = self._channels.read_all(None, "message", message, _keep_stop_sequence)
+            return [self._replaced(chunk, inside, "message", new)]
+        if kind == "message_stop":
+            rest = self._all_rests(chunk)
+            self._only(inside)
+            return rest if self._channels.stopped is not None else [*rest, chunk]
+        if kind == "ping":
+            self._only(inside)
+            return [chunk]
+        if kind == "error":
+            return [self._channels.read_all(None, "", chunk)]
+        raise unknown_chunk("type")
+
+    def finish(self) -> list[Any]:
+        """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
+        return self._all_rests(self._last)
+
+    def end(self, notice: str) -> list[Any]:
+        """What tells a client that the stream was stopped: blocks end, and the message does, with ``refusal``."""
+        like = self._last
+        out = []
+        where = self._channels.stopped_in
+        told = bool(notice) and where is not None and where.name == "text" and where.choice in self._open
+        for index in self._open:
+            if told and where is not None and where.choice == index:
+                out.append(_text_delta(like, index, notice))
+            out.append(made(like, "RawContentBlockStopEvent", {"type": "content_block_stop", "index": index}))
+        if notice and not told:
+            index = self._next_block
+            block = {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
+            out.append(made(like, "RawContentBlockStartEvent", block))
+            out.append(_text_delta(like, index, notice))
+            out.append(made(like, "RawContentBlockStopEvent", {"type": "content_block_stop", "index": index}))
+        # A client counts on a number here; it is the last that was told.
+        tokens = (fields(self._usage) or {}).get("output_tokens") or 0 if self._usage is not None else 0
+        delta = {
+            "type": "message_delta",
+            "delta": {"stop_reason": "refusal", "stop_sequence": None},
+            "usage": {"output_tokens": tokens},
+        }
+        out.append(made(like, "RawMessageDeltaEvent", delta))
+        out.append(made(like, "RawMessageStopEvent", {"type": "message_stop"}))
+        return out
+
+    @staticmethod
+    def _only(inside: Any, *names: str) -> None:
+        """Refuses an event that has more than these."""
+        for name, value in inside.items():
+            if name not in names and name != "type" and value:
+                raise unknown_chunk(name)
+
+    @staticmethod
+    def _index(inside: Any) -> int:
+        index = inside.get("index")
+        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+            raise unknown_chunk("index", "is no number of a block")
+        return index
+
+    @staticmethod
+    def _replaced(chunk: Any, inside: Any, name: str, new: Any) -> Any:
+        return chunk if new is inside.get(name) else changed(chunk, {name: new})
+
+    def _block(self, index: int, block: Any, *, whole: bool = False) -> Any:
+        def leaf(kind: str, name: str, place: str, text: Any) -> Any:
+            if (kind, name, place) == ("redacted_thinking", "data", "block.data"):
+                return text
+            channel = BEGINNINGS.get((kind, name)) if place.count(".") == 1 else None
+            if channel is None:
+                return None
+            read = self._channels.read if whole else self._channels.push
+            return read(Channel(index, channel), text)
+
+        return self._channels.read_all(index, "block", block, leaf)
+
+    def _delta(self, chunk: Any, inside: Any) -> Any:
+        self._only(inside, "index", "delta")
+        index = self._index(inside)
+        delta = inside.get("delta")
+        own = fields(delta)
+        if own is None:
+            raise unknown_chunk("delta")
+        kind = own.get("type")
+        if kind == "citations_delta":
+            self._citations += 1
+            new = self._channels.read_all(index, f"citation[{self._citations}]", delta)
+            return self._replaced(chunk, inside, "delta", new)
+        if kind == "signature_delta":
+            self._only(own, "signature")
+            return chunk
+        if kind not in TEXTS:
+            raise unknown_chunk("delta.type")
+        name, channel_name = TEXTS[kind]
+        self._only(own, name, "encrypted_content")
+        if index not in self._open:
+            self._channels.refuse_many(len(self._open))
+            self._open[index] = ""
+        channel = Channel(index, channel_name)
+        self._deltas[channel] = chunk
+        text = own.get(name)
+        if text is None:
+            return chunk
+        released = self._channels.push(channel, text)
+        return chunk if released is text else changed(chunk, {"delta": changed(delta, {name: released})})
+
+    def _rests(self, index: int | None, like: Any) -> list[Any]:
+        out = []
+        for channel, rest in self._channels.close_all(index):
+            last = self._deltas.get(channel)
+            if last is not None:
+                delta = (fields(last) or {})["delta"]
+                name = TEXTS[(fields(delta) or {})["type"]][0]
+                out.append(changed(last, {"delta": changed(delta, {name: rest})}))
+            else:
+                kind, name = next((kind, name) for kind, (name, own) in TEXTS.items() if own == channel.name)
+                contents = {"type": "content_block_delta", "index": index, "delta": {"type": kind, name: rest}}
+                out.append(made(like, "RawContentBlockDeltaEvent", contents))
+        return out
+
+    def _all_rests(self, like: Any) -> list[Any]:
+        return [event for index in self._channels.choices for event in self._rests(index, like)]
+
+
+def _text_delta(like: Any, index: int, text: str) -> Any:
+    contents = {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": text}}
+    return made(like, "RawContentBlockDeltaEvent", contents)
+
+
+def _keep_stop_sequence(kind: str, name: str, place: str, text: Any) -> Any:
+    """It is one of those that the caller gave, and not part of the text."""
+    return text if place in ("delta.stop_sequence", "message.stop_sequence") else None

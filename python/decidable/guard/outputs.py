@@ -1,0 +1,316 @@
+"""What runtimes stream in pieces: vLLM's outputs and LangChain's message chunks."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
+from decidable.guard.fields import changed, fields
+
+__all__ = ["MessageChunkReader", "OutputReader"]
+
+ABOUT_A_REQUEST: Final = frozenset(
+    {
+        "request_id", "prompt", "prompt_token_ids", "prompt_logprobs", "finished", "metrics", "lora_request",
+        "encoder_prompt", "encoder_prompt_token_ids", "num_cached_tokens", "multi_modal_placeholders",
+        "kv_transfer_params",
+    }
+)  # fmt: skip
+ABOUT_AN_OUTPUT: Final = frozenset(
+    {"index", "cumulative_logprob", "finish_reason", "stop_reason", "lora_request", "routed_experts"}
+)
+
+
+class OutputReader:
+    """Reads vLLM's ``RequestOutput`` with pieces of text (``RequestOutputKind.DELTA``)."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        self._last: dict[int, tuple[Any, Any]] = {}
+        self._finished: set[int] = set()
+        # The first text and tokens of each output, until there are others.
+        self._first: dict[int, tuple[str, list[Any]] | None] = {}
+
+    def take(self, chunk: Any) -> list[Any]:
+        """What comes out for a chunk."""
+        inside = fields(chunk)
+        if inside is None or "outputs" not in inside:
+            raise wrong_kind("an output of a request, as before", chunk)
+        for name, value in inside.items():
+            if name != "outputs" and name not in ABOUT_A_REQUEST and value:
+                raise unknown_chunk(name)
+        if not isinstance(inside["outputs"], list):
+            raise unknown_chunk("outputs", "is no list")
+        outputs = [self._output(chunk, output) for output in inside["outputs"] if self._channels.stopped is None]
+        changes: dict[str, Any] = {"outputs": outputs}
+        if self._channels.stopped is not None:
+            changes["finished"] = False
+        return [changed(chunk, changes)]
+
+    def finish(self) -> list[Any]:
+        """The stream came to its end without saying so: what is pending is decided, and a chunk has the rest."""
+        out = []
+        for index in self._channels.choices:
+            for _, rest in self._channels.close_all(index):
+                if index is not None:
+                    chunk, output = self._last[index]
+                    out.append(changed(chunk, {"outputs": [_output_of(output, rest)]}))
+        return out
+
+    def end(self, notice: str) -> list[Any]:
+        """What tells a client that the stream was stopped: every output that is not finished is aborted."""
+        where = self._channels.stopped_in
+        outputs = []
+        chunk = None
+        for index, (last, output) in self._last.items():
+            if index not in self._finished:
+                told = notice if where is not None and where.choice == index else ""
+                outputs.append(changed(_output_of(output, told), {"finish_reason": "abort", "stop_reason": None}))
+                chunk = last
+        return [changed(chunk, {"outputs": outputs, "finished": True})] if outputs else []
+
+    def _output(self, chunk: Any, output: Any) -> Any:
+        inside = fields(output)
+        index = inside.get("index") if inside is not None else None
+        if inside is None or not isinstance(index, int):
+            raise unknown_chunk("outputs[]")
+        for name, value in inside.items():
+            if name not in ABOUT_AN_OUTPUT and name not in WITHHELD and name != "text" and value:
+                raise unknown_chunk(f"outputs[].{name}")
+        if index not in self._last:
+            self._channels.refuse_many(len(self._last))
+        self._last[index] = (chunk, output)
+        text = inside.get("text") or ""
+        self._refuse_whole_texts(index, text, list(inside.get("token_ids") or ()))
+        changes = {name: withheld(value) for name, value in inside.items() if name in WITHHELD and value}
+        released = self._channels.push(Channel(index, "text"), text)
+        ends = inside.get("finish_reason") is not None
+        if ends:
+            released += "".join(rest for _, rest in self._channels.close_all(index))
+        if self._channels.stopped is not None:
+            changes |= {"finish_reason": None, "stop_reason": None}
+        elif ends:
+            self._finished.add(index)
+        return changed(output, changes | {"text": released})
+
+    def _refuse_whole_texts(self, index: int, text: str, tokens: list[Any]) -> None:
+        """An output with all of the text so far, which is vLLM's own setting, would be read as one more piece of it."""
+        if index not in self._first:
+            self._first[index] = (text, tokens) if tokens else None
+            if not tokens:
+                del self._first[index]
+            return
+        first = self._first[index]
+        self._first[index] = None
+        if first is None:
+            return
+        before, known = first
+        if text.startswith(before) and len(tokens) > len(known) and tokens[: len(known)] == known:
+            raise unknown_chunk("outputs[].text", "repeats what was before; it takes RequestOutputKind.DELTA")
+
+
+def _output_of(output: Any, text: str) -> Any:
+    inside = fields(output) or {}
+    changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name in WITHHELD and value}
+    return changed(output, changes | {"text": text})
+
+
+# The kinds of block that a message's content may have pieces of: the field, and the channel.
+BLOCKS: Final = {
+    "text": ("text", "text"),
+    "thinking": ("thinking", "reasoning"),
+    "reasoning": ("reasoning", "reasoning"),
+    "input_json_delta": ("partial_json", "tool_arguments"),
+    "tool_call_chunk": ("args", "tool_arguments"),
+}
+
+
+class MessageChunkReader:
+    """Reads LangChain's ``AIMessageChunk``, and the ``AIMessage`` that comes where nothing is streamed."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        self._last: Any = None
+        self._whole = False
+
+    def take(self, chunk: Any) -> list[Any]:
+        """What comes out for a chunk."""
+        inside = fields(chunk)
+        if inside is None or "content" not in inside or "additional_kwargs" not in inside:
+            raise wrong_kind("a message chunk, as before", chunk)
+        self._last = chunk
+        self._whole = "tool_call_chunks" not in inside
+        changes = self._message(inside) if self._whole else self._chunk(inside)
+        if inside.get("chunk_position") == "last" and self._channels.stopped is None:
+            changes |= self._with_rests(inside, changes)
+        if self._channels.stopped is not None and self._whole:
+            changes["response_metadata"] = {
+                **(inside.get("response_metadata") or {}),
+                "finish_reason": "content_filter",
+            }
+        elif self._channels.stopped is not None and inside.get("chunk_position") is not None:
+            changes["chunk_position"] = None
+        return [_rebuilt(chunk, inside, changes)]
+
+    def finish(self) -> list[Any]:
+        """The stream came to its end without saying so: what is pending is decided, and a chunk has the rest."""
+        inside = fields(self._last) or {}
+        none: dict[str, Any] = {"content": "" if isinstance(inside.get("content"), str) else [], "tool_call_chunks": []}
+        none |= {"additional_kwargs": {}, "response_metadata": {}, "usage_metadata": None}
+        changes = self._with_rests(none, {})
+        return [_rebuilt(self._last, inside, none | changes)] if changes else []
+
+    def end(self, notice: str) -> list[Any]:
+        """What tells a client that the stream was stopped: a last chunk that says that a filter did it."""
+        if self._whole:
+            return []
+        inside = fields(self._last) or {}
+        told: dict[str, Any] = {"content": notice, "tool_call_chunks": [], "additional_kwargs": {}}
+        told |= {"response_metadata": {"finish_reason": "content_filter"}, "usage_metadata": None}
+        if "chunk_position" in inside:
+            told["chunk_position"] = "last"
+        return [_rebuilt(self._last, inside, told)]
+
+    def _chunk(self, inside: Any) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        for name, value in inside.items():
+            if name in ("type", "id", "name", "usage_metadata", "chunk_position", "example"):
+                continue
+            if name in ("tool_calls", "invalid_tool_calls"):
+                # They follow from the chunks of the calls.
+                if value and not inside["tool_call_chunks"]:
+                    raise unknown_chunk(name)
+                continue
+            new: Any = value
+            if name == "content":
+                new = self._content(value)
+            elif name == "tool_call_chunks":
+                new = [self._call(call) for call in value]
+            elif name == "additional_kwargs":
+                new = {key: self._additional(key, inner) for key, inner in value.items()}
+            elif name == "response_metadata":
+                new = self._channels.read_all(None, name, value)
+            elif value:
+                raise unknown_chunk(name)
+            if new != value:
+                changes[name] = new
+        return changes
+
+    def _message(self, inside: Any) -> dict[str, Any]:
+        changes = {}
+        for name, value in inside.items():
+            if name not in ("type", "id", "name", "usage_metadata", "example"):
+                new = self._channels.read_all(None, "text" if name == "content" else name, value)
+                if new is not value:
+                    changes[name] = new
+        return changes
+
+    def _content(self, content: Any) -> Any:
+        if isinstance(content, str):
+            return self._channels.push(Channel(None, "text"), content)
+        if not isinstance(content, list):
+            raise unknown_chunk("content", "is no text and no list")
+        out = []
+        for block in content:
+            if isinstance(block, str):
+                out.append(self._channels.push(Channel(None, "text"), block))
+                continue
+            inside = fields(block) or {}
+            kind = inside.get("type")
+            if kind not in BLOCKS:
+                raise unknown_chunk("content[].type")
+            field, name = BLOCKS[kind]
+            index = inside.get("index")
+            changes = {}
+            for key, value in inside.items():
+                if key == field:
+                    if value is not None:
+                        changes[key] = self._channels.push(Channel(None, _numbered(name, index), kind), value)
+                elif key == "name" and value:
+                    changes[key] = self._channels.read(Channel(None, _numbered("tool_name", index)), value)
+                elif key in ("annotations", "citations", "extras"):
+                    changes[key] = self._channels.read_all(None, f"content.{key}", value)
+                elif key not in ("type", "id", "index", "signature") and value:
+                    raise unknown_chunk(f"content[].{key}")
+            out.append(changed(block, changes))
+        return out
+
+    def _call(self, call: Any) -> Any:
+        inside = fields(call) or {}
+        index = inside.get("index")
+        changes: dict[str, Any] = {}
+        if inside.get("args"):
+            # Without a number it is a whole call: nothing is put together with it.
+            read = self._channels.read if index is None else self._channels.push
+            changes["args"] = read(Channel(None, _numbered("tool_arguments", index)), inside["args"])
+        if inside.get("name"):
+            changes["name"] = self._channels.read(Channel(None, _numbered("tool_name", index)), inside["name"])
+        for key, value in inside.items():
+            if key not in ("args", "name", "id", "index", "type") and value:
+                raise unknown_chunk(f"tool_call_chunks[].{key}")
+        return changed(call, changes)
+
+    def _additional(self, name: str, value: Any) -> Any:
+        if name in ("reasoning_content", "refusal") and value is not None:
+            return self._channels.push(Channel(None, name.removesuffix("_content"), name), value)
+        if name == "function_call" and value:
+            inside = fields(value) or {}
+            if inside.keys() - {"name", "arguments"}:
+                raise unknown_chunk("additional_kwargs.function_call")
+            changes = {}
+            if inside.get("name"):
+                changes["name"] = self._channels.read(Channel(None, "function_name"), inside["name"])
+            if inside.get("arguments"):
+                channel = Channel(None, "function_arguments", name)
+                changes["arguments"] = self._channels.push(channel, inside["arguments"])
+            return changed(value, changes)
+        if value:
+            raise unknown_chunk(f"additional_kwargs.{name}")
+        return value
+
+    def _with_rests(self, inside: Any, changes: dict[str, Any]) -> dict[str, Any]:
+        """The rests of all texts, behind what a chunk has of them."""
+        out: dict[str, Any] = {}
+
+        def now(name: str) -> Any:
+            return out.get(name, changes.get(name, inside.get(name)))
+
+        for channel, rest in list(self._channels.close_all(None)):
+            name, _, number = channel.name.removesuffix("]").partition("[")
+            index = int(number) if number else None
+            if channel.field in BLOCKS:
+                block = {"type": channel.field, BLOCKS[channel.field][0]: rest}
+                if index is not None:
+                    block["index"] = index  # type: ignore[assignment]
+                before = now("content")
+                out["content"] = [*([before] if before and isinstance(before, str) else before or []), block]
+            elif name == "text":
+                before = now("content")
+                out["content"] = before + rest if isinstance(before, str) else [*before, rest]
+            elif name == "tool_arguments":
+                piece = {"name": None, "args": rest, "id": None, "index": index, "type": "tool_call_chunk"}
+                out["tool_call_chunks"] = [*now("tool_call_chunks"), piece]
+            elif name == "function_arguments":
+                own = dict(now("additional_kwargs").get("function_call") or {})
+                own["arguments"] = own.get("arguments", "") + rest
+                out["additional_kwargs"] = {**now("additional_kwargs"), "function_call": own}
+            else:
+                own_text = now("additional_kwargs").get(channel.field) or ""
+                out["additional_kwargs"] = {**now("additional_kwargs"), channel.field: own_text + rest}
+        return out
+
+
+def _numbered(name: str, index: Any) -> str:
+    if index is not None and (not isinstance(index, int) or isinstance(index, bool)):
+        raise unknown_chunk("index", "is no number")
+    return name if index is None else f"{name}[{index}]"
+
+
+def _rebuilt(chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:
+    """A copy whose tool calls are those of its own chunks of calls."""
+    if not changes:
+        return chunk
+    if "tool_call_chunks" not in inside:
+        return changed(chunk, changes)
+    rest = {name: value for name, value in inside.items() if name not in ("tool_calls", "invalid_tool_calls", "type")}
+    return type(chunk)(**(rest | changes))

@@ -1,0 +1,137 @@
+"""How the chunks of a stream are read: plain text, or by the shape of what a client gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from decidable._native import Cursor, Match, StopReason
+from decidable.guard.channels import Channels, unknown_chunk, wrong_kind
+from decidable.guard.chat import ChatReader
+from decidable.guard.fields import fields
+from decidable.guard.messages import EVENTS as MESSAGE_EVENTS
+from decidable.guard.messages import MessageReader
+from decidable.guard.outputs import MessageChunkReader, OutputReader
+from decidable.guard.responses import ResponseReader
+from decidable.guard.sse import EventReader
+
+__all__ = ["PlainReader", "Reader", "TypedReader"]
+
+
+class Shaped(Protocol):
+    """Reads chunks of one shape."""
+
+    def take(self, chunk: Any) -> list[Any]:
+        """What comes out for a chunk."""
+
+    def finish(self) -> list[Any]:
+        """What comes out at the end of the source."""
+
+    def end(self, notice: str) -> list[Any]:
+        """What comes out behind a stop."""
+
+
+class Reader(Protocol):
+    """What a guarded stream asks: it knows no chunk."""
+
+    @property
+    def stopped(self) -> StopReason | None: ...
+    @property
+    def held(self) -> int: ...
+    @property
+    def matches(self) -> Iterable[Match]: ...
+    def take(self, chunk: Any) -> list[Any]: ...
+    def finish(self) -> list[Any]: ...
+    def end(self, notice: str) -> list[Any]: ...
+    def fail(self) -> None: ...
+
+
+class PlainReader:
+    """Reads pieces of one text, or of bytes."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._found: list[Match] = []
+        self._bytes = False
+
+    @property
+    def stopped(self) -> StopReason | None:
+        return self._cursor.stopped
+
+    @property
+    def held(self) -> int:
+        return self._cursor.held
+
+    @property
+    def matches(self) -> Iterable[Match]:
+        self._found += self._cursor.matches()
+        return self._found
+
+    def take(self, chunk: Any) -> list[Any]:
+        released = self._cursor.push(chunk)
+        self._bytes = isinstance(chunk, bytes)
+        return [released] if released else []
+
+    def finish(self) -> list[Any]:
+        released = self._cursor.finish()
+        return [released] if released else []
+
+    def end(self, notice: str) -> list[Any]:
+        return [notice.encode() if self._bytes else notice] if notice else []
+
+    def fail(self) -> None:
+        self._cursor.fail()
+
+
+class TypedReader:
+    """Reads what its first chunk is of, and nothing else after it."""
+
+    def __init__(self, cursor: Callable[[bool], Cursor], sse: bool) -> None:
+        self._channels = Channels(cursor)
+        self._shaped: Shaped | None = EventReader(self._channels, self._shape) if sse else None
+
+    @property
+    def stopped(self) -> StopReason | None:
+        return self._channels.stopped
+
+    @property
+    def held(self) -> int:
+        return self._channels.held
+
+    @property
+    def matches(self) -> Iterable[Match]:
+        return self._channels.matches
+
+    def take(self, chunk: Any) -> list[Any]:
+        if self._shaped is None:
+            self._shaped = self._shape(chunk)
+        return self._shaped.take(chunk)
+
+    def finish(self) -> list[Any]:
+        return self._shaped.finish() if self._shaped is not None else []
+
+    def end(self, notice: str) -> list[Any]:
+        return self._shaped.end(notice) if self._shaped is not None else []
+
+    def fail(self) -> None:
+        self._channels.fail()
+
+    def _shape(self, chunk: Any) -> Shaped:
+        """Who reads chunks of this shape."""
+        inside = fields(chunk)
+        if inside is None:
+            raise wrong_kind("text, bytes, or a chunk whose fields can be listed", chunk)
+        kind = inside.get("type")
+        if "choices" in inside:
+            return ChatReader(self._channels)
+        if "outputs" in inside and "request_id" in inside:
+            return OutputReader(self._channels)
+        if "content" in inside and "additional_kwargs" in inside:
+            return MessageChunkReader(self._channels)
+        if isinstance(kind, str) and (kind in MESSAGE_EVENTS or (kind == "error" and "error" in inside)):
+            return MessageReader(self._channels)
+        if isinstance(kind, str) and (kind.startswith("response.") or kind == "error"):
+            return ResponseReader(self._channels)
+        if inside.get("error"):
+            return ChatReader(self._channels)
+        raise unknown_chunk("type")

@@ -1,0 +1,337 @@
+"""Responses in pieces: the events that OpenAI's client streams from its responses interface.
+
+An event comes out for each that goes in. What is held of a text comes out in an event before the one that ends it; the
+events behind that one are counted on. An event that repeats a text is read once more, so it says what came out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
+from decidable.guard.fields import changed, fields, made
+
+__all__ = ["ResponseReader"]
+
+# The events with a piece of a text: its channel, and the field that numbers it where an item has several.
+DELTAS: Final = {
+    "response.output_text.delta": ("text", "content_index"),
+    "response.refusal.delta": ("refusal", "content_index"),
+    "response.reasoning_text.delta": ("reasoning", "content_index"),
+    "response.reasoning_summary_text.delta": ("summary", "summary_index"),
+    "response.function_call_arguments.delta": ("tool_arguments", None),
+    "response.mcp_call_arguments.delta": ("tool_arguments", None),
+    "response.custom_tool_call_input.delta": ("tool_input", None),
+    "response.code_interpreter_call_code.delta": ("code", None),
+    "response.shell_call_command.delta": ("command", "command_index"),
+    "response.audio.transcript.delta": ("transcript", None),
+}
+# The events that end one, and the field that has all of it.
+ENDS: Final = {
+    "response.output_text.done": ("text", "content_index", "text"),
+    "response.refusal.done": ("refusal", "content_index", "refusal"),
+    "response.reasoning_text.done": ("reasoning", "content_index", "text"),
+    "response.reasoning_summary_text.done": ("summary", "summary_index", "text"),
+    "response.function_call_arguments.done": ("tool_arguments", None, "arguments"),
+    "response.mcp_call_arguments.done": ("tool_arguments", None, "arguments"),
+    "response.custom_tool_call_input.done": ("tool_input", None, "input"),
+    "response.code_interpreter_call_code.done": ("code", None, "code"),
+    "response.shell_call_command.done": ("command", "command_index", "command"),
+    "response.audio.transcript.done": ("transcript", None, None),
+}
+# The events with a part of the answer, whole or at its beginning: the field, and whether the texts in it end.
+PARTS: Final = {
+    "response.content_part.added": ("part", False),
+    "response.content_part.done": ("part", True),
+    "response.reasoning_summary_part.added": ("part", False),
+    "response.reasoning_summary_part.done": ("part", True),
+    "response.output_item.added": ("item", False),
+    "response.output_item.done": ("item", True),
+    "response.output_text.annotation.added": ("annotation", None),
+    "response.shell_call_output_content.done": ("output", None),
+    "response.shell_call_command.added": ("command", None),
+}
+RESPONSES: Final = {
+    "response.created": False,
+    "response.queued": False,
+    "response.in_progress": False,
+    "response.completed": True,
+    "response.incomplete": True,
+    "response.failed": True,
+}
+# The events that have no text. Pictures are none, and nobody looks at them.
+WITHOUT_TEXT: Final = frozenset(
+    {
+        "response.audio.done",
+        "response.code_interpreter_call.completed",
+        "response.code_interpreter_call.in_progress",
+        "response.code_interpreter_call.interpreting",
+        "response.compaction.compacting",
+        "response.file_search_call.completed",
+        "response.file_search_call.in_progress",
+        "response.file_search_call.searching",
+        "response.image_generation_call.completed",
+        "response.image_generation_call.generating",
+        "response.image_generation_call.in_progress",
+        "response.image_generation_call.partial_image",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "response.mcp_call.in_progress",
+        "response.mcp_list_tools.completed",
+        "response.mcp_list_tools.failed",
+        "response.mcp_list_tools.in_progress",
+        "response.web_search_call.completed",
+        "response.web_search_call.in_progress",
+        "response.web_search_call.searching",
+    }
+)
+ABOUT_AN_EVENT: Final = frozenset(
+    {
+        "type", "sequence_number", "item_id", "output_index", "content_index", "summary_index", "command_index",
+        "annotation_index", "partial_image_index", "partial_image_b64", "background", "output_format", "quality",
+        "size", "obfuscation", "status", "response_id",
+    }
+)  # fmt: skip
+# What a response repeats of the request.
+OF_THE_REQUEST: Final = frozenset(
+    {
+        "instructions", "tools", "tool_choice", "metadata", "prompt", "text", "user", "reasoning", "truncation",
+        "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
+        "conversation", "include", "input", "background", "context_management", "stream_options",
+    }
+)  # fmt: skip
+
+# Where a part or an item has a text that events stream: its kind and field, and the channel.
+STREAMED: Final = {
+    ("output_text", "text"): "text",
+    ("refusal", "refusal"): "refusal",
+    ("reasoning_text", "text"): "reasoning",
+    ("summary_text", "text"): "summary",
+    ("function_call", "arguments"): "tool_arguments",
+    ("mcp_call", "arguments"): "tool_arguments",
+    ("custom_tool_call", "input"): "tool_input",
+    ("code_interpreter_call", "code"): "code",
+}
+OF_A_PART: Final = ("text", "refusal", "reasoning", "summary")
+NUMBERED: Final = {*OF_A_PART, "command"}
+
+
+class ResponseReader:
+    """Reads the events of one response. Its output items are its choices."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        self._deltas: dict[Channel, Any] = {}
+        self._response: Any = None
+        # The items that are at their end, as they came out.
+        self._items: dict[int, Any] = {}
+        self._last: Any = None
+        self._number = 0
+        # How many events were put in.
+        self._more = 0
+
+    def take(self, chunk: Any) -> list[Any]:
+        """What comes out for an event."""
+        inside = fields(chunk)
+        kind = inside.get("type") if inside is not None else None
+        if inside is None or not isinstance(kind, str):
+            raise wrong_kind("an event of a response, as before", chunk)
+        self._last = chunk
+        if isinstance(inside.get("sequence_number"), int):
+            self._number = inside["sequence_number"]
+        *rests, event = self._read(chunk, inside, kind)
+        # What is put in takes the numbers from here on.
+        put_in = []
+        for rest in rests:
+            put_in.append(changed(rest, {"sequence_number": self._number + self._more}))
+            self._more += 1
+        return [*put_in, changed(event, {"sequence_number": self._number + self._more}) if self._more else event]
+
+    def finish(self) -> list[Any]:
+        """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
+        rests = [rest for item in self._channels.choices for rest in self._rests(item)]
+        return [self._appended(rest) for rest in rests]
+
+    def end(self, notice: str) -> list[Any]:
+        """What tells a client that the stream was stopped: the response is incomplete, because of a filter."""
+        out = []
+        where = self._channels.stopped_in
+        last = self._deltas.get(where) if where is not None and where.name.startswith("text") else None
+        if notice and last is not None:
+            out.append(self._appended(changed(last, {"delta": notice})))
+        items = [self._items[number] for number in sorted(self._items)]
+        response = self._response if self._response is not None else {} if isinstance(self._last, dict) else None
+        told = {"status": "incomplete", "output": items}
+        if response is None:
+            reason = {"incomplete_details": {"reason": "content_filter"}}
+            event = {"type": "response.incomplete", "response": told | reason, "sequence_number": self._number}
+            out.append(self._appended(made(self._last, "ResponseIncompleteEvent", event)))
+            return out
+        details = made(response, "IncompleteDetails", {"reason": "content_filter"})
+        event = {
+            "type": "response.incomplete",
+            "response": changed(response, told | {"incomplete_details": details}),
+            "sequence_number": self._number,
+        }
+        out.append(self._appended(made(self._last, "ResponseIncompleteEvent", event)))
+        return out
+
+    def _read(self, chunk: Any, inside: Any, kind: str) -> list[Any]:
+        if kind in DELTAS:
+            return [self._delta(chunk, inside, *DELTAS[kind])]
+        item = self._item(inside)
+        if kind in ENDS:
+            name, numbered, field = ENDS[kind]
+            self._only(inside, field, "logprobs")
+            channel = self._channel(inside, item, name, numbered)
+            out = self._rest(channel)
+            changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
+            if field is not None:
+                text = self._channels.read(channel, inside.get(field) or "")
+                if text != (inside.get(field) or ""):
+                    changes[field] = text
+            return [*out, changed(chunk, changes)]
+        if kind in PARTS:
+            field, ends = PARTS[kind]
+            self._only(inside, field)
+            out = []
+            value = inside.get(field)
+            if ends and field == "item":
+                out = self._rests(item)
+            elif ends:
+                number = inside.get("content_index", inside.get("summary_index"))
+                out = [rest for name in OF_A_PART for rest in self._rest(Channel(item, f"{name}[{number}]"))]
+            part = inside.get("content_index", inside.get("summary_index")) if field == "part" else None
+            new = self._whole(item, part, field, value, begins=ends is False)
+            if kind == "response.output_item.done" and item is not None:
+                self._channels.refuse_many(len(self._items))
+                self._items[item] = new
+            return [*out, chunk if new is value else changed(chunk, {field: new})]
+        if kind in RESPONSES:
+            self._only(inside, "response")
+            response = inside.get("response")
+            out = [rest for each in self._channels.choices for rest in self._rests(each)] if RESPONSES[kind] else []
+            self._response = new = self._whole_response(response)
+            return [*out, chunk if new is response else changed(chunk, {"response": new})]
+        if kind == "response.shell_call_output_content.delta":
+            return [self._shell_output(chunk, inside, item)]
+        if kind == "error":
+            return [self._channels.read_all(None, "", chunk)]
+        if kind not in WITHOUT_TEXT:
+            raise unknown_chunk("type")
+        self._only(inside)
+        return [chunk]
+
+    @staticmethod
+    def _only(inside: Any, *names: str | None) -> None:
+        """Refuses an event that has more than these."""
+        for name, value in inside.items():
+            if name not in names and name not in ABOUT_AN_EVENT and value:
+                raise unknown_chunk(name)
+            if name.endswith(("_index", "_number")) and value is not None and not isinstance(value, int):
+                raise unknown_chunk(name, "is no number")
+
+    @staticmethod
+    def _item(inside: Any) -> int | None:
+        item = inside.get("output_index")
+        if item is not None and (not isinstance(item, int) or isinstance(item, bool) or item < 0):
+            raise unknown_chunk("output_index", "is no number of an item")
+        return item
+
+    @staticmethod
+    def _channel(inside: Any, item: int | None, name: str, numbered: str | None) -> Channel:
+        if numbered is None:
+            return Channel(item, name)
+        number = inside.get(numbered, 0)
+        if not isinstance(number, int):
+            raise unknown_chunk(numbered, "is no number")
+        return Channel(item, f"{name}[{number}]")
+
+    def _delta(self, chunk: Any, inside: Any, name: str, numbered: str | None) -> Any:
+        self._only(inside, "delta", "logprobs")
+        channel = self._channel(inside, self._item(inside), name, numbered)
+        changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
+        text = inside.get("delta")
+        released = self._channels.push(channel, text)
+        if released is not text:
+            changes["delta"] = released
+        new = changed(chunk, changes)
+        self._keep(channel, new)
+        return new
+
+    def _keep(self, channel: Channel, event: Any) -> None:
+        """As a pattern for what comes behind it."""
+        if channel not in self._deltas:
+            self._channels.refuse_many(len(self._deltas))
+        self._deltas[channel] = event
+
+    def _shell_output(self, chunk: Any, inside: Any, item: int | None) -> Any:
+        self._only(inside, "delta")
+        delta = inside.get("delta")
+        changes = {}
+        for name, text in (fields(delta) or {}).items():
+            channel = self._channel(inside, item, name, "command_index")
+            if text is not None:
+                released = self._channels.push(channel, text)
+                if released is not text:
+                    changes[name] = released
+            self._keep(channel, chunk)
+        return changed(chunk, {"delta": changed(delta, changes)}) if changes else chunk
+
+    def _whole(self, item: int | None, part: int | None, place: str, value: Any, *, begins: bool) -> Any:
+        """Reads what comes whole; or, where it ``begins``, what events go on with."""
+
+        def leaf(kind: str, name: str, at: str, text: Any) -> Any:
+            streamed = STREAMED.get((kind, name))
+            numbers = re.findall(r"\[(\d+)\]", at)
+            if streamed is None:
+                if (kind, at) == ("image_generation_call", "item.result"):
+                    return text
+                if not re.fullmatch(r"item\.action\.commands\[\d+\]", at):
+                    return None
+                streamed = "command"
+            number = part if part is not None else numbers[-1] if numbers else 0
+            channel = Channel(item, f"{streamed}[{number}]" if streamed in NUMBERED else streamed)
+            read = self._channels.push if begins else self._channels.read
+            return read(channel, text)
+
+        return self._channels.read_all(item, place, value, leaf)
+
+    def _whole_response(self, response: Any) -> Any:
+        inside = fields(response)
+        if inside is None:
+            raise unknown_chunk("response")
+        changes: dict[str, Any] = {}
+        for name, value in inside.items():
+            if name == "output":
+                if value is not None and not isinstance(value, (list, tuple)):
+                    raise unknown_chunk("response.output", "is no list")
+                new = [self._whole(number, None, "item", item, begins=False) for number, item in enumerate(value or [])]
+                if any(a is not b for a, b in zip(new, value or [], strict=True)):
+                    changes[name] = new
+            elif name not in OF_THE_REQUEST:
+                one = self._channels.read_all(None, "", {name: value})[name]
+                if one is not value:
+                    changes[name] = one
+        return changed(response, changes)
+
+    def _rest(self, channel: Channel) -> list[Any]:
+        rest = self._channels.close(channel)
+        last = self._deltas.get(channel)
+        # Without a piece before, the event that has all of it is the first to have any.
+        if not rest or last is None:
+            return []
+        delta = (fields(last) or {})["delta"]
+        if isinstance(delta, str):
+            return [changed(last, {"delta": rest})]
+        inside = fields(delta) or {}
+        own = channel.name.split("[")[0]
+        return [changed(last, {"delta": changed(delta, {name: rest if name == own else None for name in inside})})]
+
+    def _rests(self, item: int | None) -> list[Any]:
+        return [event for channel in self._channels.of(item) for event in self._rest(channel)]
+
+    def _appended(self, event: Any) -> Any:
+        self._more += 1
+        return changed(event, {"sequence_number": self._number + self._more})

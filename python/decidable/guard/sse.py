@@ -1,0 +1,149 @@
+"""Server-sent events as they come over the wire, text or bytes: the same chunks, written as JSON.
+
+What comes out is written anew, so that nothing passes but what was read: no field that JSON has twice, no comment, and
+no line that the format does not know.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from decidable.errors import InvalidInput
+from decidable.guard.channels import Channels, unknown_chunk, wrong_kind
+from decidable.guard.fields import fields
+
+__all__ = ["MOST_EVENT_CHARACTERS", "EventReader"]
+
+MOST_EVENT_CHARACTERS: Final = 16 << 20
+"""How long one event may be."""
+
+LINE_END: Final = re.compile(r"\r\n|\r|\n")
+
+
+class EventReader:
+    """Reads pieces of a body of server-sent events, wherever they are cut."""
+
+    def __init__(self, channels: Channels, shaped: Callable[[Any], Any]) -> None:
+        self._channels = channels
+        self._shaped = shaped
+        self._reader: Any = None
+        self._kind: type | None = None
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("strict")
+        # The beginning of a line, in pieces, and the lines of an event.
+        self._line: list[str] = []
+        self._skip_newline = False
+        self._length = self._length_of_line = 0
+        self._data: list[str] = []
+        self._event: str | None = None
+        self._kept: list[str] = []
+        self._names_events = False
+        self._done = False
+
+    def take(self, chunk: Any) -> list[Any]:
+        """What comes out for a piece: one piece of the same kind, or none."""
+        if self._kind is None and isinstance(chunk, (str, bytes)):
+            self._kind = bytes if isinstance(chunk, bytes) else str
+        if self._kind is None or not isinstance(chunk, self._kind):
+            raise wrong_kind("text or bytes of server-sent events, as before", chunk)
+        return self._written(self._read(self._decode.decode(chunk) if isinstance(chunk, bytes) else str(chunk)))
+
+    def finish(self) -> list[Any]:
+        """The end of the body ends its last event, and the texts that are not at their end."""
+        out = self._read(self._decode.decode(b"", True) if self._kind is bytes else "")
+        if "".join(self._line) or self._data:
+            out += self._read("\n\n")
+        if self._reader is not None and self._channels.stopped is None:
+            out += [self._event_of(each) for each in self._reader.finish()]
+        return self._written(out)
+
+    def end(self, notice: str) -> list[Any]:
+        """What tells a client that the stream was stopped, and for chat that the body is at its end."""
+        out = [self._event_of(each) for each in self._reader.end(notice)] if self._reader is not None else []
+        if not self._names_events:
+            out.append("data: [DONE]\n\n")
+        return self._written(out)
+
+    def _written(self, out: list[str]) -> list[Any]:
+        text = "".join(out)
+        if not text:
+            return []
+        return [text.encode() if self._kind is bytes else text]
+
+    def _read(self, text: str) -> list[str]:
+        if self._skip_newline and text:
+            # The \r before it ended the line already.
+            text = text.removeprefix("\n")
+            self._skip_newline = False
+        out: list[str] = []
+        place = 0
+        for found in LINE_END.finditer(text):
+            self._line.append(text[place : found.start()])
+            place = found.end()
+            line, self._line = "".join(self._line), []
+            self._length += len(line)
+            out += self._take_line(line)
+            if self._channels.stopped is not None:
+                return out
+        if text:
+            self._skip_newline = text.endswith("\r")
+            self._line.append(text[place:])
+        self._length_of_line = self._length_of_line + len(text) - place if place == 0 else len(text) - place
+        if self._length + self._length_of_line > MOST_EVENT_CHARACTERS:
+            raise InvalidInput("guard.too_large", f"an event is longer than {MOST_EVENT_CHARACTERS} characters")
+        return out
+
+    def _take_line(self, line: str) -> list[str]:
+        if not line:
+            return self._dispatch()
+        if line.startswith(":"):
+            # A sign of life, without what it says.
+            return [":\n"]
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id" and re.fullmatch(r"[0-9A-Za-z_.:-]{0,128}", value):
+            self._kept.append(f"id: {value}\n")
+        elif name == "retry" and re.fullmatch(r"[0-9]{1,9}", value):
+            self._kept.append(f"retry: {value}\n")
+        return []
+
+    def _dispatch(self) -> list[str]:
+        data, event, kept = "\n".join(self._data), self._event, "".join(self._kept)
+        self._data, self._event, self._kept, self._length = [], None, [], 0
+        if not data:
+            return [kept + "\n"] if kept else []
+        if data.strip() == "[DONE]":
+            rest = [self._event_of(each) for each in self._reader.finish()] if self._reader is not None else []
+            return rest if self._channels.stopped is not None else [*rest, kept + "data: [DONE]\n\n"]
+        try:
+            chunk = json.loads(data, parse_constant=_refuse_constant)
+        except ValueError:
+            raise unknown_chunk("data", "is no JSON") from None
+        inside = fields(chunk)
+        if inside is None:
+            raise unknown_chunk("data", "is no JSON object")
+        kind = inside.get("type")
+        if event is not None:
+            if event not in (kind, "message"):
+                raise unknown_chunk("event", "is another than its data says")
+            self._names_events = self._names_events or event == kind
+        if self._reader is None:
+            self._reader = self._shaped(chunk)
+            self._names_events = self._names_events or ("choices" not in inside and isinstance(kind, str))
+        out = [self._event_of(each) for each in self._reader.take(chunk)]
+        return [kept + out[0], *out[1:]] if out else out
+
+    def _event_of(self, chunk: Any) -> str:
+        named = f"event: {chunk['type']}\n" if self._names_events and isinstance(chunk.get("type"), str) else ""
+        return f"{named}data: {json.dumps(chunk, separators=(',', ':'), allow_nan=False)}\n\n"
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
