@@ -113,6 +113,11 @@ campaign: | cargo ## ten million requests decided in every way, beside the defin
 test-python: setup setup-browser
 	$(BIN)/python -m pytest
 
+.PHONY: test-transformers
+test-transformers: setup ## generations of a tiny model under random rules: none leaks (installs torch, some gigabytes)
+	@$(BIN)/python -m pip install --quiet --group transformers
+	$(BIN)/python -m pytest tests/runtimes/leaks_of_transformers.py -s
+
 # --- what a change must pass -------------------------------------------------------------------------------------
 
 .PHONY: check

@@ -1,0 +1,167 @@
+"""``make test-transformers``: generations of a tiny random model under random rules, none of which leaks.
+
+The model and its tokenizer are made here, without a download. For each seed the same generation runs without a guard;
+what a guarded one writes must be exactly what the guard lets of that text, and nothing of a match that stops may be in
+it. The seed is printed; ``DECIDABLE_SEED=… make test-transformers`` repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import decidable as dc
+from decidable import Guard, Rule
+from decidable.guard.transformers import Session
+
+RUNS = 200
+TOKENS = 80
+CORPUS = [
+    "Drop the table, said the naïve user; the café is closed and the key is 078-05-1120.",
+    "Zürich, Łódź, 東京 and Ελλάδα are places. The secret is a secret is a secret.",
+    "DROP TABLE users; SELECT name FROM accounts WHERE balance > 100",
+]
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Any, Any]:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(CORPUS * 20, trainer)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    return LlamaForCausalLM(config).eval(), fast
+
+
+def generate(model: Any, seed: int, **options: Any) -> Any:
+    torch.manual_seed(seed)
+    prompt = torch.tensor([[0, 5, 9]])
+    mask = torch.ones_like(prompt)
+    return model.generate(
+        input_ids=prompt,
+        attention_mask=mask,
+        max_new_tokens=TOKENS,
+        do_sample=True,
+        temperature=0.9,
+        top_k=50,
+        **options,
+    )
+
+
+def rules_of(random: Random, text: str) -> list[Rule]:
+    """Rules most of which match what the model says: parts of it, and patterns."""
+    rules = []
+    for number in range(random.randrange(1, 5)):
+        action = random.choice(["stop", "stop", "redact", "record"])
+        if random.random() < 0.7 and len(text) > 4:
+            start = random.randrange(len(text) - 3)
+            part = text[start : start + random.randrange(1, 12)]
+            if part.strip() and "\ufffd" not in part and part.isprintable():
+                rules.append(Rule.literal(part, action=action, name=str(number), reads="exact"))
+                continue
+        pattern = random.choice([r"[0-9]{2,4}", r"\b[a-z]{3,6}\b", r"[A-Z][a-z]+", r"é|ü|東", r"the .{1,6}e"])
+        rules.append(Rule.regex(pattern, action=action, name=str(number), reads="exact"))
+    return rules
+
+
+def test_nothing_leaks_from_generations(made: tuple[Any, Any]) -> None:
+    model, tokenizer = made
+    first = int(os.environ.get("DECIDABLE_SEED", secrets.randbelow(10**9)))
+    print(f"DECIDABLE_SEED={first}")
+    stopped = redacted = 0
+    for seed in range(first, first + RUNS):
+        ids = generate(model, seed)[0, 3:].tolist()
+        text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        guard = Guard(rules_of(Random(seed), text))
+        expected, reason, _ = guard.check(text)
+        written: list[str] = []
+        with Session(guard, tokenizer, write=written.append) as session:
+            generate(model, seed, **session.options())
+        assert session.fault is None, seed
+        assert (session.stopped is None) == (reason is None), seed
+        if reason is not None and session.stopped is not None:
+            assert (session.stopped.rule, session.stopped.start) == (reason.rule, reason.start), seed
+            stopped += 1
+        assert "".join(written) == session.text == expected, seed
+        redacted += "[redacted]" in expected
+    print(f"{RUNS} generations, {stopped} stopped, {redacted} redacted, 0 leaks")
+    assert stopped > RUNS // 4
+    assert redacted > RUNS // 20
+
+
+def test_an_audit_has_every_token_and_its_statistics_cost_little(made: tuple[Any, Any], tmp_path: Path) -> None:
+    model, tokenizer = made
+    path = tmp_path / "answer.audit"
+    with Session(Guard([]), tokenizer, stats=True, audit=path, model="tiny") as session:
+        ids = generate(model, 7, **session.options())[0, 3:].tolist()
+    report = dc.verify_audit(path)
+    assert [frame.token_id for frame in report.frames][: len(ids)] == ids
+    assert report.ending == "finished"
+    logits = torch.randn(len(tokenizer)).numpy()
+    started = time.perf_counter()
+    for _ in range(1_000):
+        dc.logit_stats(logits, 3)
+    each = (time.perf_counter() - started) / 1_000
+    started = time.perf_counter()
+    generate(model, 7)
+    step = (time.perf_counter() - started) / len(ids)
+    print(f"logit_stats: {each * 1e6:.1f} us of a step's {step * 1e6:.0f} us ({100 * each / step:.2f} %)")
+
+
+def test_a_model_that_is_unsure_is_stopped(made: tuple[Any, Any]) -> None:
+    model, tokenizer = made
+    with Session(Guard([]), tokenizer, most_entropy=(0.1, 3)) as session:
+        generate(model, 3, **session.options())
+    assert session.stopped is not None
+    assert session.stopped.kind == "uncertain"
+
+
+@pytest.mark.parametrize("options", [{"num_return_sequences": 2}, {"num_beams": 2}])
+def test_several_sequences_at_once_are_refused(made: tuple[Any, Any], options: dict[str, Any]) -> None:
+    model, tokenizer = made
+    with Session(Guard([]), tokenizer) as session, pytest.raises((dc.InvalidInput, ValueError)):
+        generate(model, 3, **session.options(), **options)
+    assert session.text == ""
+
+
+def test_a_fault_of_the_model_releases_nothing_that_was_held(made: tuple[Any, Any]) -> None:
+    model, tokenizer = made
+    seen = 0
+
+    def fail(input_ids: Any, scores: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == 20:
+            raise RuntimeError("out of memory")
+        return scores
+
+    session = Session(Guard([Rule.regex("[a-zA-Z ]{1,9}9{4}")]), tokenizer)
+    options = session.options()
+    options["logits_processor"].append(fail)
+    with pytest.raises(RuntimeError), session:
+        generate(model, 11, **options)
+    assert session.stopped is not None
+    assert session.stopped.kind == "failed"
