@@ -179,7 +179,7 @@ impl Cursor {
         lanes.flat_map(|(lane, tables)| lane.matcher.pressure(tables))
     }
 
-    /// Takes the matches that were noted or replaced since the last call: each of the two by where they begin.
+    /// Takes the matches that were noted or replaced since the last call: of rules that read alike, each of the two by where they begin.
     pub fn matches(&mut self) -> impl Iterator<Item = Match> {
         let recorded = self
             .lanes

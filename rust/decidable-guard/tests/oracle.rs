@@ -433,6 +433,8 @@ struct Told {
     recorded: Vec<Found>,
     /// Redactions that cannot be written, where it is a document.
     unwritable: Vec<Found>,
+    /// What is redacted where it is not the rule that stops which ends the stream.
+    selected: Vec<Found>,
 }
 
 impl Case {
@@ -558,13 +560,15 @@ impl Case {
             .copied()
             .collect();
         let stop = stop.map(|(_, end, start, rule, ..)| (rule, start, end));
-        let (out, redacted) = rendered(text, &redacted, stop.map_or(text.len(), |(_, start, _)| start));
+        let selected = redacted;
+        let (out, redacted) = rendered(text, &selected, stop.map_or(text.len(), |(_, start, _)| start));
         Told {
             out,
             stop,
             redacted,
             recorded,
             unwritable,
+            selected,
         }
     }
 
@@ -769,16 +773,19 @@ fn chunks_give_what_the_whole_gives(family: &Family, share: usize) {
                 if alone.count() > 1 {
                     continue;
                 }
-                if told.stop.is_none() {
-                    assert_eq!(found, Some(*first), "{}", shown());
-                }
-                assert!(found == told.stop || found == Some(*first), "{found:?}: {}", shown());
+                // Several may begin in one code point; the one that is certain first is named.
+                let cause = found.filter(|found| found.1 == first.1 && told.unwritable.contains(found));
+                assert!(
+                    cause.is_some() || (found == told.stop && found.is_some()),
+                    "{found:?}: {}",
+                    shown()
+                );
                 let until = if found == told.stop {
                     found.unwrap().1.min(first.1)
                 } else {
                     first.1
                 };
-                let written: Vec<Found> = told.redacted.iter().filter(|of| of.1 < first.1).copied().collect();
+                let written: Vec<Found> = told.selected.iter().filter(|of| of.1 < first.1).copied().collect();
                 assert_eq!(out, rendered(&text, &written, until).0, "{}", shown());
                 continue;
             }
@@ -793,7 +800,10 @@ fn chunks_give_what_the_whole_gives(family: &Family, share: usize) {
             let mut recorded = of(Action::Record);
             recorded.sort_by_key(order);
             assert_eq!(recorded, told.recorded, "{}", shown());
-            assert_eq!(of(Action::Redact), told.redacted, "{}", shown());
+            // Those that have become one are told as they are found.
+            let mut redacted = of(Action::Redact);
+            redacted.sort_by_key(order);
+            assert_eq!(redacted, told.redacted, "{}", shown());
             stopped += usize::from(found.is_some());
             replaced += told.redacted.len();
         }
