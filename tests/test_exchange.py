@@ -83,7 +83,6 @@ def test_of_policies_that_differ_in_their_objective_alone_the_formats_own_is_mea
     assert "200 decisions follow from the policies that were given." in report.established
 
 
-
 @pytest.mark.parametrize("name", LOGS)
 def test_without_policy_anchor_or_key_the_report_says_what_is_missing(root: Path, name: str) -> None:
     """The decisions of a policy that was not given are only claimed; without the key of a keyed log nothing holds."""

@@ -21,9 +21,10 @@ use crate::errors::{self, Class, raise};
 use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
+use crate::signals::Signals;
 use crate::values::{instead, integer, otherwise, reason, text, truth, wrong_type};
 
-/// How many records pass between two looks at the interpreter's signals and the progress callback.
+/// How many records pass between two calls of the progress callback.
 const PROGRESS_RECORDS: u64 = 4_096;
 
 /// How many batches a reader walks between two looks at the interpreter's signals, where none has a record of the kind.
@@ -458,27 +459,37 @@ fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, accoun
 /// Calls back every so many records, and lets the interpreter handle its signals.
 struct Progress<'a> {
     callback: Option<&'a Py<PyAny>>,
+    signals: Signals,
     interrupted: Option<PyErr>,
     seen: u64,
 }
 
-impl Progress<'_> {
-    fn step(&mut self, seq: u64) -> Result<(), String> {
-        self.seen = self.seen.saturating_add(1);
-        if !self.seen.is_multiple_of(PROGRESS_RECORDS) {
-            return Ok(());
+impl<'a> Progress<'a> {
+    fn to(callback: Option<&'a Py<PyAny>>) -> Self {
+        Self {
+            callback,
+            signals: Signals::default(),
+            interrupted: None,
+            seen: 0,
         }
-        Python::attach(|py| {
-            py.check_signals()?;
-            if let Some(callback) = self.callback {
-                callback.call1(py, (seq,))?;
-            }
-            Ok(())
-        })
-        .map_err(|error: PyErr| {
+    }
+
+    fn step(&mut self, seq: u64) -> Result<(), String> {
+        self.look(seq).map_err(|error| {
             self.interrupted = Some(error);
             "interrupted".to_owned()
         })
+    }
+
+    fn look(&mut self, seq: u64) -> PyResult<()> {
+        self.seen = self.seen.saturating_add(1);
+        self.signals.look()?;
+        match self.callback {
+            Some(callback) if self.seen.is_multiple_of(PROGRESS_RECORDS) => {
+                Python::attach(|py| callback.call1(py, (seq,)).map(drop))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -512,11 +523,7 @@ pub(crate) fn verify_log<'py>(
     let key = keyed(key)?;
     let head = head.map(head_of).transpose()?;
     let digests: Vec<_> = given(policies)?.iter().map(|policy| policy.digest()).collect();
-    let mut progress = Progress {
-        callback: progress.as_ref(),
-        interrupted: None,
-        seen: 0,
-    };
+    let mut progress = Progress::to(progress.as_ref());
     let verified =
         py.detach(|| decidable_engine::verify(&Files::new(path), key, head, &digests, |seq| progress.step(seq)));
     if let Some(interrupted) = progress.interrupted {
@@ -591,11 +598,7 @@ pub(crate) fn verify_exchange<'py>(
             |details| details.set_item("path", &shown),
         )
     })?;
-    let mut progress = Progress {
-        callback: progress.as_ref(),
-        interrupted: None,
-        seen: 0,
-    };
+    let mut progress = Progress::to(progress.as_ref());
     let verified = py.detach(|| {
         let borrowed: Vec<&decidable_kernel::Policy> = owned.iter().map(|policy| &**policy).collect();
         decidable_engine::verify_exchange(BufReader::new(file), key, anchor, &borrowed, |seq| progress.step(seq))
@@ -735,11 +738,7 @@ pub(crate) fn export_log<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let (key, out_key) = (keyed(key)?, keyed(out_key)?);
     let mut target = Target::of(out)?;
-    let mut progress = Progress {
-        callback: progress.as_ref(),
-        interrupted: None,
-        seen: 0,
-    };
+    let mut progress = Progress::to(progress.as_ref());
     let exported = py.detach(|| {
         let out = BufWriter::new(&mut target);
         let exported = decidable_engine::export(&Files::new(path), key, out, out_key, |seq| progress.step(seq));

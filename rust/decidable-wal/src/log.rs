@@ -284,7 +284,7 @@ impl Log {
         if self.shared.wait_until(timeout, |progress| progress.erased >= awaits)? {
             Ok(())
         } else {
-            Err(timed_out())
+            Err(Error::new(ErrorKind::Timeout, "what was erased was not gone from the disk in time").at_seq(awaits))
         }
     }
 
