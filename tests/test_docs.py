@@ -275,7 +275,8 @@ def test_every_dependency_has_a_reason() -> None:
     used = {re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]}
     for manifest in [*ROOT.glob("rust/*/Cargo.toml"), *ROOT.glob("benches/Cargo.toml")]:
         parsed = tomllib.loads(manifest.read_text(encoding="utf-8"))
-        used |= {*parsed.get("dependencies", {}), *parsed.get("dev-dependencies", {})}
+        for tables in (parsed, *parsed.get("target", {}).values()):
+            used |= {*tables.get("dependencies", {}), *tables.get("dev-dependencies", {})}
     assert explained == {name for name in used if not name.startswith("decidable-")}
 
 

@@ -599,6 +599,21 @@ def test_an_interrupt_while_a_log_is_opened_leaves_it_as_it_was(path: Path) -> N
         assert len(engine.open_tickets()) == 20
 
 
+def test_an_interrupt_while_an_erasure_reads_leaves_the_log_as_it_was(path: Path) -> None:
+    """KeyboardInterrupt before anything is recorded; not a byte is written, and the engine goes on."""
+    with ground.funded(path) as engine:
+        (account,) = dc.read(path, kind="account")
+        before = ground.segment(path).read_bytes()
+        calls = [_thread.interrupt_main, partial(engine._native.erase, [account.seq])]
+        with pytest.raises(KeyboardInterrupt):
+            list(map(operator.call, calls))
+        assert ground.segment(path).read_bytes() == before
+        assert engine.ledger.balance("acme").initial == 1_000_000
+        assert engine.erase([account.seq]) == [account.seq]
+        assert engine.ledger.balance("#0").initial == 1_000_000
+    assert dc.verify(path).erased == (account.seq,)
+
+
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 

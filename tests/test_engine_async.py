@@ -748,6 +748,39 @@ engine.close()
     assert out.splitlines() == ["interrupted 0 True", "2 False", "interrupted settled"]
 
 
+def test_an_interrupt_ends_the_waiting_of_an_erasure_which_goes_on(stalling: Stalling, path: Path) -> None:
+    """The name is free once its bytes are gone from the disk, although nobody waits for that any more."""
+    out = stalling(
+        """
+(account,) = dc.read(path, kind="account")
+size = ground.segment(path).stat().st_size
+def interrupt():
+    # What says that it goes is written, and waits for the disk.
+    while ground.segment(path).stat().st_size == size:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    engine.erase([account.seq])
+except KeyboardInterrupt:
+    print("interrupted", [balance.account for balance in engine._native.balances()])
+try:
+    engine.ledger.open_account("acme", 1)
+except dc.Conflict as error:
+    print(error.code)
+let_go()
+while engine._native.balances()[0].account != "#0":
+    time.sleep(0.001)
+engine.ledger.open_account("acme", 5)
+engine.close()
+"""
+    )
+    assert out.splitlines() == ["interrupted ['acme']", "engine.account_exists"]
+    verified = dc.verify(path)
+    assert [(balance.account, balance.initial) for balance in verified.balances] == [("#0", 10**12), ("acme", 5)]
+    assert [record.erased for record in dc.read(path, kind="account")] == [True, False]
+
+
 def test_an_interrupt_ends_the_waiting_of_a_closing(stalling: Stalling, path: Path) -> None:
     """The engine takes nothing more, and closing again waits for what is left."""
     out = stalling(

@@ -554,6 +554,9 @@ class Engine:
         program that opens its accounts when it starts (``exist_ok=True``) does that, and a budget that was spent is
         there again. To keep it limited, let the old account hold nothing more (``ledger.set_cap("#0", 0)``) and open
         the name at once with what is left (``ledger.balance("#0").remaining``); docs/threat-model.md says more.
+
+        An interrupt while the log is read leaves everything as it was. One that comes once the erasure is recorded ends
+        the waiting alone: it is carried out all the same.
         """
         erased, _, _ = self._native.erase(list(seqs))
         return erased

@@ -55,6 +55,9 @@ struct Core {
     standings: Numbered<Standing>,
     /// The open tickets that a key was answered with again, and how often: so many callers hold them beside the first.
     answered_again: BTreeMap<u64, u32>,
+    /// Erasures that are recorded and whose names are not forgotten yet: for each the record of the log's that tells when
+    /// they are gone from the disk ([`decidable_wal::Erased::awaits`]), and the records of the private parts.
+    erasures: Vec<(u64, Vec<u64>)>,
     log_id: [u8; 16],
     /// The payload of the last record; kept for its room.
     payload: Vec<u8>,
@@ -92,7 +95,7 @@ impl Engine {
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
         self.refuse_forked()?;
         // A thread that panicked while it held the lock may have left the state ahead of the log.
-        let core = self.core.lock().map_err(|_| {
+        let mut core = self.core.lock().map_err(|_| {
             self.stopped.store(true, Ordering::Release);
             Error::new(ErrorKind::Stopped)
         })?;
@@ -101,6 +104,10 @@ impl Engine {
             // The log knows the cause, if it was the disk.
             self.log.ready(0)?;
             return Err(Error::new(ErrorKind::Stopped));
+        }
+        // Here, because nobody may be left who waits for an erasure.
+        if !core.erasures.is_empty() {
+            core.forget_names(self.log.erased());
         }
         Ok(core)
     }
@@ -215,6 +222,17 @@ impl Core {
     fn close(&mut self, number: u64) {
         self.standings.remove(number);
         self.answered_again.remove(&number);
+    }
+    /// Forgets the names that are gone from the disk, up to the erasure that is finished.
+    fn forget_names(&mut self, finished: u64) {
+        let book = &mut self.book;
+        self.erasures.retain(|(awaits, seqs)| {
+            let gone = *awaits <= finished;
+            if gone {
+                book.forget_names(seqs.iter());
+            }
+            !gone
+        });
     }
     fn open(&self, number: u64) -> Result<(), Error> {
         self.book.state().expect_open(number).map_err(Into::into)

@@ -23,17 +23,12 @@ use crate::key::Key;
 use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
+use crate::signals::{SIGNAL_CHECK, Signals};
 use crate::values::{Given, integer, optional, optional_text, text, truth, wrong_type};
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::head::{head_dict, head_of};
 pub(crate) use self::settlement::Settlement;
-
-/// How often a wait looks whether the interpreter was interrupted.
-const SIGNAL_CHECK: Duration = Duration::from_millis(50);
-
-/// After how many records an opening looks.
-const SIGNAL_CHECK_RECORDS: u64 = 4_096;
 
 /// The live path over one log directory. Private: `decidable.Engine` is the public class.
 #[pyclass(frozen, module = "decidable._native")]
@@ -420,17 +415,34 @@ impl Engine {
         head_dict(py, &head)
     }
 
-    /// Erases the private parts of records: what was erased, what was gone before, what had none.
+    /// Erases the private parts of records: what was erased, what was gone before, what had none. An interrupt while the log
+    /// is read leaves it as it was; one while the disk is waited for does not take back what is recorded.
     fn erase(&self, py: Python<'_>, seqs: Vec<Bound<'_, PyAny>>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
         let seqs = seqs
             .iter()
             .map(|one| integer("seqs", one))
             .collect::<PyResult<Vec<u64>>>()?;
         let engine = &*self.0;
-        let erased = py
-            .detach(|| engine.erase(&seqs))
-            .map_err(|error| errors::engine(py, &error))?;
-        Ok((erased.seqs, erased.already, erased.without))
+        let (mut signals, mut interrupted) = (Signals::default(), None);
+        let erased = py.detach(|| {
+            engine.begin_erase(&seqs, |_| {
+                signals.look().map_err(|error| {
+                    interrupted = Some(error);
+                    "interrupted".to_owned()
+                })
+            })
+        });
+        if let Some(interrupted) = interrupted {
+            return Err(interrupted);
+        }
+        let erased = erased.map_err(|error| errors::engine(py, &error))?;
+        loop {
+            match py.detach(|| engine.wait_erased(&erased, Some(SIGNAL_CHECK))) {
+                Ok(()) => return Ok((erased.seqs, erased.already, erased.without)),
+                Err(error) if timed_out(&error) => py.check_signals()?,
+                Err(error) => return Err(errors::engine(py, &error)),
+            }
+        }
     }
 
     /// Waits for the disk as [`Engine::wait`] does. An interrupt leaves an engine that takes nothing more; closing it again
@@ -456,13 +468,9 @@ impl Engine {
 
 /// Ends an opening when the interpreter was interrupted, and keeps the exception.
 fn interruptible(interrupted: Arc<Mutex<Option<PyErr>>>) -> Watch {
-    let mut seen = 0_u64;
+    let mut signals = Signals::default();
     Box::new(move |_| {
-        seen = seen.wrapping_add(1);
-        if seen % SIGNAL_CHECK_RECORDS != 1 {
-            return Ok(());
-        }
-        Python::attach(|py| py.check_signals()).map_err(|error| {
+        signals.look().map_err(|error| {
             *interrupted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             "interrupted".to_owned()
         })

@@ -7,6 +7,7 @@ mod values;
 mod decision;
 mod model;
 mod request;
+mod signals;
 mod explain;
 mod batch;
 mod logits;

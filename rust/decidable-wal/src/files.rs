@@ -71,13 +71,12 @@ impl Storage for Files {
     }
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StoredFile>> {
         let path = self.path(name);
-        refuse_irregular(&path)?;
         let mut options = file_options();
         options.read(true).write(access != Access::Read);
         if access == Access::Create {
             options.create(true).truncate(true);
         }
-        let file = options.open(&path)?;
+        let file = open_regular(&options, &path)?;
         let identity = Identity::of(&file.metadata()?);
         Ok(Arc::new(OpenFile { file, path, identity }))
     }
@@ -88,14 +87,9 @@ impl Storage for Files {
         sync_directory(&self.path(name))
     }
     fn lock(&self, name: &str, text: &str) -> io::Result<Locking> {
-        let path = self.path(name);
-        refuse_irregular(&path)?;
-        let file = file_options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let mut options = file_options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = open_regular(&options, &self.path(name))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -133,17 +127,39 @@ fn create_durably(path: &Path) -> io::Result<()> {
 const LOCK_TEXT_BYTES_MAX: u64 = 512;
 
 /// A link could lead the log out of its directory, and a pipe or device is no place for one.
+fn open_regular(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    // Before opening, because that can wait at a pipe and do something to a device.
+    refuse_irregular(path)?;
+    open_checked(options, path)
+}
+
+/// Whatever took the name since it was looked at: a link is not followed where the platform can refuse that
+/// ([`restrict_file`]), nothing is made or cut behind it, and what was opened is looked at again.
+fn open_checked(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    // Platforms have different errors for a link.
+    let file = options
+        .open(path)
+        .map_err(|error| refuse_irregular(path).err().unwrap_or(error))?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(irregular(path))
+    }
+}
+
 fn refuse_irregular(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.is_file() => {
-            let mut text = OsString::from("not a regular file: ");
-            text.push(path);
-            Err(io::Error::new(io::ErrorKind::InvalidInput, text.to_string_lossy()))
-        }
+        Ok(metadata) if !metadata.is_file() => Err(irregular(path)),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+fn irregular(path: &Path) -> io::Error {
+    let mut text = OsString::from("not a regular file: ");
+    text.push(path);
+    io::Error::new(io::ErrorKind::InvalidInput, text.to_string_lossy())
 }
 
 #[derive(Debug)]
@@ -226,7 +242,7 @@ mod platform {
         builder.mode(0o700);
     }
     pub(super) fn restrict_file(options: &mut OpenOptions) {
-        options.mode(0o600);
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
     }
     pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
@@ -286,3 +302,7 @@ fn file_options() -> OpenOptions {
     restrict_file(&mut options);
     options
 }
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests;

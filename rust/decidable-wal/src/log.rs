@@ -31,6 +31,9 @@ pub struct Erased {
     pub already: Vec<u64>,
     /// The records that have no private part.
     pub without: Vec<u64>,
+    /// The record of the last erasure so far, which may be another's that took some of these: once it is finished they are
+    /// all gone from the disk ([`Log::wait_erased`]).
+    pub awaits: u64,
     /// The record that says so; absent if there was nothing to erase.
     pub recorded: Option<u64>,
 }
@@ -195,18 +198,22 @@ impl Log {
     /// # Errors
     /// `UnknownSeq` for a record that is not durable yet; `TooLarge` for millions at once; those of [`Log::append`] and [`Log::wait`].
     pub fn erase(&self, seqs: &[u64], time_ns: i64) -> Result<Erased, Error> {
-        let erased = self.append_erasure(self.begin_erasure(seqs)?, time_ns)?;
-        self.wait_erased()?;
+        let erased = self.append_erasure(self.begin_erasure(seqs, |_| Ok(()))?, time_ns)?;
+        self.wait_erased(&erased, None)?;
         Ok(erased)
     }
 
     /// Finds the private parts of records and looks which of them are still there; then zeroes what is in quarantine,
-    /// durably. It reads the log up to the last of the records.
+    /// durably. It reads the log up to the last of the records. `watch` is told numbers of records as they are reached.
     ///
     /// # Errors
-    /// `UnknownSeq` for a record that is not durable yet and `TooLarge` for millions at once, both before anything
-    /// is changed; `Io`, `Abandoned`.
-    pub fn begin_erasure(&self, seqs: &[u64]) -> Result<Erasure, Error> {
+    /// `UnknownSeq` for a record that is not durable yet, `TooLarge` for millions at once and `Visit` with what `watch`
+    /// said, all before anything is changed; `Io`, `Abandoned`.
+    pub fn begin_erasure(
+        &self,
+        seqs: &[u64],
+        mut watch: impl FnMut(u64) -> Result<(), String>,
+    ) -> Result<Erasure, Error> {
         self.shared.refuse_abandoned()?;
         let wanted = seqs.iter().copied().collect::<BTreeSet<_>>();
         recover::refuse_too_many(wanted.len())?;
@@ -223,10 +230,13 @@ impl Log {
             seqs: Vec::new(),
             already: Vec::new(),
             without: Vec::new(),
+            awaits: 0,
             recorded: None,
         };
         let mut zones = Vec::new();
-        for located in recover::locate(self.file.clone(), length, &self.segment, &wanted)? {
+        let mut watch = |seq| watch(seq).map_err(|message| Error::new(ErrorKind::Visit, message).at_seq(seq));
+        for located in recover::locate(self.file.clone(), length, &self.segment, &wanted, &mut watch)? {
+            watch(located.seq)?;
             let Some(zone) = located.zone else {
                 erased.without.push(located.seq);
                 continue;
@@ -259,19 +269,29 @@ impl Log {
             let position = self.shared.enqueue(&[note_entry(&note, time_ns)], &zones, false)?;
             erased.recorded = Some(position.last);
         }
+        erased.awaits = self.shared.queue().erasure;
         Ok(erased)
     }
 
-    /// Waits until everything whose erasure was recorded is gone from the disk, by whomever.
+    /// Waits until what was erased is gone from the disk, by whomever.
     ///
     /// # Errors
     /// As [`Log::wait`].
-    pub fn wait_erased(&self) -> Result<(), Error> {
+    pub fn wait_erased(&self, erased: &Erased, timeout: Option<Duration>) -> Result<(), Error> {
         self.shared.refuse_abandoned()?;
-        let last = self.shared.queue().erasure;
         self.shared.hurry();
-        self.shared.wait_until(None, |progress| progress.erased >= last)?;
-        Ok(())
+        let awaits = erased.awaits;
+        if self.shared.wait_until(timeout, |progress| progress.erased >= awaits)? {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Timeout, "what was erased was not gone from the disk in time").at_seq(awaits))
+        }
+    }
+
+    /// The record of the last erasure of this session that is finished; zero before the first.
+    #[must_use]
+    pub fn erased(&self) -> u64 {
+        self.shared.progress().erased
     }
 
     /// Whether a write or sync failed: then nothing is taken any more.

@@ -310,7 +310,7 @@ fn finish_erasures(writer: &Writer, segment: &SegmentHead, found: &Found) -> Res
     if open.is_empty() {
         return Ok(());
     }
-    let located = recover::locate(writer.file.clone(), writer.length, segment, &open)?;
+    let located = recover::locate(writer.file.clone(), writer.length, segment, &open, |_| Ok(()))?;
     let zones: Vec<_> = located.iter().filter_map(|located| located.zone).collect();
     writer.zero(&zones).map_err(|failure| recover::failed_io(&failure))
 }

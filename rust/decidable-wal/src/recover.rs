@@ -206,11 +206,13 @@ pub(crate) fn locate(
     length: u64,
     head: &SegmentHead,
     seqs: &BTreeSet<u64>,
+    mut watch: impl FnMut(u64) -> Result<(), Error>,
 ) -> Result<Vec<Located>, Error> {
     let mut located = Vec::with_capacity(seqs.len());
     let mut walk = Walk::new(Source::of_file(file, length), head);
     while located.len() < seqs.len()
         && walk.follow(|walk| {
+            watch(walk.expected.next_seq)?;
             for frame in &walk.frames {
                 let header = &frame.header;
                 if header.continues() || !seqs.contains(&header.seq) {

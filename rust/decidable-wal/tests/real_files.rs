@@ -171,6 +171,14 @@ fn what_is_no_regular_file_is_no_log() {
     ] {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Io);
     }
+    let (lock, outside) = (path.join("LOCK"), scratch.0.join("outside"));
+    fs::remove_file(&segment).unwrap();
+    fs::rename(&moved, &segment).unwrap();
+    fs::remove_file(&lock).unwrap();
+    symlink(&outside, &lock).unwrap();
+    let error = Log::open(files(&path), options(), |_| Ok(())).unwrap_err();
+    assert_eq!((error.kind(), outside.exists()), (ErrorKind::Io, false), "{error}");
+    fs::remove_file(&lock).unwrap();
     fs::remove_file(&segment).unwrap();
     fs::create_dir(&segment).unwrap();
     assert_eq!(

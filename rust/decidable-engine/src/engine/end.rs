@@ -4,6 +4,7 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use decidable_wal::Head;
 
@@ -20,20 +21,39 @@ impl Engine {
     /// # Errors
     /// If a record is not durable yet, or the log cannot write.
     pub fn erase(&self, seqs: &[u64]) -> Result<decidable_wal::Erased, Error> {
-        drop(self.core()?);
-        let erasure = self.log.begin_erasure(seqs)?;
-        let time_ns = self.clock.now_ns();
-        let erased = {
-            // The log numbers the record of an erasure by itself, and steps are numbered before they are handed over.
-            let _core = self.core()?;
-            self.log.append_erasure(erasure, time_ns)?
-        };
-        self.log.wait_erased()?;
-        // An engine that has stopped meanwhile names no account any more.
-        if let Ok(mut core) = self.core() {
-            core.book.forget_names(erased.seqs.iter().chain(&erased.already));
-        }
+        let erased = self.begin_erase(seqs, |_| Ok(()))?;
+        self.wait_erased(&erased, None)?;
         Ok(erased)
+    }
+
+    /// The first half of [`Engine::erase`]: finds the private parts and records that they go, without waiting for the disk.
+    /// `watch` is told numbers of records while the log is read, and can end it; then nothing is erased.
+    ///
+    /// # Errors
+    /// As [`Engine::erase`], and what `watch` said.
+    pub fn begin_erase(
+        &self,
+        seqs: &[u64],
+        watch: impl FnMut(u64) -> Result<(), String>,
+    ) -> Result<decidable_wal::Erased, Error> {
+        drop(self.core()?);
+        let erasure = self.log.begin_erasure(seqs, watch)?;
+        let time_ns = self.clock.now_ns();
+        // The log numbers the record of an erasure by itself, and steps are numbered before they are handed over.
+        let mut core = self.core()?;
+        let erased = self.log.append_erasure(erasure, time_ns)?;
+        let gone = erased.seqs.iter().chain(&erased.already).copied().collect();
+        core.erasures.push((erased.awaits, gone));
+        Ok(erased)
+    }
+
+    /// Waits until what was erased is gone from the disk. It goes also where nobody waits.
+    ///
+    /// # Errors
+    /// If the log could not write it, or `timeout` passed.
+    pub fn wait_erased(&self, erased: &decidable_wal::Erased, timeout: Option<Duration>) -> Result<(), Error> {
+        self.refuse_forked()?;
+        Ok(self.log.wait_erased(erased, timeout)?)
     }
 
     /// Records the closing and takes no step any more, without waiting for the disk: [`Engine::wait_change`] tells when all

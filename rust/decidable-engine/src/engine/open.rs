@@ -137,6 +137,7 @@ impl Engine {
                 policy: 0,
                 standings,
                 answered_again: BTreeMap::new(),
+                erasures: Vec::new(),
                 log_id: log.log_id(),
                 book,
                 payload: Vec::new(),
