@@ -23,9 +23,12 @@ from typing import Self, TypeVar
 
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Match, Rule, StopReason
 from decidable.guard.files import read_rules
+from decidable.guard.imports import from_gitleaks, from_litellm_patterns
+from decidable.guard.sets import rule_set
 from decidable.guard.streams import AsyncGuardedStream, GuardedStream
 
 __all__ = ["AsyncGuardedStream", "Guard", "GuardedStream", "Match", "Rule", "StopReason"]
+__all__ += ["from_gitleaks", "from_litellm_patterns", "rule_set"]
 
 Chunk = TypeVar("Chunk", str, bytes)
 
@@ -52,7 +55,7 @@ class Guard:
         """Reads a TOML file of ``[[rules]]``.
 
         Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``reads``, ``ignore_case`` or
-        ``check`` as :class:`Rule`.
+        ``check`` as :class:`Rule`; also ``matches`` and ``passes``, its examples (docs/guard-sets.md).
         """
         return cls(read_rules(path), max_hold=max_hold)
 
