@@ -32,7 +32,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What of a rule that was taken is not: without it the rule matches more than it did, never less."""
+    """What of a rule that was taken is not: without it the rule may match more than it did, and is found wherever it was."""
 
     rule: str
     part: str
@@ -93,15 +93,55 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
             unknown = sorted(rule.keys() - _GITLEAKS_PARTS.keys() - _GITLEAKS_WORDS)
             if unknown:
                 raise _Untaken(f"what it means by {unknown[0]} is not taken, and without it the rule is another")
-            taken.append(_rule(name, _written_again(rule["regex"], _GO), action, taken))
+            pattern = _without_optional_beginning(rule["regex"])
+            taken.append(_rule(name, _written_again(pattern, _GO), action, taken))
         except _Untaken as reason:
             refused.append(Refused(name, str(reason)))
             continue
+        if pattern != rule["regex"]:
+            left_out.append(LeftOut(name, "an optional beginning", "a match begins where what it needs begins"))
         left_out += [LeftOut(name, part, why) for part, why in _GITLEAKS_PARTS.items() if rule.get(part)]
     for part in ("allowlist", "allowlists"):
         if part in document:
             left_out += [LeftOut(rule.name, f"the file's {part}", _GITLEAKS_PARTS[part]) for rule in taken]
     return Imported(tuple(taken), tuple(refused), tuple(left_out))
+
+
+_OPTIONAL_CLASS: Final = re.compile(r"\[\^?(?:[^\]\\]|\\.)+\]\{0,\d+\}\??")
+_FLAGS: Final = re.compile(r"\(\?i\)|(?P<group>\(\?i:)")
+_CLASS: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]")
+
+
+def _without_optional_beginning(pattern: str) -> str:
+    """A pattern without the class that it may begin with or not: matches end at the same places, with far fewer states."""
+    place = 0
+    while found := _FLAGS.match(pattern, place) or _OPTIONAL_CLASS.match(pattern, place):
+        if found.re is _OPTIONAL_CLASS:
+            pattern = pattern[:place] + pattern[found.end() :]
+            continue
+        # In a group that is repeated it would be gone from between the repetitions.
+        if found["group"] and pattern[_closing(pattern, place) :][:1] in ("*", "+", "?", "{"):
+            break
+        place = found.end()
+    return pattern
+
+
+def _closing(pattern: str, place: int) -> int:
+    """Where the group that opens at `place` has ended."""
+    depth = 0
+    while place < len(pattern):
+        character = pattern[place]
+        if character == "\\":
+            place += 2
+            continue
+        if character == "[" and (found := _CLASS.match(pattern, place)):
+            place = found.end()
+            continue
+        depth += (character == "(") - (character == ")")
+        place += 1
+        if depth == 0:
+            break
+    return place
 
 
 # --- LiteLLM ------------------------------------------------------------------------------------------------------
@@ -202,6 +242,7 @@ _PYTHON: Final = _Syntax(spaces=r"\t-\r\x1c-\x1f ", open_from=True, quotes=False
 _REPETITION: Final = re.compile(r"\{(\d+)(?:,\d*)?\}")
 _OPEN_REPETITION: Final = re.compile(r"\{,(\d+)\}")
 _OCTAL: Final = re.compile(r"0[0-7]{0,2}|[1-7][0-7]{1,2}")
+_VERBOSE: Final = re.compile(r"\(\?[a-zA-Z]*x")
 _LOOKS: Final = ("(?=", "(?!", "(?<=", "(?<!")
 
 
@@ -228,7 +269,6 @@ def _pieces(pattern: str, syntax: _Syntax) -> Iterator[str]:
                 place = named.end() if named else place
                 yield named[0] if named else r"\["
             else:
-                # `&&`, `--` and `~~` are operators with us, and text or a range there.
                 yield _in_class(pattern, at, first)
         elif character == "[":
             inside = True
@@ -251,7 +291,7 @@ def _pieces(pattern: str, syntax: _Syntax) -> Iterator[str]:
             continue
         elif character == "(" and pattern.startswith(_LOOKS, at):
             raise _Untaken(f"look-around at byte {len(pattern[:at].encode())} is not supported")
-        elif character == "(" and pattern.startswith(("(?>", "(?(", "(?#", "(?P="), at):
+        elif character == "(" and (pattern.startswith(("(?>", "(?(", "(?#", "(?P="), at) or _VERBOSE.match(pattern, at)):
             raise _Untaken(f"{pattern[at : at + 3]} at byte {len(pattern[:at].encode())} is not in our syntax")
         elif character == "$":
             if syntax.end is None:
@@ -269,12 +309,15 @@ def _refuse_possessive(pattern: str, place: int, repeated: bool, syntax: _Syntax
 
 
 def _in_class(pattern: str, at: int, first: bool) -> str:
-    """A character of a class as text or as the `-` of a range."""
+    """A character of a class as text, or as the `-` of a range. With us `&&`, `--` and `~~` are operators, there they are text."""
     character = pattern[at]
     if character in "&~" or (character in "]^" and first):
         return f"\\{character}"
-    if character == "-" and (first or pattern[at + 1 : at + 2] in ("]", "-") or pattern[at - 1] == "-"):
-        return r"\-"
+    if character == "-":
+        if pattern.startswith("-", at + 1) or (pattern[at - 1] == "-" and not first):
+            raise _Untaken(f"a range from or to - at byte {len(pattern[:at].encode())} is not taken")
+        if first or pattern[at - 2 : at].lower() in (r"\d", r"\s", r"\w"):
+            return r"\-"
     return character
 
 
