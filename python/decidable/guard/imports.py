@@ -1,4 +1,4 @@
-"""Rules that were written for others: gitleaks' file, and the patterns that LiteLLM ships. What is taken, what not, and why.
+"""Rules written for others: gitleaks' file, and the patterns that LiteLLM ships. What is taken, what not, and why.
 
 Both write patterns in syntaxes that differ from ours in places where the same characters mean something else. A pattern
 is written again, so that it means what it meant, or it is refused.
@@ -32,7 +32,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What of a rule that was taken is not: without it the rule may match more than it did, and is found wherever it was."""
+    """What of a rule that was taken is not: without it the rule may match more than it did, and not less."""
 
     rule: str
     part: str
@@ -113,7 +113,7 @@ _CLASS: Final = re.compile(r"\[\^?\]?(?:[^\]\\]|\\.)*\]")
 
 
 def _without_optional_beginning(pattern: str) -> str:
-    """A pattern without the class that it may begin with or not: matches end at the same places, with far fewer states."""
+    """A pattern without the class that it may begin with: its matches end at the same places, with far fewer states."""
     place = 0
     while found := _FLAGS.match(pattern, place) or _OPTIONAL_CLASS.match(pattern, place):
         if found.re is _OPTIONAL_CLASS:
@@ -150,7 +150,7 @@ _LITELLM_FILE: Final = Path("proxy", "guardrails", "guardrail_hooks", "litellm_c
 
 
 def from_litellm_patterns(path: str | os.PathLike[str] | None = None, *, action: str = "stop") -> Imported:
-    """Reads the prebuilt patterns of LiteLLM's content filter: ``patterns.json``, that of the installed package if no file is named.
+    """Reads the prebuilt patterns of LiteLLM's content filter: a ``patterns.json``, or that of the installed package.
 
     They match in either case, as there. A pattern with look-around is refused, and one that counts only near a keyword.
 
@@ -291,7 +291,9 @@ def _pieces(pattern: str, syntax: _Syntax) -> Iterator[str]:
             continue
         elif character == "(" and pattern.startswith(_LOOKS, at):
             raise _Untaken(f"look-around at byte {len(pattern[:at].encode())} is not supported")
-        elif character == "(" and (pattern.startswith(("(?>", "(?(", "(?#", "(?P="), at) or _VERBOSE.match(pattern, at)):
+        elif character == "(" and (
+            pattern.startswith(("(?>", "(?(", "(?#", "(?P="), at) or _VERBOSE.match(pattern, at)
+        ):
             raise _Untaken(f"{pattern[at : at + 3]} at byte {len(pattern[:at].encode())} is not in our syntax")
         elif character == "$":
             if syntax.end is None:
@@ -309,7 +311,7 @@ def _refuse_possessive(pattern: str, place: int, repeated: bool, syntax: _Syntax
 
 
 def _in_class(pattern: str, at: int, first: bool) -> str:
-    """A character of a class as text, or as the `-` of a range. With us `&&`, `--` and `~~` are operators, there they are text."""
+    """A character of a class as text, or as the `-` of a range. With us `&&`, `--` and `~~` are operators."""
     character = pattern[at]
     if character in "&~" or (character in "]^" and first):
         return f"\\{character}"

@@ -34,8 +34,11 @@ def rule_set(*names: str, action: str | None = None) -> list[Rule]:
         action: What all of them do; otherwise each as its set says.
 
     Raises:
-        InvalidInput: ``guard.unknown_set``.
+        InvalidInput: ``guard.unknown_set``; ``guard.unknown_action``.
     """
+    if action is not None:
+        # An action that there is not is the caller's fault, and not one of the file.
+        Rule.literal("any", action=action)
     return [written.rule for name in names for written in read_written(set_file(name), action)]
 
 
@@ -59,7 +62,7 @@ class Failed:
 
 def failing(path: str | os.PathLike[str]) -> tuple[list[Failed], Counter[str]]:
     """The examples of a file that fail, and how many each rule has. Each rule is tried alone, also one that is off."""
-    failed = []
+    failed: list[Failed] = []
     often: Counter[str] = Counter()
     for written in read_written(path, action="stop"):
         automaton = Automaton([written.rule])
