@@ -173,7 +173,8 @@ def _test(sources: dict[str, Path], screen: Screen) -> int:
         for each in failed:
             screen.line(f"{each.rule}: {'does not match' if each.should_match else 'matches'} {each.text!r}")
         kept = "" if failed else ", all kept"
-        screen.line(f"{count(often.total())} examples of {count(len(often))} rules{kept}")
+        rules = "1 rule" if len(often) == 1 else f"{count(len(often))} rules"
+        screen.line(f"{count(often.total())} examples of {rules}{kept}")
     return FAILED if failed else FINE
 
 
