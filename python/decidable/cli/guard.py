@@ -1,4 +1,4 @@
-"""``guard``: a stream under rules, from standard input or a file to standard output; and what the rules cost."""
+"""``guard``: a stream under rules, from standard input or a file to standard output; what rules cost and hold back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
 from decidable.cli.screen import Screen, about_output
 from decidable.guard import Guard, GuardedStream
+from decidable.guard.files import read_rules
+from decidable.guard.sets import SETS, Failed, Held, failing, held, set_file
 from decidable.report.quantity import count
 
 __all__ = ["add"]
@@ -30,18 +33,37 @@ def add(commands: Any) -> None:
         description="Copy a stream to standard output as far as rules let it: what stops ends it, what is redacted is "
         "replaced, nothing of either leaves. Exit code 1 where a rule stopped it.",
     )
-    parser.add_argument("rules", type=Path, metavar="RULES", help="a TOML file of [[rules]] (docs/guard.md)")
-    parser.add_argument("input", nargs="?", default="-", metavar="FILE", help="default: -, standard input")
-    parser.add_argument("--costs", action="store_true", help="show what each rule costs, and read nothing")
+    parser.add_argument(
+        "rules", nargs="?", metavar="RULES", help="a TOML file of [[rules]] (docs/guard.md); not beside --set"
+    )
+    parser.add_argument("input", nargs="?", metavar="FILE", help="default: -, standard input")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="sets", metavar="NAME",
+        help=f"rules that ship with decidable: {', '.join(SETS)}; may be repeated",
+    )  # fmt: skip
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--costs", action="store_true", help="show what each rule costs, and read nothing")
+    instead.add_argument(
+        "--test", action="store_true", help="hold each rule to its examples; exit code 1 where one fails"
+    )
+    instead.add_argument(
+        "--held", action="store_true",
+        help="show how much of FILE the rules hold back; without FILE of Python's help, without RULES every set",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=_guard, command="guard")
 
 
 def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
-    guard = Guard.load(present(parsed.rules))
+    sources, name = _sources(parsed)
+    if parsed.test:
+        return _test(sources, screen)
+    if parsed.held:
+        return _held(sources, name, screen)
+    guard = Guard([rule for path in sources.values() for rule in read_rules(path)])
     if parsed.costs:
         return _costs(guard, screen)
-    stream = guard.stream(_pieces(parsed.input))
+    stream = guard.stream(_pieces(name or "-"))
     released = 0
     for piece in stream:
         released += len(piece)
@@ -60,6 +82,22 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
     what = f"rule {reason.rule!r} stopped it" if reason.rule is not None else reason.kind.replace("_", " ")
     screen.error("decidable guard", f"{what}, at byte {count(reason.start)}")
     return FAILED
+
+
+def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
+    """The files of rules by what they are called, and what is read. Beside --set the only path is what is read."""
+    sources, name = {each: set_file(each) for each in parsed.sets}, parsed.input
+    if sources and name is None:
+        name = parsed.rules
+    elif sources:
+        raise Usage("cli.usage", "beside --set only what is read is named (see decidable guard --help)")
+    elif parsed.rules is not None:
+        sources = {parsed.rules: present(Path(parsed.rules))}
+    elif parsed.held:
+        sources = {each: set_file(each) for each in SETS}
+    else:
+        raise Usage("cli.usage", "name a file of rules, or --set NAME (see decidable guard --help)")
+    return sources, name
 
 
 _DONE: Final = {"redact": "replaced", "record": "noted"}
@@ -115,3 +153,60 @@ def _costs(guard: Guard, screen: Screen) -> int:
     rows = [[rule.name, rule.action, count(size[0]), count(size[1])] for rule, size in alone]
     screen.table(["rule", "action", "#states", "#bytes"], [*rows, ["together", "", count(states), count(octets)]])
     return FINE
+
+
+def _test(sources: dict[str, Path], screen: Screen) -> int:
+    """The examples of each rule."""
+    failed: list[Failed] = []
+    often = Counter[str]()
+    for path in sources.values():
+        found, tried = failing(path)
+        failed += found
+        often += tried
+    if screen.as_json:
+        screen.emit({
+            "examples": often.total(),
+            "failed": [
+                {"rule": each.rule, "text": each.text, "should_match": each.should_match} for each in failed
+            ],
+        })  # fmt: skip
+    else:
+        for each in failed:
+            screen.line(f"{each.rule}: {'does not match' if each.should_match else 'matches'} {each.text!r}")
+        kept = "" if failed else ", all kept"
+        rules = "1 rule" if len(often) == 1 else f"{count(len(often))} rules"
+        screen.line(f"{count(often.total())} examples of {rules}{kept}")
+    return FAILED if failed else FINE
+
+
+def _held(sources: dict[str, Path], name: str | None, screen: Screen) -> int:
+    """What the rules of each source hold back of a text."""
+    text = _help_of_python() if name is None else b"".join(_pieces(name)).decode("utf-8", "replace")
+    found = {source: held(read_rules(path), text) for source, path in sources.items()}
+    if screen.as_json:
+        screen.emit({"code_points": len(text), "sets": {source: asdict(each) for source, each in found.items()}})
+        return FINE
+    screen.line(f"{count(len(text))} code points; held after each of them, in code points")
+    rows = [
+        [source, *map(count, (each.p50, each.p99, each.most)), _share(each), count(each.matches)]
+        for source, each in found.items()
+    ]
+    screen.table(["rules", "#p50", "#p99", "#most", "#share of positions", "#matches"], rows)
+    return FINE
+
+
+def _share(found: Held) -> str:
+    """The positions at which something is held, in percent with one decimal, rounded down."""
+    tenths = found.holding * 1000 // found.positions if found.positions else 0
+    return f"{tenths // 10}.{tenths % 10}%"
+
+
+def _help_of_python() -> str:
+    """What `help()` says of Python itself: half a million characters of prose and code that are everywhere."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise Usage(
+            "cli.missing_file", "this Python comes without the text of its help; name a FILE", path=""
+        ) from None
+    return "\n".join(topics[name] for name in sorted(topics))

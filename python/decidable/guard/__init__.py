@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
 from decidable.guard.files import read_rules
+from decidable.guard.imports import from_gitleaks, from_litellm_patterns
 from decidable.guard.monitor import Continue, Decided, End, Monitor, Stop, Text, Token, audit_file
 from decidable.guard.runnable import as_runnable
+from decidable.guard.sets import rule_set
 from decidable.guard.streams import AsyncGuardedStream, GuardedStream
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ __all__ = [
     "StopReason",
     "Text",
     "Token",
+    "from_gitleaks",
+    "from_litellm_patterns",
+    "rule_set",
     "verify_audit",
 ]
 
@@ -98,7 +103,8 @@ class Guard:
         """Reads a TOML file of ``[[rules]]``.
 
         Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``severity``, ``reads``,
-        ``ignore_case`` or ``check`` as :class:`Rule`.
+        ``ignore_case`` or ``check`` as :class:`Rule`; also ``matches`` and ``passes``, its examples
+        (docs/guard-sets.md).
         """
         return cls(read_rules(path), max_hold=max_hold)
 

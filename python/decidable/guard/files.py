@@ -5,19 +5,33 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from decidable._native import Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 
-__all__ = ["read_rules"]
+__all__ = ["Written", "read_rules", "read_written"]
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
+_EXAMPLES: Final = ("matches", "passes")
+
+
+class Written(NamedTuple):
+    """A rule as it stands in a file, with its examples: each a text in the pieces in which a stream gives it."""
+
+    rule: Rule
+    matches: tuple[tuple[str, ...], ...]
+    passes: tuple[tuple[str, ...], ...]
 
 
 def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
-    """The rules of a TOML file that consists of ``[[rules]]`` and nothing else.
+    """The rules of a TOML file, without their examples."""
+    return [written.rule for written in read_written(path)]
+
+
+def read_written(path: str | os.PathLike[str], action: str | None = None) -> list[Written]:
+    """A TOML file that consists of ``[[rules]]`` and nothing else; ``action``, if given, is that of every rule.
 
     Raises:
         InvalidInput: ``guard.unreadable``, with the file and the number of the rule.
@@ -32,10 +46,10 @@ def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
     rules = document.pop("rules", None)
     if document or not isinstance(rules, list):
         raise InvalidInput("guard.unreadable", f"{file} must consist of [[rules]] and nothing else", path=str(file))
-    return [_read(file, number, rule) for number, rule in enumerate(rules, 1)]
+    return [_read(file, number, rule, action) for number, rule in enumerate(rules, 1)]
 
 
-def _read(file: Path, number: int, rule: Any) -> Rule:
+def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
     """A rule of a file."""
 
     def fault(why: str) -> InvalidInput:
@@ -43,9 +57,16 @@ def _read(file: Path, number: int, rule: Any) -> Rule:
 
     if not isinstance(rule, dict):
         raise fault("it must be a table")
-    unknown = sorted(rule.keys() - _FIELDS)
+    known = _FIELDS | {*_EXAMPLES}
+    unknown = sorted(rule.keys() - known)
     if unknown:
-        raise fault(f"{unknown[0]} is not a field of a rule{suggestion(unknown[0], _FIELDS)}")
+        raise fault(f"{unknown[0]} is not a field of a rule{suggestion(unknown[0], known)}")
+    texts = {name: _texts(rule.pop(name, [])) for name in _EXAMPLES}
+    for name, each in texts.items():
+        if each is None:
+            raise fault(f"{name} must be a list of texts, or of lists of the pieces of one")
+    if action is not None:
+        rule["action"] = action
     if ("literal" in rule) == ("regex" in rule):
         raise fault("it must have either literal or regex")
     rest = {name: value for name, value in rule.items() if name not in ("literal", "regex")}
@@ -54,6 +75,17 @@ def _read(file: Path, number: int, rule: Any) -> Rule:
     if "literal" in rule and "check" in rest:
         raise fault("check is for regexes; a literal is one number that passes or does not")
     try:
-        return Rule.literal(rule["literal"], **rest) if "literal" in rule else Rule.regex(rule["regex"], **rest)
+        made = Rule.literal(rule["literal"], **rest) if "literal" in rule else Rule.regex(rule["regex"], **rest)
     except InvalidInput as error:
         raise fault(error.message) from error
+    return Written(made, texts["matches"] or (), texts["passes"] or ())
+
+
+def _texts(listed: Any) -> tuple[tuple[str, ...], ...] | None:
+    """Examples in their pieces, or None where they are something else."""
+    if not isinstance(listed, list):
+        return None
+    texts = [[each] if isinstance(each, str) else each for each in listed]
+    if not all(isinstance(each, list) and all(isinstance(piece, str) for piece in each) for each in texts):
+        return None
+    return tuple(tuple(each) for each in texts)

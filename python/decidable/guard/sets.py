@@ -1,0 +1,133 @@
+"""The rules that ship with the package, in sets; rules held to their examples; and what a text has held back."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+from decidable._native import MAX_HOLD_BYTES, Automaton, Rule
+from decidable.builders import suggestion
+from decidable.errors import InvalidInput
+from decidable.guard.files import Written, read_written
+
+__all__ = ["SETS", "Failed", "Held", "failing", "held", "rule_set", "set_file"]
+
+_FOLDER: Final = Path(__file__).with_name("sets")
+
+SETS: Final = tuple(sorted(file.stem for file in _FOLDER.glob("*.toml")))
+"""The names of the sets."""
+
+
+def rule_set(*names: str, action: str | None = None) -> list[Rule]:
+    """The rules of sets that ship with the package (docs/guard-sets.md), to be compiled, alone or with others.
+
+        Guard([*rule_set("secrets", "cards"), Rule.literal("internal only")])
+
+    Args:
+        names: ``cards``, ``email``, ``iban``, ``secrets``, ``shell``, ``sql`` or ``ssn``.
+        action: What all of them do; otherwise each as its set says.
+
+    Raises:
+        InvalidInput: ``guard.unknown_set``; ``guard.unknown_action``.
+    """
+    if action is not None:
+        # An action that there is not is the caller's fault, and not one of the file.
+        Rule.literal("any", action=action)
+    return [written.rule for name in names for written in read_written(set_file(name), action)]
+
+
+def set_file(name: str) -> Path:
+    """The file of a set."""
+    if name not in SETS:
+        known = f"{', '.join(SETS[:-1])} and {SETS[-1]}"
+        message = f"there is no set {name!r}{suggestion(name, SETS)}; the sets are {known}"
+        raise InvalidInput("guard.unknown_set", message, set=name)
+    return _FOLDER / f"{name}.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An example that does not do what its rule's file says."""
+
+    rule: str
+    text: str
+    should_match: bool
+
+
+def failing(path: str | os.PathLike[str]) -> tuple[list[Failed], Counter[str]]:
+    """The examples of a file that fail, and how many each rule has. Each rule is tried alone, also one that is off."""
+    failed: list[Failed] = []
+    often: Counter[str] = Counter()
+    for written in read_written(path, action="stop"):
+        automaton = Automaton([written.rule])
+        often[written.rule.name] = len(written.matches) + len(written.passes)
+        failed += _failing(automaton, written)
+    return failed, often
+
+
+def _failing(automaton: Automaton, written: Written) -> Iterable[Failed]:
+    for should_match, texts in ((True, written.matches), (False, written.passes)):
+        for pieces in texts:
+            cursor = automaton.cursor(MAX_HOLD_BYTES, False)
+            for piece in pieces:
+                cursor.push(piece)
+            cursor.finish()
+            if (cursor.stopped is not None) != should_match:
+                yield Failed(written.rule.name, "".join(pieces), should_match)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a text has held back under rules: after each of its code points, how many."""
+
+    positions: int
+    p50: int
+    p99: int
+    most: int
+    holding: int
+    """Positions at which anything is held."""
+    matches: int
+    """Matches, and stops; after a stop the rest is a new stream."""
+
+
+def held(rules: Sequence[Rule], text: str, *, max_hold: int = MAX_HOLD_BYTES) -> Held:
+    """Streams a text code point by code point."""
+    automaton = Automaton(list(rules))
+    ends = list(accumulate(len(point.encode()) for point in text))
+    counts: Counter[int] = Counter()
+    cursor = automaton.cursor(max_hold, False)
+    matches = 0
+    for place, point in enumerate(text):
+        cursor.push(point)
+        if cursor.stopped is not None:
+            matches += 1 + len(cursor.matches())
+            cursor = automaton.cursor(max_hold, False)
+        waiting = cursor.held
+        counts[place + 1 - bisect.bisect_right(ends, ends[place] - waiting) if waiting else 0] += 1
+    cursor.finish()
+    matches += len(cursor.matches()) + (cursor.stopped is not None)
+    return Held(
+        positions=len(text),
+        p50=_quantile(counts, 50),
+        p99=_quantile(counts, 99),
+        most=max(counts, default=0),
+        holding=len(text) - counts[0],
+        matches=matches,
+    )
+
+
+def _quantile(counts: Counter[int], percent: int) -> int:
+    """The least that so many of a hundred positions do not exceed."""
+    total = counts.total()
+    reached = 0
+    for waiting in sorted(counts):
+        reached += counts[waiting]
+        if reached * 100 >= total * percent:
+            return waiting
+    return 0

@@ -1,0 +1,391 @@
+"""The sets of rules that ship, rules held to their examples, what is held back, and rules of others."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import codes
+import decidable as dc
+from decidable import Guard, Rule
+from decidable.guard import from_gitleaks, from_litellm_patterns, imports, rule_set
+from decidable.guard.files import read_written
+from decidable.guard.sets import SETS, Failed, Held, failing, held, set_file
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "guard-sets.md").read_text(encoding="utf-8")
+
+
+def refused(code: str, call: Callable[[], object]) -> dc.DecidableError:
+    with pytest.raises(dc.InvalidInput) as caught:
+        call()
+    assert caught.value.code == code
+    return caught.value
+
+
+def command(*arguments: str, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "decidable.cli", "guard", *arguments],
+        cwd=cwd, input=given, capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+
+
+# --- the sets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_rule_of_a_set_keeps_its_examples(name: str) -> None:
+    """Each has some that match and some that do not."""
+    failed, often = failing(set_file(name))
+    assert failed == []
+    for written in read_written(set_file(name)):
+        assert often[written.rule.name] >= 2
+        assert written.matches, written.rule.name
+        assert written.passes, written.rule.name
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_example_is_found_wherever_it_is_cut_and_no_byte_of_it_leaves(name: str) -> None:
+    """All rules of a set together, code point by code point, within other text."""
+    guard = Guard(rule_set(name, action="stop"))
+    for written in read_written(set_file(name)):
+        for pieces in written.matches:
+            text = "".join(pieces)
+            whole = guard.check(f"so: {text}\nthen")
+            stream = guard.stream(f"so: {text}\nthen")
+            released = "".join(stream)
+            assert stream.stopped is not None, text
+            assert stream.stopped == whole[1]
+            assert released == f"so: {text}\nthen".encode()[: stream.stopped.start].decode()
+
+
+def test_the_sets_are_compiled_together_and_with_rules_of_ones_own() -> None:
+    """Their names differ; the action is the caller's where one is given."""
+    rules = rule_set(*SETS)
+    guard = Guard([*rules, Rule.literal("internal only")])
+    assert len(guard.rules) == len({rule.name for rule in guard.rules}) == len(rules) + 1
+    assert guard.check("card 4111 1111 1111 1111, ada@example.com")[0] == "card [redacted], [redacted]"
+    stopped = guard.check("first; rm -rf / ")[1]
+    assert stopped is not None
+    assert stopped.rule == "shell-chained-command"
+    assert {rule.action for rule in rule_set("shell", "email", action="record")} == {"record"}
+    assert {name: {rule.action for rule in rule_set(name)} for name in SETS} == {
+        name: {"stop" if name in ("shell", "sql") else "redact"} for name in SETS
+    }
+
+
+def test_a_set_that_is_not_there_is_refused() -> None:
+    """With those that are like it, and never as a path."""
+    error = refused("guard.unknown_set", lambda: rule_set("secret"))
+    assert "did you mean secrets?" in error.message
+    refused("guard.unknown_set", lambda: rule_set("../sets/secrets"))
+    refused("guard.unknown_action", lambda: rule_set("secrets", action="stopp"))
+
+
+def test_social_security_numbers_are_those_that_can_be() -> None:
+    """Every area, beside what the rule says of them."""
+    guard = Guard(rule_set("ssn", action="stop"))
+    for area in range(1000):
+        possible = area not in (0, 666) and area < 900
+        assert (guard.check(f"{area:03}-01-0001")[1] is not None) == possible, area
+
+
+# --- examples -----------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_that_does_not_keep_its_examples_is_named(tmp_path: Path) -> None:
+    """Also one that is switched off; the command ends with 1."""
+    file = tmp_path / "rules.toml"
+    file.write_text(
+        """
+[[rules]]
+name = "number"
+regex = '\\d{3}'
+action = "redact"
+replacement = "#"
+matches = ["123", ["1", "2"]]
+passes = ["12", "1234"]
+[[rules]]
+name = "off"
+literal = "x"
+action = "ignore"
+matches = ["axb"]
+""",
+        encoding="utf-8",
+    )
+    failed, often = failing(file)
+    assert failed == [Failed("number", "12", True), Failed("number", "1234", False)]
+    assert often == {"number": 4, "off": 1}
+    assert [rule.action for rule in Guard.load(file).rules] == ["redact", "ignore"]
+    done = command("rules.toml", "--test", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        1,
+        ["number: does not match '12'", "number: matches '1234'", "5 examples of 2 rules"],
+    )
+    told = json.loads(command("rules.toml", "--test", "--json", cwd=tmp_path).stdout)
+    assert told["failed"][0] == {"rule": "number", "text": "12", "should_match": True}
+    kept = command("--set", "sql", "--set", "shell", "--test", cwd=tmp_path)
+    assert kept.returncode == 0
+    assert kept.stdout.endswith("rules, all kept\n")
+
+
+@pytest.mark.parametrize("written", ['"text"', "[1]", '[["a", 1]]'])
+def test_examples_are_texts_or_lists_of_pieces(written: str, tmp_path: Path) -> None:
+    """Anything else is a fault with its place."""
+    file = tmp_path / "rules.toml"
+    file.write_text(f'[[rules]]\nliteral = "x"\npasses = {written}\n', encoding="utf-8")
+    assert "rule 1: passes must be" in refused("guard.unreadable", lambda: Guard.load(file)).message
+
+
+# --- what is held back --------------------------------------------------------------------------------------------
+
+
+def test_what_is_held_is_counted_in_code_points() -> None:
+    """After each of them; after a stop the rest is a new stream."""
+    rules = [Rule.literal("éab"), Rule.literal("xy", action="redact")]
+    assert held(rules, "zé-éabxyéa") == Held(positions=10, p50=1, p99=2, most=2, holding=6, matches=2)
+    assert held(rules, "") == Held(positions=0, p50=0, p99=0, most=0, holding=0, matches=0)
+    assert held([Rule.literal("aaaa")], "aaa") == Held(positions=3, p50=2, p99=3, most=3, holding=3, matches=0)
+
+
+def test_the_command_reports_what_is_held(tmp_path: Path) -> None:
+    """Of a file of rules, of sets, of every set; of a file or of Python's help."""
+    (tmp_path / "rules.toml").write_text('[[rules]]\nliteral = "ab"\n', encoding="utf-8")
+    (tmp_path / "text").write_bytes(b"xa-ab\xff")
+    told = json.loads(command("rules.toml", "text", "--held", "--json", cwd=tmp_path).stdout)
+    assert told == {
+        "code_points": 6,
+        "sets": {"rules.toml": {"positions": 6, "p50": 0, "p99": 1, "most": 1, "holding": 2, "matches": 1}},
+    }
+    assert "33.3%" in command("rules.toml", "-", "--held", cwd=tmp_path, given="xa-ab.").stdout
+    told = json.loads(command("--held", "text", "--set", "cards", "--json", cwd=tmp_path).stdout)
+    assert told["sets"].keys() == {"cards"}
+    told = json.loads(command("--held", "--json", cwd=tmp_path).stdout)
+    assert told["sets"].keys() == set(SETS)
+    assert all(each["positions"] == told["code_points"] > 100_000 for each in told["sets"].values())
+
+
+def section(title: str) -> str:
+    return DOCUMENT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_document_tells_of_every_set_what_there_is() -> None:
+    """How many rules, what they do, and what all of them cost together."""
+    listed = re.findall(r"^\| `(\w+)` \| (\d+) \| .* \| (\w+) \|$", section("The sets"), re.MULTILINE)
+    assert listed == [(name, str(len(rule_set(name))), rule_set(name)[0].action) for name in SETS]
+    rules = rule_set(*SETS)
+    states, octets = Guard(rules).size
+    told = f"The {len(rules)} rules of all sets together take {states:,} states and {octets / 1e6:.1f} MB."
+    assert told in section("Rules are held to examples")
+
+
+def test_the_document_shows_what_every_set_holds_back() -> None:
+    """The figures are those of one version of Python, whose help is the text; elsewhere the sets are compared."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section("What they hold back"), re.MULTILINE)
+    assert [name for name, _ in rows] == list(SETS)
+    if sys.version_info[:3] == (3, 11, 7):
+        from pydoc_data.topics import topics
+
+        text = "\n".join(topics[name] for name in sorted(topics))
+        for name, shown in rows:
+            found = held(rule_set(name), text)
+            tenths = found.holding * 1000 // found.positions
+            share = f"{tenths // 10}.{tenths % 10}%"
+            assert shown == f"{found.p50} | {found.p99} | {found.most} | {share} | {found.matches}"
+
+
+def test_the_command_takes_sets_in_place_of_a_file(tmp_path: Path) -> None:
+    """Beside them only what is read is named."""
+    (tmp_path / "text").write_text("ada@example.com, 4111111111111111", encoding="utf-8")
+    assert command("--set", "email", "--set", "cards", "text", cwd=tmp_path).stdout == "[redacted], [redacted]"
+    assert command("--set", "email", cwd=tmp_path, given="ada@example.com").stdout == "[redacted]"
+    costs = json.loads(command("--set", "cards", "--costs", "--json", cwd=tmp_path).stdout)
+    assert [each["rule"] for each in costs["rules"]] == ["payment-card"]
+    for arguments, code in (
+        (("--set", "email", "text", "text"), "cli.usage"),
+        ((), "cli.usage"),
+        (("--set", "nothing"), "guard.unknown_set"),
+    ):
+        done = command(*arguments, "--json", cwd=tmp_path)
+        found = json.loads(done.stderr)["code"] if done.stderr.startswith("{") else done.stdout + done.stderr
+        assert done.returncode == 2
+        assert code in found, done
+        codes.note(code)
+
+
+# --- rules of others ----------------------------------------------------------------------------------------------
+
+GITLEAKS = r"""
+title = "sample"
+[allowlist]
+regexes = ['x']
+[[rules]]
+id = "plain"
+regex = '''\bkey_([a-z0-9]{8})(?:[\x60'"\s;]|\\[nr]|$)'''
+[[rules]]
+id = "more"
+description = "d"
+regex = '''(?i)[\w.-]{0,50}?(?:acme)(?:[ \t]{0,20})=([a-z]{4})'''
+entropy = 3.5
+keywords = ["acme"]
+secretGroup = 1
+path = '''\.ya?ml$'''
+tags = ["t"]
+[[rules.allowlists]]
+regexes = ['''EXAMPLE''']
+[[rules]]
+id = "path-only"
+path = '''\.p12$'''
+[[rules]]
+id = "composite"
+regex = '''abc'''
+[[rules.required]]
+id = "plain"
+[[rules]]
+id = "large"
+regex = '''(?i)begin[a-z]{0,400}mid[a-z]{0,400}end'''
+[[rules]]
+id = "looks"
+regex = '''a(?=b)'''
+[[rules]]
+id = "plain"
+regex = '''other'''
+"""
+
+
+def test_rules_of_gitleaks_are_taken_or_refused_with_the_reason(tmp_path: Path) -> None:
+    """What of a rule that is taken is left out, is said as well."""
+    file = tmp_path / "gitleaks.toml"
+    file.write_text(GITLEAKS, encoding="utf-8")
+    imported = from_gitleaks(file, action="redact")
+    assert [(rule.name, rule.action) for rule in imported.rules] == [("plain", "redact"), ("more", "redact")]
+    why = {each.rule: each.why for each in imported.refused}
+    assert why["path-only"] == "it has no pattern, and looks at paths alone"
+    assert why["composite"].startswith("what it means by required is not taken")
+    assert why["large"].startswith("its table takes more than")
+    assert why["looks"] == "look-around at byte 1 is not supported"
+    assert why["plain"] == "there is another of this name"
+    assert {(each.rule, each.part) for each in imported.left_out} == {
+        *(("more", part) for part in ("allowlists", "an optional beginning", "entropy", "keywords", "path")),
+        ("more", "secretGroup"), ("more", "the file's allowlist"), ("plain", "the file's allowlist"),
+    }  # fmt: skip
+    guard = Guard(imported.rules)
+    assert guard.check("a key_01234567; b.acme =abcd")[0] == "a [redacted] b.[redacted]"
+    assert hash(imported)
+    with pytest.raises(AttributeError):
+        imported.rules = ()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["[[rules", "x = 1", "rules = [1]"])
+def test_a_file_that_is_none_of_gitleaks_is_refused(text: str, tmp_path: Path) -> None:
+    """With its name."""
+    file = tmp_path / "gitleaks.toml"
+    file.write_text(text, encoding="utf-8")
+    assert "gitleaks.toml" in refused("guard.unreadable", lambda: from_gitleaks(file)).message
+    refused("guard.unreadable", lambda: from_gitleaks(tmp_path / "nothing.toml"))
+    file.write_bytes(b"\xff")
+    refused("guard.unreadable", lambda: from_gitleaks(file))
+    file.write_text(GITLEAKS, encoding="utf-8")
+    refused("guard.unknown_action", lambda: from_gitleaks(file, action="stopp"))
+
+
+def test_patterns_of_litellm_are_taken_or_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In either case, as there; of a file, or of the package that is installed."""
+    file = tmp_path / imports._LITELLM_FILE
+    file.parent.mkdir(parents=True)
+    patterns = [
+        {"name": "key", "pattern": r"\bAKIA[0-9A-Z]{4}\b"},
+        {"name": "ssn", "pattern": r"\b(?!000)\d{3}-\d{2}\b"},
+        {"name": "near", "pattern": r"\b\d{5}\b", "keyword_pattern": "zip"},
+        {"name": "line", "pattern": r"\d+$"},
+    ]
+    file.write_text(json.dumps({"patterns": patterns}), encoding="utf-8")
+    imported = from_litellm_patterns(file)
+    assert [rule.name for rule in imported.rules] == ["key"]
+    assert Guard(imported.rules).check("an akia0a1b here")[0] == "an "
+    why = {each.rule: each.why for each in imported.refused}
+    assert why.keys() == {"ssn", "near", "line"}
+    assert why["ssn"] == "look-around at byte 2 is not supported"
+    package = types.SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(imports, "find_spec", lambda _: package)
+    assert from_litellm_patterns() == imported
+    monkeypatch.setattr(imports, "find_spec", lambda _: None)
+    assert "not installed" in refused("guard.unreadable", from_litellm_patterns).message
+    for text in ("{", "[]", '{"patterns": [{"name": 1}]}'):
+        file.write_text(text, encoding="utf-8")
+        refused("guard.unreadable", lambda: from_litellm_patterns(file))
+
+
+# A pattern of Go, what it matches, and what it does not: each means something else with us as it is written.
+GO = [
+    (r"a{,2}", ["a{,2}"], ["aa"]),
+    (r"${{x}}"[1:], ["{{x}}"], ["x"]),
+    (r"a\Q.*\E+", ["a.*", "a.**"], ["abc"]),
+    (r"a\<b\>", ["a<b>"], ["ab"]),
+    (r"a\x60\101\0", ["a`A\0"], ["a`"]),
+    (r"[[&&a]x", ["[x", "&x", "ax"], ["x"]),
+    (r"[a~~b]x", ["~x"], ["cx"]),
+    (r"[\w-.]x", ["-x", ".x", "ax"], [",x"]),
+    (r"[]a]x[^]a]", ["]xb", "ax-"], ["]x]"]),
+    (r"[[:alpha:]-]x", ["-x", "qx"], ["1x"]),
+    (r"a\sb", ["a b", "a\fb"], ["a\vb"]),
+    (r"a[\s]b|c[^\S]d", ["a\nb", "c d"], ["a\vb"]),
+    (r"a\Sb", ["a\vb", "a.b"], ["a b"]),
+    (r"a\b{x", ["a{x"], ["ax"]),
+    (r"(?i:K)x{2}", ["kxx"], ["kx"]),
+]
+
+
+@pytest.mark.parametrize(("pattern", "matches", "passes"), GO)
+def test_patterns_of_go_mean_what_they_meant(pattern: str, matches: list[str], passes: list[str]) -> None:
+    """Where the syntax differs, the pattern is written again."""
+    written = imports._written_again(pattern, imports._GO)
+    guard = Guard([Rule.regex(written, reads="exact")])
+    for text in matches:
+        assert guard.check(text)[1] is not None, (written, text)
+    for text in passes:
+        assert guard.check(text)[1] is None, (written, text)
+
+
+PYTHON = [
+    r"a{,2}b", r"x{y}", r"[[]x", r"[&&a]x", r"a\sb", r"[\b]x", r"\101", r"a\<b", r"[a~~]x",
+    r"(?:ab){2}", r"[^]]x", r"\x41[\x42-D]", r"(?i:ab)c", r"[!-~]x", r"a|b{0,1}c", r"\.[^\s]*z",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PYTHON)
+@pytest.mark.filterwarnings("ignore:Possible (nested set|set difference|set union|set intersection|set symmetric)")
+def test_patterns_of_python_mean_what_they_meant(pattern: str) -> None:
+    """Beside `re` itself, on every short text of the characters that matter."""
+    theirs = re.compile(pattern)
+    guard = Guard([Rule.regex(imports._written_again(pattern, imports._PYTHON), reads="exact")])
+    alphabet = "abcdxyz AB-.&~[]{},2<>^\\\x0b\x08\t\x1c"
+    texts = [
+        first + second + third
+        for first in alphabet
+        for second in alphabet
+        for third in ("", "b", "x", "y}", "abab", "z")
+    ]
+    found = 0
+    for text in [*texts, "x{y}", "abab", "aab", "aBc"]:
+        expected = theirs.search(text) is not None
+        found += expected
+        assert (guard.check(text)[1] is not None) == expected, (pattern, text)
+    assert found
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"a++", r"a{2}+", r"(?>a)b", r"(?P<x>a)(?P=x)", r"(?x) a", r"a$", r"a(?<!b)", r"[+--]a", r"\Ga"]
+)
+def test_what_cannot_be_written_again_is_refused(pattern: str) -> None:
+    """With the construct that it is for."""
+    with pytest.raises(imports._Untaken):
+        imports._written_again(pattern, imports._PYTHON)
