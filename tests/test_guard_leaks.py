@@ -1,0 +1,166 @@
+"""The leak matrix of docs/guard.md: where guards of streams have been seen to leak, and what ours lets out there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decidable import Guard, Rule
+from decidable.errors import DecidableError
+
+SECRET = "launch code 7341"
+LONG = "confidential " * 30 + "end of file"
+GUARD = Guard([Rule.literal(SECRET, name="secret"), Rule.literal(LONG, name="long")])
+BEFORE = "The "
+
+
+def pieces(text: str, size: int) -> Iterator[str]:
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
+
+
+def chunk(finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+
+
+def said(chunks: list[Any], channel: str = "content") -> str:
+    """All text of a channel that came out."""
+    deltas = [choice["delta"] for each in chunks for choice in each["choices"]]
+    if channel == "arguments":
+        calls = [call for delta in deltas for call in delta.get("tool_calls") or []]
+        return "".join(call["function"].get("arguments") or "" for call in calls)
+    return "".join(delta.get(channel) or "" for delta in deltas)
+
+
+def call(arguments: str) -> dict[str, Any]:
+    return chunk(tool_calls=[{"index": 0, "function": {"arguments": arguments}}])
+
+
+def long_keyword_over_chunks(size: int) -> str:
+    return "".join(GUARD.stream(pieces(BEFORE + LONG + " tail", size)))
+
+
+def exception_inside(size: int) -> str:
+    def source() -> Iterator[str]:
+        yield from pieces(BEFORE + SECRET[:-1], size)
+        raise ConnectionError
+
+    came: list[str] = []
+    stream = GUARD.stream(source())
+    with pytest.raises(ConnectionError):
+        came.extend(stream)
+    assert stream.stopped is not None
+    return "".join(came)
+
+
+def bytes_among_objects(size: int) -> str:
+    def source() -> Iterator[Any]:
+        yield chunk(content=BEFORE)
+        event = json.dumps(chunk(content=SECRET)).encode()
+        yield b"data: " + event + b"\n\n"
+
+    came: list[Any] = []
+    stream = GUARD.stream(source())
+    with pytest.raises(DecidableError):
+        came.extend(stream)
+    return said(came)
+
+
+def server_sent_bytes(size: int) -> str:
+    event = b"".join(
+        b"data: " + json.dumps(chunk(content=each)).encode() + b"\n\n" for each in pieces(BEFORE + SECRET, 3)
+    )
+    came = b"".join(GUARD.stream((event[at : at + size] for at in range(0, len(event), size)), sse=True))
+    events = [line[6:] for line in came.decode().splitlines() if line.startswith("data: {")]
+    return said([json.loads(each) for each in events])
+
+
+def subclasses(size: int) -> str:
+    class Chunk(dict[str, Any]):
+        pass
+
+    class Mine(Guard):
+        pass
+
+    guard = Mine(list(GUARD.rules))
+    return said(list(guard.stream(Chunk(chunk(content=each)) for each in pieces(BEFORE + SECRET, size))))
+
+
+def asynchronous_path(size: int) -> str:
+    async def source() -> AsyncIterator[dict[str, Any]]:
+        for each in pieces(BEFORE + SECRET, size):
+            yield chunk(content=each)
+
+    async def run() -> list[dict[str, Any]]:
+        return [each async for each in GUARD.astream(source())]
+
+    return said(asyncio.run(run()))
+
+
+def synchronous_path(size: int) -> str:
+    return said(list(GUARD.stream(chunk(content=each) for each in pieces(BEFORE + SECRET, size))))
+
+
+def tool_arguments(size: int) -> str:
+    written = json.dumps({"text": BEFORE + SECRET}).replace("code", "\\u0063ode")
+    came = said(list(GUARD.stream(call(each) for each in pieces(written, size))), "arguments")
+    return came.removeprefix('{"text": "')
+
+
+def reasoning_channel(size: int) -> str:
+    source = (chunk(reasoning_content=each) for each in pieces(BEFORE + SECRET, size))
+    return said(list(GUARD.stream(source)), "reasoning_content")
+
+
+def split_code_point(size: int) -> str:
+    guard = Guard([Rule.literal("geheimnis: größe", name="secret")])
+    text = (BEFORE + "geheimnis: größe").encode()
+    return b"".join(guard.stream(text[at : at + 1] for at in range(len(text)))).decode()
+
+
+def invisible_characters(size: int) -> str:
+    return "".join(GUARD.stream(pieces(BEFORE + "\u200b".join(SECRET), size)))
+
+
+def end_without_finish(size: int) -> str:
+    guard = Guard([Rule.regex(r"launch code \d+$", name="secret")])
+    return said(list(guard.stream(chunk(content=each) for each in pieces(BEFORE + SECRET, size))))
+
+
+CASES: dict[str, Callable[[int], str]] = {
+    "a keyword of 400 characters over many chunks": long_keyword_over_chunks,
+    "an exception of the source in the middle of a match": exception_inside,
+    "bytes among objects": bytes_among_objects,
+    "server-sent events as bytes": server_sent_bytes,
+    "subclasses of a chunk and of the guard": subclasses,
+    "the synchronous path": synchronous_path,
+    "the asynchronous path": asynchronous_path,
+    "arguments of a tool, with escapes": tool_arguments,
+    "the reasoning of a model": reasoning_channel,
+    "a code point that two chunks share": split_code_point,
+    "invisible characters inside a word": invisible_characters,
+    "a stream that ends without a finish": end_without_finish,
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_comes_out_is_what_stands_before_the_match(case: str, size: int) -> None:
+    came = CASES[case](size)
+    if case == "an exception of the source in the middle of a match":
+        # What had come out before is known to be in no match.
+        assert BEFORE.startswith(came)
+    else:
+        assert came == BEFORE
+
+
+def test_the_document_has_the_matrix(root: Path) -> None:
+    document = (root / "docs" / "guard.md").read_text(encoding="utf-8")
+    section = document.split("## Where guards leak\n", 1)[1].split("\n## ", 1)[0]
+    assert re.findall(r"^\| ([^|]+?) \|", section, re.MULTILINE)[2:] == list(CASES)
