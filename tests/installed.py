@@ -79,6 +79,12 @@ def make_and_verify_a_log(folder: Path) -> None:
     assert done.returncode == 1, done.stdout
 
 
+def keep_the_examples_of_a_set(folder: Path) -> None:
+    """The sets of rules are there."""
+    done = python(folder, "-m", "decidable", "guard", "--set", "secrets", "--test")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def measure(folder: Path) -> None:
     """The command measures with numpy alone, and says what is not here."""
     done = python(folder, "-m", "decidable", "bench", "--sizes", "4", "--rounds", "1", "--json")
@@ -104,6 +110,8 @@ def main() -> None:
             print(example.stem)
     make_and_verify_a_log(here)
     print("demo/state")
+    keep_the_examples_of_a_set(here)
+    print("guard")
     measure(here)
     print("bench")
 
