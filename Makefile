@@ -123,6 +123,7 @@ test-python: setup setup-browser
 
 .PHONY: test-transformers
 test-transformers: setup ## generations of a tiny model under random rules: none leaks (installs torch, some gigabytes)
+	@$(FORGET_HALVES)
 	@$(BIN)/python -m pip install --quiet --group transformers
 	$(BIN)/python -m pytest tests/runtimes/leaks_of_transformers.py -s
 

@@ -30,5 +30,5 @@ def test_every_installation_forgets_halves_first(root: Path) -> None:
     steps = [
         place for place, line in enumerate(lines) if "pip install --quiet --group" in line or "maturin develop" in line
     ]
-    assert len(steps) == 3
+    assert len(steps) == 4
     assert all(lines[place - 1] == "\t@$(FORGET_HALVES)" for place in steps)

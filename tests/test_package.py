@@ -96,9 +96,14 @@ def test_the_wheel_works_with_numpy_alone(installed: Path, tmp_path: Path) -> No
 
 
 def test_the_examples_run_with_the_wheel_and_its_log_verifies(root: Path, installed: Path, tmp_path: Path) -> None:
-    """Every example, the demonstration, verification, which this build confirms, measuring: as the workflow does."""
+    """Every example, the demonstration, verification, which this build confirms, rules, measuring: as the workflow does."""
     told = run(installed / "python", root / "tests" / "installed.py", cwd=tmp_path).split()
-    assert told == [*sorted(path.stem for path in (root / "examples").glob("[0-9]*.py")), "demo/state", "bench"]
+    assert told == [
+        *sorted(path.stem for path in (root / "examples").glob("[0-9]*.py")),
+        "demo/state",
+        "guard",
+        "bench",
+    ]
     demo = tmp_path / "demo"
     key = dc.Key.from_file(demo / "wal.key")
     assert dc.verify(demo / "state", key=key, head=demo / "head.json").decisions > 250

@@ -12,7 +12,7 @@ use super::{Derived, State, Status, Ticket, accounts::unknown_account, too_many}
 use crate::{DecisionRecord, Error, ErrorKind, Holding, Record, RefusalRecord, SAFETY_CEILING_BPS};
 
 impl State {
-    /// As [`Command::Decide`], with the decision derived before.
+    /// As [`Command::Decide`](crate::Command::Decide), with the decision derived before.
     ///
     /// # Errors
     /// As [`State::perform`].
