@@ -96,7 +96,7 @@ def test_the_wheel_works_with_numpy_alone(installed: Path, tmp_path: Path) -> No
 
 
 def test_the_examples_run_with_the_wheel_and_its_log_verifies(root: Path, installed: Path, tmp_path: Path) -> None:
-    """Every example, the demonstration, verification, which this build confirms, rules, measuring: as the workflow does."""
+    """Every example, the demonstration, verification, rules, measuring: as the workflow does."""
     told = run(installed / "python", root / "tests" / "installed.py", cwd=tmp_path).split()
     assert told == [
         *sorted(path.stem for path in (root / "examples").glob("[0-9]*.py")),
