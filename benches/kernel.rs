@@ -86,6 +86,15 @@ fn single(size: u32, workload: &Workload) {
             Contestant::each("ours", |n| policy.decide(&requests[n as usize & mask])),
         ],
     );
+    measure(
+        &format!("derive/{size}/{name}"),
+        Plan::default(),
+        1,
+        vec![
+            Contestant::each("peer", |n| theirs.prescribe(inputs[n as usize & mask])),
+            Contestant::each("ours", |n| policy.derive(&requests[n as usize & mask])),
+        ],
+    );
 }
 
 /// Many at once: the reference takes and returns its own types, ours takes and returns packed rows. With every width of

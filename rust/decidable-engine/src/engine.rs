@@ -33,7 +33,7 @@ use decidable_replay::{Command, Numbered, Record, State, Status, Ticket};
 use decidable_wal::{Entry, Head, Log, Opened, Private};
 
 use self::room::room;
-use crate::{Book, Clock, Error, ErrorKind};
+use crate::{Book, Clock, Error, ErrorKind, salts::Salts};
 
 pub use self::decide::{Answer, Decide};
 pub use self::open::{Options, Watch};
@@ -61,6 +61,7 @@ struct Core {
     log_id: [u8; 16],
     /// The payload of the last record; kept for its room.
     payload: Vec<u8>,
+    salts: Salts,
 }
 
 /// The live path over one log. Every method may be called from any thread.
@@ -223,6 +224,13 @@ impl Core {
         self.standings.remove(number);
         self.answered_again.remove(&number);
     }
+    /// A private part under a salt of its own: no other salt, and nothing that this process keeps, says anything of it.
+    fn private<'a>(&mut self, text: &'a str) -> Result<Private<'a>, Error> {
+        Ok(Private {
+            salt: self.salts.take()?,
+            bytes: text.as_bytes().into(),
+        })
+    }
     /// Forgets the names that are gone from the disk, up to the erasure that is finished.
     fn forget_names(&mut self, finished: u64) {
         let book = &mut self.book;
@@ -255,18 +263,3 @@ impl Core {
 
 /// Room for a payload beyond this is given back: nearly every record takes less.
 const PAYLOAD_BYTES_KEPT: usize = 4_096;
-
-/// A private part under a salt of its own, drawn from the system: no other salt, and nothing that this process keeps, says
-/// anything of it.
-fn private(text: &str) -> Result<Private<'_>, Error> {
-    Ok(Private {
-        salt: random()?,
-        bytes: text.as_bytes().into(),
-    })
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Error> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::NoRandomness(error.to_string())))?;
-    Ok(bytes)
-}

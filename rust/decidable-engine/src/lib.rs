@@ -8,6 +8,7 @@
 
 mod error;
 mod clock;
+mod salts;
 mod book;
 mod engine;
 mod verify;

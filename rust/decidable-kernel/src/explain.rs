@@ -105,6 +105,7 @@ impl Policy {
 
 impl Policy {
     /// Finds what became of every candidate, in catalog order; of none if the request is refused before.
+    #[inline(always)]
     pub(crate) fn each_finding<'a>(&'a self, request: &Request, mut found: impl FnMut(usize, &'a Candidate, Finding)) {
         let fields = request.fields();
         if refusal(self.limits(), fields).is_some() {
@@ -120,6 +121,7 @@ impl Policy {
 }
 
 impl Trial<'_, '_, Exact<'_>> {
+    #[inline(always)]
     fn finding(&self, gates: &Gates, candidate: &Candidate) -> Finding {
         if let Some(gate) = gates.first_refusal(candidate) {
             let (measured, limit) = gates.numbers(gate, candidate);

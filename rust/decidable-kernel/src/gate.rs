@@ -284,6 +284,7 @@ impl Gates {
     }
 
     /// The first gate that a candidate fails.
+    #[inline(always)]
     pub(crate) fn first_refusal(&self, candidate: &Candidate) -> Option<Gate> {
         Gate::ALL.into_iter().find(|gate| self.refuses(*gate, candidate))
     }

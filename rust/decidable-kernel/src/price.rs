@@ -48,6 +48,7 @@ fn side(tokens: u32, rate: u64) -> u128 {
 }
 
 /// The cost of an amount of use from a candidate's rates, capped at the largest `u64`.
+#[inline(always)]
 pub(crate) fn cost_from_rates(candidate: &Candidate, input_tokens: u32, output_tokens: u32) -> u64 {
     cast::u64_saturating_from_u128(
         side(input_tokens, candidate.input_cost_microunits_per_million_tokens)
@@ -56,6 +57,7 @@ pub(crate) fn cost_from_rates(candidate: &Candidate, input_tokens: u32, output_t
 }
 
 /// `floor(value × a × b / 10^8)` for two proportions.
+#[inline(always)]
 fn proportion(value: u64, a: u16, b: u16) -> u128 {
     // Below 2^96.
     over::<BPS_WHOLE_SQUARED>(u128::from(value) * u128::from(a) * u128::from(b))
@@ -83,6 +85,7 @@ impl<'a> Exact<'a> {
     }
 
     /// The parts of a candidate's utility, given its cost.
+    #[inline(always)]
     pub(crate) fn terms(&self, candidate: &Candidate, cost: u64) -> Terms {
         // Two proportions that are at most the whole: at most the value, which fits.
         let quality_adjusted = cast::u64_saturating_from_u128(proportion(

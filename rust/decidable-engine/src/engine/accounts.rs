@@ -5,7 +5,7 @@
 use decidable_ledger::Balance;
 use decidable_replay::{Command, Record};
 
-use super::{Engine, Step, private};
+use super::{Engine, Step};
 use crate::book::{SHOWN_CHARS, is_account_name, is_name};
 use crate::{Error, ErrorKind};
 
@@ -18,11 +18,11 @@ impl Engine {
         if !is_name(name) || !is_account_name(name) {
             return Err(bad_name(name));
         }
-        let private = private(name)?;
         let mut core = self.core()?;
         if core.book.number(name).is_some() {
             return Err(Error::new(ErrorKind::AccountExists(name.to_owned())));
         }
+        let private = core.private(name)?;
         match self.perform(&mut core, Command::OpenAccount { initial }, Some(private))? {
             (Record::Account { account, balance }, step) => {
                 core.book.name(account, step.seq, Some(name.to_owned()));

@@ -8,7 +8,7 @@ use decidable_kernel::{Decision, Policy, Request};
 use decidable_replay::{Derived, Record, caller_key};
 
 use super::room::decision_room;
-use super::{Engine, Standing, Step, TicketView, private};
+use super::{Engine, Standing, Step, TicketView};
 use crate::book::{SHOWN_CHARS, is_name};
 use crate::{Error, ErrorKind};
 
@@ -59,7 +59,6 @@ impl Engine {
     ) -> Result<Answer, Error> {
         // What takes long with a large catalog is done before the state is held, so that nobody waits for it.
         let derived = self.derive(request);
-        let private = metadata.map(private).transpose();
         let mut core = self.core()?;
         let payer = account.map(|name| core.account(name)).transpose()?;
         let caller_key = key
@@ -86,7 +85,8 @@ impl Engine {
                 replayed: true,
             });
         }
-        let (derived, private) = (derived?, private?);
+        let derived = derived?;
+        let private = metadata.map(|text| core.private(text)).transpose()?;
         let bytes = decision_room(request, metadata)?;
         let number = core.book.state().next_request();
         let policy = core.policy;

@@ -15,7 +15,9 @@ use decidable_wal::{Durability, Head, Opening, Storage};
 
 use super::decide::Kernel;
 use super::room::room;
-use super::{Core, Decide, Engine, Standing, random};
+use crate::salts::{Salts, random};
+
+use super::{Core, Decide, Engine, Standing};
 use crate::{Book, Clock, Entry, Error};
 
 /// How an engine is opened.
@@ -92,7 +94,7 @@ impl Engine {
                 key,
                 sync,
                 head,
-                log_id: random()?,
+                log_id: log_id()?,
                 boot_id: decidable_wal::boot_id(),
                 recover,
                 time_ns: clock.now_ns(),
@@ -141,6 +143,7 @@ impl Engine {
                 log_id: log.log_id(),
                 book,
                 payload: Vec::new(),
+                salts: Salts::default(),
             }),
             log,
             opened,
@@ -166,4 +169,10 @@ impl Engine {
         }
         Ok(engine)
     }
+}
+
+fn log_id() -> Result<[u8; 16], Error> {
+    let mut id = [0; 16];
+    random(&mut id)?;
+    Ok(id)
 }
