@@ -2,7 +2,8 @@
 //! them.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use decidable_kernel::{Candidate, Limits, Policy};
+use decidable_canon::Digest;
+use decidable_kernel::{Action, Candidate, Limits, Policy, Reason};
 use decidable_replay::{ErrorKind, exchange};
 use serde_json::{Value, json};
 
@@ -62,6 +63,52 @@ fn data() -> Vec<String> {
                 .to_owned()
         })
         .collect()
+}
+
+/// Also where every digest is right and no policy is given.
+#[test]
+fn a_model_that_is_selected_without_its_place_or_a_place_without_its_model_is_unreadable() {
+    let line = data()
+        .into_iter()
+        .find(|line| !line.contains(r#""selected_model_id":0"#))
+        .unwrap();
+    for (field, none) in [("selected_model_index", 65_535), ("selected_model_id", 0)] {
+        let mut forged: Value = serde_json::from_str(&line).unwrap();
+        forged["decision"][field] = json!(none);
+        forged["audit"]["decision_digest_hex"] = json!(digest_of(&forged["decision"]));
+        let error = exchange::verify(forged.to_string().as_bytes(), &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreadable, "{field}");
+        assert!(error.to_string().contains("do not go together"), "{error}");
+    }
+}
+
+/// The digest of a decision as the line says it, from the layout `calydcn1` of docs/spec/formats.md.
+fn digest_of(decision: &Value) -> String {
+    let code = |name: &str, all: &[&str]| all.iter().position(|other| *other == name);
+    let actions = Action::ALL.map(Action::name);
+    let action = Action::ALL[code(decision["action"].as_str().unwrap(), &actions).unwrap()];
+    let reason = decision["reason"].as_str().unwrap();
+    let reason = Reason::ALL.into_iter().find(|known| known.name() == reason).unwrap();
+    let mut bytes = b"calydcn1\0".to_vec();
+    bytes.extend(number::<u64>(&decision["request_sequence"]).to_le_bytes());
+    bytes.push(action.code());
+    bytes.extend(reason.code().to_le_bytes());
+    bytes.extend(number::<u32>(&decision["selected_model_id"]).to_le_bytes());
+    bytes.extend(number::<u16>(&decision["selected_model_index"]).to_le_bytes());
+    bytes.extend(number::<u64>(&decision["estimated_cost_microunits"]).to_le_bytes());
+    bytes.extend(decision["expected_utility_microunits"].as_i64().unwrap().to_le_bytes());
+    bytes.extend(number::<u32>(&decision["counterfactual_model_id"]).to_le_bytes());
+    bytes.extend(
+        decision["counterfactual_utility_microunits"]
+            .as_i64()
+            .unwrap()
+            .to_le_bytes(),
+    );
+    bytes.extend(number::<u16>(&decision["evaluated_models"]).to_le_bytes());
+    bytes.extend(number::<u16>(&decision["eligible_models"]).to_le_bytes());
+    bytes.extend(number::<u64>(&decision["policy_epoch"]).to_le_bytes());
+    bytes.extend(number::<u64>(&decision["catalog_epoch"]).to_le_bytes());
+    Digest::of(&bytes).to_string()
 }
 
 #[test]
