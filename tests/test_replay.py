@@ -83,6 +83,16 @@ def test_a_report_says_what_was_established_and_what_was_not(path: Path) -> None
     assert (bare.erased, bare.tail) == ((), None)
 
 
+def test_an_iterator_of_no_policies_gives_none(path: Path) -> None:
+    """It is true as every iterator is, and nothing is established by it."""
+    written(path, key=ground.KEY)
+    report = dc.verify(path, policies=iter([]))  # type: ignore[arg-type]
+    assert not any("no policy other than those given" in each for each in report.established)
+    assert any("none were given" in each for each in report.not_established)
+    given = dc.verify(path, policies=iter([ground.POLICY]))  # type: ignore[arg-type]
+    assert any("no policy other than those given" in each for each in given.established)
+
+
 def test_a_log_that_is_being_written_can_be_verified_and_read(path: Path) -> None:
     """Up to what is durable; the reader takes no lock and sees no half of a batch."""
     with ground.funded(path, 10**9) as engine:

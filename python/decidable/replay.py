@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -105,6 +105,9 @@ def _verify_log(
     head: dict[str, Any] | None,
     progress: Callable[[int], None] | None,
 ) -> VerificationReport:
+    # Read once: whether any were given is asked again below, and an iterator is true also when it is empty.
+    if isinstance(policies, Iterable):
+        policies = tuple(policies)
     found = _native.verify_log(path, policies=policies, key=key, head=head, progress=progress)
     established = [
         _chain(found["records"], "record", "records"),
