@@ -204,6 +204,29 @@ def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> N
     assert (room["gates"] == 0).all()
 
 
+def test_arrays_that_lie_in_one_another_are_refused() -> None:
+    """Room that is written where rows are read, and where largest uses are."""
+    policy, rows = simple()
+    memory = np.zeros(10_000 * 135, np.uint8)
+    requests = memory[: 70 * 10_000].view(dc.REQUEST_DTYPE)
+    requests[:] = rows[:10_000]
+    before = memory.copy()
+    decisions = memory[65 * 100 : 65 * 10_100].view(dc.DECISION_DTYPE)
+    assert code_of(lambda: policy.decide_batch(requests, out=decisions)) == "batch.not_contiguous"
+    most = memory[: 4 * 10_000].view(np.uint32)
+    assert code_of(lambda: policy.decide_batch(rows, out=decisions, max_output_tokens=most)) == "batch.not_contiguous"
+    assert (memory == before).all()
+
+
+def test_a_fault_of_a_row_names_it_once_and_counts_from_the_first_of_all() -> None:
+    """Also in a later piece of a batch."""
+    policy, rows = simple()
+    wrong = np.array([(9_000, 0, 5)], dc.QUOTE_DTYPE)
+    with pytest.raises(dc.InvalidInput, match=r"^row 9000: [^r]") as caught:
+        policy.decide_batch(rows, quotes=wrong)
+    assert caught.value.row == 9_000
+
+
 def test_vectors_are_those_of_the_machine() -> None:
     """Each of them decides; another is refused by name."""
     policy, rows = simple()

@@ -213,7 +213,9 @@ impl Error {
         self.model_id = Some(model_id);
         self
     }
-    pub(crate) fn in_row(mut self, row: usize) -> Self {
+    /// The same of another row: whoever decides a part of a batch counts from the beginning of all.
+    #[must_use]
+    pub fn in_row(mut self, row: usize) -> Self {
         self.row = Some(row);
         self
     }

@@ -297,7 +297,7 @@ pub(crate) fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first
         (Some(row), decidable_kernel::ErrorKind::OutOfRange, Some(field), Some(value)) => {
             format!("row {row}: {field} is {value}, above 10,000")
         }
-        (Some(row), ..) => format!("row {row}: {error}"),
+        (Some(row), ..) => error.clone().in_row(row).to_string(),
         _ => error.to_string(),
     };
     raise(py, Class::InvalidInput, error.code(), &message, |details| {
@@ -351,7 +351,10 @@ impl<'py> Input<'py> {
     }
 
     fn add(&self, bytes: &Bound<'py, PyArray1<u8>>, first: usize, end: usize, copy: &mut Vec<u8>) -> PyResult<()> {
-        let bytes = bytes.readonly();
+        // Room of the same call, or of another thread's, may lie in it.
+        let bytes = bytes
+            .try_readonly()
+            .map_err(|error| not_contiguous(self.array.py(), &error))?;
         let bytes = bytes
             .as_slice()
             .map_err(|error| not_contiguous(self.array.py(), &error))?;
