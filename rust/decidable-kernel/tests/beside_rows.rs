@@ -7,7 +7,7 @@ mod cases;
 
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
-    ErrorKind, Finding, Gate, Objective, Policy, Rejections, Request, Vectors,
+    Candidate, ErrorKind, Finding, Gate, Limits, Objective, Policy, Rejections, Request, RequestFields, Vectors,
     batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, Rows},
 };
 use proptest::prelude::*;
@@ -185,4 +185,64 @@ fn a_largest_use_is_there_for_each_row_and_reaches_the_expected_one() {
     let error = rows.with_max_output_tokens(&[5, 6, 4]).unwrap_err();
     assert_eq!((error.kind(), error.row()), (ErrorKind::MaximumBelowExpected, Some(2)));
     assert!(rows.with_max_output_tokens(&[5, 6, u32::MAX]).is_ok());
+}
+
+#[test]
+fn a_quote_can_make_the_second_of_a_request_that_had_one_candidate() {
+    let candidate = |model_id| Candidate {
+        model_id,
+        quality_bps: 9_000,
+        input_cost_microunits_per_million_tokens: if model_id == 1 { 1_000_000 } else { 50_000_000 },
+        ..Candidate::default()
+    };
+    for objective in Objective::ALL {
+        let limits = Limits {
+            objective,
+            ..Limits::default()
+        };
+        let policy = Policy::new(limits, (1..=12).map(candidate).collect(), None).unwrap();
+        let fields = RequestFields {
+            input_tokens: 100,
+            business_value_microunits: 1_000_000,
+            budget_limit_microunits: 1_000,
+            ..RequestFields::default()
+        };
+        // Only the first is within the budget; quoted, the fifth is too, behind it.
+        let alone = policy.decide(&Request::new(fields).unwrap());
+        assert_eq!(
+            (alone.selected_model_id, alone.counterfactual_model_id),
+            (Some(1), None)
+        );
+        let request = Request::new(fields).unwrap().with_quotes(vec![(5, 900)]).unwrap();
+        let expected = policy.derive(&request);
+        assert_eq!(
+            (expected.selected_model_id, expected.counterfactual_model_id),
+            (Some(1), Some(5))
+        );
+        assert_eq!(policy.decide(&request), expected, "{objective:?}");
+        let requests = vec![request; 40];
+        let rows = bytes(&requests);
+        for vectors in Vectors::available() {
+            let plan = Plan {
+                threads: 1,
+                vectors: Some(vectors),
+            };
+            let mut decisions = vec![0; requests.len() * DECISION_ROW_BYTES];
+            batch::decide_rows(
+                &policy,
+                Rows::new(&rows).unwrap(),
+                &quotes(&requests),
+                &mut decisions,
+                plan,
+            )
+            .unwrap();
+            let mut one = Vec::new();
+            expected.encode(&mut one);
+            assert!(
+                decisions == one.repeat(requests.len()),
+                "{objective:?}, {}",
+                vectors.label()
+            );
+        }
+    }
 }
