@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -842,9 +843,14 @@ def test_an_interrupt_at_any_moment_ends_the_demo(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize(
     "command", [[SCRIPT], [sys.executable, "-m", "decidable"], [sys.executable, "-m", "decidable.cli"]]
 )
-def test_an_interrupt_while_the_command_is_imported_is_one_line(tmp_path: Path, command: list[str | Path]) -> None:
+def test_a_signal_while_the_command_is_imported_is_one_line(
+    tmp_path: Path, command: list[str | Path], number: int, code: int, says: str
+) -> None:
     """Whichever way it was started; nothing of ours could catch an exception yet."""
     (tmp_path / "numpy.py").write_text(
         "import time\nopen('importing', 'w').close()\ntime.sleep(60)\n", encoding="utf-8"
@@ -856,9 +862,49 @@ def test_an_interrupt_while_the_command_is_imported_is_one_line(tmp_path: Path, 
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (tmp_path / "importing").exists():
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "decidable: interrupted\n")
+    assert (process.returncode, errors) == (code, f"decidable: {says}\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_in_a_callback_is_not_lost(
+    call: Call, monkeypatch: pytest.MonkeyPatch, number: int, code: int, says: str
+) -> None:
+    """Where the interpreter would show an exception as ignored, with a traceback, and go on."""
+    called = []
+
+    def callback(reference: object) -> None:
+        called.append(reference)
+        signal.raise_signal(number)
+
+    def measure(*_: Any, **__: Any) -> Iterator[Any]:
+        held = type("Held", (), {})()
+        reference = weakref.ref(held, callback)
+        del held
+        assert called == [reference]
+        time.sleep(60)
+        yield
+
+    monkeypatch.setattr(bench, "measure", measure)
+    done = call(*SHORT)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"decidable bench: {says}\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_before_the_arguments_are_read_is_one_line(
+    call: Call, monkeypatch: pytest.MonkeyPatch, number: int, code: int, says: str
+) -> None:
+    """From the first handler on, there is a line."""
+    monkeypatch.setattr(cli, "_parser", lambda: signal.raise_signal(number))
+    done = call(*SHORT)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"decidable: {says}\n")
 
 
 def test_a_program_that_imports_the_library_is_interrupted_as_it_chose(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The first thing that is imported: until the command has come far enough, an interrupt ends it in one line.
+"""The first thing that is imported: until the command has come far enough, a signal ends it in one line.
 
 Importing takes some tenths of a second, in which nothing of ours could catch an exception. Only the command's own
-process is touched, and only where nobody has chosen another way to be interrupted.
+process is touched, and only where nobody has chosen another way to be interrupted or terminated.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import signal
 import sys
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "interrupted"]
+__all__ = ["ENDINGS", "end"]
 
-INTERRUPTED = 130
+# How a command that a signal ended says so; its exit code is 128 and the signal's number, as a shell tells it.
+ENDINGS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
-def interrupted(number: int, frame: FrameType | None) -> None:
+def end(number: int, frame: FrameType | None) -> None:
     """A handler that does not return."""
-    os.write(2, b"decidable: interrupted\n")
-    os._exit(INTERRUPTED)
+    os.write(2, f"decidable: {ENDINGS[signal.Signals(number)]}\n".encode())
+    os._exit(128 + number)
 
 
 def _is_the_command() -> bool:
@@ -31,7 +32,9 @@ def _is_the_command() -> bool:
     return os.path.basename(sys.argv[0] if sys.argv else "") in {"decidable", "decidable.exe"}  # noqa: PTH119 - light
 
 
-if _is_the_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, interrupted)
-    # While the interpreter comes down nothing is left to interrupt, and the command keeps its exit code.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+if _is_the_command():
+    for _number in ENDINGS:
+        if signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(_number, end)
+            # While the interpreter comes down nothing is left to end, and the command keeps its exit code.
+            atexit.register(signal.signal, _number, signal.SIG_IGN)

@@ -10,29 +10,22 @@ import argparse
 import contextlib
 import io
 import os
-import signal
 import sys
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from decidable._native import __version__
-from decidable._start import interrupted
 from decidable.builders import describe, suggestion
 from decidable.cli import bench, decide, demo, digest, export, guard, report, route, verify
 from decidable.cli.exits import (
     FAILED,
     INTERNAL,
-    INTERRUPTED,
     PIPE_CLOSED,
-    TERMINATED,
     USAGE,
-    Terminated,
     Usage,
 )
 from decidable.cli.screen import Screen, about_output
+from decidable.cli.signals import ENDED, ending, signals
 from decidable.errors import DecidableError, VerificationError
 
 __all__ = ["main"]
@@ -77,14 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _signals():
+        with signals():
             code = _run(sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:
-        _quiet()
-        code = INTERRUPTED
-    except Terminated:
-        _quiet()
-        code = TERMINATED
+    except ENDED as error:
+        code = _ended("decidable", error)
     except BrokenPipeError:
         # The reader has what it wanted.
         code = PIPE_CLOSED
@@ -98,35 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return PIPE_CLOSED
         return code or USAGE
     return code
-
-
-def _quiet() -> None:
-    """Where a signal came between making a coroutine and awaiting it, Python says so. Nothing is awaited any more."""
-    warnings.simplefilter("ignore", RuntimeWarning)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """While a command runs, being interrupted and being terminated are exceptions."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {}
-    for number, usual, handler in (
-        (signal.SIGINT, interrupted, signal.default_int_handler),
-        (signal.SIGTERM, signal.SIG_DFL, _terminate),
-    ):
-        if signal.getsignal(number) is usual:
-            before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, chosen in before.items():
-            signal.signal(number, chosen)
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def _run(given: Sequence[str]) -> int:
@@ -149,14 +109,8 @@ def _run(given: Sequence[str]) -> int:
     try:
         code = int(parsed.run(parsed, screen))
         screen.flush()
-    except KeyboardInterrupt:
-        _quiet()
-        screen.error(command, "interrupted")
-        return INTERRUPTED
-    except Terminated:
-        _quiet()
-        screen.error(command, "terminated")
-        return TERMINATED
+    except ENDED as error:
+        return _ended(command, error)
     except DecidableError as error:
         code = FAILED if isinstance(error, VerificationError) else USAGE
         return _failed(screen, command, _placed(error, parsed), code)
@@ -169,6 +123,13 @@ def _run(given: Sequence[str]) -> int:
             raise
         message = f"internal error, {type(error).__name__}: {error} (DECIDABLE_TRACEBACK=1 shows where)"
         return _failed(screen, command, Usage("cli.internal", message), INTERNAL)
+    return code
+
+
+def _ended(command: str, error: BaseException) -> int:
+    """Says in one line that a signal ended the command."""
+    says, code = ending(error)
+    Screen(as_json=False).error(command, says)
     return code
 
 

@@ -12,9 +12,10 @@ from decidable import bench
 from decidable._native import __version__
 from decidable.bench import Comparison, Peer, Side
 from decidable.builders import counted
-from decidable.cli.exits import FINE, Terminated
+from decidable.cli.exits import FINE
 from decidable.cli.inputs import add_json, positive
 from decidable.cli.screen import Screen
+from decidable.cli.signals import ENDED
 from decidable.report.quantity import count
 
 __all__ = ["add"]
@@ -70,7 +71,7 @@ def _bench(parsed: argparse.Namespace, screen: Screen) -> int:
                 for taken in bench.measure(part.comparisons, rounds=parsed.rounds, seconds=parsed.milliseconds / 1_000):
                     part.samples.append(taken)
                     advance(1)
-    except (KeyboardInterrupt, Terminated):
+    except ENDED:
         told.whole = False
         told.tell(screen)
         screen.flush()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from decidable._native import Key, ManualClock, Policy, Settlement
-from decidable.cli.exits import Terminated
+from decidable.cli.signals import Terminated
 from decidable.demo import Arrival
 from decidable.engine import Engine, Ticket
 

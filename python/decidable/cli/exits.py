@@ -1,22 +1,21 @@
-"""Exit codes, and the one exception that a command raises on its own account (docs/cli.md)."""
+"""Exit codes (docs/cli.md), and the one exception that a command raises on its own account.
+
+What a signal ends has its code from `decidable.cli.signals`.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from decidable._start import INTERRUPTED
 from decidable.errors import InvalidInput
 
 __all__ = [
     "FAILED",
     "FINE",
     "INTERNAL",
-    "INTERRUPTED",
     "PIPE_CLOSED",
-    "TERMINATED",
     "UNFINISHED",
     "USAGE",
-    "Terminated",
     "Usage",
 ]
 
@@ -29,12 +28,7 @@ UNFINISHED: Final = 3
 """What is complete holds, but the log ends in an unfinished tail, or a report cannot conclude for another reason."""
 INTERNAL: Final = 70
 PIPE_CLOSED: Final = 141
-TERMINATED: Final = 143
 
 
 class Usage(InvalidInput):
     """The command line asks for something that cannot be; the codes start with ``cli.``."""
-
-
-class Terminated(BaseException):
-    """Somebody asked the command to end (SIGTERM), as an exception so that it tidies up."""
