@@ -353,7 +353,7 @@ def test_missing_and_unusable_files_are_2(here: Path, call: Call) -> None:
         ["report", "nothing.json"],
         ["export", "nothing.json", "-o", "out"],
         ["route", "gpt-5", "--input-tokens", "1", "--catalog", "nothing.json"],
-        ["route", "gpt-5", "--input-tokens", "1", "--state", "nothing.json", "--catalog", "policy.json"],
+        ["route", "gpt-5", "--input-tokens", "1", "--state", "state", "--catalog", "nothing.json"],
     ):
         done = call(*arguments, "--json")
         assert done.returncode == 2, arguments
@@ -660,6 +660,22 @@ def test_route_holds_and_logs_in_a_state(tmp_path: Path) -> None:
     assert json.loads(reckless.stdout)["ticket"]["refusal"] == "safety_ceiling"
     verified = json.loads(run("verify", "state", "--json", cwd=tmp_path).stdout)
     assert [each["request_sequence"] for each in verified["open_tickets"]] == [first["id"]]
+
+
+def test_route_begins_a_state_and_says_so(tmp_path: Path) -> None:
+    """As opening a gateway does, folders above it included: a mistyped name is not taken for an old state."""
+    demo.catalog().save(tmp_path / "models.json")
+    arguments = ["route", "gpt-5", "--input-tokens", "1", "--state", "new/state", "--catalog", "models.json"]
+    arguments += ["--objective", "cheapest"]
+    done = run(*arguments, "--key", "k", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "new/state held no state: one is begun there\n")
+    assert "1, open, nothing is held: no account was named" in done.stdout
+    again = run(*arguments, "--key", "k", cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "1, in doubt, nothing is held: no account was named, the ticket of an earlier call" in again.stdout
+    with llm.Gateway.open(tmp_path / "new/state", catalog=demo.catalog(), objective="cheapest") as gateway:
+        gateway.engine.open_tickets()[0].settle(cost_microunits=0)
+    assert "1, settled, the ticket of an earlier call" in run(*arguments, "--key", "k", cwd=tmp_path).stdout
 
 
 def test_a_state_that_is_open_elsewhere_is_2(tmp_path: Path) -> None:
@@ -1093,6 +1109,80 @@ def test_verify_says_that_decisions_without_a_policy_were_not_re_derived(vectors
     reported = run("report", vectors / "log_plain.jsonl", "--json", cwd=tmp_path)
     assert reported.returncode == 3
     assert f"0 of {entries} decisions re-derived" in " ".join(json.loads(reported.stdout)["reasons"])
+
+
+def test_policies_that_do_not_fit_are_3(vectors: Path, tmp_path: Path, here: Path) -> None:
+    """Whoever gives policies asks for decisions to be derived; where none or not all were, that is said."""
+    policies = (vectors / "policies.jsonl").read_text(encoding="utf-8").splitlines()
+    fitting, other = (json.loads(policies[number]) for number in (11, 12))
+    for name, each in (("fitting.json", fitting), ("other.json", other)):
+        each.pop("policy_digest")
+        (tmp_path / name).write_text(json.dumps(each), encoding="utf-8")
+    log = vectors / "log_plain.jsonl"
+    for given, says in (
+        (["other.json"], "they were made under another policy than the one given"),
+        (["other.json", "policy.json"], "they were made under none of the policies given"),
+    ):
+        options = [part for name in given for part in ("--policy", name)]
+        done = run("verify", log, *options, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (3, f"{log}: 0 of 200 decisions re-derived: {says}\n")
+        told = json.loads(run("verify", log, *options, "--json", cwd=tmp_path).stdout)
+        assert (told["rederived"], told["decisions"]) == (0, 200)
+        assert told["missing_policies"] == [dc.Catalog.load(tmp_path / "fitting.json").policy().shared_digest().hex()]
+        assert run("report", log, *options, "--json", cwd=tmp_path).returncode == 3
+    done = run("verify", log, "--policy", "other.json", "--policy", "fitting.json", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert (told["rederived"], told["decisions"], told["missing_policies"]) == (200, 200, [])
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [b"\n", b"\x00\xff\n", b"a = 1\n", b"<html>\n", b"import os\n", b'{"a":1}\n', b'{\n "a": 1\n}\n', b"[1]\n"],
+)
+def test_a_file_that_is_no_log_is_2_and_a_damaged_one_1(
+    vectors: Path, tmp_path: Path, call: Call, contents: bytes
+) -> None:
+    """1 accuses whoever kept the log; a mistaken name does not deserve it, and damage does."""
+    (tmp_path / "file").write_bytes(contents)
+    for command in ("verify", "report"):
+        done = call(command, "file", "--json")
+        assert (done.returncode, code_of(done)) == (2, "exchange.no_log"), done.stderr
+    entries = (vectors / "log_plain.jsonl").read_bytes().splitlines(keepends=True)
+    # Behind more than one part of what is read at once, too.
+    for damaged in (contents + b"".join(entries[1:]), contents[:1] * (1 << 20) + b"\n" + entries[1]):
+        (tmp_path / "file").write_bytes(damaged)
+        assert call("verify", "file").returncode == 1
+
+
+def test_an_empty_name_is_no_file(call: Call) -> None:
+    """It is often a variable that was never set, and never means the current directory."""
+    for arguments in (
+        ["verify", ""],
+        ["report", ""],
+        ["report", "log", "-o", ""],
+        ["export", "log", "-o", ""],
+        ["route", "gpt-5", "--input-tokens", "1", "--state", "", "--catalog", "policy.json"],
+        ["decide", "", "request.json"],
+        ["demo", "--out", ""],
+    ):
+        done = call(*arguments)
+        assert done.returncode == 2, arguments
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_report_goes_to_standard_output_too(shown: Path, tmp_path: Path) -> None:
+    """The same page, and what it concludes on standard error."""
+    state, kept = shown / "demo" / "state", ["--head", shown / "demo" / "head.json"]
+    assert run("report", state, *kept, "-o", "kept.html", cwd=tmp_path).returncode == 0
+    done = run("report", state, *kept, "-o", "-", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, f"{state}: the log holds\n")
+    assert done.stdout == (tmp_path / "kept.html").read_text(encoding="utf-8")
+    bare = run("report", state, "-o", "-", cwd=tmp_path)
+    assert (bare.returncode, bare.stderr.splitlines()[0]) == (3, f"{state}: cannot conclude")
+    assert "nothing to verify against" in bare.stderr
+    assert run("report", state, "-o", "-", "--json", cwd=tmp_path).returncode == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["kept.html"]
 
 
 def test_a_report_that_cannot_conclude_is_3(shown: Path, tmp_path: Path) -> None:

@@ -11,15 +11,18 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from decidable import _native
 from decidable._native import Balance, Key, Policy
 from decidable.builders import counted
-from decidable.errors import InvalidInput, UnknownName
+from decidable.errors import InvalidInput, UnknownName, VerificationError
 from decidable.wal import kept, place
 
 __all__ = ["VerificationReport", "verify"]
+
+# How every entry of the exchange format begins (docs/spec/exchange.md).
+_ENTRY: Final = b'{"sequence":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,13 @@ def _verify_exchange(
     # The vectors of the reference wrap the anchor in an object that also names policy and key.
     if anchor is not None and isinstance(anchor.get("anchor"), dict):
         anchor = anchor["anchor"]
-    found = _native.verify_exchange(path, policies=policies, key=key, anchor=anchor, progress=progress)
+    try:
+        found = _native.verify_exchange(path, policies=policies, key=key, anchor=anchor, progress=progress)
+    except VerificationError as error:
+        if error.details.get("offset") == 0 and not _has_entries(path):
+            message = f"{path} is no log: no line of it begins as an entry of a JSON-lines log does"
+            raise InvalidInput("exchange.no_log", message, path=str(path)) from None
+        raise
     if found["records"] == 0:
         raise InvalidInput("exchange.empty", f"{path} holds no entry", path=str(path))
     established = [
@@ -254,3 +263,14 @@ def _verify_exchange(
         tail=found["tail"],
         details=found,
     )
+
+
+def _has_entries(path: Path) -> bool:
+    """Whether any line begins as an entry does: a damaged first line does not make a log something else."""
+    before = b"\n"
+    with path.open("rb") as file:
+        while read := file.read(1 << 20):
+            if b"\n" + _ENTRY in before + read:
+                return True
+            before = read[-len(_ENTRY) :]
+    return False

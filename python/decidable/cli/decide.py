@@ -11,7 +11,7 @@ from decidable import builders
 from decidable._native import Key, Policy, Record, Request
 from decidable.cli.answer import decision_document, explanation_document, show_decision, show_explanation
 from decidable.cli.exits import FAILED, FINE, UNFINISHED, Usage
-from decidable.cli.inputs import add_json, documents, key_of, log_at, policies_of, policy_in, present, request_of
+from decidable.cli.inputs import add_json, documents, key_of, log_at, path, policies_of, policy_in, present, request_of
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets, unfinished
 from decidable.replay import verify
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         help="what a policy answers to one request or many",
         description="Decide without holding or logging anything. With --json, one line a request.",
     )
-    parser.add_argument("policy", type=Path, metavar="POLICY", help="policy.json or models.toml")
+    parser.add_argument("policy", type=path, metavar="POLICY", help="policy.json or models.toml")
     parser.add_argument("request", metavar="REQUEST", help="request.json, JSON lines, or - for standard input")
     add_json(parser)
     parser.set_defaults(run=_decide, command="decide")
@@ -46,12 +46,12 @@ def add(commands: Any) -> None:
         description="Explain a policy's decision on a request (explain POLICY REQUEST), or one that a log holds "
         "(explain LOG NUMBER).",
     )
-    parser.add_argument("source", type=Path, metavar="POLICY|LOG", help="policy.json or models.toml, or a log")
+    parser.add_argument("source", type=path, metavar="POLICY|LOG", help="policy.json or models.toml, or a log")
     parser.add_argument("what", metavar="REQUEST|NUMBER", help="request.json or -, or a request's number in the log")
     parser.add_argument(
-        "--policy", action="append", default=[], type=Path, metavar="FILE", help="the policy, for a JSON-lines log"
+        "--policy", action="append", default=[], type=path, metavar="FILE", help="the policy, for a JSON-lines log"
     )
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="the log's key: raw bytes, at least 32")
+    parser.add_argument("--key-file", type=path, metavar="FILE", help="the log's key: raw bytes, at least 32")
     add_json(parser)
     parser.set_defaults(run=_explain, command="explain")
 

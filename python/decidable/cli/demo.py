@@ -23,7 +23,7 @@ from decidable.builders import counted
 from decidable.cli.answer import explanation_document, model_name, show_decision, show_explanation
 from decidable.cli.demo_run import Run, run
 from decidable.cli.exits import FAILED, FINE, Usage
-from decidable.cli.inputs import add_json, positive
+from decidable.cli.inputs import add_json, path, positive
 from decidable.cli.report import write_whole
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets, show_verification, verification_document
@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
         description="Route 19,366 recorded requests among 28 models under three budgets, log every decision durably "
         "before it is answered, verify the log from disk and write a report.",
     )
-    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="where to; default: demo")
+    parser.add_argument("--out", type=path, default=Path("demo"), metavar="DIR", help="where to; default: demo")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N requests")
     add_json(parser)
     parser.set_defaults(run=_demo, command="demo")

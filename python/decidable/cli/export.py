@@ -14,12 +14,13 @@ from decidable._native import Key, Policy, Record
 from decidable.builders import counted
 from decidable.cli.answer import model_name
 from decidable.cli.exits import FINE, UNFINISHED, Usage
-from decidable.cli.inputs import add_json, key_of, log_at
-from decidable.cli.screen import Screen, about_output, reached
+from decidable.cli.inputs import add_json, key_of, log_at, path
+from decidable.cli.output import STANDARD_OUTPUT, StandardOutput
+from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets, unfinished
 from decidable.report.escape import csv_cell
 from decidable.report.quantity import size, stamp
-from decidable.wal import about, appearing, export, read
+from decidable.wal import about, appearing, export, place, read
 
 __all__ = ["add"]
 
@@ -49,12 +50,16 @@ def add(commands: Any) -> None:
         description="Write a log's decisions as JSON lines that the reference implementation verifies and replays, "
         "or every decision and settlement as CSV. JSON lines refuse decisions that used extensions, and say which.",
     )
-    parser.add_argument("log", type=Path, metavar="LOG")
+    parser.add_argument("log", type=path, metavar="LOG")
     parser.add_argument(
-        "-o", "--output", default="-", metavar="FILE", help="must not exist yet; default: -, standard output"
+        "-o",
+        "--output",
+        default=STANDARD_OUTPUT,
+        metavar="FILE",
+        help="must not exist yet; default: -, standard output",
     )
     parser.add_argument("--format", choices=("json-lines", "csv"), default="json-lines")
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="the log's key: raw bytes, at least 32")
+    parser.add_argument("--key-file", type=path, metavar="FILE", help="the log's key: raw bytes, at least 32")
     add_json(parser)
     parser.set_defaults(run=_export, command="export")
 
@@ -62,9 +67,9 @@ def add(commands: Any) -> None:
 def _export(parsed: argparse.Namespace, screen: Screen) -> int:
     log_at(parsed.log)
     key = key_of(parsed)
-    if parsed.output == "-":
+    if parsed.output == STANDARD_OUTPUT:
         return _to_standard_output(parsed, screen, key)
-    output = Path(parsed.output)
+    output = place(parsed.output)
     if output.exists():
         raise Usage("cli.exists", f"{output} exists already", path=str(output))
     with screen.progress(_label(parsed.log)) as advance:
@@ -86,8 +91,7 @@ def _to_standard_output(parsed: argparse.Namespace, screen: Screen, key: Key | N
     """As it is read; what there is to say beside it goes to standard error."""
     if screen.as_json:
         raise Usage("cli.usage", "--json describes a file, so it needs -o FILE (see decidable export --help)")
-    if sys.stdout is None:
-        raise Usage("cli.unusable_file", "standard output is closed")
+    out = StandardOutput()
     # On a terminal the lines themselves are the progress.
     with (
         contextlib.nullcontext(lambda _: None)
@@ -95,9 +99,9 @@ def _to_standard_output(parsed: argparse.Namespace, screen: Screen, key: Key | N
         else screen.progress(_label(parsed.log)) as advance
     ):
         if parsed.format == "csv":
-            summary = _write_csv(_Output().write, parsed.log, key)
+            summary = _write_csv(out.write, parsed.log, key)
         else:
-            summary = export(parsed.log, _Output(), key=key, progress=reached(advance))
+            summary = export(parsed.log, out, key=key, progress=reached(advance))
             if summary["refusals_left_out"]:
                 screen.note(_left_out(summary))
     return _ended(parsed, screen, summary)
@@ -124,14 +128,6 @@ def _csv(log: Path, output: Path, key: Key | None) -> dict[str, Any]:
     """Whole or not at all."""
     with appearing(output) as part, about(output), part.open("wb") as file:
         return _write_csv(file.write, log, key)
-
-
-class _Output:
-    """The bytes of standard output."""
-
-    def write(self, data: bytes) -> int:
-        with about_output():
-            return sys.stdout.buffer.write(data)
 
 
 def _write_csv(write: Callable[[bytes], object], log: Path, key: Key | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ __all__ = [
     "holds_a_log",
     "key_of",
     "log_at",
+    "path",
     "policies_of",
     "policy_in",
     "positive",
@@ -47,11 +48,18 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_evidence(parser: argparse.ArgumentParser) -> None:
     """What a log is verified against."""
     parser.add_argument(
-        "--policy", action="append", default=[], type=Path, metavar="FILE",
+        "--policy", action="append", default=[], type=path, metavar="FILE",
         help="a policy that decisions were made under (may be repeated); JSON-lines logs do not carry theirs",
     )  # fmt: skip
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="the log's key: raw bytes, at least 32")
-    parser.add_argument("--head", type=Path, metavar="FILE", help="a head of the log that was kept elsewhere")
+    parser.add_argument("--key-file", type=path, metavar="FILE", help="the log's key: raw bytes, at least 32")
+    parser.add_argument("--head", type=path, metavar="FILE", help="a head of the log that was kept elsewhere")
+
+
+def path(text: str) -> Path:
+    """An argument that names a file or directory. Nobody means the current one by saying nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(text)
 
 
 def positive(text: str) -> int:

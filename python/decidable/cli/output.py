@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from decidable.cli.exits import Usage
 from decidable.cli.inputs import holds_a_log
+from decidable.cli.screen import about_output
 
-__all__ = ["may_write"]
+__all__ = ["STANDARD_OUTPUT", "StandardOutput", "may_write"]
+
+STANDARD_OUTPUT: Final = "-"
+"""How standard output is called where a file's name is taken."""
+
+
+class StandardOutput:
+    """The bytes of standard output.
+
+    Raises:
+        Usage: it is closed.
+    """
+
+    def __init__(self) -> None:
+        if sys.stdout is None:
+            raise Usage("cli.unusable_file", "standard output is closed")
+
+    def write(self, data: bytes) -> int:
+        with about_output():
+            return sys.stdout.buffer.write(data)
 
 
 def may_write(target: Path, *, inputs: Iterable[Path | None], ours: Callable[[Path], str | None]) -> None:

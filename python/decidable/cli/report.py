@@ -7,14 +7,15 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from decidable.cli.exits import FAILED, FINE, UNFINISHED
-from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
-from decidable.cli.output import may_write
+from decidable.cli.exits import FAILED, FINE, UNFINISHED, Usage
+from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, path, policies_of, present
+from decidable.cli.output import STANDARD_OUTPUT, StandardOutput, may_write
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets
 from decidable.report import render
 from decidable.report.quantity import size
-from decidable.wal import about
+from decidable.report.verdict import Verdict
+from decidable.wal import about, place
 
 __all__ = ["add", "write_whole"]
 
@@ -34,9 +35,9 @@ def add(commands: Any) -> None:
         description="Verify a log and write a page about it: the same bytes for the same log. A log that does not hold "
         "gets a page that says so.",
     )
-    parser.add_argument("log", type=Path, metavar="LOG")
+    parser.add_argument("log", type=path, metavar="LOG")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
+        "-o", "--output", default="report.html", metavar="FILE", help="default: report.html; -: standard output"
     )
     add_evidence(parser)
     add_json(parser)
@@ -47,24 +48,38 @@ def _report(parsed: argparse.Namespace, screen: Screen) -> int:
     log_at(parsed.log)
     if parsed.head is not None:
         present(parsed.head)
-    may_write(parsed.output, inputs=[parsed.log, parsed.head, parsed.key_file, *parsed.policy], ours=_no_report)
+    output = None if parsed.output == STANDARD_OUTPUT else place(parsed.output)
+    if output is not None:
+        may_write(output, inputs=[parsed.log, parsed.head, parsed.key_file, *parsed.policy], ours=_no_report)
+    elif screen.as_json:
+        raise Usage("cli.usage", "--json describes a file, so it needs -o FILE (see decidable report --help)")
     policies, key = policies_of(parsed), key_of(parsed)
     with screen.progress(f"verifying and reading {parsed.log} ({size(octets(parsed.log))})") as advance:
         rendered = render(parsed.log, policies=policies, key=key, head=parsed.head, progress=reached(advance))
-    written = write_whole(parsed.output, rendered.html.encode())
-    verdict = rendered.verdict
-    if screen.as_json:
-        screen.emit(
-            {"output": str(parsed.output), "bytes": written, "verdict": verdict.state, "reasons": list(verdict.reasons)}
-        )
-    else:
-        screen.line(f"{parsed.output}: {verdict.title.lower()} ({size(written)})", style="bold")
+    verdict, page = rendered.verdict, rendered.html.encode()
+    if output is None:
+        StandardOutput().write(page)
+        screen.note(f"{parsed.log}: {verdict.title.lower()}")
         for each in verdict.reasons:
-            screen.line(f"  - {each}")
+            screen.note(f"  - {each}")
+    else:
+        _show(screen, output, write_whole(output, page), verdict)
     if rendered.error is not None:
         screen.error("decidable report", rendered.error.message)
         return FAILED
     return FINE if verdict.state == "holds" else UNFINISHED
+
+
+def _show(screen: Screen, output: Path, written: int, verdict: Verdict) -> None:
+    """What the page concludes, and where it is."""
+    if screen.as_json:
+        screen.emit(
+            {"output": str(output), "bytes": written, "verdict": verdict.state, "reasons": list(verdict.reasons)}
+        )
+        return
+    screen.line(f"{output}: {verdict.title.lower()} ({size(written)})", style="bold")
+    for each in verdict.reasons:
+        screen.line(f"  - {each}")
 
 
 def _no_report(path: Path) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any, Final
 
 from decidable import builders, demo
@@ -12,7 +11,7 @@ from decidable.builders import counted
 from decidable.catalog import Catalog
 from decidable.cli.answer import decision_document, explanation_document, show_decision, show_explanation
 from decidable.cli.exits import FINE, Usage
-from decidable.cli.inputs import add_json, key_of, present
+from decidable.cli.inputs import add_json, key_of, path, present
 from decidable.cli.screen import Screen
 from decidable.domains import llm
 from decidable.engine import Ticket
@@ -54,7 +53,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--region", action="append", metavar="NAME", help="where it may be served (may be repeated)")
     parser.add_argument(
         "--catalog",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="models.toml or policy.json; default without --state: the demo's models",
     )
@@ -65,10 +64,10 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--why", action="store_true", help="show the verdict on every candidate")
     state = parser.add_argument_group("in an engine's state")
-    state.add_argument("--state", type=Path, metavar="DIR", help="decide, hold and log in this engine's state")
+    state.add_argument("--state", type=path, metavar="DIR", help="decide, hold and log in this engine's state")
     state.add_argument("--account", metavar="NAME", help="whose money is held")
     state.add_argument("--key", metavar="TEXT", help="makes the call idempotent: the same key gets the same ticket")
-    state.add_argument("--key-file", type=Path, metavar="FILE", help="the log's key: raw bytes, at least 32")
+    state.add_argument("--key-file", type=path, metavar="FILE", help="the log's key: raw bytes, at least 32")
     add_json(parser)
     parser.set_defaults(run=_route, command="route")
 
@@ -156,9 +155,11 @@ def _ticket(
 
     The ticket stays open: whoever makes the call settles it.
     """
-    state = present(parsed.state)
-    with llm.Gateway.open(state, catalog=catalog, objective=objective, key=key_of(parsed)) as gateway:
-        recoveries = gateway.engine.opened.recoveries
+    with llm.Gateway.open(parsed.state, catalog=catalog, objective=objective, key=key_of(parsed)) as gateway:
+        opened = gateway.engine.opened
+        if opened.created:
+            screen.note(f"{parsed.state} held no state: one is begun there")
+        recoveries = opened.recoveries
         for cut in recoveries:
             # Whatever comes of the call.
             screen.note(
@@ -182,12 +183,16 @@ def _ticket_document(ticket: Ticket) -> dict[str, Any]:
 
 
 def _show_ticket(screen: Screen, ticket: Ticket) -> None:
-    held = "nothing held" if ticket.hold_microunits is None else f"{money(ticket.hold_microunits)} held"
     again = ", the ticket of an earlier call with this key" if ticket.replayed else ""
-    refused = f", refused: {ticket.refusal.replace('_', ' ')}" if ticket.refusal else ""
-    screen.pairs(
-        [
-            ("ticket", f"{ticket.id}, {ticket.state.replace('_', ' ')}, {held}{refused}{again}"),
-            ("record", str(ticket.seq)),
-        ]
-    )
+    screen.pairs([("ticket", f"{ticket.id}, {_stands(ticket)}{again}"), ("record", str(ticket.seq))])
+
+
+def _stands(ticket: Ticket) -> str:
+    """How a ticket stands, and what is held for it."""
+    if ticket.refusal is not None:
+        return f"refused: {ticket.refusal.replace('_', ' ')}"
+    if ticket.state in ("settled", "cancelled"):
+        return ticket.state
+    hold = ticket.hold_microunits
+    held = "nothing is held: no account was named" if hold is None else f"{money(hold)} held"
+    return f"{'in doubt' if ticket.state == 'in_doubt' else 'open'}, {held}"

@@ -11,7 +11,7 @@ from typing import Any, Final
 from decidable._native import Balance
 from decidable.builders import counted
 from decidable.cli.exits import FINE, UNFINISHED, Usage
-from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, policies_of, present
+from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, path, policies_of, present
 from decidable.cli.output import may_write
 from decidable.cli.screen import Screen, reached
 from decidable.errors import InvalidInput
@@ -37,12 +37,12 @@ def add(commands: Any) -> None:
         "file that ends in .audit). Exit codes: 0 it holds, 1 it does not, 2 it cannot be read (missing file, wrong "
         "key), 3 it holds as far as it goes and is unfinished.",
     )
-    parser.add_argument("log", type=Path, metavar="LOG")
+    parser.add_argument("log", type=path, metavar="LOG")
     add_evidence(parser)
-    parser.add_argument("--rules", type=Path, metavar="FILE", help="of an audit: the rules that were approved")
-    parser.add_argument("--log", type=Path, metavar="LOG", dest="decided", help="of an audit: the log of its decision")
+    parser.add_argument("--rules", type=path, metavar="FILE", help="of an audit: the rules that were approved")
+    parser.add_argument("--log", type=path, metavar="LOG", dest="decided", help="of an audit: the log of its decision")
     parser.add_argument(
-        "--save-head", type=Path, metavar="FILE", help="write the head that was found, to keep elsewhere"
+        "--save-head", type=path, metavar="FILE", help="write the head that was found, to keep elsewhere"
     )
     add_json(parser)
     parser.set_defaults(run=_verify, command="verify")
@@ -144,7 +144,10 @@ def _verify_log(parsed: argparse.Namespace, screen: Screen) -> int:
         if _derived_in_part(verification):
             holds += f", {_derived(verification)}"
         screen.line(f"{parsed.log}: {holds}", style="bold")
-        show_verification(screen, verification)
+        show_verification(screen, verification, policies=len(policies))
+    if policies and _derived_in_part(verification):
+        screen.note(f"{parsed.log}: {_unfitting(verification, len(policies))}")
+        return UNFINISHED
     return FINE if verification.tail is None else UNFINISHED
 
 
@@ -162,14 +165,16 @@ def _no_earlier_head(path: Path, *, head: dict[str, Any]) -> str | None:
     return None if kept == head else " and holds another head"
 
 
-def show_verification(screen: Screen, verification: VerificationReport, *, accounts: bool = True) -> None:
-    """What was counted, what that establishes and what it does not."""
+def show_verification(
+    screen: Screen, verification: VerificationReport, *, accounts: bool = True, policies: int = 0
+) -> None:
+    """What was counted, what that establishes and what it does not; ``policies`` is how many were given."""
     head = verification.head
     rows = [
         ("records", count(verification.records)),
         (
             "decisions",
-            f"{_derived(verification)}: --policy FILE gives a policy"
+            f"{_derived(verification)}: {'others are needed' if policies else '--policy FILE gives a policy'}"
             if _derived_in_part(verification)
             else count(verification.decisions),
         ),
@@ -215,6 +220,13 @@ def _derived(verification: VerificationReport) -> str:
     return f"{count(verification.decisions)} of {counted(verification.records, 'decision')} re-derived"
 
 
+def _unfitting(verification: VerificationReport, policies: int) -> str:
+    """What is said where policies were given, and decisions were made under others."""
+    left = "the others were" if verification.decisions else "they were" if verification.records > 1 else "it was"
+    others = "another policy than the one given" if policies == 1 else "none of the policies given"
+    return f"{_derived(verification)}: {left} made under {others}"
+
+
 def _show_open(screen: Screen, tickets: Sequence[dict[str, Any]]) -> None:
     """The first tickets that are neither settled nor cancelled, and what is held for each."""
     for each in tickets[:_TICKETS_SHOWN]:
@@ -240,7 +252,9 @@ def verification_document(verification: VerificationReport) -> dict[str, Any]:
     return {
         "kind": verification.kind,
         "records": verification.records,
-        "decisions": verification.decisions,
+        "decisions": verification.records if verification.kind == "json-lines" else verification.decisions,
+        "rederived": verification.decisions,
+        "missing_policies": [*(verification.details or {}).get("missing_policies", ())],
         "settlements": verification.settlements,
         "head": verification.head,
         "established": list(verification.established),
