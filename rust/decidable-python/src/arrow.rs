@@ -99,7 +99,7 @@ pub(crate) fn decide<'py>(
     let Some(export) = Export::of(requests)? else {
         return Ok(None);
     };
-    let plan = asked.plan(py)?;
+    let plan = asked.plan(py, policy.candidates().len())?;
     for (name, given) in [
         ("quotes", asked.quotes),
         ("max_output_tokens", asked.max_output_tokens),

@@ -20,10 +20,17 @@ use crate::values::{counted, optional, optional_text, otherwise, wrong_type};
 const ROWS_AT_A_TIME: usize = 4_096;
 
 /// With several threads each takes so many times as much, because starting a thread costs as much as deciding some hundred rows.
-const MORE_WITH_THREADS: usize = 8;
+const MORE_WITH_THREADS: usize = 16;
 
-/// Below so many rows a second thread costs more than it brings.
-const ROWS_WORTH_A_THREAD: usize = 8_192;
+/// So many candidates looked at make a thread worth starting where nobody said how many: some hundred microseconds. Where the
+/// cores are busy with something else, a thread that is waited for costs more than it brings in less.
+const WORK_WORTH_A_THREAD: usize = 1 << 21;
+
+/// What a row costs beside its candidates, as so many candidates.
+const WORK_OF_A_ROW: usize = 24;
+
+/// What a digest costs, as so many candidates.
+const WORK_OF_A_DIGEST: usize = 512;
 
 const QUOTE_BYTES: usize = 8 + 4 + 8;
 const DIGEST_BYTES: usize = 32;
@@ -41,12 +48,12 @@ pub(crate) struct Asked<'a, 'py> {
 }
 
 impl Asked<'_, '_> {
-    /// How so many rows are to be decided.
-    pub(crate) fn plan(&self, py: Python<'_>) -> PyResult<impl Fn(usize) -> Plan + use<>> {
+    /// How so many rows are to be decided among so many candidates.
+    pub(crate) fn plan(&self, py: Python<'_>, candidates: usize) -> PyResult<impl Fn(usize) -> Plan + use<>> {
         let threads = threads_of(py, self.threads)?;
         let vectors = vectors_of(py, self.vectors)?;
         Ok(move |rows: usize| Plan {
-            threads: threads_for(threads, rows),
+            threads: threads_for(threads, rows, candidates.saturating_add(WORK_OF_A_ROW)),
             vectors,
         })
     }
@@ -59,11 +66,11 @@ pub(crate) fn decide<'py>(
     asked: &Asked<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = requests.py();
-    let plan_for = asked.plan(py)?;
+    let candidates = policy.candidates().len();
+    let plan_for = asked.plan(py, candidates)?;
     let arrays = Arrays::of(py)?;
     let input = arrays.rows_in("requests", requests, &arrays.request, "REQUEST_DTYPE")?;
     let count = input.rows;
-    let candidates = policy.candidates().len();
     let quotes = arrays.quotes(asked.quotes, count)?;
     let most = asked.max_output_tokens.map(|most| {
         arrays.expect("max_output_tokens", most, &arrays.u32, "uint32", Some(&[count]))?;
@@ -197,7 +204,7 @@ pub(crate) fn digest_batch<'py>(
     let digests = arrays
         .numpy
         .call_method1("empty", ((count, DIGEST_BYTES), &arrays.byte))?;
-    let threads = threads_for(threads, count);
+    let threads = threads_for(threads, count, WORK_OF_A_DIGEST);
     let at_a_time = at_a_time(threads);
     let mut copy = Vec::new();
     let mut room = Room::of(Some(&digests), DIGEST_BYTES)?;
@@ -238,9 +245,11 @@ fn cores() -> usize {
     *CORES.get_or_init(|| available_parallelism().map_or(1, usize::from))
 }
 
-/// On how many threads so many rows are worked at: what a caller asks for, and never more than there are cores.
-fn threads_for(asked: Option<usize>, rows: usize) -> usize {
-    cores().min(asked.unwrap_or(rows / ROWS_WORTH_A_THREAD)).max(1)
+/// On how many threads so many rows are worked at, each of which costs as much as so many candidates: what a caller asks for, and
+/// never more than there are cores.
+fn threads_for(asked: Option<usize>, rows: usize, work_of_a_row: usize) -> usize {
+    let worth = rows.saturating_mul(work_of_a_row) / WORK_WORTH_A_THREAD;
+    cores().min(asked.unwrap_or(worth)).max(1)
 }
 
 fn threads_of(py: Python<'_>, threads: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
