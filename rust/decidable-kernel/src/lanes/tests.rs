@@ -344,6 +344,89 @@ fn utilities_about_zero_are_decided_by_the_definition() {
     }
 }
 
+/// What an objective compares first stands above the cost in a key: no cost, however large, reaches it.
+#[test]
+fn the_largest_costs_do_not_reach_what_is_compared_before_them() {
+    for objective in [Objective::Quality, Objective::Fastest] {
+        for rate in [TOKENS_PER_RATE, TOKENS_PER_RATE << 8, DEAREST - 1] {
+            let best = Candidate {
+                model_id: 1,
+                enabled: true,
+                quality_bps: BPS_WHOLE,
+                risk_ceiling_bps: BPS_WHOLE,
+                p95_latency_ms: 1,
+                input_cost_microunits_per_million_tokens: rate,
+                output_cost_microunits_per_million_tokens: rate,
+                ..Candidate::default()
+            };
+            let free = Candidate {
+                model_id: 2,
+                quality_bps: BPS_WHOLE - 1,
+                p95_latency_ms: 2,
+                input_cost_microunits_per_million_tokens: 0,
+                output_cost_microunits_per_million_tokens: 0,
+                ..best
+            };
+            let limits = Limits {
+                hard_risk_limit_bps: BPS_WHOLE,
+                objective,
+                ..Limits::default()
+            };
+            let policy = Policy::new(limits, vec![best, free], None).unwrap();
+            let mut requests = Vec::new();
+            for bits in 8..26 {
+                let edge = 1_u32 << bits;
+                for tokens in [edge - 1, edge, edge + 1, edge + edge / 2, 2 * edge - 1] {
+                    requests.extend([[tokens, tokens], [tokens, 0], [0, tokens]].map(
+                        |[input_tokens, output_tokens]| RequestFields {
+                            input_tokens,
+                            output_tokens,
+                            ..RequestFields::default()
+                        },
+                    ));
+                }
+            }
+            assert!(
+                requests
+                    .iter()
+                    .all(|each| derived(&policy, each).selected_model_id == Some(1))
+            );
+            hold(&policy, &requests);
+        }
+    }
+}
+
+/// A class for each candidate: as many as a key has room for, one more, and many more.
+#[test]
+fn many_classes_are_decided_by_the_definition() {
+    let mut random = Random(8_192);
+    for size in [8_191, 8_192, 8_193, 16_383, 16_384, 16_385, 20_000, 65_535] {
+        let catalog: Vec<_> = (1..=size)
+            .map(|n| Candidate {
+                enabled: true,
+                risk_ceiling_bps: BPS_WHOLE,
+                p95_latency_ms: n,
+                ..candidate(&mut random, Kind::Ordinary, n)
+            })
+            .collect();
+        let limits = Limits {
+            hard_risk_limit_bps: BPS_WHOLE,
+            objective: Objective::Fastest,
+            ..Limits::default()
+        };
+        let policy = Policy::new(limits, catalog, None).unwrap();
+        let free = RequestFields {
+            input_tokens: 1_000,
+            output_tokens: 100,
+            ..RequestFields::default()
+        };
+        let mut requests: Vec<_> = (0..7).map(|_| request(&mut random, Kind::Ordinary, &policy)).collect();
+        requests.push(free);
+        assert_eq!(derived(&policy, &free).selected_model_id, Some(1));
+        hold(&policy, &requests);
+    }
+}
+
 #[test]
 fn the_largest_catalog_is_decided_by_the_definition() {
     let mut random = Random(65_535);
