@@ -139,17 +139,18 @@ impl Case {
         }
     }
 
-    /// The same with quotes, which the reference does not know, for a third of the candidates in two of three requests.
+    /// The same with quotes, which the reference does not know, for some of the candidates in two of three requests.
     fn quoted(&self, random: &mut Random) -> Self {
         let mut requests = self.requests.clone();
         for request in &mut requests {
             if random.one_in(3) {
                 continue;
             }
+            let share = random.pick(&[3, 8, 30]);
             let quotes = self.policy.candidates().iter().filter_map(|candidate| {
                 let some = random.next() >> random.below(64);
                 let cost = random.pick(&[0, 1, 1_000_000, 1 << 61, (1 << 61) + 1, u64::MAX, some, some]);
-                random.one_in(3).then_some((candidate.model_id, cost))
+                random.one_in(share).then_some((candidate.model_id, cost))
             });
             let quotes = quotes.collect();
             *request = request.clone().with_quotes(quotes).expect("quotes in ascending order");
@@ -158,6 +159,14 @@ impl Case {
             theirs: None,
             ..Self::of(self.family, self.policy.clone(), requests)
         }
+    }
+
+    /// Those that were not refused and have no quotes.
+    fn admitted_without_quotes(&self) -> u64 {
+        let pairs = self.requests.iter().zip(&self.expected);
+        pairs
+            .filter(|(request, decision)| request.quotes().is_empty() && decision.evaluated_models > 0)
+            .count() as u64
     }
 
     /// Counts what a way did, and what it left to slower ways meanwhile.
@@ -332,6 +341,7 @@ fn since(before: Slower) -> Slower {
     Slower {
         one_by_one: now.one_by_one - before.one_by_one,
         exact: now.exact - before.exact,
+        requoted: now.requoted - before.requoted,
     }
 }
 
@@ -397,7 +407,7 @@ impl Campaign {
             single: Way::fast("single calls"),
             counted: Way::new("single calls that count"),
             quoted: Way::fast("single calls with quotes"),
-            quoted_rows: Way::new("batch with quotes"),
+            quoted_rows: Way::fast("batch with quotes"),
             gates: Way::new("gates of a batch"),
             digests: Way::new("digests of a batch"),
             reference: Way::new("the reference"),
@@ -483,8 +493,9 @@ impl Campaign {
                 let case = case.quoted(random);
                 let (mismatches, slower) = case.single();
                 case.count(&mut self.quoted, slower.exact, mismatches);
-                let [(decided, _), (counted, _)] = case.batch(plan);
-                case.count(&mut self.quoted_rows, 0, [decided, counted].concat());
+                let [(decided, slower), (counted, _)] = case.batch(plan);
+                let left = slower.requoted + case.admitted_without_quotes();
+                case.count(&mut self.quoted_rows, left, [decided, counted].concat());
             }
             1 => case.count(&mut self.gates, 0, case.gates(plan)),
             2 => case.count(&mut self.digests, 0, case.digests(plan)),
@@ -574,6 +585,8 @@ fn every_way_decides_as_the_definition_and_the_reference() {
         assert_eq!(way.mismatches, 0, "{}", way.name);
     }
     // Otherwise the definition was compared with itself.
+    let requoted = campaign.quoted_rows.own();
+    assert!(requoted.is_some_and(|(own, _)| own > 0), "{requoted:?}");
     for Wide {
         vectors, decided: way, ..
     } in &campaign.wide

@@ -17,6 +17,7 @@ use crate::{
     decision::{self, DecisionRow, eligible_of, selected_of},
     lanes::{LANES, Lanes},
     request::{self, RequestRow},
+    slower,
 };
 
 mod quotes;
@@ -161,6 +162,9 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
             let unquoted = Decision::decode(&mut Reader::new(room)).ok();
             let requoted = unquoted.and_then(|unquoted| policy.requote(&unquoted, &fields, costs));
             let decision = requoted.unwrap_or_else(|| policy.decide_plainly(&fields, costs));
+            if requoted.is_none() && decision.evaluated_models > 0 {
+                slower::count(|slower| &mut slower.requoted);
+            }
             decision.encode(&mut Row::new(room));
         });
     });

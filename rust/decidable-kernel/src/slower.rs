@@ -10,10 +10,12 @@ pub struct Slower {
     pub one_by_one: u64,
     /// Of these, how many in 128 bits.
     pub exact: u64,
+    /// Of a batch's requests with quotes, those for which every candidate was looked at again.
+    pub requoted: u64,
 }
 
 thread_local! {
-    static COUNTED: Cell<Slower> = const { Cell::new(Slower { one_by_one: 0, exact: 0 }) };
+    static COUNTED: Cell<Slower> = const { Cell::new(Slower { one_by_one: 0, exact: 0, requoted: 0 }) };
 }
 
 /// What this thread has decided in the slower ways so far; `None` in a build without debug assertions, which counts
