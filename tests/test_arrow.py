@@ -253,7 +253,7 @@ def test_threads_and_vectors_are_those_of_an_array() -> None:
         assert np.array_equal(policy().decide_batch(table, threads=threads).to_numpy(), expected)
     for vectors in dc.vectors():
         assert np.array_equal(policy().decide_batch(table, vectors=vectors).to_numpy(), expected)
-    refused(lambda: policy().decide_batch(table, threads=0), "batch.no_thread", field="threads")
+    refused(lambda: policy().decide_batch(table, threads=0), "input.out_of_range", field="threads")
     refused(lambda: policy().decide_batch(table, vectors="none"), "batch.no_vectors", field="vectors")
 
 

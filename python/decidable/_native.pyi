@@ -1,7 +1,7 @@
 """Types of the compiled extension. Private: import the public names from ``decidable``."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Protocol, Self, final, overload
 
 import numpy as np
@@ -968,7 +968,7 @@ class Reader:
 def verify_log(
     path: str | os.PathLike[str],
     *,
-    policies: Sequence[Policy],
+    policies: Iterable[Policy] | None = None,
     key: Key | None = None,
     head: dict[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -976,7 +976,7 @@ def verify_log(
 def verify_exchange(
     path: str | os.PathLike[str],
     *,
-    policies: Sequence[Policy],
+    policies: Iterable[Policy] | None = None,
     key: Key | None = None,
     anchor: dict[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -1045,7 +1045,7 @@ class Rule:
 class Automaton:
     """Rules, compiled to one automaton that any number of streams and threads share."""
 
-    def __new__(cls, rules: Sequence[Rule]) -> Self: ...
+    def __new__(cls, rules: Iterable[Rule]) -> Self: ...
     @staticmethod
     def from_bytes(data: bytes) -> Automaton: ...
     def to_bytes(self) -> bytes: ...

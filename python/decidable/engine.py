@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -41,6 +41,10 @@ _WAKER_REST_SECONDS = 1.0
 
 _LOOP_WORK = 1_024
 """An event loop decides a request itself if no more candidates and quotes are looked at: some microseconds."""
+
+
+_ENTRIES_SHOWN = 3
+"""So many entries of each list the text of an opening shows."""
 
 
 class Ticket:
@@ -166,6 +170,9 @@ class Ticket:
     ) -> Settlement:
         """Charge what was spent: a cost, or tokens that the policy prices. Durable when it returns.
 
+        Where both are given the cost is charged, and the tokens are in the record beside it: a provider's bill is not
+        always what the rates say. A candidate with a quote needs a cost.
+
         The same settlement again gives the same answer. What is above the hold is debited as far as the account goes;
         the rest becomes debt.
 
@@ -248,7 +255,7 @@ class Ticket:
         return f"<Ticket {self.id}: {self.model!r}, {state}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Opened:
     """What opening a log found and did (docs/spec/log.md).
 
@@ -271,6 +278,18 @@ class Opened:
     recoveries: tuple[dict[str, Any], ...]
     erasures_finished: tuple[int, ...]
     unrecorded_erasures: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={_short(getattr(self, field.name))}" for field in fields(self))
+        return f"Opened({', '.join(shown)})"
+
+
+def _short(value: object) -> str:
+    """The value, and of a long tuple its first entries and how many there are."""
+    if isinstance(value, tuple) and len(value) > _ENTRIES_SHOWN:
+        first = ", ".join(map(repr, value[:_ENTRIES_SHOWN]))
+        return f"({first}, … {len(value):,} in all)"
+    return repr(value)
 
 
 class EngineLedger:
@@ -555,8 +574,9 @@ class Engine:
         there again. To keep it limited, let the old account hold nothing more (``ledger.set_cap("#0", 0)``) and open
         the name at once with what is left (``ledger.balance("#0").remaining``); docs/threat-model.md says more.
 
-        An interrupt while the log is read leaves everything as it was. One that comes once the erasure is recorded ends
-        the waiting alone: it is carried out all the same.
+        An interrupt while the log is read leaves everything as it was. Once the erasure is recorded it is completed,
+        whatever happens: an interrupt then ends the waiting alone, and what a kill or a fault leaves over, the next
+        opening of the log finishes (``Opened.erasures_finished``).
         """
         erased, _, _ = self._native.erase(list(seqs))
         return erased

@@ -46,7 +46,7 @@ from decidable.errors import InvalidInput
 from decidable.replay import VerificationReport, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
@@ -311,13 +311,13 @@ class Gateway:
     def verify(
         self,
         *,
-        policies: Sequence[Policy] = (),
+        policies: Iterable[Policy] | None = None,
         head: dict[str, Any] | str | os.PathLike[str] | None = None,
     ) -> VerificationReport:
         """Derives every decision, balance and hash of the log again, from the disk, under the gateway's key.
 
         Args:
-            policies: Those that were approved: any other that the log installed is refused.
+            policies: Those that were approved: any other that the log installed is refused. An empty list is refused.
             head: A head that was kept elsewhere, or the file that holds it.
 
         Raises:

@@ -4,7 +4,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
 use crate::model::repr;
-use crate::values::{Given, dictionary, integer, integer_or_none, no_missing, no_others, wrong, wrong_type};
+use crate::values::{Given, dictionary, integer_in, integer_or_none, no_missing, no_others, wrong, wrong_type};
 
 /// What [`Request`] is made of.
 const FIELDS: [&str; 15] = [
@@ -419,7 +419,13 @@ const fn present_u32(value: u32) -> Option<u32> {
 fn quoted(value: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u64)>> {
     let mut quotes = dictionary("quotes", value)?
         .iter()
-        .map(|(model, cost)| Ok((integer("quotes", &model)?, integer("quotes", &cost)?)))
+        .map(|(model, cost)| {
+            let model = integer_in("quotes", "quotes: a model_id", &model)?;
+            Ok((
+                model,
+                integer_in("quotes", &format!("quotes: the cost for model {model}"), &cost)?,
+            ))
+        })
         .collect::<PyResult<Vec<(u32, u64)>>>()?;
     quotes.sort_unstable();
     Ok(quotes)
