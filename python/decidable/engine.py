@@ -3,7 +3,8 @@
 :class:`Engine` decides a request, holds the largest cost of the selected candidate on an account, and writes both to
 the log before it answers with a :class:`Ticket`. The ticket is then settled with what was really spent. What
 is on a request's way has an ``async`` twin (``adecide``, ``asettle``, ``acancel``) that waits for the disk without
-blocking the event loop; accounts, erasures and closing are for start and administration, and have none.
+blocking the event loop; accounts, erasures and closing are for start and administration, and have none. docs/asyncio.md
+says what a cancelled coroutine leaves.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import copy
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from functools import partial
@@ -192,7 +193,7 @@ class Ticket:
         output_tokens: int | None = None,
         latency_ms: int | None = None,
     ) -> Settlement:
-        """As :meth:`settle`, without blocking the event loop."""
+        """As :meth:`settle`, without blocking the event loop. Who is cancelled meanwhile has settled all the same."""
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         await self._engine._durable(settlement.seq)
         return settlement
@@ -218,7 +219,7 @@ class Ticket:
         self._engine._native.wait(self._engine._native.submit_cancel(self.id))
 
     async def acancel(self) -> None:
-        """As :meth:`cancel`, without blocking the event loop."""
+        """As :meth:`cancel`, without blocking the event loop. Who is cancelled meanwhile has cancelled all the same."""
         await self._engine._durable(self._engine._native.submit_cancel(self.id))
 
     def _leave(self) -> None:
@@ -469,6 +470,9 @@ class Engine:
         """As :meth:`decide`, without blocking the event loop.
 
         With a large catalog, or many quotes, the decision itself is made in a thread of the loop's default executor.
+
+        Who is cancelled before the answer comes has no ticket: what was held is released and the key is free, unless
+        others were answered under it (docs/asyncio.md).
         """
         submit = partial(self._native.submit, request, account=account, key=key, metadata=metadata)
         small = self._native.work(request) <= _LOOP_WORK
@@ -562,7 +566,7 @@ class Engine:
             cost_microunits=cost_microunits, input_tokens=input_tokens, output_tokens=output_tokens
         )
 
-    def erase(self, seqs: Sequence[int]) -> list[int]:
+    def erase(self, seqs: Iterable[int]) -> list[int]:
         """Erase the private parts of records for good; returns the numbers of those that had one.
 
         Every proof still holds: the chain covers only a salted commitment. What recovery has cut and kept in
@@ -578,7 +582,7 @@ class Engine:
         whatever happens: an interrupt then ends the waiting alone, and what a kill or a fault leaves over, the next
         opening of the log finishes (``Opened.erasures_finished``).
         """
-        erased, _, _ = self._native.erase(list(seqs))
+        erased, _, _ = self._native.erase(seqs)
         return erased
 
     def head(self) -> dict[str, Any]:

@@ -215,7 +215,8 @@ class Gateway:
     async def aroute(self, model: str | None, **wishes: Unpack[Wishes]) -> Call:
         """:meth:`route` for asyncio: waits for the disk without blocking the event loop.
 
-        Use it as ``async with await gateway.aroute(...) as call:`` and settle with :meth:`Call.asettle`.
+        Use it as ``async with await gateway.aroute(...) as call:`` and settle with :meth:`Call.asettle`. docs/asyncio.md
+        says what a cancelled coroutine leaves, and how its call is found again.
         """
         request, circumstances = self._prepared(model, wishes)
         return Call(self, await self.engine.adecide(request, **circumstances))
@@ -411,7 +412,8 @@ class Call:
                 ``input_tokens`` and ``output_tokens``, or ``prompt_token_count`` and ``candidates_token_count``. It is
                 priced at the catalog's rates. Tokens read from or written to a prompt cache are counted as
                 input at the full rate, which is not what a provider bills: give ``cost`` where it matters.
-            cost: What the provider billed, rounded up to a microunit.
+            cost: What the provider billed, rounded up to a microunit. With a usage beside it the cost is charged, and
+                the tokens are in the record.
             latency: How long the answer took.
 
         Raises:

@@ -12,7 +12,7 @@ use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
 use crate::request::{Request, requested};
-use crate::values::{self, Given, bytes, counted, instead, integer, no_others, wrong_type};
+use crate::values::{self, Given, bytes, counted, instead, integer, no_others, one_of, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
@@ -325,10 +325,13 @@ impl Policy {
 #[pyfunction]
 pub(crate) fn identity<'py>(
     py: Python<'py>,
-    policy: &Bound<'py, Policy>,
-    request: &Bound<'py, Request>,
-    decision: &Bound<'py, Decision>,
-) -> Bound<'py, PyBytes> {
+    policy: &Bound<'py, PyAny>,
+    request: &Bound<'py, PyAny>,
+    decision: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let policy = one_of::<Policy>("policy", "a Policy", policy)?;
+    let request = one_of::<Request>("request", "a Request", request)?;
+    let decision = one_of::<Decision>("decision", "a Decision", decision)?;
     let digest = decidable_kernel::identity(&policy.get().0, &request.get().0, &decision.get().0);
-    PyBytes::new(py, digest.bytes())
+    Ok(PyBytes::new(py, digest.bytes()))
 }
