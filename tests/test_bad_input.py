@@ -352,6 +352,7 @@ def test_proportions_end_where_the_contract_says(build: Callable[[int], object],
 BAD = dc.InvalidInput
 NEW, OLD = model(model_id=8), model()
 ORDINARY = request()
+RULE = dc.Rule.literal("x")
 LARGE = "x" * 257
 SNAPSHOT = vectors.lines("ledgers.jsonl")[1]["snapshot"]
 
@@ -501,7 +502,36 @@ CASES: dict[str, tuple[Callable[[], object], type[dc.DecidableError], str, dict[
         "input.out_of_range",
         {"field": "quotes", "value": 2**32},
     ),
+    # Catalogs and guards.
+    "None as models": (lambda: dc.Catalog(None), BAD, "catalog.wrong_type", {"field": "models", "value": None}),
+    "a model as models": (lambda: dc.Catalog(OLD), BAD, "catalog.wrong_type", {"field": "models", "value": OLD}),
+    "numbers as models": (lambda: dc.Catalog([OLD, 7]), BAD, "catalog.wrong_type", {"field": "models", "value": 7}),
+    "names as a dict": (lambda: dc.Catalog([OLD], names={7: "a"}), BAD, "catalog.wrong_type", {"field": "names"}),
+    "limits as text": (lambda: dc.Catalog([OLD], limits="x"), BAD, "catalog.wrong_type", {"field": "limits"}),
+    "where from as text": (
+        lambda: dc.Catalog([OLD], provenance="x"),
+        BAD,
+        "catalog.wrong_type",
+        {"field": "provenance", "value": "x"},
+    ),
+    "texts as rules": (lambda: dc.Guard(["x"]), BAD, "input.wrong_type", {"field": "rules", "value": "x"}),
+    "text as rules": (lambda: dc.Guard("x"), BAD, "input.wrong_type", {"field": "rules", "value": "x"}),
+    "None as rules": (lambda: dc.Guard(None), BAD, "input.wrong_type", {"field": "rules", "value": None}),
+    "a rule as rules": (lambda: dc.Guard(RULE), BAD, "input.wrong_type", {"field": "rules", "value": RULE}),
     # Asking.
+    "deciding a float": (lambda: policy().decide(1.5), BAD, "input.wrong_type", {"field": "request", "value": 1.5}),
+    "the identity of nothing": (
+        lambda: dc.identity(policy(), ORDINARY, None),
+        BAD,
+        "input.wrong_type",
+        {"field": "decision", "value": None},
+    ),
+    "the identity of a float": (
+        lambda: dc.identity(policy(), 1.5, None),
+        BAD,
+        "input.wrong_type",
+        {"field": "request", "value": 1.5},
+    ),
     "deciding a dict": (lambda: policy().decide(REQUEST), BAD, "input.wrong_type", {"field": "request"}),
     "deciding a short row": (lambda: policy().decide((1, 7, 10, 20)), BAD, "input.wrong_type", {"field": "request"}),
     "deciding a list": (lambda: policy().decide([*ROW]), BAD, "input.wrong_type", {"field": "request"}),
@@ -736,6 +766,22 @@ def test_a_message_says_what_is_wrong_with_a_text() -> None:
         ledger().open_account("\ud800", 1)
     with pytest.raises(dc.InvalidInput, match="account must be a str, not int"):
         ledger().open_account(5, 1)  # type: ignore[arg-type]
+
+
+def test_a_message_says_what_is_wrong_with_quotes() -> None:
+    """Which part of them; and of a list, what is in it."""
+    for quotes, message in (
+        ({"a": 1}, "quotes: a model_id must be an int, not str"),
+        ({7: "a"}, "quotes: the cost for model 7 must be an int, not str"),
+        ({7: -1}, "quotes: the cost for model 7 is -1, outside 0 to 2^64 - 1"),
+        ({Index(7): 1, Index(7): 2}, "two quotes for model 7"),
+    ):
+        with pytest.raises(dc.InvalidInput) as caught:
+            request(quotes=quotes)
+        assert str(caught.value) == message
+        assert caught.value.field == "quotes"
+    with pytest.raises(dc.InvalidInput, match="^rules must be a sequence of Rule, not of str$"):
+        dc.Guard([RULE, "x"])  # type: ignore[list-item]
 
 
 def wrong_dtypes() -> Iterator[np.dtype]:

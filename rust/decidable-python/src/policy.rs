@@ -183,6 +183,9 @@ impl Policy {
     /// another thread sees or changes no row half-way; it is free while they are decided, and what is written to rows
     /// that were not copied yet counts. A free-threaded interpreter has no such lock: there nothing may write to the
     /// arrays before the call returns.
+    ///
+    /// What is refused leaves the room that was given as it is, unless another thread makes a row impossible meanwhile:
+    /// then the rows before it may have their answers in the room, and the error names the row (docs/batches.md).
     #[pyo3(signature = (requests, *, threads=None, vectors=None, quotes=None, max_output_tokens=None, out=None,
         counts=None, gates=None, holds=None))]
     #[allow(clippy::too_many_arguments)]

@@ -26,6 +26,9 @@ const FIELDS: [&str; 15] = [
 ];
 
 /// One request (docs/spec/decisions.md, "request"; docs/spec/extensions.md for quotes and the largest use).
+///
+/// `quotes` are by number: one for a model that the catalog lacks changes nothing but the digest. `decidable.builders.request` takes
+/// names, and refuses one that the catalog lacks.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Request(pub(crate) decidable_kernel::Request);
