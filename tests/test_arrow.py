@@ -348,7 +348,7 @@ def test_quotes_that_cannot_be_are_refused_by_their_row() -> None:
     for bad, value in (((-1, 1), -1), ((2**32, 1), 2**32), ((1, -5), -5)):
         refused(call([[(1, 1)], [bad]], signed), "input.out_of_range", row=4, field="quotes", value=value)
     refused(call([[(1, 1)], [(1, 1), (1, 2)]]), "kernel.quotes_not_ascending", row=4)
-    with pytest.raises(dc.InvalidInput, match="^row 4: two quotes for model 1$"):
+    with pytest.raises(dc.InvalidInput, match=r"^row 4: two quotes for model 1$"):
         call([[(1, 1)], [(1, 1), (2, 1), (1, 2)]])()
     refused(call([[(1, 1)], [(0, 1)]]), "kernel.reserved_model_id", row=4)
     for other in (

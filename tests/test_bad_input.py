@@ -275,7 +275,9 @@ def test_integers_of_numpy_are_taken_wherever_an_integer_is() -> None:
     assert dc.builders.tokens(np.int64(7), field="tokens") == 7
     assert dc.builders.rate_per_token(np.int64(0), field="rate") == 0
     for wrong in (np.True_, True, np.float64(7), np.array([1, 2])):
-        refused(lambda wrong=wrong: dc.builders.tokens(wrong, field="tokens"), BAD, "builders.wrong_type", field="tokens")
+        refused(
+            lambda wrong=wrong: dc.builders.tokens(wrong, field="tokens"), BAD, "builders.wrong_type", field="tokens"
+        )
 
 
 NO_LIMIT = {
@@ -506,7 +508,12 @@ CASES: dict[str, tuple[Callable[[], object], type[dc.DecidableError], str, dict[
     "None as models": (lambda: dc.Catalog(None), BAD, "catalog.wrong_type", {"field": "models", "value": None}),
     "a model as models": (lambda: dc.Catalog(OLD), BAD, "catalog.wrong_type", {"field": "models", "value": OLD}),
     "numbers as models": (lambda: dc.Catalog([OLD, 7]), BAD, "catalog.wrong_type", {"field": "models", "value": 7}),
-    "names as a dict": (lambda: dc.Catalog([OLD], names={7: "a"}), BAD, "catalog.wrong_type", {"field": "names"}),
+    "a dict in place of names": (
+        lambda: dc.Catalog([OLD], names={7: "a"}),
+        BAD,
+        "catalog.wrong_type",
+        {"field": "names"},
+    ),
     "limits as text": (lambda: dc.Catalog([OLD], limits="x"), BAD, "catalog.wrong_type", {"field": "limits"}),
     "where from as text": (
         lambda: dc.Catalog([OLD], provenance="x"),
@@ -780,7 +787,7 @@ def test_a_message_says_what_is_wrong_with_quotes() -> None:
             request(quotes=quotes)
         assert str(caught.value) == message
         assert caught.value.field == "quotes"
-    with pytest.raises(dc.InvalidInput, match="^rules must be a sequence of Rule, not of str$"):
+    with pytest.raises(dc.InvalidInput, match=r"^rules must be a sequence of Rule, not of str$"):
         dc.Guard([RULE, "x"])  # type: ignore[list-item]
 
 

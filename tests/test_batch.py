@@ -183,7 +183,7 @@ def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> N
     ):
         given = np.array(quotes, dc.QUOTE_DTYPE)
         assert code_of(lambda given=given: policy.decide_batch(rows, quotes=given, **room)) == code
-    with pytest.raises(dc.InvalidInput, match="^row 9998: two quotes for model 1$"):
+    with pytest.raises(dc.InvalidInput, match=r"^row 9998: two quotes for model 1$"):
         policy.decide_batch(rows, quotes=np.array([(9_998, 1, 2), (3, 1, 1), (9_998, 1, 1)], dc.QUOTE_DTYPE))
     for name, wrong in (
         ("out", np.empty(9_999, dc.DECISION_DTYPE)),
@@ -220,7 +220,7 @@ class Meddled(np.ndarray):
 
 
 def test_rows_that_are_changed_meanwhile_are_decided_as_copied_or_refused_by_their_number() -> None:
-    """What is decided is what was looked at; where a row is made impossible later, the answers before its piece are whole."""
+    """What is decided is what was copied; where a row is made impossible later, the pieces before it have answers."""
     policy, rows = simple()
     expected = policy.decide_batch(rows)
     for count, moment, row, written in (

@@ -6,8 +6,8 @@ currency units and seconds. This module is the only place where one becomes the 
 
 Three rules hold everywhere:
 
-* Nothing passes through a binary float: text is read as a decimal, a ``float`` is refused, and so is a ``bool``. Where an
-  ``int`` is taken, so is what Python takes as an index, such as NumPy's integers.
+* Nothing passes through a binary float: text is read as a decimal, a ``float`` is refused, and so is a ``bool``. Where
+  an ``int`` is taken, so is what Python takes as an index, such as NumPy's integers.
 * A number whose unit could be guessed two ways is refused. ``70`` as a proportion might mean 70 % or 70 basis points;
   write ``"70%"`` or ``"7000bps"``. Money is a string or a ``Decimal`` in currency units, or a string such as
   ``"20000 microunits"``; an ``int`` is refused, because elsewhere an ``int`` of money is microunits.

@@ -215,8 +215,8 @@ class Gateway:
     async def aroute(self, model: str | None, **wishes: Unpack[Wishes]) -> Call:
         """:meth:`route` for asyncio: waits for the disk without blocking the event loop.
 
-        Use it as ``async with await gateway.aroute(...) as call:`` and settle with :meth:`Call.asettle`. docs/asyncio.md
-        says what a cancelled coroutine leaves, and how its call is found again.
+        Use it as ``async with await gateway.aroute(...) as call:`` and settle with :meth:`Call.asettle`.
+        docs/asyncio.md says what a cancelled coroutine leaves, and how its call is found again.
         """
         request, circumstances = self._prepared(model, wishes)
         return Call(self, await self.engine.adecide(request, **circumstances))
