@@ -770,7 +770,7 @@ fn a_name_that_is_gone_without_a_record_is_refused_and_its_account_named() {
         let approved = [policy(1).digest()];
         for refusal in [
             verify(&changed).unwrap_err(),
-            verify_with(&changed, None, Some(head), &approved).unwrap_err(),
+            verify_with(&changed, None, Some(head), Some(&approved)).unwrap_err(),
             reopened(&changed, false).unwrap_err(),
         ] {
             assert_eq!(
