@@ -145,7 +145,7 @@ fn verification(workload: &Workload, folder: &Path) {
                 replay_audited_wal(&theirs, &policy).expect("it holds").len()
             }),
             Contestant::each("ours", |_| {
-                decidable_engine::verify(&storage, None, None, &[], |_| Ok(()))
+                decidable_engine::verify(&storage, None, None, None, |_| Ok(()))
                     .expect("it holds")
                     .decisions
             }),

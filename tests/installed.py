@@ -39,6 +39,13 @@ PRINTS = {
         "That cannot be done here.",
         "data: [DONE]",
     ],
+    "08_asyncio": [
+        "200 calls cost ",
+        "held for what was given up: 0",
+        "cut off, calls that are open: [<Call ",
+        "found by its key: in_doubt",
+        "reconciled with the bill: settled and held: 0",
+    ],
 }
 
 

@@ -253,7 +253,7 @@ def test_threads_and_vectors_are_those_of_an_array() -> None:
         assert np.array_equal(policy().decide_batch(table, threads=threads).to_numpy(), expected)
     for vectors in dc.vectors():
         assert np.array_equal(policy().decide_batch(table, vectors=vectors).to_numpy(), expected)
-    refused(lambda: policy().decide_batch(table, threads=0), "batch.no_thread", field="threads")
+    refused(lambda: policy().decide_batch(table, threads=0), "input.out_of_range", field="threads")
     refused(lambda: policy().decide_batch(table, vectors="none"), "batch.no_vectors", field="vectors")
 
 
@@ -348,6 +348,8 @@ def test_quotes_that_cannot_be_are_refused_by_their_row() -> None:
     for bad, value in (((-1, 1), -1), ((2**32, 1), 2**32), ((1, -5), -5)):
         refused(call([[(1, 1)], [bad]], signed), "input.out_of_range", row=4, field="quotes", value=value)
     refused(call([[(1, 1)], [(1, 1), (1, 2)]]), "kernel.quotes_not_ascending", row=4)
+    with pytest.raises(dc.InvalidInput, match=r"^row 4: two quotes for model 1$"):
+        call([[(1, 1)], [(1, 1), (2, 1), (1, 2)]])()
     refused(call([[(1, 1)], [(0, 1)]]), "kernel.reserved_model_id", row=4)
     for other in (
         pa.array([1, 2]),

@@ -1,5 +1,6 @@
 """What cannot be used is refused by the right exception, with a stable code, field and value, and changes nothing."""
 
+import enum
 import json
 import math
 import pickle
@@ -106,9 +107,31 @@ class Ten(int):
 class Index:
     """Can be used as an index and is no int."""
 
-    def __index__(self) -> int:
-        return 10
+    def __init__(self, number: object = 10) -> None:
+        self.number = number
 
+    def __index__(self) -> Any:
+        return self.number
+
+
+class Number(enum.IntEnum):
+    """An int that has a name."""
+
+    TEN = 10
+
+
+# What stands for 10.
+TENS = [
+    Ten(10),
+    Number.TEN,
+    Index(),
+    np.int8(10),
+    np.uint16(10),
+    np.int64(10),
+    np.uint64(10),
+    np.array(10),
+    np.ma.masked_array([10])[0],
+]
 
 NOT_INTEGERS = [
     10.0,
@@ -122,13 +145,18 @@ NOT_INTEGERS = [
     Decimal(10),
     Fraction(10),
     complex(10),
-    Ten(10),
-    Index(),
-    np.int64(10),
-    np.uint8(10),
+    Index(True),
+    Index(10.0),
+    Index("10"),
+    Index,
+    int,
+    np.int64,
     np.float64(10.0),
     np.bool_(True),
-    np.array(10),
+    np.array(True),
+    np.array([10, 10]),
+    np.timedelta64(10),
+    np.ma.masked,
     [10],
     (10,),
     {10},
@@ -168,7 +196,7 @@ BUILDERS = [
 def test_an_integer_argument_takes_exact_integers_of_its_range(
     build: Callable[..., object], field: str, bounds: tuple[int, int]
 ) -> None:
-    """No float, bool, Decimal, text or NumPy scalar; nothing negative or too wide."""
+    """No float, bool, Decimal or text, nor what stands for one; nothing negative or too wide."""
     for value in NOT_INTEGERS:
         refused(
             lambda value=value: build(**{field: value}),
@@ -185,6 +213,70 @@ def test_an_integer_argument_takes_exact_integers_of_its_range(
             "input.out_of_range",
             field=field,
             value=value,
+        )
+
+
+@pytest.mark.parametrize(
+    ("build", "field", "bounds"), BUILDERS, ids=[f"{build.__name__}-{field}" for build, field, _ in BUILDERS]
+)
+def test_what_stands_for_an_integer_is_that_integer(
+    build: Callable[..., Any], field: str, bounds: tuple[int, int]
+) -> None:
+    """NumPy's integers and all that Python takes as an index: the same object, with the same digest and bytes."""
+    others = {"max_output_tokens": 20} if field == "output_tokens" else {}
+    given = 20 if field == "max_output_tokens" else 10
+    plain = build(**{field: given}, **others)
+    for value in TENS if given == 10 else [np.int64(20), Index(20)]:
+        made = build(**{field: value}, **others)
+        assert made == plain
+        assert repr(made) == repr(plain)
+        assert hash(made) == hash(plain)
+        if build is not model:
+            assert made.digest() == plain.digest()
+            assert pickle.dumps(made) == pickle.dumps(plain)
+    low, high = bounds
+    refused(
+        lambda: build(**{field: Index(high + 1)}), dc.InvalidInput, "input.out_of_range", field=field, value=high + 1
+    )
+    refused(
+        lambda: build(**{field: np.array(low - 1, dtype=object)[()]}),
+        dc.InvalidInput,
+        "input.out_of_range",
+        field=field,
+        value=low - 1,
+    )
+
+
+def test_what_is_raised_in_an_index_is_no_wrong_type() -> None:
+    """An interrupt, or the fault of whoever made the class, stays what it is."""
+
+    class Alarmed:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __index__(self) -> int:
+            raise self.error
+
+    for error in (KeyboardInterrupt(), ZeroDivisionError()):
+        with pytest.raises(type(error)):
+            request(risk_bps=Alarmed(error))
+    refused(lambda: request(risk_bps=Alarmed(TypeError())), dc.InvalidInput, "input.not_an_integer", field="risk_bps")
+
+
+def test_integers_of_numpy_are_taken_wherever_an_integer_is() -> None:
+    """Quotes, tuples as rows, accounts, tokens as people write them."""
+    one = np.int64(1)
+    assert request(quotes={np.uint32(7): one}) == request(quotes={7: 1})
+    assert policy().decide(tuple(np.int64(value) if value < 2**63 else value for value in ROW)) == policy().decide(ROW)
+    assert policy().utility(ORDINARY, model_id=np.uint32(7)) == policy().utility(ORDINARY, model_id=7)
+    used = ledger()
+    used.reserve("acme", np.int32(10)).commit(np.uint8(4))
+    assert used.balance("acme").committed == 4
+    assert dc.builders.tokens(np.int64(7), field="tokens") == 7
+    assert dc.builders.rate_per_token(np.int64(0), field="rate") == 0
+    for wrong in (np.True_, True, np.float64(7), np.array([1, 2])):
+        refused(
+            lambda wrong=wrong: dc.builders.tokens(wrong, field="tokens"), BAD, "builders.wrong_type", field="tokens"
         )
 
 
@@ -262,6 +354,7 @@ def test_proportions_end_where_the_contract_says(build: Callable[[int], object],
 BAD = dc.InvalidInput
 NEW, OLD = model(model_id=8), model()
 ORDINARY = request()
+RULE = dc.Rule.literal("x")
 LARGE = "x" * 257
 SNAPSHOT = vectors.lines("ledgers.jsonl")[1]["snapshot"]
 
@@ -411,7 +504,41 @@ CASES: dict[str, tuple[Callable[[], object], type[dc.DecidableError], str, dict[
         "input.out_of_range",
         {"field": "quotes", "value": 2**32},
     ),
+    # Catalogs and guards.
+    "None as models": (lambda: dc.Catalog(None), BAD, "catalog.wrong_type", {"field": "models", "value": None}),
+    "a model as models": (lambda: dc.Catalog(OLD), BAD, "catalog.wrong_type", {"field": "models", "value": OLD}),
+    "numbers as models": (lambda: dc.Catalog([OLD, 7]), BAD, "catalog.wrong_type", {"field": "models", "value": 7}),
+    "a dict in place of names": (
+        lambda: dc.Catalog([OLD], names={7: "a"}),
+        BAD,
+        "catalog.wrong_type",
+        {"field": "names"},
+    ),
+    "limits as text": (lambda: dc.Catalog([OLD], limits="x"), BAD, "catalog.wrong_type", {"field": "limits"}),
+    "where from as text": (
+        lambda: dc.Catalog([OLD], provenance="x"),
+        BAD,
+        "catalog.wrong_type",
+        {"field": "provenance", "value": "x"},
+    ),
+    "texts as rules": (lambda: dc.Guard(["x"]), BAD, "input.wrong_type", {"field": "rules", "value": "x"}),
+    "text as rules": (lambda: dc.Guard("x"), BAD, "input.wrong_type", {"field": "rules", "value": "x"}),
+    "None as rules": (lambda: dc.Guard(None), BAD, "input.wrong_type", {"field": "rules", "value": None}),
+    "a rule as rules": (lambda: dc.Guard(RULE), BAD, "input.wrong_type", {"field": "rules", "value": RULE}),
     # Asking.
+    "deciding a float": (lambda: policy().decide(1.5), BAD, "input.wrong_type", {"field": "request", "value": 1.5}),
+    "the identity of nothing": (
+        lambda: dc.identity(policy(), ORDINARY, None),
+        BAD,
+        "input.wrong_type",
+        {"field": "decision", "value": None},
+    ),
+    "the identity of a float": (
+        lambda: dc.identity(policy(), 1.5, None),
+        BAD,
+        "input.wrong_type",
+        {"field": "request", "value": 1.5},
+    ),
     "deciding a dict": (lambda: policy().decide(REQUEST), BAD, "input.wrong_type", {"field": "request"}),
     "deciding a short row": (lambda: policy().decide((1, 7, 10, 20)), BAD, "input.wrong_type", {"field": "request"}),
     "deciding a list": (lambda: policy().decide([*ROW]), BAD, "input.wrong_type", {"field": "request"}),
@@ -648,6 +775,22 @@ def test_a_message_says_what_is_wrong_with_a_text() -> None:
         ledger().open_account(5, 1)  # type: ignore[arg-type]
 
 
+def test_a_message_says_what_is_wrong_with_quotes() -> None:
+    """Which part of them; and of a list, what is in it."""
+    for quotes, message in (
+        ({"a": 1}, "quotes: a model_id must be an int, not str"),
+        ({7: "a"}, "quotes: the cost for model 7 must be an int, not str"),
+        ({7: -1}, "quotes: the cost for model 7 is -1, outside 0 to 2^64 - 1"),
+        ({Index(7): 1, Index(7): 2}, "two quotes for model 7"),
+    ):
+        with pytest.raises(dc.InvalidInput) as caught:
+            request(quotes=quotes)
+        assert str(caught.value) == message
+        assert caught.value.field == "quotes"
+    with pytest.raises(dc.InvalidInput, match=r"^rules must be a sequence of Rule, not of str$"):
+        dc.Guard([RULE, "x"])  # type: ignore[list-item]
+
+
 def wrong_dtypes() -> Iterator[np.dtype]:
     described = dc.REQUEST_DTYPE.descr
     yield np.dtype(np.float64)
@@ -683,15 +826,30 @@ def test_an_array_of_another_shape_is_refused(array: np.ndarray) -> None:
 def test_what_is_no_array_is_refused(value: object) -> None:
     """A list of tuples is not converted silently."""
     refused(lambda: policy().decide_batch(value), dc.InvalidInput, "input.wrong_type", field="requests", value=value)
+    with pytest.raises(dc.InvalidInput, match=r"a NumPy array of REQUEST_DTYPE, or a table with __arrow_c_stream__"):
+        policy().decide_batch(value)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2", 2**40, np.int64(2)])
-def test_a_number_of_threads_is_a_positive_int(threads: object) -> None:
-    """None lets the batch choose."""
-    with pytest.raises(dc.InvalidInput) as caught:
+@pytest.mark.parametrize("threads", [0, -1, 65_536, 2**40])
+def test_a_number_of_threads_has_a_range(threads: int) -> None:
+    """One error for every number outside of it, which names it."""
+    for call in (policy().decide_batch, dc.digest_batch):
+        refused(
+            lambda call=call: call(rows(3), threads=threads),
+            BAD,
+            "input.out_of_range",
+            field="threads",
+            value=threads,
+        )
+    with pytest.raises(BAD, match=f"^threads is {threads}, outside 1 to 65,535$"):
         policy().decide_batch(rows(3), threads=threads)
-    assert caught.value.code in {"input.not_an_integer", "input.out_of_range", "batch.no_thread"}
-    assert caught.value.field == "threads"
+
+
+@pytest.mark.parametrize("threads", [1.0, True, "2"])
+def test_a_number_of_threads_is_an_integer(threads: object) -> None:
+    """None lets the batch choose."""
+    refused(lambda: policy().decide_batch(rows(3), threads=threads), BAD, "input.not_an_integer", field="threads")
+    assert len(policy().decide_batch(rows(3), threads=np.int64(2))) == 3
 
 
 @pytest.mark.parametrize("field", ["risk_bps", "confidence_bps", "minimum_quality_bps"])

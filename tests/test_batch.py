@@ -183,6 +183,8 @@ def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> N
     ):
         given = np.array(quotes, dc.QUOTE_DTYPE)
         assert code_of(lambda given=given: policy.decide_batch(rows, quotes=given, **room)) == code
+    with pytest.raises(dc.InvalidInput, match=r"^row 9998: two quotes for model 1$"):
+        policy.decide_batch(rows, quotes=np.array([(9_998, 1, 2), (3, 1, 1), (9_998, 1, 1)], dc.QUOTE_DTYPE))
     for name, wrong in (
         ("out", np.empty(9_999, dc.DECISION_DTYPE)),
         ("out", rows),
@@ -202,6 +204,45 @@ def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> N
     assert all(set(array.tobytes()) == {0xAA} for array in room.values())
     assert policy.decide_batch(rows, **room) is room["out"]
     assert (room["gates"] == 0).all()
+
+
+class Meddled(np.ndarray):
+    """An array whose rows someone changes just before they are copied for the `moment`th time."""
+
+    copied, moment = 0, 0
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            Meddled.copied += 1
+            if Meddled.copied == Meddled.moment:
+                self["risk_bps"][place.start + 7] = 10_001
+        return super().__getitem__(place)
+
+
+def test_rows_that_are_changed_meanwhile_are_decided_as_copied_or_refused_by_their_number() -> None:
+    """What is decided is what was copied; where a row is made impossible later, the pieces before it have answers."""
+    policy, rows = simple()
+    expected = policy.decide_batch(rows)
+    for count, moment, row, written in (
+        (4_096, 1, 7, 0),  # One piece, which is copied once.
+        (4_096, 2, None, 4_096),
+        (10_000, 3, 8_199, 0),  # Three pieces, looked at and then decided: while they are looked at nothing is written.
+        (10_000, 4, 7, 0),
+        (10_000, 5, 4_103, 4_096),
+        (10_000, 7, None, 10_000),
+    ):
+        meddled = np.zeros(2 * count, dc.REQUEST_DTYPE)[::2].view(Meddled)
+        meddled[...] = rows[:count]
+        Meddled.copied, Meddled.moment = 0, moment
+        room = {"out": filled(count, dc.DECISION_DTYPE), "gates": filled((count, 1), np.uint8)}
+        if row is None:
+            policy.decide_batch(meddled, threads=1, **room)
+        else:
+            with pytest.raises(dc.InvalidInput, match=f"^row {row}: risk_bps is 10001"):
+                policy.decide_batch(meddled, threads=1, **room)
+        assert room["out"][:written].tobytes() == expected[:written].tobytes()
+        assert (room["gates"][:written] == 0).all()
+        assert set(room["out"][written:].tobytes()) | set(room["gates"][written:].tobytes()) <= {0xAA}
 
 
 def test_arrays_that_lie_in_one_another_are_refused() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 import codes
@@ -234,6 +235,49 @@ def test_a_settlement_that_cannot_be_is_refused_and_the_ticket_stays(
     assert caught.value.code == code
     assert (ticket.state, engine.head()) == ("held", before)
     ticket.settle(cost_microunits=5)
+
+
+def test_of_a_cost_and_tokens_the_cost_is_charged_and_the_tokens_are_kept(engine: dc.Engine, path: Path) -> None:
+    """A bill need not be what the rates say; the record has both, and another use beside it is another settlement."""
+    ticket = engine.decide(request(), account="acme")
+    settlement = ticket.settle(cost_microunits=77, input_tokens=1_000, output_tokens=100)
+    assert settlement.charged_microunits == 77 != CHEAP_COST
+    (record,) = dc.read(path, kind="settlement")
+    kept = {name: record.fields[name] for name in ("cost_microunits", "input_tokens", "output_tokens")}
+    assert kept == {"cost_microunits": 77, "input_tokens": 1_000, "output_tokens": 100}
+    assert ticket.settle(cost_microunits=77, input_tokens=1_000, output_tokens=100) == settlement
+    with pytest.raises(dc.Conflict):
+        ticket.settle(cost_microunits=77)
+
+
+@pytest.mark.parametrize("seqs", [None, 5, 1.5, ["a"], [1.0], [True]])
+def test_what_is_no_sequence_of_numbers_is_not_erased(engine: dc.Engine, seqs: Any) -> None:
+    """Nothing is erased, and the error names the argument; NumPy's integers are numbers."""
+    seq = engine.decide(request(), metadata="m").seq
+    with pytest.raises(dc.InvalidInput, match="seqs must be") as caught:
+        engine.erase(seqs)
+    assert caught.value.field == "seqs"
+    assert engine.erase(np.array([seq])) == [seq]  # type: ignore[arg-type]
+
+
+def test_the_text_of_an_opening_fits_a_screen() -> None:
+    """However many erasures it finished; the values are all there."""
+    many = tuple(range(1, 40_001))
+    opened = dc.Opened(
+        created=False,
+        records=80_000,
+        writer_epoch=2,
+        closed_before=False,
+        recoveries=(),
+        erasures_finished=many,
+        unrecorded_erasures=(7, 8, 9),
+    )
+    assert repr(opened) == (
+        "Opened(created=False, records=80000, writer_epoch=2, closed_before=False, recoveries=(), "
+        "erasures_finished=(1, 2, 3, … 40,000 in all), unrecorded_erasures=(7, 8, 9))"
+    )
+    assert opened.erasures_finished == many
+    assert pickle.loads(pickle.dumps(opened)) == opened
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

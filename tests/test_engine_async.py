@@ -172,6 +172,61 @@ def test_a_decision_that_was_given_up_frees_its_key(engine: dc.Engine) -> None:
     assert figures(engine.ledger.balance("acme")) == (10**12, 10**12 - 30, 0, 30, 0, None)
 
 
+def test_whoever_is_cancelled_beside_others_with_the_same_key_takes_nothing_from_them(engine: dc.Engine) -> None:
+    """Of several with one key any may be cancelled: the ticket stays as long as one of them has it, and no longer."""
+    choose = Random(7)
+
+    async def main() -> int:
+        held = 0
+        for attempt in range(60):
+            key = f"k-{attempt}"
+            tasks = [asyncio.create_task(engine.adecide(request(), account="acme", key=key)) for _ in range(8)]
+            given_up = choose.sample(tasks, choose.choice((1, 4, 7, 8)))
+            for task in given_up:
+                # Some before their first step, some while they wait, some when they have ended.
+                await asyncio.sleep(choose.choice((0, 0, 0, 0.001)))
+                task.cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            tickets = [answer for answer in answers if isinstance(answer, dc.Ticket)]
+            assert len(tickets) >= len(tasks) - len(given_up)
+            assert len({ticket.id for ticket in tickets}) <= 1
+            assert {ticket.state for ticket in tickets} <= {"held"}
+            held += bool(tickets)
+            assert engine.ledger.balance("acme").reserved == held * CHEAP_COST
+            again = await engine.adecide(request(), account="acme", key=key)
+            assert again.replayed is bool(tickets)
+            held += not tickets
+        return held
+
+    assert asyncio.run(main()) == len(engine.open_tickets()) == 60
+
+
+def test_what_was_asked_of_a_ticket_stands_whoever_is_cancelled(engine: dc.Engine) -> None:
+    """A settlement or cancellation before its first step is none; after it, it is as if it had been waited for."""
+    choose = Random(8)
+
+    async def main() -> int:
+        charged = 0
+        for attempt in range(200):
+            ticket = await engine.adecide(request(), account="acme")
+            settles, begun = choose.random() < 0.5, choose.random() < 0.8
+            asking = asyncio.create_task(ticket.asettle(cost_microunits=3) if settles else ticket.acancel())
+            if begun:
+                await asyncio.sleep(choose.choice((0, 0, 0.001)))
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            expected = ("settled" if settles else "cancelled") if begun else "held"
+            assert ticket.state == expected, attempt
+            if not begun:
+                await ticket.acancel()
+            charged += 3 * (expected == "settled")
+        return charged
+
+    assert asyncio.run(main()) == engine.ledger.balance("acme").committed
+    assert engine.ledger.balance("acme").reserved == 0
+    assert engine.open_tickets() == []
+
+
 def test_where_no_thread_can_be_started_the_next_coroutine_tries_again(
     engine: dc.Engine, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_references_log_verifies_with_anchor_and_policy(root: Path, name: st
 
 @pytest.mark.parametrize("first", ["utility", "cheapest"])
 def test_of_policies_that_differ_in_their_objective_alone_the_formats_own_is_meant(root: Path, first: str) -> None:
+    """They have one shared digest; in whatever order they are given, decisions are held to the one with `utility`."""
     ours = policy_of("log_plain.jsonl")
     limits = (
         "policy_epoch",

@@ -203,6 +203,21 @@ def test_what_breaks_a_stream_stops_it(broken: object) -> None:
     assert source.closed == 1
 
 
+@pytest.mark.parametrize(
+    ("chunks", "message"),
+    [
+        (["a", "\ud800"], "chunk must be valid Unicode, which a str with a surrogate that has no other half is not"),
+        (["a", 7], "chunk must be a str, or bytes throughout, not int"),
+        (["a", b"b"], "chunk must be a str, or bytes throughout, not bytes"),
+        ([b"a", "b"], "chunk must be bytes, as before, not str"),
+        ([b"a", "\ud800"], "chunk must be bytes, as before, not str"),
+    ],
+)
+def test_a_message_says_what_is_wrong_with_a_chunk(chunks: list[Any], message: str) -> None:
+    """Not that it must be a str and not a str."""
+    assert str(refused("input.wrong_type", lambda: list(Guard([DROP]).stream(chunks)))) == message
+
+
 def test_a_stream_that_is_left_early_releases_nothing_more() -> None:
     """Its source is closed."""
     source = Source("one ", "two ", "three")

@@ -319,13 +319,12 @@ def test_a_selected_token_that_is_not_there_is_refused(selected: int) -> None:
         (2**64, "input.out_of_range"),
         (True, "input.not_an_integer"),
         (1.0, "input.not_an_integer"),
-        (np.int64(1), "input.not_an_integer"),
         ([1], "input.not_an_integer"),
         (None, "input.not_an_integer"),
     ],
 )
-def test_a_selected_token_is_an_exact_integer(selected: Any, code: str) -> None:
-    """No bool, float or NumPy scalar, and no negative number."""
+def test_a_selected_token_is_an_integer(selected: Any, code: str) -> None:
+    """No bool or float, and no negative number."""
     with pytest.raises(dc.InvalidInput) as raised:
         dc.logit_stats(np.zeros(3, np.float32), selected)
     assert raised.value.code == code

@@ -758,7 +758,7 @@ def test_an_interrupt_while_a_value_is_asked_is_no_error_of_the_value(tmp_path: 
         lambda: dc.Policy(models),
         lambda: dc.Policy(halves[0]()),
         lambda: dc.verify(tmp_path / "log", policies=given),
-        lambda: _native.verify_exchange(tmp_path / "exported.jsonl", policies=[], anchor=given),
+        lambda: _native.verify_exchange(tmp_path / "exported.jsonl", anchor=given),
         lambda: dc.export(tmp_path / "log", InterruptedStream()),
         lambda: dc.digest_batch(InterruptedTable()),  # type: ignore[arg-type]
         lambda: dc.WhatWouldWin(levers=given, model_id=1, blocked_by_request=None),  # type: ignore[call-arg]
@@ -775,7 +775,7 @@ def test_an_interrupt_while_a_value_is_asked_is_no_error_of_the_value(tmp_path: 
         lambda: dc.Policy(SimpleNamespace(models=alarmed, names=None)),  # type: ignore[arg-type]
         lambda: dc.Policy(halves[1]()),
         lambda: dc.verify(tmp_path / "log", policies=alarmed),
-        lambda: _native.verify_exchange(tmp_path / "exported.jsonl", policies=[], anchor=alarmed),
+        lambda: _native.verify_exchange(tmp_path / "exported.jsonl", anchor=alarmed),
         lambda: dc.WhatWouldWin(levers=alarmed, model_id=1, blocked_by_request=None),  # type: ignore[call-arg]
     ]
     for call in calls:

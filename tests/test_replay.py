@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
 import bridge
@@ -83,14 +84,25 @@ def test_a_report_says_what_was_established_and_what_was_not(path: Path) -> None
     assert (bare.erased, bare.tail) == ((), None)
 
 
-def test_an_iterator_of_no_policies_gives_none(path: Path) -> None:
-    """It is true as every iterator is, and nothing is established by it."""
+def test_no_policies_are_left_out_and_not_given_as_an_empty_list(path: Path, tmp_path: Path) -> None:
+    """An empty list, an iterator that ends at once, an empty array: a slip that would read as if all were approved."""
     written(path, key=ground.KEY)
-    report = dc.verify(path, policies=iter([]))  # type: ignore[arg-type]
+    exported = tmp_path / "exported.jsonl"
+    report = dc.verify(path, policies=None)
     assert not any("no policy other than those given" in each for each in report.established)
     assert any("none were given" in each for each in report.not_established)
-    given = dc.verify(path, policies=iter([ground.POLICY]))  # type: ignore[arg-type]
+    given = dc.verify(path, policies=iter([ground.POLICY]))
     assert any("no policy other than those given" in each for each in given.established)
+    exported.write_text("")
+    for log in (path, exported):
+        for none in ([], (), iter([]), {}, np.array([])):
+            with pytest.raises(dc.InvalidInput, match="policies is empty") as caught:
+                dc.verify(log, policies=none)  # type: ignore[arg-type]
+            assert (caught.value.code, caught.value.field) == ("input.empty", "policies")
+        for wrong in (5, ground.POLICY, np.array(5), "policy", [5]):
+            with pytest.raises(dc.InvalidInput, match="policies must be a sequence of Policy, not") as caught:
+                dc.verify(log, policies=wrong)  # type: ignore[arg-type]
+            assert caught.value.code == "input.wrong_type"
 
 
 def test_a_log_that_is_being_written_can_be_verified_and_read(path: Path) -> None:

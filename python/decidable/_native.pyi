@@ -1,8 +1,8 @@
 """Types of the compiled extension. Private: import the public names from ``decidable``."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, final, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, SupportsIndex, final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -98,30 +98,30 @@ class Model:
     def __new__(
         cls,
         *,
-        model_id: int,
-        quality_bps: int,
-        input_cost_microunits_per_million_tokens: int,
-        output_cost_microunits_per_million_tokens: int,
-        provider_id: int = ...,
-        risk_ceiling_bps: int = ...,
+        model_id: SupportsIndex,
+        quality_bps: SupportsIndex,
+        input_cost_microunits_per_million_tokens: SupportsIndex,
+        output_cost_microunits_per_million_tokens: SupportsIndex,
+        provider_id: SupportsIndex = ...,
+        risk_ceiling_bps: SupportsIndex = ...,
         enabled: bool = ...,
-        p95_latency_ms: int = ...,
-        capabilities: int = ...,
-        region_mask: int = ...,
+        p95_latency_ms: SupportsIndex = ...,
+        capabilities: SupportsIndex = ...,
+        region_mask: SupportsIndex = ...,
     ) -> Self: ...
     def replace(
         self,
         *,
-        model_id: int = ...,
-        quality_bps: int = ...,
-        input_cost_microunits_per_million_tokens: int = ...,
-        output_cost_microunits_per_million_tokens: int = ...,
-        provider_id: int = ...,
-        risk_ceiling_bps: int = ...,
+        model_id: SupportsIndex = ...,
+        quality_bps: SupportsIndex = ...,
+        input_cost_microunits_per_million_tokens: SupportsIndex = ...,
+        output_cost_microunits_per_million_tokens: SupportsIndex = ...,
+        provider_id: SupportsIndex = ...,
+        risk_ceiling_bps: SupportsIndex = ...,
         enabled: bool = ...,
-        p95_latency_ms: int = ...,
-        capabilities: int = ...,
-        region_mask: int = ...,
+        p95_latency_ms: SupportsIndex = ...,
+        capabilities: SupportsIndex = ...,
+        region_mask: SupportsIndex = ...,
     ) -> Model: ...
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
     def __copy__(self) -> Model: ...
@@ -311,12 +311,12 @@ class Policy:
         cls,
         catalog: _Catalog,
         *,
-        policy_epoch: int = ...,
-        catalog_epoch: int = ...,
-        hard_risk_limit_bps: int = ...,
-        minimum_confidence_bps: int = ...,
-        risk_penalty_multiplier_bps: int = ...,
-        latency_penalty_microunits_per_ms: int = ...,
+        policy_epoch: SupportsIndex = ...,
+        catalog_epoch: SupportsIndex = ...,
+        hard_risk_limit_bps: SupportsIndex = ...,
+        minimum_confidence_bps: SupportsIndex = ...,
+        risk_penalty_multiplier_bps: SupportsIndex = ...,
+        latency_penalty_microunits_per_ms: SupportsIndex = ...,
         objective: str = ...,
     ) -> Self: ...
     def decide(self, request: Request | _Row) -> Decision: ...
@@ -425,39 +425,39 @@ class Request:
     def __new__(
         cls,
         *,
-        input_tokens: int,
-        output_tokens: int,
-        request_sequence: int = ...,
-        requested_model_id: int | None = None,
-        business_value_microunits: int = ...,
-        budget_limit_microunits: int | None = None,
-        risk_bps: int = ...,
-        confidence_bps: int = ...,
-        minimum_quality_bps: int = ...,
-        max_p95_latency_ms: int | None = None,
-        required_capabilities: int = ...,
-        allowed_provider_mask: int | None = None,
-        required_region_mask: int | None = None,
-        max_output_tokens: int | None = None,
+        input_tokens: SupportsIndex,
+        output_tokens: SupportsIndex,
+        request_sequence: SupportsIndex = ...,
+        requested_model_id: SupportsIndex | None = None,
+        business_value_microunits: SupportsIndex = ...,
+        budget_limit_microunits: SupportsIndex | None = None,
+        risk_bps: SupportsIndex = ...,
+        confidence_bps: SupportsIndex = ...,
+        minimum_quality_bps: SupportsIndex = ...,
+        max_p95_latency_ms: SupportsIndex | None = None,
+        required_capabilities: SupportsIndex = ...,
+        allowed_provider_mask: SupportsIndex | None = None,
+        required_region_mask: SupportsIndex | None = None,
+        max_output_tokens: SupportsIndex | None = None,
         quotes: Mapping[int, int] | None = None,
     ) -> Self: ...
     def replace(
         self,
         *,
-        input_tokens: int = ...,
-        output_tokens: int = ...,
-        request_sequence: int = ...,
-        requested_model_id: int | None = ...,
-        business_value_microunits: int = ...,
-        budget_limit_microunits: int | None = ...,
-        risk_bps: int = ...,
-        confidence_bps: int = ...,
-        minimum_quality_bps: int = ...,
-        max_p95_latency_ms: int | None = ...,
-        required_capabilities: int = ...,
-        allowed_provider_mask: int | None = ...,
-        required_region_mask: int | None = ...,
-        max_output_tokens: int | None = ...,
+        input_tokens: SupportsIndex = ...,
+        output_tokens: SupportsIndex = ...,
+        request_sequence: SupportsIndex = ...,
+        requested_model_id: SupportsIndex | None = ...,
+        business_value_microunits: SupportsIndex = ...,
+        budget_limit_microunits: SupportsIndex | None = ...,
+        risk_bps: SupportsIndex = ...,
+        confidence_bps: SupportsIndex = ...,
+        minimum_quality_bps: SupportsIndex = ...,
+        max_p95_latency_ms: SupportsIndex | None = ...,
+        required_capabilities: SupportsIndex = ...,
+        allowed_provider_mask: SupportsIndex | None = ...,
+        required_region_mask: SupportsIndex | None = ...,
+        max_output_tokens: SupportsIndex | None = ...,
         quotes: Mapping[int, int] | None = ...,
     ) -> Request: ...
     def digest(self) -> bytes: ...
@@ -930,7 +930,7 @@ class Engine:
     def open_tickets(self) -> list[Answer]: ...
     def policy(self) -> Policy: ...
     def head(self) -> dict[str, Any]: ...
-    def erase(self, seqs: Sequence[int]) -> tuple[list[int], list[int], list[int]]: ...
+    def erase(self, seqs: Iterable[int]) -> tuple[list[int], list[int], list[int]]: ...
     def close(self) -> dict[str, Any]: ...
     def abandon(self) -> None: ...
 
@@ -968,7 +968,7 @@ class Reader:
 def verify_log(
     path: str | os.PathLike[str],
     *,
-    policies: Sequence[Policy],
+    policies: Iterable[Policy] | None = None,
     key: Key | None = None,
     head: dict[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -976,7 +976,7 @@ def verify_log(
 def verify_exchange(
     path: str | os.PathLike[str],
     *,
-    policies: Sequence[Policy],
+    policies: Iterable[Policy] | None = None,
     key: Key | None = None,
     anchor: dict[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -1045,7 +1045,7 @@ class Rule:
 class Automaton:
     """Rules, compiled to one automaton that any number of streams and threads share."""
 
-    def __new__(cls, rules: Sequence[Rule]) -> Self: ...
+    def __new__(cls, rules: Iterable[Rule]) -> Self: ...
     @staticmethod
     def from_bytes(data: bytes) -> Automaton: ...
     def to_bytes(self) -> bytes: ...

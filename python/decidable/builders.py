@@ -6,7 +6,8 @@ currency units and seconds. This module is the only place where one becomes the 
 
 Three rules hold everywhere:
 
-* Nothing passes through a binary float: text is read as a decimal, a ``float`` is refused, and so is a ``bool``.
+* Nothing passes through a binary float: text is read as a decimal, a ``float`` is refused, and so is a ``bool``. Where
+  an ``int`` is taken, so is what Python takes as an index, such as NumPy's integers.
 * A number whose unit could be guessed two ways is refused. ``70`` as a proportion might mean 70 % or 70 basis points;
   write ``"70%"`` or ``"7000bps"``. Money is a string or a ``Decimal`` in currency units, or a string such as
   ``"20000 microunits"``; an ``int`` is refused, because elsewhere an ``int`` of money is microunits.
@@ -21,12 +22,13 @@ Each fault is an :class:`~decidable.errors.InvalidInput` with ``field`` and ``va
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 from difflib import get_close_matches
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, SupportsIndex, TypeAlias
 
 from decidable._native import Policy, Request
 from decidable.errors import InvalidInput
@@ -139,15 +141,16 @@ def seconds(value: str, *, field: str) -> int:
     return _duration(value, field, "seconds", _SECONDS)
 
 
-def tokens(value: int | str, *, field: str, least: int = 0) -> int:
+def tokens(value: SupportsIndex | str, *, field: str, least: int = 0) -> int:
     """A number of tokens: an ``int``, or text such as ``"1_200"``, ``"4k"`` (4,000) or ``"1M"`` (1,000,000).
 
     >>> tokens(1_200, field="input_tokens"), tokens("128k", field="input_tokens")
     (1200, 128000)
     """
     example = '1200, "4k" or "1M"'
-    if type(value) is int:
-        return _ranged(value, field, value, least, U32_MAX, "tokens")
+    whole = _whole(value)
+    if whole is not None:
+        return _ranged(whole, field, whole, least, U32_MAX, "tokens")
     if not isinstance(value, str):
         raise _wrong_type(field, value, f"a number of tokens such as {example}")
     number, unit = _quantity(value, field, example)
@@ -166,7 +169,7 @@ def rate(value: Friendly, *, field: str) -> int:
     return microunits(value, field=field, rounding="up", most=U64_MAX)
 
 
-def rate_per_token(value: Decimal | int, *, field: str) -> int:
+def rate_per_token(value: Decimal | SupportsIndex, *, field: str) -> int:
     """A price in currency units per token, as microunits per million tokens (times 10^12), rounded up.
 
     This is the unit of public price maps. It takes a ``Decimal``, or the ``int`` that such a file also contains.
@@ -174,9 +177,10 @@ def rate_per_token(value: Decimal | int, *, field: str) -> int:
     >>> rate_per_token(Decimal("2.5E-7"), field="input_cost_per_token")
     250000
     """
-    if type(value) is not int and not isinstance(value, Decimal):
+    price = value if isinstance(value, Decimal) else _whole(value)
+    if price is None:
         raise _wrong_type(field, value, "a Decimal: read the file with parse_float=Decimal, or give its path")
-    scaled = _fraction(Decimal(value), field) * 10**12
+    scaled = _fraction(Decimal(price), field) * 10**12
     return _ranged(_rounded(scaled, "up"), field, value, 0, U64_MAX, "microunits per million tokens")
 
 
@@ -264,9 +268,9 @@ def policy(catalog: Vocabulary, **changes: Any) -> Policy:
 def request(
     catalog: Vocabulary,
     *,
-    input_tokens: int | str,
-    output_tokens: int | str,
-    max_output_tokens: int | str | None = None,
+    input_tokens: SupportsIndex | str,
+    output_tokens: SupportsIndex | str,
+    max_output_tokens: SupportsIndex | str | None = None,
     model: str | None = None,
     value: Friendly | None = None,
     max_cost: Friendly | None = None,
@@ -297,7 +301,9 @@ def request(
         capabilities: What a candidate must be able to do: all of them.
         providers: Who may serve the request: any of them. Everybody when left out.
         regions: Where the request may be served: at least one of them. Anywhere when left out.
-        quotes: Cost of this request by model, where it is not the rates' cost; rounded up.
+        quotes: Cost of this request by the model's name, where it is not the rates' cost; rounded up. A name that the
+            catalog lacks is refused; in ``Request(quotes=...)``, which is by number, a quote for a model that the
+            catalog lacks changes nothing but the request's digest.
         sequence: Number of the request. The engine gives its own.
 
     Raises:
@@ -374,6 +380,19 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not known: the known ones that look like it."""
     close = get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(ascii(match)[1:-1] for match in close)}?" if close else ""
+
+
+def _whole(value: object) -> int | None:
+    """The integer that a value is, as in the builders of the kernel: one that Python takes as an index, and no bool."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        # NumPy's bools and arrays have the method, and are none.
+        return None
 
 
 def _quantity(value: object, field: str, example: str) -> tuple[Fraction, str]:

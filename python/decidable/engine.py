@@ -3,7 +3,8 @@
 :class:`Engine` decides a request, holds the largest cost of the selected candidate on an account, and writes both to
 the log before it answers with a :class:`Ticket`. The ticket is then settled with what was really spent. What
 is on a request's way has an ``async`` twin (``adecide``, ``asettle``, ``acancel``) that waits for the disk without
-blocking the event loop; accounts, erasures and closing are for start and administration, and have none.
+blocking the event loop; accounts, erasures and closing are for start and administration, and have none. docs/asyncio.md
+says what a cancelled coroutine leaves.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import copy
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -41,6 +42,10 @@ _WAKER_REST_SECONDS = 1.0
 
 _LOOP_WORK = 1_024
 """An event loop decides a request itself if no more candidates and quotes are looked at: some microseconds."""
+
+
+_ENTRIES_SHOWN = 3
+"""So many entries of each list the text of an opening shows."""
 
 
 class Ticket:
@@ -166,6 +171,9 @@ class Ticket:
     ) -> Settlement:
         """Charge what was spent: a cost, or tokens that the policy prices. Durable when it returns.
 
+        Where both are given the cost is charged, and the tokens are in the record beside it: a provider's bill is not
+        always what the rates say. A candidate with a quote needs a cost.
+
         The same settlement again gives the same answer. What is above the hold is debited as far as the account goes;
         the rest becomes debt.
 
@@ -185,7 +193,7 @@ class Ticket:
         output_tokens: int | None = None,
         latency_ms: int | None = None,
     ) -> Settlement:
-        """As :meth:`settle`, without blocking the event loop."""
+        """As :meth:`settle`, without blocking the event loop. Who is cancelled meanwhile has settled all the same."""
         settlement = self._submit_settle(cost_microunits, input_tokens, output_tokens, latency_ms)
         await self._engine._durable(settlement.seq)
         return settlement
@@ -211,7 +219,7 @@ class Ticket:
         self._engine._native.wait(self._engine._native.submit_cancel(self.id))
 
     async def acancel(self) -> None:
-        """As :meth:`cancel`, without blocking the event loop."""
+        """As :meth:`cancel`, without blocking the event loop. Who is cancelled meanwhile has cancelled all the same."""
         await self._engine._durable(self._engine._native.submit_cancel(self.id))
 
     def _leave(self) -> None:
@@ -248,7 +256,7 @@ class Ticket:
         return f"<Ticket {self.id}: {self.model!r}, {state}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Opened:
     """What opening a log found and did (docs/spec/log.md).
 
@@ -271,6 +279,18 @@ class Opened:
     recoveries: tuple[dict[str, Any], ...]
     erasures_finished: tuple[int, ...]
     unrecorded_erasures: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={_short(getattr(self, field.name))}" for field in fields(self))
+        return f"Opened({', '.join(shown)})"
+
+
+def _short(value: object) -> str:
+    """The value, and of a long tuple its first entries and how many there are."""
+    if isinstance(value, tuple) and len(value) > _ENTRIES_SHOWN:
+        first = ", ".join(map(repr, value[:_ENTRIES_SHOWN]))
+        return f"({first}, … {len(value):,} in all)"
+    return repr(value)
 
 
 class EngineLedger:
@@ -450,6 +470,9 @@ class Engine:
         """As :meth:`decide`, without blocking the event loop.
 
         With a large catalog, or many quotes, the decision itself is made in a thread of the loop's default executor.
+
+        Who is cancelled before the answer comes has no ticket: what was held is released and the key is free, unless
+        others were answered under it (docs/asyncio.md).
         """
         submit = partial(self._native.submit, request, account=account, key=key, metadata=metadata)
         small = self._native.work(request) <= _LOOP_WORK
@@ -543,7 +566,7 @@ class Engine:
             cost_microunits=cost_microunits, input_tokens=input_tokens, output_tokens=output_tokens
         )
 
-    def erase(self, seqs: Sequence[int]) -> list[int]:
+    def erase(self, seqs: Iterable[int]) -> list[int]:
         """Erase the private parts of records for good; returns the numbers of those that had one.
 
         Every proof still holds: the chain covers only a salted commitment. What recovery has cut and kept in
@@ -555,10 +578,11 @@ class Engine:
         there again. To keep it limited, let the old account hold nothing more (``ledger.set_cap("#0", 0)``) and open
         the name at once with what is left (``ledger.balance("#0").remaining``); docs/threat-model.md says more.
 
-        An interrupt while the log is read leaves everything as it was. One that comes once the erasure is recorded ends
-        the waiting alone: it is carried out all the same.
+        An interrupt while the log is read leaves everything as it was. Once the erasure is recorded it is completed,
+        whatever happens: an interrupt then ends the waiting alone, and what a kill or a fault leaves over, the next
+        opening of the log finishes (``Opened.erasures_finished``).
         """
-        erased, _, _ = self._native.erase(list(seqs))
+        erased, _, _ = self._native.erase(seqs)
         return erased
 
     def head(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -62,7 +62,7 @@ class VerificationReport:
 def verify(
     path: str | os.PathLike[str],
     *,
-    policies: Sequence[Policy] = (),
+    policies: Iterable[Policy] | None = None,
     key: Key | None = None,
     head: dict[str, Any] | str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -72,12 +72,14 @@ def verify(
     Args:
         path: The log.
         policies: For ours, the policies that were approved: any other that the log installed is refused. For a
-            JSON-lines log, the policies to derive its decisions with.
+            JSON-lines log, the policies to derive its decisions with. ``None`` where there are none; an empty list is
+            refused, because it would read as if what the log installed were approved.
         key: The key of a sealed or keyed log.
         head: A head that was kept elsewhere, or the file that holds it: without one, a cut-off end goes unnoticed.
         progress: Called now and then with the number of the record that was reached.
 
     Raises:
+        InvalidInput: if no policies were given in ``policies`` (``input.empty``), or something else than policies.
         VerificationError: with ``seq``, ``offset`` and ``what`` disagreed.
         UnknownName: if there is no log.
         LogUnavailable: if the key is another one.
@@ -89,7 +91,7 @@ def verify(
 
 def _verified(
     log: Path,
-    policies: Sequence[Policy],
+    policies: Iterable[Policy] | None,
     key: Key | None,
     head: dict[str, Any] | None,
     progress: Callable[[int], None] | None,
@@ -103,14 +105,11 @@ def _verified(
 
 def _verify_log(
     path: Path,
-    policies: Sequence[Policy],
+    policies: Iterable[Policy] | None,
     key: Key | None,
     head: dict[str, Any] | None,
     progress: Callable[[int], None] | None,
 ) -> VerificationReport:
-    # Read once: whether any were given is asked again below, and an iterator is true also when it is empty.
-    if isinstance(policies, Iterable):
-        policies = tuple(policies)
     found = _native.verify_log(path, policies=policies, key=key, head=head, progress=progress)
     established = [
         _chain(found["records"], "record", "records"),
@@ -125,7 +124,7 @@ def _verify_log(
         ),
     ]
     missing = []
-    if policies:
+    if policies is not None:
         established.append("The log installed no policy other than those given.")
     else:
         missing.append("Whether the policies that the log installed are the approved ones: none were given.")
@@ -208,7 +207,7 @@ def _unread(tail: dict[str, Any]) -> str:
 
 def _verify_exchange(
     path: Path,
-    policies: Sequence[Policy],
+    policies: Iterable[Policy] | None,
     key: Key | None,
     anchor: dict[str, Any] | None,
     progress: Callable[[int], None] | None,

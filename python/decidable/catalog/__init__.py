@@ -71,15 +71,12 @@ class Catalog:
         limits: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(models, Iterable):
+            raise _wrong_type("models", models, "a sequence of Model")
         listed = list(models)
         for model in listed:
             if not isinstance(model, Model):
-                raise InvalidInput(
-                    "catalog.wrong_type",
-                    f"a catalog holds Models, not {describe(model)} of type {type(model).__name__}",
-                    field="models",
-                    value=model,
-                )
+                raise _wrong_type("models", model, "a sequence of Model", "not of")
         if not listed:
             raise InvalidInput("catalog.empty", "a catalog needs at least one model", field="models", value=[])
         listed.sort(key=lambda model: model.model_id)
@@ -91,6 +88,11 @@ class Catalog:
                     field="model_id",
                     value=after.model_id,
                 )
+        if names is not None and not isinstance(names, Names):
+            raise _wrong_type("names", names, "Names or None")
+        for field, mapping in (("limits", limits), ("provenance", provenance)):
+            if mapping is not None and not isinstance(mapping, Mapping):
+                raise _wrong_type(field, mapping, "a mapping or None")
         self._models = tuple(listed)
         self._names = names
         self._limits = MappingProxyType(builders.limits(limits or {}))
@@ -309,6 +311,11 @@ def _fields(model: Model) -> dict[str, int]:
 
 def _names_of(names: Names | None) -> dict[str, dict[int, str]]:
     return {group: getattr(names, group) for group in NAME_GROUPS} if names else {}
+
+
+def _wrong_type(field: str, value: object, wanted: str, but: str = "not") -> InvalidInput:
+    message = f"{field} must be {wanted}, {but} {type(value).__name__}: {describe(value)}"
+    return InvalidInput("catalog.wrong_type", message, field=field, value=value)
 
 
 def _lookup(numbers: Mapping[str, int], kind: str, name: str) -> int:

@@ -96,7 +96,7 @@ def _explain_logged(parsed: argparse.Namespace, screen: Screen, number: int) -> 
     log_at(parsed.source)
     policies, key = policies_of(parsed), key_of(parsed)
     with screen.progress(f"verifying {parsed.source} ({size(octets(parsed.source))})") as advance:
-        verification = verify(parsed.source, policies=policies, key=key, progress=reached(advance))
+        verification = verify(parsed.source, policies=policies or None, key=key, progress=reached(advance))
     record, policy = _logged(parsed.source, number, policies, key)
     request, logged = record.fields["request"], record.fields["decision"]
     beside = {

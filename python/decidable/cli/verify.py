@@ -131,7 +131,9 @@ def _verify_log(parsed: argparse.Namespace, screen: Screen) -> int:
         present(parsed.head)
     policies, key = policies_of(parsed), key_of(parsed)
     with screen.progress(f"verifying {parsed.log} ({size(octets(parsed.log))})") as advance:
-        verification = verify(parsed.log, policies=policies, key=key, head=parsed.head, progress=reached(advance))
+        verification = verify(
+            parsed.log, policies=policies or None, key=key, head=parsed.head, progress=reached(advance)
+        )
     if parsed.save_head is not None:
         # What was kept of another log, or of a longer one, is the only witness of its end.
         inputs = [parsed.log, parsed.key_file, *parsed.policy]

@@ -46,7 +46,7 @@ from decidable.errors import InvalidInput
 from decidable.replay import VerificationReport, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
@@ -216,6 +216,7 @@ class Gateway:
         """:meth:`route` for asyncio: waits for the disk without blocking the event loop.
 
         Use it as ``async with await gateway.aroute(...) as call:`` and settle with :meth:`Call.asettle`.
+        docs/asyncio.md says what a cancelled coroutine leaves, and how its call is found again.
         """
         request, circumstances = self._prepared(model, wishes)
         return Call(self, await self.engine.adecide(request, **circumstances))
@@ -311,13 +312,13 @@ class Gateway:
     def verify(
         self,
         *,
-        policies: Sequence[Policy] = (),
+        policies: Iterable[Policy] | None = None,
         head: dict[str, Any] | str | os.PathLike[str] | None = None,
     ) -> VerificationReport:
         """Derives every decision, balance and hash of the log again, from the disk, under the gateway's key.
 
         Args:
-            policies: Those that were approved: any other that the log installed is refused.
+            policies: Those that were approved: any other that the log installed is refused. An empty list is refused.
             head: A head that was kept elsewhere, or the file that holds it.
 
         Raises:
@@ -411,7 +412,8 @@ class Call:
                 ``input_tokens`` and ``output_tokens``, or ``prompt_token_count`` and ``candidates_token_count``. It is
                 priced at the catalog's rates. Tokens read from or written to a prompt cache are counted as
                 input at the full rate, which is not what a provider bills: give ``cost`` where it matters.
-            cost: What the provider billed, rounded up to a microunit.
+            cost: What the provider billed, rounded up to a microunit. With a usage beside it the cost is charged, and
+                the tokens are in the record.
             latency: How long the answer took.
 
         Raises:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
@@ -74,8 +74,8 @@ class Guard:
 
     __slots__ = ("_automaton", "_max_hold")
 
-    def __init__(self, rules: Sequence[Rule], *, max_hold: int = MAX_HOLD_BYTES) -> None:
-        self._automaton = Automaton(list(rules))
+    def __init__(self, rules: Iterable[Rule], *, max_hold: int = MAX_HOLD_BYTES) -> None:
+        self._automaton = Automaton(rules)
         self._max_hold = max_hold
 
     @classmethod

@@ -53,7 +53,7 @@ def render(
     """
     place = Path(path)
     try:
-        verification = verify(place, policies=policies, key=key, head=head, progress=progress)
+        verification = verify(place, policies=policies or None, key=key, head=head, progress=progress)
         records = read(place, key=key) if verification.kind == "log" else entries(place)
         facts = gather(_until(records, verification.records))
     except VerificationError as error:

@@ -77,8 +77,8 @@ pub fn read(
 
 /// Derives a whole log again.
 ///
-/// `policies` are the digests of those that were approved: the log must have installed no other. Where none are given the
-/// log's own copies are taken as they are.
+/// `policies` are the digests of those that were approved: the log must have installed no other. With `None` the log's own
+/// copies are taken as they are.
 ///
 /// # Errors
 /// As [`read`]; and `PolicyNotGiven` if `policies` are given and the log installed another.
@@ -86,7 +86,7 @@ pub fn verify(
     storage: &dyn Storage,
     key: Option<Key>,
     head: Option<Head>,
-    policies: &[decidable_canon::Digest],
+    policies: Option<&[decidable_canon::Digest]>,
     mut progress: impl FnMut(u64) -> Result<(), String>,
 ) -> Result<Verified, Error> {
     let options = ScanOptions {
@@ -104,7 +104,7 @@ pub fn verify(
                 Record::Settlement(_) => &mut settlements,
                 Record::Outcome(_) => &mut outcomes,
                 Record::Policy { policy, .. } => {
-                    if !policies.is_empty() && !policies.contains(&policy.digest()) && stranger.is_none() {
+                    if policies.is_some_and(|given| !given.contains(&policy.digest())) && stranger.is_none() {
                         stranger = Some((policy.digest(), framed.seq));
                     }
                     return Ok(());

@@ -282,7 +282,7 @@ fn holds(image: &Memory, key: bool, power_lost: bool, went: Went, what: &str) {
         engine.reconcile(view.number, None).unwrap();
     }
     let head = engine.close().unwrap();
-    let verified = verify_with(image, sealed(key), Some(head), &[]).unwrap();
+    let verified = verify_with(image, sealed(key), Some(head), None).unwrap();
     assert!(
         verified.open_tickets.is_empty() && verified.scanned.tail.is_none(),
         "{what}"

@@ -411,7 +411,7 @@ fn another_policy_is_installed_once_and_earlier_tickets_keep_theirs() {
     engine.close().unwrap();
     // Back to the first: it is installed again, under the next number.
     ground::open(&storage).close().unwrap();
-    let verified = verify_with(&storage, None, None, &[policy(1).digest(), policy(2).digest()]).unwrap();
+    let verified = verify_with(&storage, None, None, Some(&[policy(1).digest(), policy(2).digest()])).unwrap();
     assert_eq!(verified.policies, 3);
 }
 
@@ -642,7 +642,7 @@ fn after_a_failed_write_everything_is_refused_until_the_log_is_opened_again() {
         assert_eq!(open, if failing == 3 { vec![2] } else { vec![1, 2] });
         engine.reconcile(2, Some(cost(1))).unwrap();
         engine.close().unwrap();
-        verify_with(&storage, key, Some(durable), &[]).unwrap();
+        verify_with(&storage, key, Some(durable), None).unwrap();
     }
 }
 
@@ -890,11 +890,11 @@ fn a_log_is_refused_by_who_has_another_key_or_none() {
         ("wal.key_missing", "wal.wrong_key")
     );
     assert_eq!(
-        verify_with(&storage, Some(other), None, &[]).unwrap_err().code(),
+        verify_with(&storage, Some(other), None, None).unwrap_err().code(),
         "wal.wrong_key"
     );
     assert!(
-        verify_with(&storage, Some(key.clone()), None, &[])
+        verify_with(&storage, Some(key.clone()), None, None)
             .unwrap()
             .scanned
             .sealed

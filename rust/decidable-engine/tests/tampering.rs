@@ -648,8 +648,8 @@ fn a_changed_policy_is_refused() {
 #[test]
 fn a_policy_that_was_not_approved_is_refused_with_the_record_that_installed_it() {
     let storage = written();
-    verify_with(&storage, None, None, &[policy(1).digest(), policy(2).digest()]).unwrap();
-    let error = verify_with(&storage, None, None, &[policy(2).digest()]).unwrap_err();
+    verify_with(&storage, None, None, Some(&[policy(1).digest(), policy(2).digest()])).unwrap();
+    let error = verify_with(&storage, None, None, Some(&[policy(2).digest()])).unwrap_err();
     assert_eq!(
         (error.seq(), error.code()),
         (Some(FIRST_STEP), "engine.policy_not_given")
@@ -770,7 +770,7 @@ fn a_name_that_is_gone_without_a_record_is_refused_and_its_account_named() {
         let approved = [policy(1).digest()];
         for refusal in [
             verify(&changed).unwrap_err(),
-            verify_with(&changed, None, Some(head), &approved).unwrap_err(),
+            verify_with(&changed, None, Some(head), Some(&approved)).unwrap_err(),
             reopened(&changed, false).unwrap_err(),
         ] {
             assert_eq!(
@@ -854,7 +854,7 @@ fn what_the_records_only_report_can_differ_and_a_head_still_tells() {
     });
     let changed = rechained(&storage, &changed);
     verify(&changed).unwrap();
-    let error = verify_with(&changed, None, Some(head), &[]).unwrap_err();
+    let error = verify_with(&changed, None, Some(head), None).unwrap_err();
     assert!(
         matches!(error.code(), "wal.head_mismatch" | "wal.shorter_than_head"),
         "{error}"

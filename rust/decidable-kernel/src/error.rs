@@ -37,7 +37,7 @@ pub enum ErrorKind {
     DuplicateName,
     /// A group has too many names.
     TooManyNames,
-    /// Quotes are not in ascending order of their `model_id`, each once.
+    /// Two quotes are for one model, or quotes are not in ascending order of their `model_id`.
     QuotesNotAscending,
     /// The largest use is below the expected one.
     MaximumBelowExpected,
@@ -182,10 +182,18 @@ impl Error {
         Self::new(ErrorKind::TooManyNames, message).naming(group, count)
     }
     pub(crate) fn quotes_not_ascending(before: u32, model_id: u32) -> Self {
-        let message = format!("quotes go in ascending order of model_id, each once: {model_id} follows {before}");
+        let message = if before == model_id {
+            format!("two quotes for model {model_id}")
+        } else {
+            format!("quotes go in ascending order of model_id: {model_id} follows {before}")
+        };
         Self::new(ErrorKind::QuotesNotAscending, message)
             .naming("quotes", model_id.into())
             .of_candidate(model_id)
+    }
+    pub(crate) fn quote_rows_not_ascending(before: usize, row: usize) -> Self {
+        let message = format!("quotes go in ascending order of their rows: {row} follows {before}");
+        Self::new(ErrorKind::QuotesNotAscending, message)
     }
     pub(crate) fn too_many_quotes(count: u64, largest: u64) -> Self {
         let message = format!("a request has at most {largest} quotes, not {count}");

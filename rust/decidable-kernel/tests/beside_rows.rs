@@ -123,8 +123,13 @@ fn quotes_that_cannot_be_are_refused_with_their_row() {
     assert_eq!(refused(&[(0, 1, 5)], 0).kind(), ErrorKind::OutOfRange);
     let error = refused(&[(1, 1, 5), (0, 1, 5)], 2);
     assert_eq!((error.kind(), error.row()), (ErrorKind::QuotesNotAscending, Some(0)));
+    assert_eq!(
+        error.to_string(),
+        "row 0: quotes go in ascending order of their rows: 0 follows 1"
+    );
     let error = refused(&[(0, 4, 5), (1, 3, 5), (1, 3, 6)], 2);
     assert_eq!((error.kind(), error.row()), (ErrorKind::QuotesNotAscending, Some(1)));
+    assert_eq!(error.to_string(), "row 1: two quotes for model 3");
     let error = refused(&[(1, 0, 5)], 2);
     assert_eq!((error.kind(), error.row()), (ErrorKind::ReservedModelId, Some(1)));
 }

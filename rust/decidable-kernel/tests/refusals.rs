@@ -164,7 +164,13 @@ fn cases() -> Vec<Case> {
             request().with_quotes(vec![(2, 1), (2, 1)]).unwrap_err(),
             ErrorKind::QuotesNotAscending,
             Some(("quotes", 2)),
-            "quotes go in ascending order of model_id, each once: 2 follows 2",
+            "two quotes for model 2",
+        ),
+        (
+            request().with_quotes(vec![(3, 1), (2, 1)]).unwrap_err(),
+            ErrorKind::QuotesNotAscending,
+            Some(("quotes", 2)),
+            "quotes go in ascending order of model_id: 2 follows 3",
         ),
         (
             request()

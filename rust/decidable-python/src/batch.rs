@@ -1,5 +1,6 @@
 //! Batches over NumPy arrays: rows in, rows out, no object a row.
 
+use std::num::NonZeroU16;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
@@ -50,7 +51,7 @@ pub(crate) struct Asked<'a, 'py> {
 impl Asked<'_, '_> {
     /// How so many rows are to be decided among so many candidates.
     pub(crate) fn plan(&self, py: Python<'_>, candidates: usize) -> PyResult<impl Fn(usize) -> Plan + use<>> {
-        let threads = threads_of(py, self.threads)?;
+        let threads = threads_of(self.threads)?;
         let vectors = vectors_of(py, self.vectors)?;
         Ok(move |rows: usize| Plan {
             threads: threads_for(threads, rows, candidates.saturating_add(WORK_OF_A_ROW)),
@@ -69,7 +70,12 @@ pub(crate) fn decide<'py>(
     let candidates = policy.candidates().len();
     let plan_for = asked.plan(py, candidates)?;
     let arrays = Arrays::of(py)?;
-    let input = arrays.rows_in("requests", requests, &arrays.request, "REQUEST_DTYPE")?;
+    let input = arrays.rows_in(
+        "requests",
+        requests,
+        &arrays.request,
+        "REQUEST_DTYPE, or a table with __arrow_c_stream__ or __arrow_c_array__",
+    )?;
     let count = input.rows;
     let quotes = arrays.quotes(asked.quotes, count)?;
     let most = asked.max_output_tokens.map(|most| {
@@ -95,9 +101,10 @@ pub(crate) fn decide<'py>(
     }
     let at_a_time = at_a_time(plan_for(count).threads);
     let (mut copy, mut tokens) = (Vec::new(), Vec::new());
-    // What is refused leaves room of the caller's as it is.
+    // What is refused leaves room of the caller's as it is. One piece is checked as a whole before it is decided; of several the
+    // first would be written before the last is looked at.
     let room_given = [asked.out, asked.counts, asked.gates, asked.holds];
-    if room_given.iter().any(Option::is_some) {
+    if count > at_a_time && room_given.iter().any(Option::is_some) {
         for first in (0..count).step_by(at_a_time) {
             let copy = input.copy(first, at_a_time, &mut copy)?;
             let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
@@ -182,7 +189,7 @@ pub(crate) fn digest_batch<'py>(
     threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = rows.py();
-    let threads = threads_of(py, threads)?;
+    let threads = threads_of(threads)?;
     let arrays = Arrays::of(py)?;
     let of_decisions = match rows.getattr_opt("dtype")? {
         Some(dtype) => otherwise(py, dtype.eq(&arrays.decision), false)?,
@@ -252,20 +259,9 @@ fn threads_for(asked: Option<usize>, rows: usize, work_of_a_row: usize) -> usize
     cores().min(asked.unwrap_or(worth)).max(1)
 }
 
-fn threads_of(py: Python<'_>, threads: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
-    match optional::<u16>("threads", threads)? {
-        Some(0) => Err(raise(
-            py,
-            Class::InvalidInput,
-            "batch.no_thread",
-            "threads must be at least 1",
-            |details| {
-                details.set_item("field", "threads")?;
-                details.set_item("value", 0)
-            },
-        )),
-        threads => Ok(threads.map(usize::from)),
-    }
+fn threads_of(threads: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
+    let threads = optional::<NonZeroU16>("threads", threads)?;
+    Ok(threads.map(|threads| threads.get().into()))
 }
 
 fn vectors_of(py: Python<'_>, vectors: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vectors>> {

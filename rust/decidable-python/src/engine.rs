@@ -24,7 +24,7 @@ use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::signals::{SIGNAL_CHECK, Signals};
-use crate::values::{Given, integer, optional, optional_text, text, truth, wrong_type};
+use crate::values::{Given, instead, integer, optional, optional_text, text, truth, wrong_type};
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::head::{head_dict, head_of};
@@ -417,10 +417,15 @@ impl Engine {
 
     /// Erases the private parts of records: what was erased, what was gone before, what had none. An interrupt while the log
     /// is read leaves it as it was; one while the disk is waited for does not take back what is recorded.
-    fn erase(&self, py: Python<'_>, seqs: Vec<Bound<'_, PyAny>>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
+    fn erase(&self, py: Python<'_>, seqs: &Bound<'_, PyAny>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
         let seqs = seqs
-            .iter()
-            .map(|one| integer("seqs", one))
+            .try_iter()
+            .map_err(|error| {
+                instead(py, error, || {
+                    wrong_type("seqs", "a sequence of numbers of records", seqs)
+                })
+            })?
+            .map(|one| integer("seqs", &one?))
             .collect::<PyResult<Vec<u64>>>()?;
         let engine = &*self.0;
         let (mut signals, mut interrupted) = (Signals::default(), None);

@@ -2,16 +2,14 @@ use core::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use decidable_kernel::{Finding, Gate, LeverKind, Terms};
-use pyo3::PyClass;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::{PyDict, PyIterator, PyTuple};
 
 use crate::decision::{Decision, Reason};
 use crate::errors::{Class, raise};
 use crate::model::Names;
-use crate::values::{self, instead, integer, optional, optional_text, shown, text, wrong_type};
+use crate::values::{self, all_of, integer, one_of, optional, optional_text, shown, text};
 
 /// What became of one candidate.
 #[pyclass(frozen, eq, hash, module = "decidable")]
@@ -367,25 +365,6 @@ impl Explanation {
         let verdicts = self.0.verdicts.iter().map(|verdict| Bound::new(py, Verdict(*verdict)));
         PyTuple::new(py, verdicts.collect::<PyResult<Vec<_>>>()?)
     }
-}
-
-/// The value, if it is one of that class.
-fn one_of<'a, 'py, T: PyClass>(field: &str, wanted: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, T>> {
-    value.cast::<T>().map_err(|_| wrong_type(field, wanted, value))
-}
-
-/// The values of an iterable of that class.
-fn all_of<T: PyClass<Frozen = True> + Sync, V>(
-    field: &str,
-    wanted: &str,
-    values: &Bound<'_, PyAny>,
-    value: impl Fn(&T) -> V,
-) -> PyResult<Vec<V>> {
-    let each = values
-        .try_iter()
-        .map_err(|error| instead(values.py(), error, || wrong_type(field, wanted, values)))?;
-    each.map(|one| Ok(value(one_of::<T>(field, wanted, &one?)?.get())))
-        .collect()
 }
 
 /// One quantity and the value at which the answer turns.

@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use crate::errors::{self, Class, raise};
 use crate::model::repr;
 use crate::pressure::pressure;
-use crate::values::{Given, integer, optional, optional_text, text, truth, wrong_type};
+use crate::values::{Given, VALID_UNICODE, all_of, integer, optional, optional_text, text, truth, wrong, wrong_type};
 
 /// A chunk of so many bytes is worth letting others have the interpreter.
 const BYTES_WORTH_DETACHING: usize = 16_384;
@@ -23,67 +23,45 @@ const BYTES_WORTH_DETACHING: usize = 16_384;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Rule(decidable_guard::Rule);
 
-/// A word of a list, or an error of a code with those that there are.
-fn one_of<T: Copy>(
-    field: &str,
-    value: &Bound<'_, PyAny>,
-    all: &[T],
-    label_of: impl Fn(T) -> &'static str,
-    code: &'static str,
-) -> PyResult<T> {
-    let label = text(field, value)?;
-    all.iter().copied().find(|one| label_of(*one) == label).ok_or_else(|| {
-        let known = all.iter().map(|one| label_of(*one)).collect::<Vec<_>>().join(", ");
-        let message = format!("{field} is {label:?}, which is none of {known}");
-        raise(value.py(), Class::InvalidInput, code, &message, |details| {
-            details.set_item("field", field)?;
+/// A word of a list.
+trait Word: Copy + 'static {
+    /// What the argument is called.
+    const FIELD: &'static str;
+    /// The code of the error for a word that is none.
+    const UNKNOWN: &'static str;
+    const ALL: &'static [Self];
+    fn label(self) -> &'static str;
+}
+
+macro_rules! word {
+    ($word:ident, $field:literal, $unknown:literal) => {
+        impl Word for decidable_guard::$word {
+            const FIELD: &'static str = $field;
+            const UNKNOWN: &'static str = $unknown;
+            const ALL: &'static [Self] = &Self::ALL;
+            fn label(self) -> &'static str {
+                self.label()
+            }
+        }
+    };
+}
+
+word!(Severity, "severity", "guard.unknown_severity");
+word!(Action, "action", "guard.unknown_action");
+word!(Reads, "reads", "guard.unknown_reading");
+word!(Check, "check", "guard.unknown_check");
+
+/// The word that a text is, or an error with those that there are.
+fn word<T: Word>(value: &Bound<'_, PyAny>) -> PyResult<T> {
+    let label = text(T::FIELD, value)?;
+    T::ALL.iter().copied().find(|one| one.label() == label).ok_or_else(|| {
+        let known = T::ALL.iter().map(|one| one.label()).collect::<Vec<_>>().join(", ");
+        let message = format!("{} is {label:?}, which is none of {known}", T::FIELD);
+        raise(value.py(), Class::InvalidInput, T::UNKNOWN, &message, |details| {
+            details.set_item("field", T::FIELD)?;
             details.set_item("value", &label)
         })
     })
-}
-
-fn read_severity(severity: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Severity> {
-    let all = decidable_guard::Severity::ALL;
-    one_of(
-        "severity",
-        severity,
-        &all,
-        decidable_guard::Severity::label,
-        "guard.unknown_severity",
-    )
-}
-
-fn read_action(action: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Action> {
-    let all = decidable_guard::Action::ALL;
-    one_of(
-        "action",
-        action,
-        &all,
-        decidable_guard::Action::label,
-        "guard.unknown_action",
-    )
-}
-
-fn read_reads(reads: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Reads> {
-    let all = decidable_guard::Reads::ALL;
-    one_of(
-        "reads",
-        reads,
-        &all,
-        decidable_guard::Reads::label,
-        "guard.unknown_reading",
-    )
-}
-
-fn read_check(check: &Bound<'_, PyAny>) -> PyResult<decidable_guard::Check> {
-    let all = decidable_guard::Check::ALL;
-    one_of(
-        "check",
-        check,
-        &all,
-        decidable_guard::Check::label,
-        "guard.unknown_check",
-    )
 }
 
 fn rule(
@@ -103,13 +81,13 @@ fn rule(
     Ok(Rule(decidable_guard::Rule {
         name,
         pattern,
-        action: action.or(decidable_guard::Action::Stop, read_action)?,
+        action: action.or(decidable_guard::Action::Stop, word)?,
         replacement: replacement.or(decidable_guard::Rule::REPLACEMENT.to_owned(), |value| {
             text("replacement", value)
         })?,
-        severity: severity.or(decidable_guard::Severity::High, read_severity)?,
-        reads: reads.or(decidable_guard::Reads::default(), read_reads)?,
-        check: check.map(read_check).transpose()?,
+        severity: severity.or(decidable_guard::Severity::High, word)?,
+        reads: reads.or(decidable_guard::Reads::default(), word)?,
+        check: check.map(word).transpose()?,
     }))
 }
 
@@ -267,8 +245,9 @@ impl Automaton {
 #[pymethods]
 impl Automaton {
     #[new]
-    fn new(py: Python<'_>, rules: Vec<PyRef<'_, Rule>>) -> PyResult<Self> {
-        let rules = rules.iter().map(|rule| rule.0.clone()).collect();
+    fn new(rules: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = rules.py();
+        let rules = all_of("rules", "a sequence of Rule", rules, |rule: &Rule| rule.0.clone())?;
         let automaton = py.detach(|| decidable_guard::Automaton::new(rules));
         Self::of(py, automaton)
     }
@@ -353,7 +332,7 @@ impl Match {
     ) -> PyResult<Self> {
         Ok(Self {
             rule: text("rule", rule)?,
-            action: read_action(action)?.label(),
+            action: word::<decidable_guard::Action>(action)?.label(),
             start: integer("start", start)?,
             end: integer("end", end)?,
             choice: optional("choice", choice)?,
@@ -564,11 +543,11 @@ impl Cursor {
             let bytes = bytes.filter(|_| *state.kind.get_or_insert(kind) == kind);
             let Some(bytes) = bytes else {
                 state.cursor.fail();
-                let wanted = match state.kind {
-                    Some(Kind::Bytes) => "bytes, as before",
-                    _ => "a str of valid Unicode, or bytes throughout",
-                };
-                return Err(wrong_type("chunk", wanted, chunk));
+                return Err(match state.kind {
+                    Some(Kind::Bytes) => wrong_type("chunk", "bytes, as before", chunk),
+                    _ if chunk.is_instance_of::<PyString>() => wrong("chunk", VALID_UNICODE, chunk),
+                    _ => wrong_type("chunk", "a str, or bytes throughout", chunk),
+                });
             };
             let State { cursor, out, .. } = state;
             out.clear();

@@ -12,7 +12,7 @@ use crate::errors::{self, Class, raise};
 use crate::explain::{Explanation, Margin, WhatWouldWin};
 use crate::model::{Model, Names};
 use crate::request::{Request, requested};
-use crate::values::{self, Given, bytes, counted, instead, integer, no_others, wrong_type};
+use crate::values::{self, Given, bytes, counted, instead, integer, no_others, one_of, wrong_type};
 
 /// A single call over so many candidates takes about as long as letting go of the interpreter lock is worth.
 const CANDIDATES_WORTH_DETACHING: usize = 512;
@@ -183,6 +183,9 @@ impl Policy {
     /// another thread sees or changes no row half-way; it is free while they are decided, and what is written to rows
     /// that were not copied yet counts. A free-threaded interpreter has no such lock: there nothing may write to the
     /// arrays before the call returns.
+    ///
+    /// What is refused leaves the room that was given as it is, unless another thread makes a row impossible meanwhile:
+    /// then the rows before it may have their answers in the room, and the error names the row (docs/batches.md).
     #[pyo3(signature = (requests, *, threads=None, vectors=None, quotes=None, max_output_tokens=None, out=None,
         counts=None, gates=None, holds=None))]
     #[allow(clippy::too_many_arguments)]
@@ -325,10 +328,13 @@ impl Policy {
 #[pyfunction]
 pub(crate) fn identity<'py>(
     py: Python<'py>,
-    policy: &Bound<'py, Policy>,
-    request: &Bound<'py, Request>,
-    decision: &Bound<'py, Decision>,
-) -> Bound<'py, PyBytes> {
+    policy: &Bound<'py, PyAny>,
+    request: &Bound<'py, PyAny>,
+    decision: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let policy = one_of::<Policy>("policy", "a Policy", policy)?;
+    let request = one_of::<Request>("request", "a Request", request)?;
+    let decision = one_of::<Decision>("decision", "a Decision", decision)?;
     let digest = decidable_kernel::identity(&policy.get().0, &request.get().0, &decision.get().0);
-    PyBytes::new(py, digest.bytes())
+    Ok(PyBytes::new(py, digest.bytes()))
 }

@@ -4,7 +4,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
 use crate::model::repr;
-use crate::values::{Given, dictionary, integer, integer_or_none, no_missing, no_others, wrong, wrong_type};
+use crate::values::{Given, dictionary, integer_in, integer_or_none, no_missing, no_others, wrong, wrong_type};
 
 /// What [`Request`] is made of.
 const FIELDS: [&str; 15] = [
@@ -26,6 +26,9 @@ const FIELDS: [&str; 15] = [
 ];
 
 /// One request (docs/spec/decisions.md, "request"; docs/spec/extensions.md for quotes and the largest use).
+///
+/// `quotes` are by number: one for a model that the catalog lacks changes nothing but the digest. `decidable.builders.request` takes
+/// names, and refuses one that the catalog lacks.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Request(pub(crate) decidable_kernel::Request);
@@ -419,7 +422,13 @@ const fn present_u32(value: u32) -> Option<u32> {
 fn quoted(value: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u64)>> {
     let mut quotes = dictionary("quotes", value)?
         .iter()
-        .map(|(model, cost)| Ok((integer("quotes", &model)?, integer("quotes", &cost)?)))
+        .map(|(model, cost)| {
+            let model = integer_in("quotes", "quotes: a model_id", &model)?;
+            Ok((
+                model,
+                integer_in("quotes", &format!("quotes: the cost for model {model}"), &cost)?,
+            ))
+        })
         .collect::<PyResult<Vec<(u32, u64)>>>()?;
     quotes.sort_unstable();
     Ok(quotes)

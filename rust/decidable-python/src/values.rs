@@ -1,9 +1,14 @@
-//! Values from Python: exact integers, texts, paths. A float, a bool or a NumPy scalar is not an integer here.
+//! Values from Python: integers, texts, paths. What Python takes as an index is an integer here, NumPy's integers among them;
+//! a float or a bool is none.
+
+use std::num::NonZeroU16;
 
 use decidable_canon::hex;
 use decidable_kernel::Objective;
+use pyo3::PyClass;
 use pyo3::exceptions::{PyAttributeError, PyException, PyLookupError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString};
 
 use crate::errors::{Class, raise};
@@ -15,6 +20,9 @@ pub(crate) trait Integer: for<'a, 'py> FromPyObject<'a, 'py> {
 
 impl Integer for u16 {
     const RANGE: &'static str = "0 to 65,535";
+}
+impl Integer for NonZeroU16 {
+    const RANGE: &'static str = "1 to 65,535";
 }
 impl Integer for u32 {
     const RANGE: &'static str = "0 to 2^32 - 1";
@@ -29,18 +37,47 @@ impl Integer for i64 {
     const RANGE: &'static str = "-2^63 to 2^63 - 1";
 }
 
-/// An exact `int` within the range of `T`.
+/// An integer within the range of `T`.
 #[inline]
 pub(crate) fn integer<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
-    if !value.is_exact_instance_of::<PyInt>() {
-        return Err(not_an_integer(field, value));
+    integer_in(field, field, value)
+}
+
+/// An integer within the range of `T` that is a part of a field, as a message calls it.
+#[inline]
+pub(crate) fn integer_in<T: Integer>(field: &str, part: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    if value.is_exact_instance_of::<PyInt>() {
+        return value
+            .extract::<T>()
+            .map_err(|_| out_of_range(field, part, value, T::RANGE));
     }
-    value.extract::<T>().map_err(|_| out_of_range(field, value, T::RANGE))
+    let number = index(field, part, value)?;
+    number
+        .extract::<T>()
+        .map_err(|_| out_of_range(field, part, &number, T::RANGE))
+}
+
+/// What stands for an integer without being an exact `int`: what has `__index__`, and is no bool.
+#[cold]
+fn index<'py>(field: &str, part: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let refused = || not_an_integer(field, part, value);
+    if value.is_instance_of::<PyBool>() {
+        return Err(refused());
+    }
+    let number = value
+        .call_method0("__index__")
+        .map_err(|error| instead(value.py(), error, refused))?;
+    // A bool is no number here either.
+    if number.is_exact_instance_of::<PyInt>() {
+        Ok(number)
+    } else {
+        Err(refused())
+    }
 }
 
 #[cold]
-fn not_an_integer(field: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let message = format!("{field} must be an int, not {}", kind(value));
+fn not_an_integer(field: &str, part: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let message = format!("{part} must be an int, not {}", kind(value));
     raise(
         value.py(),
         Class::InvalidInput,
@@ -54,9 +91,9 @@ fn not_an_integer(field: &str, value: &Bound<'_, PyAny>) -> PyErr {
 }
 
 #[cold]
-fn out_of_range(field: &str, value: &Bound<'_, PyAny>, range: &str) -> PyErr {
+fn out_of_range(field: &str, part: &str, value: &Bound<'_, PyAny>, range: &str) -> PyErr {
     let message = match shown(value) {
-        Ok(value) => format!("{field} is {value}, outside {range}"),
+        Ok(value) => format!("{part} is {value}, outside {range}"),
         Err(raised) => return raised,
     };
     raise(
@@ -78,7 +115,7 @@ pub(crate) struct Given<'a, 'py>(pub(crate) Option<Borrowed<'a, 'py, PyAny>>);
 impl<'a, 'py> Given<'a, 'py> {
     pub(crate) const NOT: Self = Self(None);
 
-    /// An exact `int` within the range of `T`, or the default where the argument was left out.
+    /// An integer within the range of `T`, or the default where the argument was left out.
     #[inline(always)]
     pub(crate) fn integer_or<T: Integer>(self, field: &str, default: T) -> PyResult<T> {
         self.or(default, |value| integer(field, value))
@@ -120,12 +157,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Given<'a, 'py> {
     }
 }
 
-/// An exact `int`, or `None`.
+/// An integer, or `None`.
 pub(crate) fn optional<T: Integer>(field: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<T>> {
     value.map(|value| integer(field, value)).transpose()
 }
 
-/// An exact `int`, or the object `None`.
+/// An integer, or the object `None`.
 pub(crate) fn integer_or_none<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<T>> {
     (!value.is_none()).then(|| integer(field, value)).transpose()
 }
@@ -138,18 +175,17 @@ pub(crate) fn truth(field: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         .map_err(|_| wrong_type(field, "a bool", value))
 }
 
+/// What a text must be.
+pub(crate) const VALID_UNICODE: &str = "valid Unicode, which a str with a surrogate that has no other half is not";
+
 /// A `str` that is UTF-8.
 pub(crate) fn text(field: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let Ok(text) = value.cast::<PyString>() else {
         return Err(wrong_type(field, "a str", value));
     };
-    text.to_str().map(str::to_owned).map_err(|_| {
-        wrong(
-            field,
-            "valid Unicode, which a str with a surrogate that has no other half is not",
-            value,
-        )
-    })
+    text.to_str()
+        .map(str::to_owned)
+        .map_err(|_| wrong(field, VALID_UNICODE, value))
 }
 
 /// A `str`, or `None`.
@@ -239,6 +275,35 @@ pub(crate) fn bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'
 /// A dictionary from integers.
 pub(crate) fn dictionary<'a, 'py>(field: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyDict>> {
     value.cast::<PyDict>().map_err(|_| wrong_type(field, "a dict", value))
+}
+
+/// The value, if it is one of that class.
+pub(crate) fn one_of<'a, 'py, T: PyClass>(
+    field: &str,
+    wanted: &str,
+    value: &'a Bound<'py, PyAny>,
+) -> PyResult<&'a Bound<'py, T>> {
+    value.cast::<T>().map_err(|_| wrong_type(field, wanted, value))
+}
+
+/// The values of an iterable of that class.
+pub(crate) fn all_of<T: PyClass<Frozen = True> + Sync, V>(
+    field: &str,
+    wanted: &str,
+    values: &Bound<'_, PyAny>,
+    value: impl Fn(&T) -> V,
+) -> PyResult<Vec<V>> {
+    let each = values
+        .try_iter()
+        .map_err(|error| instead(values.py(), error, || wrong_type(field, wanted, values)))?;
+    each.map(|one| {
+        let one = one?;
+        let one = one
+            .cast::<T>()
+            .map_err(|_| wrong(field, &format!("{wanted}, not of {}", kind(&one)), &one))?;
+        Ok(value(one.get()))
+    })
+    .collect()
 }
 
 /// Exactly `N` bytes in lowercase hex.

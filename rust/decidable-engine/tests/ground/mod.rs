@@ -153,14 +153,14 @@ pub fn conserved(balance: &Balance) -> bool {
 }
 
 pub fn verify(storage: &Memory) -> Result<Verified, Error> {
-    verify_with(storage, None, None, &[])
+    verify_with(storage, None, None, None)
 }
 
 pub fn verify_with(
     storage: &Memory,
     key: Option<Key>,
     head: Option<Head>,
-    policies: &[Digest],
+    policies: Option<&[Digest]>,
 ) -> Result<Verified, Error> {
     decidable_engine::verify(storage, key, head, policies, |_| Ok(()))
 }

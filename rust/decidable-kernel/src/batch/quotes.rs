@@ -28,9 +28,10 @@ impl Quotes {
             let row = cast::usize_from_u64(row)
                 .filter(|row| *row < rows)
                 .ok_or_else(|| Error::out_of_range("quotes.row", row, last_row))?;
-            let before = taken.rows.last().copied();
-            if before.is_some_and(|(before, _)| before > row) {
-                return Err(Error::quotes_not_ascending(0, model_id).in_row(row));
+            if let Some(&(before, _)) = taken.rows.last()
+                && before > row
+            {
+                return Err(Error::quote_rows_not_ascending(before, row).in_row(row));
             }
             taken.costs.push((model_id, cost));
             let end = taken.costs.len();

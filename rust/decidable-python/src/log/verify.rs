@@ -19,41 +19,52 @@ use crate::engine::{head_dict, head_of, keyed};
 use crate::errors::{self, Class, raise};
 use crate::ledger::Balance;
 use crate::policy::Policy;
-use crate::values::{instead, reason, wrong_type};
+use crate::values::{all_of, reason};
 
-/// The policies that someone gave.
-fn given(policies: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<decidable_kernel::Policy>>> {
-    let wrong = |value: &Bound<'_, PyAny>| wrong_type("policies", "a sequence of Policy", value);
-    policies
-        .try_iter()
-        .map_err(|error| instead(policies.py(), error, || wrong(policies)))?
-        .map(|policy| {
-            let policy = policy?;
-            policy
-                .cast::<Policy>()
-                .map(|policy| Arc::clone(&policy.get().0))
-                .map_err(|_| wrong(&policy))
-        })
-        .collect()
+/// The policies that someone gave. Nobody means an empty list: it would read as if all that the log has were approved.
+fn given(policies: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<Arc<decidable_kernel::Policy>>>> {
+    let Some(policies) = policies else {
+        return Ok(None);
+    };
+    let given = all_of("policies", "a sequence of Policy", policies, |policy: &Policy| {
+        Arc::clone(&policy.0)
+    })?;
+    if given.is_empty() {
+        let message = "policies is empty: leave it out where none were approved";
+        return Err(raise(
+            policies.py(),
+            Class::InvalidInput,
+            "input.empty",
+            message,
+            |details| {
+                details.set_item("field", "policies")?;
+                details.set_item("value", policies)
+            },
+        ));
+    }
+    Ok(Some(given))
 }
 
 /// Derives a log again from its records alone.
 #[pyfunction]
-#[pyo3(signature = (path, *, policies, key=None, head=None, progress=None))]
+#[pyo3(signature = (path, *, policies=None, key=None, head=None, progress=None))]
 pub(crate) fn verify_log<'py>(
     py: Python<'py>,
     path: PathBuf,
-    policies: &Bound<'py, PyAny>,
+    policies: Option<&Bound<'py, PyAny>>,
     key: Option<&Bound<'py, PyAny>>,
     head: Option<&Bound<'py, PyAny>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let key = keyed(key)?;
     let head = head.map(head_of).transpose()?;
-    let digests: Vec<_> = given(policies)?.iter().map(|policy| policy.digest()).collect();
+    let digests = given(policies)?.map(|policies| policies.iter().map(|policy| policy.digest()).collect::<Vec<_>>());
     let mut progress = Progress::to(progress.as_ref());
-    let verified =
-        py.detach(|| decidable_engine::verify(&Files::new(path), key, head, &digests, |seq| progress.step(seq)));
+    let verified = py.detach(|| {
+        decidable_engine::verify(&Files::new(path), key, head, digests.as_deref(), |seq| {
+            progress.step(seq)
+        })
+    });
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
     }
@@ -104,18 +115,18 @@ pub(crate) fn verify_log<'py>(
 
 /// Verifies a JSON-lines log of the exchange format.
 #[pyfunction]
-#[pyo3(signature = (path, *, policies, key=None, anchor=None, progress=None))]
+#[pyo3(signature = (path, *, policies=None, key=None, anchor=None, progress=None))]
 pub(crate) fn verify_exchange<'py>(
     py: Python<'py>,
     path: PathBuf,
-    policies: &Bound<'py, PyAny>,
+    policies: Option<&Bound<'py, PyAny>>,
     key: Option<&Bound<'py, PyAny>>,
     anchor: Option<&Bound<'py, PyAny>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let key: Option<Key> = keyed(key)?;
     let anchor = anchor.map(anchor_of).transpose()?;
-    let owned = given(policies)?;
+    let owned = given(policies)?.unwrap_or_default();
     let shown = path.display().to_string();
     let file = py.detach(|| File::open(&path)).map_err(|error| {
         raise(
