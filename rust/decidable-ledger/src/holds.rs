@@ -140,6 +140,12 @@ impl Holds {
             shards: self.cells.each_ref().map(lock),
         }
     }
+
+    /// Whether somebody has all shards locked, this thread or another.
+    #[cfg(test)]
+    pub(crate) fn are_still(&self) -> bool {
+        self.cells.iter().all(|cell| cell.0.try_lock().is_err())
+    }
 }
 
 impl Still<'_> {
