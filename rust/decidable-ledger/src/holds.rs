@@ -189,6 +189,7 @@ fn lock(cell: &Cell) -> MutexGuard<'_, Shard> {
 
 /// In which shard a hold is. The high bits of the mixed number choose the shard, the low ones the place in its map.
 fn shard_of(hold: HoldId) -> usize {
+    // The bits that are left number the shards, and fit any length.
     cast::usize_from_u64(mix(hold.0) >> (u64::BITS - SHARDS.ilog2())).unwrap_or_default()
 }
 

@@ -82,7 +82,8 @@ impl Writer {
         self.buffer.clear();
         for entry in gathered.entries() {
             self.chain
-                .append(seq, batch, &entry, self.key.as_ref(), &mut self.buffer);
+                .append(seq, batch, &entry, self.key.as_ref(), &mut self.buffer)
+                .ok_or_else(|| Failure::new("a record is too large for a frame"))?;
             seq = seq.saturating_add(1);
         }
         self.fence()?;
@@ -161,7 +162,7 @@ pub(crate) fn write_whole(file: &dyn StoredFile, bytes: &[u8], offset: u64) -> R
 
 /// Reads the bytes from `offset` up to `end`, all of them.
 pub(crate) fn read_whole(file: &dyn StoredFile, offset: u64, end: u64) -> io::Result<Vec<u8>> {
-    let bytes = cast::usize_from_u64(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let bytes = cast::usize_from_u64(end.saturating_sub(offset)).ok_or(io::ErrorKind::OutOfMemory)?;
     let mut read = vec![0; bytes];
     let mut filled = 0_usize;
     while filled < bytes {
