@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -690,7 +691,7 @@ def test_a_directory_that_cannot_be_written_is_refused_and_can_still_be_verified
 # --- full disks -------------------------------------------------------------------------------------------------------
 
 FILL = """
-import json, sys
+import json, os, sys
 import decidable as dc, ground
 
 def fill(engine, told):
@@ -734,7 +735,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (60_001, hard))
 try:
     fill(engine, told)
 except dc.LogUnavailable as error:
-    first = [error.code, error.os_code]
+    first = [error.code, error.os_code, os.strerror(error.os_code) in error.message]
 codes = refused(engine)
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 again = refused(engine)
@@ -750,7 +751,7 @@ print(json.dumps([first, codes, again, told, doubts, after]))
 FILL_DISK = (
     FILL
     + """
-import os, pathlib
+import pathlib
 disk = pathlib.Path(sys.argv[1])
 ballast = disk / "ballast"
 ballast.write_bytes(b"x" * 300_000)
@@ -759,7 +760,7 @@ told = []
 try:
     fill(engine, told)
 except dc.LogUnavailable as error:
-    first = [error.code, error.os_code]
+    first = [error.code, error.os_code, os.strerror(error.os_code) in error.message]
 codes = refused(engine)
 try:
     ground.opened(disk / "log2")
@@ -794,6 +795,7 @@ def test_a_file_that_may_not_grow_loses_nothing_that_was_acknowledged(tmp_path: 
     assert done.returncode == 0, done.stderr
     first, later, again, told, doubts, after = json.loads(done.stdout)
     assert first[0] in {"wal.durability_lost", "wal.poisoned"}
+    assert first[1:] == [errno.EFBIG, True]
     codes.note(*set(later) & {"wal.durability_lost", "wal.poisoned"})
     assert {"wal.poisoned"} <= set(later) <= set(FULL)
     assert again == later
@@ -828,7 +830,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     first, later, again, told, _, _ = json.loads(done.stdout)
     assert first[0] in {"wal.durability_lost", "wal.poisoned"}
-    assert first[-1] == "wal.io"
+    assert first[1:] == [errno.ENOSPC, True, "wal.io"]
     assert {"wal.poisoned"} <= set(later) <= set(FULL)
     assert again == later
     assert len(told) > 2

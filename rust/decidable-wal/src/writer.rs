@@ -144,19 +144,30 @@ impl Writer {
     }
 }
 
-/// Writes all of `bytes` with one write. One that takes less is a failure: the disk is full or the file may not grow.
+/// Writes all of `bytes` with one write. One that takes less is a failure, whatever comes of the next byte: that one is
+/// offered because the system says why it takes no more (the disk is full, the file may not grow) only where it takes
+/// nothing.
 pub(crate) fn write_whole(file: &dyn StoredFile, bytes: &[u8], offset: u64) -> Result<(), Failure> {
+    let taken = write_some(file, bytes, offset).map_err(|error| Failure::io("a write to the log failed", &error))?;
+    if taken == bytes.len() {
+        return Ok(());
+    }
+    let short = format!("a write to the log took {taken} of {} bytes", bytes.len());
+    let next = bytes.get(taken..).unwrap_or_default().first_chunk::<1>();
+    let after = offset.saturating_add(cast::u64_from_usize(taken));
+    match next.map(|byte| write_some(file, byte, after)) {
+        Some(Err(error)) => Err(Failure::io(&short, &error)),
+        Some(Ok(_)) | None => Err(Failure::new(short)),
+    }
+}
+
+fn write_some(file: &dyn StoredFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
     loop {
-        return match file.write_at(bytes, offset) {
-            Ok(taken) if taken == bytes.len() => Ok(()),
-            Ok(taken) => Err(Failure::new(format!(
-                "a write to the log took {taken} of {} bytes",
-                bytes.len()
-            ))),
+        match file.write_at(bytes, offset) {
             // Nothing was taken, so it is the same write again and not a second attempt at a failed one.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(Failure::io("a write to the log failed", &error)),
-        };
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            taken => return taken,
+        }
     }
 }
 

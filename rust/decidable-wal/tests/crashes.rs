@@ -338,6 +338,13 @@ fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
                 matches!(error.kind(), ErrorKind::Io | ErrorKind::DurabilityLost),
                 "limit {limit}: {error}"
             );
+            // Also where the first write of them was taken in part.
+            assert!(
+                error
+                    .to_string()
+                    .contains(&std::io::Error::from(StorageFull).to_string()),
+                "limit {limit}: {error}"
+            );
             full += 1;
         } else {
             assert!(limit > 4_000);
