@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -495,11 +496,18 @@ def test_a_log_is_open_once_in_this_process(tmp_path: Path) -> None:
         ground.opened(tmp_path / "log")
     assert caught.value.code == "wal.locked"
     assert f"pid {os.getpid()}" in str(caught.value)
+    assert (caught.value.path, str(caught.value).startswith(f"{tmp_path / 'log'}: ")) == (str(tmp_path / "log"), True)
     # Reading needs no lock.
     assert dc.verify(tmp_path / "log").records == 3
     assert first.decide(ground.request(), account="acme").id == 1
     first.close()
-    ground.opened(tmp_path / "log").close()
+    with pytest.raises(dc.LogUnavailable, match=re.escape(f"{tmp_path / 'log'}: ")) as caught:
+        first.decide(ground.request(), account="acme")
+    assert (caught.value.code, caught.value.path) == ("wal.closed", str(tmp_path / "log"))
+    # What is wrong with an argument is not the log's affair.
+    with ground.opened(tmp_path / "log") as again, pytest.raises(dc.UnknownName) as unknown:
+        again.decide(ground.request(), account="nobody")
+    assert "path" not in unknown.value.details
 
 
 def test_a_log_is_open_in_one_process(tmp_path: Path) -> None:
@@ -694,6 +702,9 @@ FILL = """
 import json, os, sys
 import decidable as dc, ground
 
+def told_why(error):
+    return error.message.startswith(f"{error.path}: ") and os.strerror(error.os_code) in error.message
+
 def fill(engine, told):
     while True:
         ticket = engine.decide(ground.request(), account="acme", metadata="x" * 2_000)
@@ -735,7 +746,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (60_001, hard))
 try:
     fill(engine, told)
 except dc.LogUnavailable as error:
-    first = [error.code, error.os_code, os.strerror(error.os_code) in error.message]
+    first = [error.code, error.os_code, told_why(error)]
 codes = refused(engine)
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 again = refused(engine)
@@ -760,7 +771,7 @@ told = []
 try:
     fill(engine, told)
 except dc.LogUnavailable as error:
-    first = [error.code, error.os_code, os.strerror(error.os_code) in error.message]
+    first = [error.code, error.os_code, told_why(error)]
 codes = refused(engine)
 try:
     ground.opened(disk / "log2")
