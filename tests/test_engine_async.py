@@ -23,6 +23,7 @@ import pytest
 
 import decidable as dc
 import ground
+from decidable.engine import _resolve, _Waiter
 from ground import CHEAP_COST, figures, request
 
 PATIENCE = 60
@@ -1000,3 +1001,29 @@ def test_a_forked_childs_coroutines_are_told(path: Path) -> None:
     done = ground.python(FORKED, path)
     assert done.stdout.split() == ["engine.forked", "went", "on"], done.stderr
     dc.verify(path)
+
+
+class CancelledMeanwhile(asyncio.Future[None]):
+    """A future that an interrupt cancels just before it is told."""
+
+    def done(self) -> bool:
+        found = super().done()
+        self.cancel()
+        return found
+
+    def set_result(self, result: None) -> None:
+        self.cancel()
+        super().set_result(result)
+
+
+def test_who_is_cancelled_while_the_news_is_told_keeps_nobody_from_it() -> None:
+    """The others that wait for the same batch are told all the same."""
+
+    async def told() -> bool:
+        loop = asyncio.get_running_loop()
+        futures = [CancelledMeanwhile(loop=loop), loop.create_future()]
+        _resolve([_Waiter(1, future, None) for future in futures], None)
+        assert futures[0].cancelled()
+        return futures[1].done()
+
+    assert asyncio.run(told())

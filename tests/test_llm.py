@@ -55,6 +55,14 @@ def gateway(tmp_path: Path, models: Path) -> Iterator[llm.Gateway]:
         yield gateway
 
 
+def test_a_gateway_whose_state_is_in_use_names_it(gateway: llm.Gateway, tmp_path: Path, models: Path) -> None:
+    """As an engine does: the directory of the log that is locked."""
+    with pytest.raises(dc.LogUnavailable, match=r"^.*state.*: ") as caught:
+        llm.Gateway.open(tmp_path / "state", catalog=models)
+    assert caught.value.code == "wal.locked"
+    assert Path(caught.value.path).is_relative_to(tmp_path / "state")
+
+
 def test_a_name_a_budget_and_a_size_are_enough(gateway: llm.Gateway) -> None:
     """The cheapest model answers, its money is held, and the defaults are the documented ones."""
     call = gateway.route("mini", input_tokens=1_200, max_cost="0.02", account="acme")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -494,11 +496,18 @@ def test_a_log_is_open_once_in_this_process(tmp_path: Path) -> None:
         ground.opened(tmp_path / "log")
     assert caught.value.code == "wal.locked"
     assert f"pid {os.getpid()}" in str(caught.value)
+    assert (caught.value.path, str(caught.value).startswith(f"{tmp_path / 'log'}: ")) == (str(tmp_path / "log"), True)
     # Reading needs no lock.
     assert dc.verify(tmp_path / "log").records == 3
     assert first.decide(ground.request(), account="acme").id == 1
     first.close()
-    ground.opened(tmp_path / "log").close()
+    with pytest.raises(dc.LogUnavailable, match=re.escape(f"{tmp_path / 'log'}: ")) as caught:
+        first.decide(ground.request(), account="acme")
+    assert (caught.value.code, caught.value.path) == ("wal.closed", str(tmp_path / "log"))
+    # What is wrong with an argument is not the log's affair.
+    with ground.opened(tmp_path / "log") as again, pytest.raises(dc.UnknownName) as unknown:
+        again.decide(ground.request(), account="nobody")
+    assert "path" not in unknown.value.details
 
 
 def test_a_log_is_open_in_one_process(tmp_path: Path) -> None:
@@ -690,8 +699,11 @@ def test_a_directory_that_cannot_be_written_is_refused_and_can_still_be_verified
 # --- full disks -------------------------------------------------------------------------------------------------------
 
 FILL = """
-import json, sys
+import json, os, sys
 import decidable as dc, ground
+
+def told_why(error):
+    return error.message.startswith(f"{error.path}: ") and os.strerror(error.os_code) in error.message
 
 def fill(engine, told):
     while True:
@@ -734,7 +746,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (60_001, hard))
 try:
     fill(engine, told)
 except dc.LogUnavailable as error:
-    first = [error.code, error.os_code]
+    first = [error.code, error.os_code, told_why(error)]
 codes = refused(engine)
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 again = refused(engine)
@@ -750,7 +762,7 @@ print(json.dumps([first, codes, again, told, doubts, after]))
 FILL_DISK = (
     FILL
     + """
-import os, pathlib
+import pathlib
 disk = pathlib.Path(sys.argv[1])
 ballast = disk / "ballast"
 ballast.write_bytes(b"x" * 300_000)
@@ -759,7 +771,7 @@ told = []
 try:
     fill(engine, told)
 except dc.LogUnavailable as error:
-    first = [error.code, error.os_code]
+    first = [error.code, error.os_code, told_why(error)]
 codes = refused(engine)
 try:
     ground.opened(disk / "log2")
@@ -794,6 +806,7 @@ def test_a_file_that_may_not_grow_loses_nothing_that_was_acknowledged(tmp_path: 
     assert done.returncode == 0, done.stderr
     first, later, again, told, doubts, after = json.loads(done.stdout)
     assert first[0] in {"wal.durability_lost", "wal.poisoned"}
+    assert first[1:] == [errno.EFBIG, True]
     codes.note(*set(later) & {"wal.durability_lost", "wal.poisoned"})
     assert {"wal.poisoned"} <= set(later) <= set(FULL)
     assert again == later
@@ -828,7 +841,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     first, later, again, told, _, _ = json.loads(done.stdout)
     assert first[0] in {"wal.durability_lost", "wal.poisoned"}
-    assert first[-1] == "wal.io"
+    assert first[1:] == [errno.ENOSPC, True, "wal.io"]
     assert {"wal.poisoned"} <= set(later) <= set(FULL)
     assert again == later
     assert len(told) > 2

@@ -6,9 +6,14 @@ Absence is the layout's sentinel here: 0 for "none requested" and "no limit", al
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 __all__ = ["DECISION_DTYPE", "GATES", "QUOTE_DTYPE", "REJECTION_DTYPE", "REQUEST_DTYPE"]
+
+NO_INDEX: Final = 65_535
+"""The index of a decision that selected nothing."""
 
 REQUEST_DTYPE = np.dtype(
     [

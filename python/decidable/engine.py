@@ -725,13 +725,13 @@ def _call(loop: asyncio.AbstractEventLoop, waiters: list[_Waiter], error: Except
 
 def _resolve(waiters: list[_Waiter], error: Exception | None) -> None:
     for waiter in waiters:
-        if waiter.future.done():
-            continue
-        if error is None:
-            waiter.future.set_result(None)
-        else:
-            # Each gets its own: a traceback grows as an exception is raised.
-            waiter.future.set_exception(copy.copy(error))
+        # Who was cancelled waits no more, and an interrupt cancels between any two steps: no look before would do.
+        with contextlib.suppress(asyncio.InvalidStateError):
+            if error is None:
+                waiter.future.set_result(None)
+            else:
+                # Each gets its own: a traceback grows as an exception is raised.
+                waiter.future.set_exception(copy.copy(error))
 
 
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decidable._native import Decision, Ledger, Policy, Request
-from decidable.arrays import DECISION_DTYPE, REQUEST_DTYPE
+from decidable.arrays import DECISION_DTYPE, NO_INDEX, REQUEST_DTYPE
 from decidable.bench.reference import Peer
 from decidable.bench.rounds import Comparison, Side
 from decidable.bench.workload import REQUESTS, Workload
@@ -30,8 +30,6 @@ _LARGE: Final = 16
 
 _FEW: Final = 512
 """How many things a side does at once where one takes long."""
-
-_NO_INDEX: Final = 65_535
 
 
 def each(function: Callable[..., object], *arguments: Iterable[Any]) -> Callable[[], object]:
@@ -166,7 +164,7 @@ def _row(decision: Decision) -> tuple[int, ...]:
         decision.action.code,
         decision.reason.code,
         decision.selected_model_id or 0,
-        _NO_INDEX if index is None else index,
+        NO_INDEX if index is None else index,
         decision.estimated_cost_microunits,
         decision.expected_utility_microunits,
         decision.counterfactual_model_id or 0,

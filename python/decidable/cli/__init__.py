@@ -31,8 +31,6 @@ from decidable.errors import DecidableError, VerificationError
 __all__ = ["main"]
 
 _COMMAND = "COMMAND"
-# What a write that the system took only in part leaves behind, without a number of the system's.
-_UNWRITTEN = ("wal.durability_lost", "wal.poisoned")
 _GROUPS = (demo, route, decide, verify, report, export, digest, guard, bench)
 
 
@@ -151,7 +149,7 @@ def _system_fault(error: OSError) -> Usage:
 
 def _placed(error: DecidableError, parsed: argparse.Namespace) -> DecidableError:
     """The same fault, naming the log where the system refused to read or write it."""
-    if error.details.get("os_code") is None and error.code not in _UNWRITTEN:
+    if error.details.get("os_code") is None or error.details.get("path") is not None:
         return error
     given = [getattr(parsed, name, None) for name in ("log", "source", "state")]
     log = next((each for each in given if each is not None), None)

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from decidable._native import Decision, Explanation, Names, Policy, Request, Verdict, identity
+from decidable.arrays import NO_INDEX
 from decidable.cli.screen import Screen
 from decidable.report.quantity import count, money, percent
 from decidable.report.words import refusal_words
 
 __all__ = ["decision_document", "explanation_document", "model_name", "show_decision", "show_explanation"]
-
-_NO_INDEX: Final = 65_535
 
 # The first two things that each objective compares (docs/spec/extensions.md).
 _COMPARED: Final = {
@@ -39,7 +38,7 @@ def decision_document(policy: Policy, request: Request, decision: Decision) -> d
             "action": decision.action.name,
             "reason": decision.reason.name,
             "selected_model_id": decision.selected_model_id or 0,
-            "selected_model_index": _NO_INDEX
+            "selected_model_index": NO_INDEX
             if decision.selected_model_index is None
             else decision.selected_model_index,
             "estimated_cost_microunits": decision.estimated_cost_microunits,

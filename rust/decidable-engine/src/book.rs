@@ -67,15 +67,18 @@ impl Book {
         let kind =
             Kind::from_code(framed.kind).ok_or_else(|| Error::at(ErrorKind::UnknownKind(framed.kind), framed.seq))?;
         let record = self.state.replay(framed.seq, kind, framed.payload).map_err(at)?;
+        let text = match framed.private {
+            PrivatePart::Present(bytes) => Some(core::str::from_utf8(bytes).map_err(|_| {
+                let what = match record {
+                    Record::Account { .. } => "an account's name",
+                    _ => "a caller's metadata",
+                };
+                Error::at(ErrorKind::NotText(what.to_owned()), framed.seq)
+            })?),
+            PrivatePart::Erased | PrivatePart::None => None,
+        };
         if let Record::Account { account, .. } = record {
-            let name = match framed.private {
-                PrivatePart::Present(bytes) => Some(
-                    core::str::from_utf8(bytes)
-                        .map_err(|_| Error::at(ErrorKind::NotText("an account's name".to_owned()), framed.seq))?
-                        .to_owned(),
-                ),
-                PrivatePart::Erased | PrivatePart::None => None,
-            };
+            let name = text.map(str::to_owned);
             match &name {
                 Some(name) if !is_account_name(name) => {
                     return Err(Error::at(

@@ -15,6 +15,8 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ns(&self) -> i64 {
+        // A clock that stands before 1970 or after 2262 was never set, and says 0: the log then takes the time of its last
+        // record, and nothing is decided by it.
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .ok()

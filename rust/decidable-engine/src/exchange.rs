@@ -193,6 +193,7 @@ fn metadata(framed: &decidable_wal::Record<'_>, log_id: &str) -> String {
     let own = match framed.private {
         PrivatePart::Present(bytes) => match core::str::from_utf8(bytes) {
             Ok(text) => decidable_replay::exchange::json(text),
+            // What is not text was refused when the record was read (`Book::read`).
             Err(_) => "null".to_owned(),
         },
         PrivatePart::None | PrivatePart::Erased => "null".to_owned(),

@@ -24,11 +24,11 @@ impl Salts {
                 return Err(error);
             }
         }
-        // There is a last one: some were drawn.
-        let salt = self.0.last().copied().unwrap_or_default();
-        if let Some(given) = self.0.last_mut() {
-            given.zeroize();
-        }
+        let Some(given) = self.0.last_mut() else {
+            return Err(Error::new(ErrorKind::NoRandomness("none was drawn".to_owned())));
+        };
+        let salt = *given;
+        given.zeroize();
         self.0.pop();
         Ok(salt)
     }

@@ -131,6 +131,7 @@ pub fn verify(
             held: ticket.held(),
         })
         .collect();
+    // The state numbers them in 32 bits.
     let policies = decidable_canon::cast::u32_from_usize(state.policies().len()).unwrap_or(u32::MAX);
     Ok(Verified {
         scanned,

@@ -693,6 +693,19 @@ fn records_of_unknown_kinds_and_unreadable_ones_are_refused() {
 }
 
 #[test]
+fn metadata_that_are_not_text_are_refused() {
+    refused(
+        "metadata that are not text",
+        FIRST,
+        "a caller's metadata",
+        "engine.not_text",
+        |steps| {
+            steps[FIRST].private = Some(vec![b'a', 0xff]);
+        },
+    );
+}
+
+#[test]
 fn names_that_no_engine_would_have_written_are_refused() {
     refused(
         "a name that is not text",

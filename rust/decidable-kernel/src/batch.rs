@@ -239,6 +239,7 @@ pub fn holds(
     let hold = |row: usize, request: &RequestRow, costs: &[(u32, u64)]| {
         let fields = RequestFields::from_row(request);
         let most = rows.max_output_tokens.get(row).copied().unwrap_or(fields.output_tokens);
+        // 0 is the answer where nothing was selected, or what the catalog does not have.
         let selected = decided.get(row).and_then(selected_of);
         let hold = selected.and_then(|model_id| policy.hold_fields(&fields, costs, most, model_id));
         hold.unwrap_or(0).to_le_bytes()

@@ -1,14 +1,15 @@
+#[cfg(not(test))]
+use std::sync::atomic::AtomicU64;
 use std::{
     hint,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
-    },
+    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 use decidable_canon::cast;
 
 use crate::balance::{Balance, Denial};
+#[cfg(test)]
+use crate::between::AtomicU64;
 
 /// The most that one figure can be: amounts are `i64` and never negative.
 const FIGURE_MAX: u64 = i64::MAX.unsigned_abs();
@@ -249,3 +250,6 @@ impl Account {
         self.cap.store(cap.unwrap_or(UNCAPPED), Release);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,6 +140,12 @@ impl Holds {
             shards: self.cells.each_ref().map(lock),
         }
     }
+
+    /// Whether somebody has all shards locked, this thread or another.
+    #[cfg(test)]
+    pub(crate) fn are_still(&self) -> bool {
+        self.cells.iter().all(|cell| cell.0.try_lock().is_err())
+    }
 }
 
 impl Still<'_> {
@@ -183,6 +189,7 @@ fn lock(cell: &Cell) -> MutexGuard<'_, Shard> {
 
 /// In which shard a hold is. The high bits of the mixed number choose the shard, the low ones the place in its map.
 fn shard_of(hold: HoldId) -> usize {
+    // The bits that are left number the shards, and fit any length.
     cast::usize_from_u64(mix(hold.0) >> (u64::BITS - SHARDS.ilog2())).unwrap_or_default()
 }
 

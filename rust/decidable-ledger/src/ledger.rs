@@ -353,3 +353,6 @@ fn positive(amount: i64) -> Result<u64, Error> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,8 @@
 mod error;
 mod number;
 mod balance;
+#[cfg(test)]
+mod between;
 mod account;
 mod accounts;
 mod holds;

@@ -32,13 +32,24 @@ pub(crate) use self::settlement::Settlement;
 
 /// The live path over one log directory. Private: `decidable.Engine` is the public class.
 #[pyclass(frozen, module = "decidable._native")]
-pub(crate) struct Engine(Arc<decidable_engine::Engine>);
+pub(crate) struct Engine {
+    engine: Arc<decidable_engine::Engine>,
+    /// The log's directory, as it was given.
+    log: PathBuf,
+}
+
+impl Engine {
+    /// What is raised for an error of this engine.
+    fn fault(&self, py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
+        errors::engine_of(py, error, &self.log)
+    }
+}
 
 impl Drop for Engine {
     /// An engine that nobody closed waits for the disk here; the other threads must not wait with it.
     fn drop(&mut self) {
         // Where the interpreter cannot be asked any more, the log's own drop waits.
-        let _ = Python::try_attach(|py| py.detach(|| self.0.drain()));
+        let _ = Python::try_attach(|py| py.detach(|| self.engine.drain()));
     }
 }
 
@@ -100,13 +111,18 @@ impl Engine {
             decide: None,
             watch: Some(interruptible(Arc::clone(&interrupted))),
         };
-        let opened = py.detach(|| decidable_engine::Engine::open(Arc::new(Files::new(path)), options));
+        let files = Arc::new(Files::new(path.clone()));
+        let opened = py.detach(|| decidable_engine::Engine::open(files, options));
         if let Some(interrupted) = interrupted.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(interrupted);
         }
-        opened
-            .map(|engine| Self(Arc::new(engine)))
-            .map_err(|error| errors::engine(py, &error))
+        match opened {
+            Ok(engine) => Ok(Self {
+                engine: Arc::new(engine),
+                log: path,
+            }),
+            Err(error) => Err(errors::engine_of(py, &error, &path)),
+        }
     }
 
     /// What opening the log found and did. `decidable.Opened` is the public class.
@@ -121,7 +137,7 @@ impl Engine {
             recoveries,
             erasures_finished,
             unrecorded_erasures,
-        } = self.0.opened();
+        } = self.engine.opened();
         let recoveries = recoveries.iter().map(|recovery| {
             let dict = PyDict::new(py);
             dict.set_item("offset", recovery.offset)?;
@@ -150,7 +166,7 @@ impl Engine {
         let request = request
             .cast::<Request>()
             .map_err(|_| wrong_type("request", "a Request", request))?;
-        Ok(self.0.work(&request.get().0))
+        Ok(self.engine.work(&request.get().0))
     }
 
     /// Decides, holds and hands the record to the log, without waiting for it.
@@ -170,10 +186,10 @@ impl Engine {
         let account = optional_text("account", account)?;
         let key = optional_text("key", key)?;
         let metadata = optional_text("metadata", metadata)?;
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let answer = py
             .detach(|| engine.decide(request, account.as_deref(), key.as_deref(), metadata.as_deref()))
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         if let Err(interrupted) = py.check_signals() {
             // The caller will not receive the answer. Where its hold cannot be released the interrupt matters more.
             let _ = py.detach(|| engine.disown(answer.view.number));
@@ -185,41 +201,41 @@ impl Engine {
     /// Waits until the record of that number is durable. An interrupt ends the wait.
     fn wait(&self, py: Python<'_>, seq: u64) -> PyResult<()> {
         loop {
-            let engine = &*self.0;
+            let engine = &*self.engine;
             match py.detach(|| engine.wait(seq, Some(SIGNAL_CHECK))) {
                 Ok(()) => return Ok(()),
                 Err(error) if timed_out(&error) => py.check_signals()?,
-                Err(error) => return Err(errors::engine(py, &error)),
+                Err(error) => return Err(self.fault(py, &error)),
             }
         }
     }
 
     /// Waits until the durable part of the log ends after `seen`, at most `timeout_ms`, and returns where it ends.
     fn wait_change(&self, py: Python<'_>, seen: u64, timeout_ms: u64) -> PyResult<u64> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         match py.detach(|| engine.wait_change(seen, Some(Duration::from_millis(timeout_ms)))) {
             Ok(durable) => Ok(durable),
             Err(error) if timed_out(&error) => Ok(seen),
-            Err(error) => Err(errors::engine(py, &error)),
+            Err(error) => Err(self.fault(py, &error)),
         }
     }
 
     fn dispatch(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.dispatch(ticket))
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     fn disown(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.disown(ticket))
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     fn leave(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.leave(ticket))
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     #[pyo3(signature = (ticket, *, cost_microunits=None, input_tokens=None, output_tokens=None, latency_ms=None, durable_ns=None))]
@@ -242,28 +258,28 @@ impl Engine {
             latency_ms: optional("latency_ms", latency_ms)?,
             durable_ns: optional("durable_ns", durable_ns)?,
         };
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let settled = py
             .detach(|| engine.settle(number, used))
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         Ok(Settlement::of(number, &settled))
     }
 
     /// Releases the hold of a ticket that nobody acts on; the number of the record.
     fn submit_cancel(&self, py: Python<'_>, ticket: u64) -> PyResult<u64> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.cancel(ticket))
             .map(|step| step.seq)
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     /// Releases the hold of a ticket in doubt, where it is certain that nothing was spent.
     fn submit_release(&self, py: Python<'_>, ticket: &Bound<'_, PyAny>) -> PyResult<u64> {
         let number = integer("ticket", ticket)?;
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.reconcile(number, None))
             .map(|step| step.seq)
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     #[pyo3(signature = (ticket, *, abandoned, cost_microunits=None, latency_ms=None, succeeded=None))]
@@ -287,10 +303,10 @@ impl Engine {
             realized_latency_ms: optional("latency_ms", latency_ms)?,
             succeeded: succeeded.map(|value| truth("succeeded", value)).transpose()?,
         };
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.observe(number, seen))
             .map(|(_, step)| step.seq)
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     fn submit_account(
@@ -300,10 +316,10 @@ impl Engine {
         initial: &Bound<'_, PyAny>,
     ) -> PyResult<(Balance, u64)> {
         let (name, initial) = (text("account", name)?, integer("initial", initial)?);
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let (balance, step) = py
             .detach(|| engine.open_account(&name, initial))
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
@@ -314,10 +330,10 @@ impl Engine {
         amount: &Bound<'_, PyAny>,
     ) -> PyResult<(Balance, u64)> {
         let (name, amount) = (text("account", name)?, integer("amount", amount)?);
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let (balance, step) = py
             .detach(|| engine.top_up(&name, amount))
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
@@ -329,37 +345,37 @@ impl Engine {
         cap: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(Balance, u64)> {
         let (name, cap) = (text("account", name)?, optional("cap", cap)?);
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let (balance, step) = py
             .detach(|| engine.set_cap(&name, cap))
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
     fn balance(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<Balance> {
         let name = text("account", name)?;
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let balance = py
             .detach(|| engine.balance(&name))
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         Ok(Balance::new(name, balance))
     }
 
     /// The balance of an account that is open already, and the number of the record that opened it.
     fn opened_account(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<(Balance, u64)> {
         let name = text("account", name)?;
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let (balance, seq) = py
             .detach(|| engine.opened_account(&name))
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         Ok((Balance::new(name, balance), seq))
     }
 
     fn balances(&self, py: Python<'_>) -> PyResult<Vec<Balance>> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let balances = py
             .detach(|| engine.balances())
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         Ok(balances
             .into_iter()
             .map(|(name, balance)| Balance::new(name, balance))
@@ -369,21 +385,21 @@ impl Engine {
     /// The ticket of that number, as it stands.
     fn ticket(&self, py: Python<'_>, number: &Bound<'_, PyAny>) -> PyResult<Answer> {
         let number = integer("ticket", number)?;
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| Answer::of(engine, engine.ticket(number)?))
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     /// Where the ticket of that number stands.
     fn state(&self, py: Python<'_>, number: u64) -> PyResult<&'static str> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.ticket(number).map(|view| state_of(&view)))
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     /// The tickets that are neither settled nor cancelled.
     fn open_tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let answers = py
             .detach(|| {
                 let views = engine.open_tickets()?.into_iter();
@@ -391,7 +407,7 @@ impl Engine {
                     .map(|view| Answer::of(engine, view))
                     .collect::<Result<Vec<_>, _>>()
             })
-            .map_err(|error| errors::engine(py, &error))?;
+            .map_err(|error| self.fault(py, &error))?;
         let answers = answers
             .into_iter()
             .map(|answer| Bound::new(py, answer))
@@ -401,17 +417,15 @@ impl Engine {
 
     /// The policy that decides.
     fn policy(&self, py: Python<'_>) -> PyResult<Policy> {
-        let engine = &*self.0;
+        let engine = &*self.engine;
         py.detach(|| engine.policy())
             .map(Policy)
-            .map_err(|error| errors::engine(py, &error))
+            .map_err(|error| self.fault(py, &error))
     }
 
     fn head<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let engine = &*self.0;
-        let head = py
-            .detach(|| engine.head())
-            .map_err(|error| errors::engine(py, &error))?;
+        let engine = &*self.engine;
+        let head = py.detach(|| engine.head()).map_err(|error| self.fault(py, &error))?;
         head_dict(py, &head)
     }
 
@@ -427,7 +441,7 @@ impl Engine {
             })?
             .map(|one| integer("seqs", &one?))
             .collect::<PyResult<Vec<u64>>>()?;
-        let engine = &*self.0;
+        let engine = &*self.engine;
         let (mut signals, mut interrupted) = (Signals::default(), None);
         let erased = py.detach(|| {
             engine.begin_erase(&seqs, |_| {
@@ -440,12 +454,12 @@ impl Engine {
         if let Some(interrupted) = interrupted {
             return Err(interrupted);
         }
-        let erased = erased.map_err(|error| errors::engine(py, &error))?;
+        let erased = erased.map_err(|error| self.fault(py, &error))?;
         loop {
             match py.detach(|| engine.wait_erased(&erased, Some(SIGNAL_CHECK))) {
                 Ok(()) => return Ok((erased.seqs, erased.already, erased.without)),
                 Err(error) if timed_out(&error) => py.check_signals()?,
-                Err(error) => return Err(errors::engine(py, &error)),
+                Err(error) => return Err(self.fault(py, &error)),
             }
         }
     }
@@ -453,21 +467,18 @@ impl Engine {
     /// Waits for the disk as [`Engine::wait`] does. An interrupt leaves an engine that takes nothing more; closing it again
     /// waits for the rest.
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let engine = &*self.0;
-        py.detach(|| engine.finish())
-            .map_err(|error| errors::engine(py, &error))?;
+        let engine = &*self.engine;
+        py.detach(|| engine.finish()).map_err(|error| self.fault(py, &error))?;
         // It ends with an error: nothing more comes.
         while py.detach(|| engine.wait_change(u64::MAX, Some(SIGNAL_CHECK))).is_ok() {
             py.check_signals()?;
         }
-        let head = py
-            .detach(|| engine.close())
-            .map_err(|error| errors::engine(py, &error))?;
+        let head = py.detach(|| engine.close()).map_err(|error| self.fault(py, &error))?;
         head_dict(py, &head)
     }
 
     fn abandon(&self) {
-        self.0.abandon();
+        self.engine.abandon();
     }
 }
 

@@ -1,5 +1,8 @@
 //! The one mapping from Rust errors to the Python exceptions of `decidable.errors`.
 
+use std::fmt::Display;
+use std::path::Path;
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -100,16 +103,36 @@ fn wal_class(kind: decidable_wal::ErrorKind) -> Class {
 }
 
 pub(crate) fn wal(py: Python<'_>, error: &decidable_wal::Error) -> PyErr {
-    log(py, error, error.seq())
+    log(py, error, error.seq(), None)
 }
 
-fn log(py: Python<'_>, error: &decidable_wal::Error, seq: Option<u64>) -> PyErr {
+/// The message, and the detail, of what is wrong with the log in this directory.
+struct Place<'a>(Option<&'a Path>);
+
+impl Place<'_> {
+    fn message(&self, error: &impl Display) -> String {
+        match self.0 {
+            Some(path) => format!("{}: {error}", path.display()),
+            None => error.to_string(),
+        }
+    }
+    fn note(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
+        match self.0 {
+            Some(path) => details.set_item("path", path.display().to_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn log(py: Python<'_>, error: &decidable_wal::Error, seq: Option<u64>, at: Option<&Path>) -> PyErr {
+    let place = Place(at);
     raise(
         py,
         wal_class(error.kind()),
         error.code(),
-        &error.to_string(),
+        &place.message(error),
         |details| {
+            place.note(details)?;
             details.set_item("seq", seq)?;
             details.set_item("offset", error.offset())?;
             details.set_item("line", error.line())?;
@@ -120,10 +143,19 @@ fn log(py: Python<'_>, error: &decidable_wal::Error, seq: Option<u64>) -> PyErr 
 }
 
 pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
+    placed(py, error, None)
+}
+
+/// An error of an engine: what is wrong with its log names the directory.
+pub(crate) fn engine_of(py: Python<'_>, error: &decidable_engine::Error, log: &Path) -> PyErr {
+    placed(py, error, Some(log))
+}
+
+fn placed(py: Python<'_>, error: &decidable_engine::Error, at: Option<&Path>) -> PyErr {
     use decidable_engine::ErrorKind as Kind;
     use decidable_replay::ErrorKind as Replay;
     let class = match error.kind() {
-        Kind::Log(inner) => return log(py, inner, error.seq().or(inner.seq())),
+        Kind::Log(inner) => return log(py, inner, error.seq().or(inner.seq()), at),
         Kind::Kernel(inner) => return kernel(py, inner),
         Kind::Replay(inner) if error.seq().is_none() => match inner.kind() {
             Replay::UnknownPolicy | Replay::UnknownAccount | Replay::UnknownTicket => Class::UnknownName,
@@ -143,7 +175,9 @@ pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
         Kind::BadName(_) | Kind::BadKey(_) | Kind::TooLarge(_) | Kind::NotExportable(_) => Class::InvalidInput,
         _ => Class::LogUnavailable,
     };
-    raise(py, class, error.code(), &error.to_string(), |details| {
+    let place = Place(at.filter(|_| matches!(class, Class::LogUnavailable | Class::VerificationError)));
+    raise(py, class, error.code(), &place.message(error), |details| {
+        place.note(details)?;
         details.set_item("seq", error.seq())?;
         if let Kind::NameGone { account } = error.kind() {
             details.set_item("account_number", account)?;

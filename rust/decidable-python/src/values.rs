@@ -313,6 +313,40 @@ pub(crate) fn hex_bytes<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -
         .ok_or_else(|| wrong_type(field, &format!("{} lowercase hex digits", N.saturating_mul(2)), value))
 }
 
+/// The members of a document that says what it is, by name: of `what`, with its article, whose schema is this one.
+pub(crate) fn members<'a, 'py>(
+    what: &'a str,
+    schema: &str,
+    value: &'a Bound<'py, PyAny>,
+) -> PyResult<impl Fn(&str) -> PyResult<Bound<'py, PyAny>> + 'a> {
+    let py = value.py();
+    let item = move |name: &str| {
+        value.get_item(name).map_err(|error| {
+            instead(py, error, || {
+                let message = format!("{what} needs {name:?}");
+                raise(py, Class::InvalidInput, "head.incomplete", &message, |details| {
+                    details.set_item("field", name)
+                })
+            })
+        })
+    };
+    let given = text("schema_version", &item("schema_version")?)?;
+    if given == schema {
+        return Ok(item);
+    }
+    let message = format!("the schema of {what} is {schema:?}, not {given:?}");
+    Err(raise(
+        py,
+        Class::InvalidInput,
+        "head.unknown_schema",
+        &message,
+        |details| {
+            details.set_item("field", "schema_version")?;
+            details.set_item("value", &given)
+        },
+    ))
+}
+
 /// What is raised in place of an error that says that a value lacks what was asked of it. Whatever else was raised while it
 /// was asked stays: an interrupt, or what the handler of a signal raised.
 pub(crate) fn instead(py: Python<'_>, raised: PyErr, refusal: impl FnOnce() -> PyErr) -> PyErr {

@@ -4,7 +4,10 @@
 
 use decidable_canon::{Canonical as _, Digest};
 use decidable_kernel::{Action, Decision, NO_INDEX, Objective, Policy, Reason, Request, RequestFields};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::value::RawValue;
 
 use crate::{DecisionRecord, Error, ErrorKind, state::other_decision};
@@ -20,7 +23,8 @@ struct Data<'a> {
     audit: Audit<'a>,
     #[serde(with = "Input")]
     input: RequestFields,
-    decision: Decided<'a>,
+    #[serde(with = "Output")]
+    decision: Decision,
     #[serde(borrow)]
     metadata: &'a RawValue,
 }
@@ -59,22 +63,94 @@ struct Input {
     required_region_mask: u64,
 }
 
+/// The names that it gives to the fields of a decision.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Decided<'a> {
+#[serde(remote = "Decision", deny_unknown_fields)]
+struct Output {
     request_sequence: u64,
-    action: &'a str,
-    reason: &'a str,
-    selected_model_id: u32,
-    selected_model_index: u16,
+    #[serde(with = "Spelled")]
+    action: Action,
+    #[serde(with = "Spelled")]
+    reason: Reason,
+    #[serde(with = "Spelled")]
+    selected_model_id: Option<u32>,
+    #[serde(with = "Spelled")]
+    selected_model_index: Option<u16>,
     estimated_cost_microunits: u64,
     expected_utility_microunits: i64,
-    counterfactual_model_id: u32,
+    #[serde(with = "Spelled")]
+    counterfactual_model_id: Option<u32>,
     counterfactual_utility_microunits: i64,
     evaluated_models: u16,
     eligible_models: u16,
     policy_epoch: u64,
     catalog_epoch: u64,
+}
+
+/// A part of a decision that the format writes in its own way: an action or reason by its name, absence as a sentinel.
+trait Spelling: Copy {
+    const WHAT: &'static str;
+    type Written: Serialize + DeserializeOwned + core::fmt::Debug;
+    fn written(self) -> Self::Written;
+    fn read(written: &Self::Written) -> Option<Self>;
+}
+
+struct Spelled;
+
+impl Spelled {
+    fn serialize<T: Spelling, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        value.written().serialize(to)
+    }
+    fn deserialize<'de, T: Spelling, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        let written = T::Written::deserialize(from)?;
+        T::read(&written).ok_or_else(|| D::Error::custom(format_args!("the {} {written:?} is not known", T::WHAT)))
+    }
+}
+
+impl Spelling for Action {
+    const WHAT: &'static str = "action";
+    type Written = String;
+    fn written(self) -> String {
+        self.name().to_owned()
+    }
+    fn read(written: &String) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == written)
+    }
+}
+
+impl Spelling for Reason {
+    const WHAT: &'static str = "reason";
+    type Written = String;
+    fn written(self) -> String {
+        self.name().to_owned()
+    }
+    fn read(written: &String) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == written)
+    }
+}
+
+/// The id of a candidate.
+impl Spelling for Option<u32> {
+    const WHAT: &'static str = "id";
+    type Written = u32;
+    fn written(self) -> u32 {
+        self.unwrap_or(0)
+    }
+    fn read(written: &u32) -> Option<Self> {
+        Some((*written != 0).then_some(*written))
+    }
+}
+
+/// The index of a candidate.
+impl Spelling for Option<u16> {
+    const WHAT: &'static str = "index";
+    type Written = u16;
+    fn written(self) -> u16 {
+        self.unwrap_or(NO_INDEX)
+    }
+    fn read(written: &u16) -> Option<Self> {
+        Some((*written != NO_INDEX).then_some(*written))
+    }
 }
 
 /// What a line of the exchange format established.
@@ -99,7 +175,7 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     let Data {
         audit,
         input,
-        decision: written,
+        decision,
         metadata: _,
     } = serde_json::from_slice(data).map_err(|error| unreadable(format!("audited data cannot be read: {error}")))?;
     expect("the schema", audit.schema_version, SCHEMA)?;
@@ -108,7 +184,13 @@ pub fn verify(data: &[u8], policies: &[&Policy]) -> Result<Audited, Error> {
     expect("the maker", audit.created_by, CREATED_BY)?;
     expect("replay_valid", audit.replay_valid, true)?;
     let request = Request::new(input).map_err(|error| unreadable(format!("a request cannot be read: {error}")))?;
-    let decision = decision_of(&written)?;
+    if decision.selected_model_id.is_some() != decision.selected_model_index.is_some() {
+        return Err(unreadable(format!(
+            "selected_model_id {} and selected_model_index {} do not go together",
+            decision.selected_model_id.written(),
+            decision.selected_model_index.written()
+        )));
+    }
     expect("the policy epoch", audit.policy_epoch, decision.policy_epoch)?;
     expect("the catalog epoch", audit.catalog_epoch, decision.catalog_epoch)?;
     expect(
@@ -177,7 +259,7 @@ pub fn write(policy: &Policy, record: &DecisionRecord, metadata: &str) -> Result
             replay_valid: true,
         },
         input: *record.request.fields(),
-        decision: decided_of(&record.decision),
+        decision: record.decision,
         metadata,
     };
     serde_json::to_string(&data).map_err(|error| refused(format!("decision {number} cannot be written: {error}")))
@@ -202,95 +284,5 @@ fn expect<T: PartialEq + core::fmt::Display>(what: &str, written: T, derived: T)
         Ok(())
     } else {
         Err(Error::disagrees(what, written, derived))
-    }
-}
-
-fn decision_of(written: &Decided<'_>) -> Result<Decision, Error> {
-    let unknown = |what: &str, name: &str| Error::new(ErrorKind::Unreadable, format!("{what} {name:?} is not known"));
-    let Decided {
-        request_sequence,
-        action,
-        reason,
-        selected_model_id,
-        selected_model_index,
-        estimated_cost_microunits,
-        expected_utility_microunits,
-        counterfactual_model_id,
-        counterfactual_utility_microunits,
-        evaluated_models,
-        eligible_models,
-        policy_epoch,
-        catalog_epoch,
-    } = *written;
-    if (selected_model_id == 0) != (selected_model_index == NO_INDEX) {
-        return Err(Error::new(
-            ErrorKind::Unreadable,
-            format!(
-                "selected_model_id {selected_model_id} and selected_model_index {selected_model_index} do not go together"
-            ),
-        ));
-    }
-    Ok(Decision {
-        request_sequence,
-        action: Action::ALL
-            .into_iter()
-            .find(|known| known.name() == action)
-            .ok_or_else(|| unknown("the action", action))?,
-        reason: Reason::ALL
-            .into_iter()
-            .find(|known| known.name() == reason)
-            .ok_or_else(|| unknown("the reason", reason))?,
-        selected_model_id: (selected_model_id != 0).then_some(selected_model_id),
-        selected_model_index: (selected_model_index != NO_INDEX).then_some(selected_model_index),
-        estimated_cost_microunits,
-        expected_utility_microunits,
-        counterfactual_model_id: (counterfactual_model_id != 0).then_some(counterfactual_model_id),
-        counterfactual_utility_microunits,
-        evaluated_models,
-        eligible_models,
-        policy_epoch,
-        catalog_epoch,
-    })
-}
-
-const fn decided_of(decision: &Decision) -> Decided<'static> {
-    let Decision {
-        request_sequence,
-        action,
-        reason,
-        selected_model_id,
-        selected_model_index,
-        estimated_cost_microunits,
-        expected_utility_microunits,
-        counterfactual_model_id,
-        counterfactual_utility_microunits,
-        evaluated_models,
-        eligible_models,
-        policy_epoch,
-        catalog_epoch,
-    } = *decision;
-    const fn or(value: Option<u32>, none: u32) -> u32 {
-        match value {
-            Some(value) => value,
-            None => none,
-        }
-    }
-    Decided {
-        request_sequence,
-        action: action.name(),
-        reason: reason.name(),
-        selected_model_id: or(selected_model_id, 0),
-        selected_model_index: match selected_model_index {
-            Some(index) => index,
-            None => NO_INDEX,
-        },
-        estimated_cost_microunits,
-        expected_utility_microunits,
-        counterfactual_model_id: or(counterfactual_model_id, 0),
-        counterfactual_utility_microunits,
-        evaluated_models,
-        eligible_models,
-        policy_epoch,
-        catalog_epoch,
     }
 }

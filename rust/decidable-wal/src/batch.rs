@@ -242,6 +242,7 @@ pub(crate) fn check(
             at,
         };
         let end = at.saturating_add(layout.end);
+        // What is not there is empty, and then the hash does not fit.
         let part = |from: usize, to: usize| bytes.get(at..end).and_then(|all| all.get(from..to)).unwrap_or_default();
         let committed = part(layout.commitment, layout.chain);
         let computed = chain.next(

@@ -1,4 +1,4 @@
-use decidable_canon::{Digest, Key, Sink as _, cast, tag};
+use decidable_canon::{Digest, Key, Row, Sink as _, cast, tag};
 
 use crate::{
     join,
@@ -38,8 +38,10 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn encode(&self, salt: u32, out: &mut Vec<u8>) {
-        let start = out.len();
+    /// The header without its checksum. The fields fill the row, as a test holds.
+    fn chained(&self) -> [u8; CHAINED_HEADER_BYTES] {
+        let mut bytes = [0; CHAINED_HEADER_BYTES];
+        let mut out = Row::new(&mut bytes);
         out.put(&MAGIC);
         out.u32(self.payload_bytes);
         out.u64(self.seq);
@@ -49,8 +51,7 @@ impl Header {
         out.u16(self.flags);
         out.i64(self.time_ns);
         out.u32(self.private_bytes);
-        let checksum = crc32c::crc32c(out.get(start..).unwrap_or_default()) ^ salt;
-        out.u32(checksum);
+        bytes
     }
 
     /// Reads a header whose magic and checksum are right.
@@ -225,35 +226,44 @@ impl Chain {
         ])
     }
 
-    /// Appends a record as the frames that it takes, and advances. The payload is copied once, here.
-    pub(crate) fn append(&mut self, seq: u64, batch: Batch, entry: &Entry<'_>, key: Option<&Key>, out: &mut Vec<u8>) {
+    /// Appends a record as the frames that it takes, and advances. The payload is copied once, here. `None` if a part of it
+    /// is longer than a header can say, which no entry that was accepted is.
+    #[must_use]
+    pub(crate) fn append(
+        &mut self,
+        seq: u64,
+        batch: Batch,
+        entry: &Entry<'_>,
+        key: Option<&Key>,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         let mut rest = &*entry.payload;
         loop {
+            // Not longer than one frame's: all of it.
             let (payload, after) = rest.split_at_checked(FRAME_PAYLOAD_BYTES_MAX).unwrap_or((rest, &[]));
             let last = after.is_empty();
             let private = entry.private.as_ref().filter(|_| last);
             let header = Header {
-                payload_bytes: cast::u32_from_usize(payload.len()).unwrap_or(u32::MAX),
+                payload_bytes: cast::u32_from_usize(payload.len())?,
                 seq,
                 batch_first: batch.first,
                 batch_count: batch.count,
                 kind: entry.kind,
                 flags: if private.is_some() { PRIVATE } else { 0 } | if last { 0 } else { CONTINUES },
                 time_ns: entry.time_ns,
-                private_bytes: private.map_or(0, |private| {
-                    cast::u32_from_usize(private.bytes.len()).unwrap_or(u32::MAX)
-                }),
+                private_bytes: match private {
+                    Some(private) => cast::u32_from_usize(private.bytes.len())?,
+                    None => 0,
+                },
             };
-            let start = out.len();
-            header.encode(self.salt, out);
+            let chained = header.chained();
+            out.put(&chained);
+            out.u32(crc32c::crc32c(&chained) ^ self.salt);
             out.put(payload);
             pad(out);
             let committed = private.map(|private| commitment(&private.salt, &private.bytes));
-            let chained = out
-                .get(start..start.saturating_add(CHAINED_HEADER_BYTES))
-                .unwrap_or_default();
             self.hash = self.next(
-                chained,
+                &chained,
                 payload,
                 committed.as_ref().map_or(&[], |digest| digest.bytes().as_slice()),
             );
@@ -271,7 +281,7 @@ impl Chain {
                 out.digest(&seal);
             }
             if last {
-                return;
+                return Some(());
             }
             rest = after;
         }

@@ -136,6 +136,7 @@ impl Gathered {
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut rest = self.bytes.as_slice();
         let mut next = move |length: usize| {
+            // The lengths are of what `push` put there, in this order.
             let (bytes, after) = rest.split_at_checked(length).unwrap_or_default();
             rest = after;
             Cow::Borrowed(bytes)

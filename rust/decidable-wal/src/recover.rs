@@ -131,11 +131,12 @@ pub(crate) fn zero_quarantine(storage: &dyn Storage) -> Result<(), Error> {
         let length = file.state().map_err(failed)?.length;
         let mut at = 0;
         while at < length {
-            let bytes = PIECE_BYTES.min(length.saturating_sub(at));
-            let zeros = vec![0; cast::usize_from_u64(bytes).unwrap_or_default()];
-            write_whole(&*file, &zeros, at)
+            // What does not fit a length is more than a piece.
+            let bytes =
+                cast::usize_from_u64(length.saturating_sub(at)).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+            write_whole(&*file, &vec![0; bytes], at)
                 .map_err(|failure| failure.error(ErrorKind::Io, "cannot erase what is in quarantine"))?;
-            at = at.saturating_add(bytes);
+            at = at.saturating_add(cast::u64_from_usize(bytes));
         }
         file.sync_data().map_err(failed)?;
     }
@@ -143,7 +144,7 @@ pub(crate) fn zero_quarantine(storage: &dyn Storage) -> Result<(), Error> {
 }
 
 /// What is read to be written elsewhere or again is read in pieces of this size.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Reads the bytes from `start` up to `end` and hands them to `write`, piece by piece, each with its place.
 fn each_piece(
@@ -154,7 +155,7 @@ fn each_piece(
 ) -> Result<(), Error> {
     let mut at = start;
     while at < end {
-        let next = end.min(at.saturating_add(PIECE_BYTES));
+        let next = end.min(at.saturating_add(cast::u64_from_usize(PIECE_BYTES)));
         let bytes =
             read_whole(file, at, next).map_err(|error| Error::io("cannot read the log", &error).at_offset(at))?;
         write(at, &bytes).map_err(|failure| failed_io(&failure))?;

@@ -448,8 +448,11 @@ fn had_segment(storage: &dyn Storage) -> io::Result<bool> {
         Err(error) => return Err(error),
     };
     let mut text = [0; LOCK_BYTES_READ];
-    // Windows lets nobody read what somebody has locked, who then creates the log just now.
-    let read = file.read_at(&mut text, 0).unwrap_or(0);
+    let read = match file.read_at(&mut text, 0) {
+        // Windows lets nobody read what somebody has locked, who then creates the log just now.
+        Err(_) if cfg!(windows) => 0,
+        read => read?,
+    };
     let text = String::from_utf8_lossy(text.get(..read).unwrap_or(&[]));
     Ok(text.lines().any(|line| line.starts_with(LOCK_SEGMENT)))
 }

@@ -9,7 +9,10 @@ pub const SEGMENT_NAME: &str = "00000000000000000001.seg";
 pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 
 /// The head of a segment has this many bytes.
-pub(crate) const SEGMENT_HEAD_BYTES: usize = 128;
+pub(crate) const SEGMENT_HEAD_BYTES: usize = cast::usize_from_u32(HEAD_BYTES);
+
+/// The same as the head itself says it.
+const HEAD_BYTES: u32 = 128;
 
 /// The bytes that the checksum covers: all but itself.
 const CHECKED_BYTES: usize = 124;
@@ -46,6 +49,7 @@ fn key_check(key: &Key, log_id: &[u8; 16]) -> [u8; 16] {
 fn halves(bytes: &[u8; 32]) -> [[u8; 16]; 2] {
     match bytes.as_chunks::<16>() {
         ([first, second], []) => [*first, *second],
+        // 32 bytes are two halves.
         _ => [[0; 16]; 2],
     }
 }
@@ -76,7 +80,7 @@ impl SegmentHead {
         out.tag(tag::SEGMENT);
         out.u16(VERSION);
         out.u16(if self.key_check.is_some() { KEYED } else { 0 });
-        out.u32(cast::u32_from_usize(SEGMENT_HEAD_BYTES).unwrap_or(0));
+        out.u32(HEAD_BYTES);
         out.put(&self.log_id);
         out.u64(self.segment);
         out.u64(self.first_seq);
@@ -94,10 +98,10 @@ impl SegmentHead {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let damaged = |detail: &str| Error::new(ErrorKind::HeaderDamaged, detail).at_offset(0);
         let known = bytes.get(..tag::SEGMENT.bytes().len()) == Some(tag::SEGMENT.bytes());
-        let head = bytes
+        let (checked, checksum) = bytes
             .get(..SEGMENT_HEAD_BYTES)
+            .and_then(|head| head.split_at_checked(CHECKED_BYTES))
             .ok_or_else(|| damaged("the log is shorter than its head"))?;
-        let (checked, checksum) = head.split_at_checked(CHECKED_BYTES).unwrap_or_default();
         if checksum != crc32c::crc32c(checked).to_le_bytes() {
             return Err(if known {
                 damaged("the head of the log is damaged")
@@ -118,7 +122,7 @@ impl SegmentHead {
         let mut reader = decidable_canon::Reader::new(checked);
         reader.tag(tag::SEGMENT).ok()?;
         let (version, flags, length) = (reader.u16().ok()?, reader.u16().ok()?, reader.u32().ok()?);
-        if version != VERSION || flags & !KEYED != 0 || cast::usize_from_u32(length) != SEGMENT_HEAD_BYTES {
+        if version != VERSION || flags & !KEYED != 0 || length != HEAD_BYTES {
             return None;
         }
         let head = Self {

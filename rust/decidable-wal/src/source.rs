@@ -78,6 +78,7 @@ impl<'a> Source<'a> {
         match &mut self.origin {
             Origin::Bytes(_) => Ok(()),
             Origin::File(piece) => {
+                // What does not fit a length is more than is ever wanted.
                 let left = cast::usize_from_u64(self.length.saturating_sub(at)).unwrap_or(usize::MAX);
                 let wanted = wanted.min(left);
                 if piece.covers(at, wanted) {
@@ -88,7 +89,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The bytes from `at` on that are available.
+    /// The bytes from `at` on that are available; none where there are none, so that whoever needs some looks how many
+    /// there are. A place that does not fit a length lies behind all bytes in memory.
     #[inline]
     pub(crate) fn from(&self, at: u64) -> &[u8] {
         match &self.origin {

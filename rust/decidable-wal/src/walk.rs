@@ -116,10 +116,16 @@ impl<'a> Walk<'a> {
         self.joined.clear();
         for frame in &self.frames {
             let header = &frame.header;
-            let whole = bytes.get(frame.at..).unwrap_or_default();
-            let part = whole.get(HEADER_BYTES..frame.layout.payload_end).unwrap_or_default();
+            // They were read to follow the frame. Less would be another record.
+            let part = |from: usize, to: usize| {
+                bytes
+                    .get(frame.at..)
+                    .and_then(|whole| whole.get(from..to))
+                    .ok_or_else(|| Error::new(ErrorKind::Io, "the bytes of a record were not read").at_seq(header.seq))
+            };
+            let payload = part(HEADER_BYTES, frame.layout.payload_end)?;
             if header.continues() || !self.joined.is_empty() {
-                self.joined.extend_from_slice(part);
+                self.joined.extend_from_slice(payload);
             }
             if header.continues() {
                 continue;
@@ -130,13 +136,13 @@ impl<'a> Walk<'a> {
                 PrivatePart::Erased
             } else {
                 let start = frame.layout.private.saturating_add(DIGEST_BYTES);
-                PrivatePart::Present(whole.get(start..frame.layout.private_end).unwrap_or_default())
+                PrivatePart::Present(part(start, frame.layout.private_end)?)
             };
             let record = Record {
                 seq: header.seq,
                 kind: header.kind,
                 time_ns: header.time_ns,
-                payload: if self.joined.is_empty() { part } else { &self.joined },
+                payload: if self.joined.is_empty() { payload } else { &self.joined },
                 private,
                 hash: frame.hash,
                 batch_first: header.batch_first,

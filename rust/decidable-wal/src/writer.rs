@@ -82,7 +82,8 @@ impl Writer {
         self.buffer.clear();
         for entry in gathered.entries() {
             self.chain
-                .append(seq, batch, &entry, self.key.as_ref(), &mut self.buffer);
+                .append(seq, batch, &entry, self.key.as_ref(), &mut self.buffer)
+                .ok_or_else(|| Failure::new("a record is too large for a frame"))?;
             seq = seq.saturating_add(1);
         }
         self.fence()?;
@@ -143,25 +144,36 @@ impl Writer {
     }
 }
 
-/// Writes all of `bytes` with one write. One that takes less is a failure: the disk is full or the file may not grow.
+/// Writes all of `bytes` with one write. One that takes less is a failure, whatever comes of the next byte: that one is
+/// offered because the system says why it takes no more (the disk is full, the file may not grow) only where it takes
+/// nothing.
 pub(crate) fn write_whole(file: &dyn StoredFile, bytes: &[u8], offset: u64) -> Result<(), Failure> {
+    let taken = write_some(file, bytes, offset).map_err(|error| Failure::io("a write to the log failed", &error))?;
+    if taken == bytes.len() {
+        return Ok(());
+    }
+    let short = format!("a write to the log took {taken} of {} bytes", bytes.len());
+    let next = bytes.get(taken..).unwrap_or_default().first_chunk::<1>();
+    let after = offset.saturating_add(cast::u64_from_usize(taken));
+    match next.map(|byte| write_some(file, byte, after)) {
+        Some(Err(error)) => Err(Failure::io(&short, &error)),
+        Some(Ok(_)) | None => Err(Failure::new(short)),
+    }
+}
+
+fn write_some(file: &dyn StoredFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
     loop {
-        return match file.write_at(bytes, offset) {
-            Ok(taken) if taken == bytes.len() => Ok(()),
-            Ok(taken) => Err(Failure::new(format!(
-                "a write to the log took {taken} of {} bytes",
-                bytes.len()
-            ))),
+        match file.write_at(bytes, offset) {
             // Nothing was taken, so it is the same write again and not a second attempt at a failed one.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(Failure::io("a write to the log failed", &error)),
-        };
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            taken => return taken,
+        }
     }
 }
 
 /// Reads the bytes from `offset` up to `end`, all of them.
 pub(crate) fn read_whole(file: &dyn StoredFile, offset: u64, end: u64) -> io::Result<Vec<u8>> {
-    let bytes = cast::usize_from_u64(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let bytes = cast::usize_from_u64(end.saturating_sub(offset)).ok_or(io::ErrorKind::OutOfMemory)?;
     let mut read = vec![0; bytes];
     let mut filled = 0_usize;
     while filled < bytes {

@@ -297,6 +297,33 @@ fn after_the_first_failure_nothing_is_taken_or_promised() {
 }
 
 #[test]
+fn a_log_that_lost_its_segment_is_not_begun_again_whatever_fails() {
+    let lock = format!("pid 1\nsegment {SEGMENT_NAME}\n");
+    let mut failed = 0;
+    for operation in 1.. {
+        let lost = Memory::new();
+        lost.put("LOCK", lock.as_bytes());
+        lost.fail_at(operation, Fault::Fail(Other));
+        let error = open(&lost, options(None, BOOT)).unwrap_err();
+        assert_eq!(
+            lost.contents(SEGMENT_NAME),
+            None,
+            "operation {operation}: a new log was begun"
+        );
+        if lost.operations() < operation {
+            assert_eq!(error.kind(), ErrorKind::SegmentMissing);
+            break;
+        }
+        assert!(
+            matches!(error.kind(), ErrorKind::SegmentMissing | ErrorKind::Io),
+            "operation {operation}: {error}"
+        );
+        failed += 1;
+    }
+    assert!(failed > 3, "only {failed} operations failed");
+}
+
+#[test]
 fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
     let before = options(None, BOOT);
     let mut full = 0;
@@ -309,6 +336,13 @@ fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
         if let Err(error) = outcome {
             assert!(
                 matches!(error.kind(), ErrorKind::Io | ErrorKind::DurabilityLost),
+                "limit {limit}: {error}"
+            );
+            // Also where the first write of them was taken in part.
+            assert!(
+                error
+                    .to_string()
+                    .contains(&std::io::Error::from(StorageFull).to_string()),
                 "limit {limit}: {error}"
             );
             full += 1;

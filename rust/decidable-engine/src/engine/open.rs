@@ -165,6 +165,7 @@ impl Engine {
         {
             let mut core = engine.core()?;
             let count = core.book.state().policies().len();
+            // The state numbers policies in 32 bits and refuses one more; a number that none has would be refused too.
             core.policy = cast::u32_from_usize(count.saturating_sub(1)).unwrap_or(u32::MAX);
         }
         Ok(engine)

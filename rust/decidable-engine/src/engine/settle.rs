@@ -130,6 +130,7 @@ impl Engine {
     /// If the ticket is unknown or forgotten, selected nothing, or the observation contradicts itself.
     pub fn observe(&self, ticket: u64, seen: Observation) -> Result<(OutcomeRecord, Step), Error> {
         let mut core = self.core()?;
+        // A caller's clock may stand before 1970, which the record cannot say.
         let micros = u64::try_from(self.clock.now_ns() / 1_000).unwrap_or(0);
         let Observation {
             disposition,

@@ -5,8 +5,7 @@ use decidable_wal::Head;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::{Class, raise};
-use crate::values::{hex_bytes, integer, text, wrong_type};
+use crate::values::{hex_bytes, integer, members, wrong_type};
 
 /// The schema of a head file.
 const HEAD_SCHEMA: &str = "decidable.head.v0";
@@ -21,35 +20,10 @@ pub(crate) fn head_dict<'py>(py: Python<'py>, head: &Head) -> PyResult<Bound<'py
 }
 
 pub(crate) fn head_of(value: &Bound<'_, PyAny>) -> PyResult<Head> {
-    let dict = value
-        .cast::<PyDict>()
-        .map_err(|_| wrong_type("head", "a dict or a path", value))?;
-    let item = |name: &str| -> PyResult<Bound<'_, PyAny>> {
-        dict.get_item(name)?.ok_or_else(|| {
-            let message = format!("a head needs {name:?}");
-            raise(
-                value.py(),
-                Class::InvalidInput,
-                "head.incomplete",
-                &message,
-                |details| details.set_item("field", name),
-            )
-        })
-    };
-    let schema = text("schema_version", &item("schema_version")?)?;
-    if schema != HEAD_SCHEMA {
-        let message = format!("the head's schema is {schema:?}, not {HEAD_SCHEMA:?}");
-        return Err(raise(
-            value.py(),
-            Class::InvalidInput,
-            "head.unknown_schema",
-            &message,
-            |details| {
-                details.set_item("field", "schema_version")?;
-                details.set_item("value", &schema)
-            },
-        ));
+    if !value.is_instance_of::<PyDict>() {
+        return Err(wrong_type("head", "a dict or a path", value));
     }
+    let item = members("a head", HEAD_SCHEMA, value)?;
     Ok(Head {
         log_id: hex_bytes("log_id", &item("log_id")?)?,
         seq: integer("seq", &item("seq")?)?,

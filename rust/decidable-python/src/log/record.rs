@@ -128,10 +128,12 @@ impl Seen {
             }
         };
         let note = match entry {
+            // The scan has read the log's own notes, and refuses one that it cannot read.
             Entry::Log => note_kind.and_then(|kind| Note::decode(kind, framed.payload).ok()),
             Entry::Step(_) => None,
         };
         let private = match framed.private {
+            // The book refuses what is not text.
             PrivatePart::Present(bytes) => core::str::from_utf8(bytes).ok().map(str::to_owned),
             PrivatePart::None | PrivatePart::Erased => None,
         };
@@ -205,6 +207,7 @@ fn note_fields(fields: &Bound<'_, PyDict>, note: &Note) -> PyResult<()> {
 }
 
 fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, account: Option<&str>) -> PyResult<()> {
+    // Whatever has a balance has an account.
     let balanced = |balance: &decidable_ledger::Balance| Balance::new(account.unwrap_or_default().to_owned(), *balance);
     match record {
         Step::Policy {
@@ -257,6 +260,7 @@ fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, accoun
             let (outcome, hold, denial, balance) = match record.holding {
                 Holding::Rejected => ("rejected", None, None, None),
                 Holding::Unheld => ("unheld", None, None, None),
+                // The replay has made the hold again, and a ledger holds nothing negative.
                 Holding::Held { amount, balance } => ("held", u64::try_from(amount).ok(), None, Some(balance)),
                 Holding::Denied {
                     amount,
