@@ -423,11 +423,9 @@ fn quoted(value: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u64)>> {
     let mut quotes = dictionary("quotes", value)?
         .iter()
         .map(|(model, cost)| {
-            let model = integer_in("quotes", "quotes: a model_id", &model)?;
-            Ok((
-                model,
-                integer_in("quotes", &format!("quotes: the cost for model {model}"), &cost)?,
-            ))
+            let model = integer_in("quotes", &"quotes: a model_id", &model)?;
+            let cost = integer_in("quotes", &format_args!("quotes: the cost for model {model}"), &cost)?;
+            Ok((model, cost))
         })
         .collect::<PyResult<Vec<(u32, u64)>>>()?;
     quotes.sort_unstable();

@@ -1,6 +1,7 @@
 //! Values from Python: integers, texts, paths. What Python takes as an index is an integer here, NumPy's integers among them;
 //! a float or a bool is none.
 
+use std::fmt::Display;
 use std::num::NonZeroU16;
 
 use decidable_canon::hex;
@@ -40,12 +41,12 @@ impl Integer for i64 {
 /// An integer within the range of `T`.
 #[inline]
 pub(crate) fn integer<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
-    integer_in(field, field, value)
+    integer_in(field, &field, value)
 }
 
-/// An integer within the range of `T` that is a part of a field, as a message calls it.
+/// An integer within the range of `T` that is a part of a field; a message says which.
 #[inline]
-pub(crate) fn integer_in<T: Integer>(field: &str, part: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+pub(crate) fn integer_in<T: Integer>(field: &str, part: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<T> {
     if value.is_exact_instance_of::<PyInt>() {
         return value
             .extract::<T>()
@@ -59,7 +60,7 @@ pub(crate) fn integer_in<T: Integer>(field: &str, part: &str, value: &Bound<'_, 
 
 /// What stands for an integer without being an exact `int`: what has `__index__`, and is no bool.
 #[cold]
-fn index<'py>(field: &str, part: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+fn index<'py>(field: &str, part: &dyn Display, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let refused = || not_an_integer(field, part, value);
     if value.is_instance_of::<PyBool>() {
         return Err(refused());
@@ -76,7 +77,7 @@ fn index<'py>(field: &str, part: &str, value: &Bound<'py, PyAny>) -> PyResult<Bo
 }
 
 #[cold]
-fn not_an_integer(field: &str, part: &str, value: &Bound<'_, PyAny>) -> PyErr {
+fn not_an_integer(field: &str, part: &dyn Display, value: &Bound<'_, PyAny>) -> PyErr {
     let message = format!("{part} must be an int, not {}", kind(value));
     raise(
         value.py(),
@@ -91,7 +92,7 @@ fn not_an_integer(field: &str, part: &str, value: &Bound<'_, PyAny>) -> PyErr {
 }
 
 #[cold]
-fn out_of_range(field: &str, part: &str, value: &Bound<'_, PyAny>, range: &str) -> PyErr {
+fn out_of_range(field: &str, part: &dyn Display, value: &Bound<'_, PyAny>, range: &str) -> PyErr {
     let message = match shown(value) {
         Ok(value) => format!("{part} is {value}, outside {range}"),
         Err(raised) => return raised,
