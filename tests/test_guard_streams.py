@@ -522,10 +522,21 @@ def pieces_of(draw: st.DrawFn, shape: Any, choices: int) -> Pieces:
 @given(data=st.data())
 def test_each_text_comes_out_as_a_check_of_the_whole_gives_it(name: str, data: st.DataObject) -> None:
     """However the pieces of the texts alternate; at a stop, nothing of what others hold."""
-    shape = SHAPES[name]
-    pieces = data.draw(pieces_of(shape, 2 if name in WITH_CHOICES else 1))
+    pieces = data.draw(pieces_of(SHAPES[name], 2 if name in WITH_CHOICES else 1))
     rules = [DROP, SSN, NOTE] if data.draw(st.booleans()) else [SSN, NOTE]
-    ends = data.draw(st.booleans())
+    hold_to_checks(name, pieces, rules, ends=data.draw(st.booleans()))
+
+
+@each_shape
+def test_a_stop_at_the_end_of_a_text_lets_out_what_came_before(name: str) -> None:
+    """What cannot be replaced in arguments is certain only where they end; the event of the end tells what came out."""
+    for channel in SHAPES[name].channels:
+        for ends in (False, True):
+            hold_to_checks(name, [(0, channel, " 078-05-1120")], [SSN, NOTE], ends=ends)
+
+
+def hold_to_checks(name: str, pieces: Pieces, rules: list[Rule], *, ends: bool) -> None:
+    shape = SHAPES[name]
     guard = Guard(rules)
     chunks = shape.chunks(pieces, ends=ends)
     before = pickle.dumps(chunks)

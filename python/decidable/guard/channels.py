@@ -132,9 +132,12 @@ class Channels:
         """Those with a text that is not at its end."""
         return list(dict.fromkeys(channel.choice for channel in self._open))
 
-    def read(self, channel: Channel, text: object) -> str:
-        """A text that comes whole: what may come out of it."""
-        if self.stopped is not None:
+    def read(self, channel: Channel, text: object, *, again: bool = False) -> str:
+        """A text that comes whole: what may come out of it.
+
+        ``again``: its pieces came before, so what came out of them comes out also where their end stopped the stream.
+        """
+        if self.stopped is not None and not (again and self.stopped_in == channel):
             return ""
         if not isinstance(text, str):
             raise unknown_chunk(channel.name, "is no text")

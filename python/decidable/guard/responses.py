@@ -188,7 +188,7 @@ class ResponseReader:
             out = self._rest(channel)
             changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
             if field is not None:
-                text = self._channels.read(channel, inside.get(field) or "")
+                text = self._channels.read(channel, inside.get(field) or "", again=True)
                 if text != (inside.get(field) or ""):
                     changes[field] = text
             return [*out, changed(chunk, changes)]
