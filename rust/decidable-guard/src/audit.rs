@@ -64,6 +64,7 @@ impl Head {
         });
         out.str(model);
         out.put(&key.map_or([0; 16], |key| key_check(key, id)));
+        // `start` is where this began to write, here and in `link`.
         let chain = Digest::of(out.get(start..).unwrap_or_default());
         out.digest(&chain);
         chain
@@ -299,6 +300,7 @@ impl Trail {
         let Match { rule, start, end } = found;
         let begin = self.bytes.len();
         self.bytes.u8(MATCH);
+        // A place among the rules is 16 bits wide.
         self.bytes.u32(cast::u32_from_usize(*rule).unwrap_or(u32::MAX));
         self.bytes.u64(*start);
         self.bytes.u64(*end);
@@ -551,6 +553,7 @@ impl Audit {
             }
             if let (Some(key), true) = (key, kind == END) {
                 let parts = [tag::AUDIT_SEAL.bytes(), &self.head.id, chain.bytes()];
+                // One that is not there is none of the key's.
                 let seal = reader.digest().unwrap_or(NO_TEXT);
                 if !key.verify(&parts, &seal) {
                     let why = format_args!("the seal of the end, at byte {offset}, is not that of the key");

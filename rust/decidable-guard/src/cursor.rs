@@ -452,6 +452,7 @@ impl Cursor {
                 .min_by_key(|(_, span)| span.order())
                 .filter(|(_, span)| span.raw_start < to.max(self.released));
             let until = next.map_or(to, |(_, span)| span.raw_start).max(self.released);
+            // What is held is in memory, so that its length fits; and what is released is no more than that.
             let raw = cast::usize_from_u64(until.saturating_sub(self.released)).unwrap_or(0);
             out.extend_from_slice(self.held.get(done..done.saturating_add(raw)).unwrap_or_default());
             done = done.saturating_add(raw);

@@ -81,10 +81,10 @@ impl Patterns {
             .build_from_nfa(&nfa)
             .map_err(|_| TooLarge)?;
         let rules: Vec<_> = patterns.iter().map(|(rule, _)| *rule).collect();
-        Ok(Self::of(&nfa, &dfa, &rules))
+        Self::of(&nfa, &dfa, &rules)
     }
 
-    fn of(nfa: &NFA, dfa: &dense::DFA<Vec<u32>>, rules: &[RuleId]) -> Self {
+    fn of(nfa: &NFA, dfa: &dense::DFA<Vec<u32>>, rules: &[RuleId]) -> Result<Self, TooLarge> {
         let byte_classes = nfa.byte_classes();
         let mut classes = [0; 256];
         for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
@@ -106,7 +106,8 @@ impl Patterns {
         debug_assert_eq!(dead, DEAD);
         for (start, before) in starts.iter_mut().zip(LOOKED_BACK_AT) {
             let config = start::Config::new().anchored(Anchored::Yes).look_behind(before);
-            *start = walk.number(dfa.start_state(&config).ok());
+            // An anchored automaton that gives up at no byte has every start; without one it would see nothing.
+            *start = walk.number(Some(dfa.start_state(&config).map_err(|_| TooLarge)?));
         }
         let mut this = Self {
             classes,
@@ -156,7 +157,7 @@ impl Patterns {
         this.measure();
         this.without_hopeless();
         this.look_ahead();
-        this
+        Ok(this)
     }
 
     /// What each state may still bring.
