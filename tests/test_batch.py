@@ -1,6 +1,10 @@
 """What a batch can say beside its decisions, and what can stand beside its rows: the answers of single calls."""
 
+import _thread
+import operator
+import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +48,36 @@ def gates_of(policy: dc.Policy, request: dc.Request, candidates: int) -> list[in
 def filled(shape: Any, dtype: Any) -> np.ndarray:
     """Room that holds something else before it is written."""
     return np.frombuffer(bytes([0xAA]) * (np.dtype(dtype).itemsize * int(np.prod(shape))), dtype).reshape(shape).copy()
+
+
+def test_an_interrupt_ends_a_batch_between_its_pieces() -> None:
+    """However many rows follow; what was decided before is in the room that was given."""
+    models = [
+        dc.Model(
+            model_id=number,
+            quality_bps=9_000,
+            input_cost_microunits_per_million_tokens=number,
+            output_cost_microunits_per_million_tokens=number,
+        )
+        for number in range(1, 60_001)
+    ]
+    policy = dc.Policy(dc.Catalog(models), objective="cheapest")
+    row = np.zeros(1, dtype=dc.REQUEST_DTYPE)
+    row["confidence_bps"], row["budget_limit_microunits"], row["allowed_provider_mask"] = 10_000, 2**63, 2**64 - 1
+    # One row, seen again and again: it would take half a minute.
+    rows = np.broadcast_to(row, 1_000_000)
+    out = np.zeros(len(rows), dtype=dc.DECISION_DTYPE)
+    for threads in (1, 2):
+        out[:] = 0
+        timer = threading.Timer(0.5, _thread.interrupt_main)
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            policy.decide_batch(rows, out=out, threads=threads)
+        timer.join()
+        assert out["evaluated_models"][0] == 60_000
+        assert out["evaluated_models"][-1] == 0
+    with pytest.raises(KeyboardInterrupt):
+        list(map(operator.call, [_thread.interrupt_main, partial(dc.digest_batch, rows)]))
 
 
 @pytest.mark.parametrize("vectors", dc.vectors())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -305,7 +306,10 @@ def test_a_request_that_cannot_be_read_is_2(here: Path, call: Call, given: str, 
         ),
         (["verify", "around/log", "--head", "folder"], "the head file folder cannot be read: is a directory"),
         (["verify", "around/log", "--head", "policy.json"], 'the head file policy.json: a head needs "schema_version"'),
-        (["verify", "around/log", "--save-head", "no/head"], "decidable verify: no/head: no such file or directory"),
+        (
+            ["verify", "around/log", "--save-head", "no/head"],
+            "decidable verify: the head file no/head cannot be written: no such file or directory",
+        ),
         (["report", "around/log", "-o", "no/page"], "decidable report: no/page: no such file or directory"),
         (["report", "around/log", "-o", "folder"], "decidable report: folder: is a directory"),
         (
@@ -884,6 +888,40 @@ def test_a_signal_while_the_command_is_imported_is_one_line(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("unheard", ["closed", "nobody reads", "full"])
+def test_a_signal_ends_the_command_also_where_nobody_hears_of_it(
+    tmp_path: Path, unheard: str, number: int, code: int
+) -> None:
+    """With standard error closed, its reader gone, or a pipe that nobody empties."""
+    (tmp_path / "numpy.py").write_text(
+        "import time\nopen('importing', 'w').close()\ntime.sleep(60)\n", encoding="utf-8"
+    )
+    reader, writer = os.pipe()
+    if unheard == "full":
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4_096)
+        os.set_blocking(writer, True)
+    else:
+        os.close(reader)
+    closing = "exec 2>&-; " if unheard == "closed" else ""
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f'{closing}exec "$@"', "sh", SCRIPT, "--help"],
+        cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)), stderr=writer,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "importing").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == code
+    os.close(writer)
+    if unheard == "full":
+        os.close(reader)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize(
     ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -1101,7 +1139,7 @@ def test_verify_lists_open_tickets_with_their_states(here: Path, ended: str) -> 
 def test_verify_says_that_decisions_without_a_policy_were_not_re_derived(vectors: Path, tmp_path: Path) -> None:
     """Plainly, and what to give: `every record holds` alone would be taken for more."""
     done = run("verify", vectors / "log_plain.jsonl", cwd=tmp_path)
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (3, "")
     first, *rest = done.stdout.splitlines()
     entries = len((vectors / "log_plain.jsonl").read_text(encoding="utf-8").splitlines())
     assert first.endswith(f"log_plain.jsonl: every record holds, 0 of {entries} decisions re-derived")
@@ -1340,6 +1378,19 @@ def test_a_request_above_the_safety_ceiling_has_no_explanation(tmp_path: Path) -
     assert code_of(done) == "cli.nothing_to_explain"
 
 
+def test_an_export_is_not_written_into_a_log(shown: Path, tmp_path: Path, call: Call) -> None:
+    """A file there could be taken for a part of the log, and the log be refused."""
+    log = tmp_path / "state"
+    shutil.copytree(shown / "demo" / "state", log)
+    for options in ([], ["--format", "csv"]):
+        done = call("export", log, "-o", log / "00000000000000000002.seg", *options, "--json")
+        assert (done.returncode, code_of(done)) == (2, "cli.protected")
+    with pytest.raises(dc.InvalidInput) as caught:
+        dc.export(log, log / "quarantine" / "log.jsonl")
+    assert caught.value.code == "export.in_a_log"
+    assert run("verify", log, cwd=tmp_path).returncode == 0
+
+
 def test_a_plain_log_exports_to_json_lines(here: Path) -> None:
     """Ours in, the exchange format out, and it verifies under the same policy; nothing is overwritten."""
     policy = dc.Catalog.load(here / "policy.json").policy()
@@ -1533,7 +1584,7 @@ def test_help_that_cannot_be_written_is_2(tmp_path: Path, arguments: list[str], 
         (["export", "state", "-o", "out.jsonl"], "out.jsonl cannot be written: file too large"),
         (["export", "state", "-o", "out.csv", "--format", "csv"], "out.csv: file too large"),
         (["report", "state", "-o", "out.html"], "out.html: file too large"),
-        (["verify", "state", "--save-head", "out.head"], "out.head: file too large"),
+        (["verify", "state", "--save-head", "out.head"], "the head file out.head cannot be written: file too large"),
         (["demo", "--out", "out", "--limit", "9"], "out/wal.key: file too large"),
     ],
 )

@@ -622,6 +622,20 @@ def test_an_error_inside_the_block_closes_the_log_and_is_raised(path: Path) -> N
     assert [record.kind for record in dc.read(path)][-1] == "closed"
 
 
+@pytest.mark.parametrize("value", ["no", 1, 0, None, np.True_])
+def test_only_a_bool_says_that_nothing_was_spent(engine: dc.Engine, value: Any) -> None:
+    """What Python takes for true releases no money, and opens no account that is open already."""
+    ticket = engine.decide(request(), account="acme")
+    with pytest.raises(dc.InvalidInput) as caught:
+        engine.reconcile(ticket.id, nothing_spent=value)
+    assert (caught.value.code, caught.value.field) == ("input.wrong_type", "nothing_spent")
+    with pytest.raises(dc.InvalidInput) as caught:
+        engine.ledger.open_account("acme", 1, exist_ok=value)
+    assert (caught.value.code, caught.value.field) == ("input.wrong_type", "exist_ok")
+    assert ticket.state == "held"
+    assert engine.ledger.balance("acme").reserved > 0
+
+
 def test_an_engine_is_not_pickled(engine: dc.Engine) -> None:
     """It holds a log; another process opens its own."""
     with pytest.raises(TypeError):

@@ -534,7 +534,7 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
     "opening a file": (lambda path: ground.opened(path / "file"), dc.InvalidInput, "log.not_a_directory"),
     "reading a file": (lambda path: dc.read(path / "file"), dc.InvalidInput, "log.not_a_directory"),
     "exporting a file": (lambda path: dc.export(path / "file", path / "out"), dc.InvalidInput, "log.not_a_directory"),
-    "verifying a file of no log": (lambda path: dc.verify(path / "file"), dc.VerificationError, "wal.line_malformed"),
+    "verifying a file of no log": (lambda path: dc.verify(path / "file"), dc.InvalidInput, "exchange.no_log"),
     "verifying an empty file": (lambda path: dc.verify(path / "nothing"), dc.InvalidInput, "exchange.empty"),
     "opening within a file": (lambda path: ground.opened(path / "file" / "log"), dc.LogUnavailable, "wal.io"),
     "opening a folder of others": (lambda path: ground.opened(path), dc.InvalidInput, "wal.not_a_log"),
@@ -591,6 +591,32 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
         dc.InvalidInput,
         "input.wrong_type",
     ),
+    "verifying with a number for a callback": (
+        lambda path: dc.verify(path / "empty", progress=5),  # type: ignore[arg-type]
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
+    "exporting with a number for a callback": (
+        lambda path: dc.export(path / "empty", path / "out", progress=5),  # type: ignore[arg-type]
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
+    "keeping a head where nothing can be": (
+        lambda path: dc.write_head(path / "none" / "head", {}),
+        dc.InvalidInput,
+        "head.unwritable",
+    ),
+    "keeping a head at no path": (lambda _: dc.write_head("", {}), dc.InvalidInput, "log.no_path"),
+    "keeping a head at a NUL": (lambda path: dc.write_head(f"{path}/a\0b", {}), dc.InvalidInput, "log.no_path"),
+    "keeping what is no head": (
+        lambda path: dc.write_head(path / "head", {"seq": {1, 2}}),
+        dc.InvalidInput,
+        "input.wrong_type",
+    ),
+    "keeping nothing": (lambda path: dc.write_head(path / "head", None), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]
+    "reading a head at no path": (lambda _: dc.read_head(""), dc.InvalidInput, "log.no_path"),
+    "reading a number as a head": (lambda _: dc.read_head(5), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]
+    "reading a number as a key": (lambda _: dc.Key.from_file(5), dc.InvalidInput, "input.wrong_type"),  # type: ignore[arg-type]
     "approving a name": (
         lambda path: dc.verify(path / "empty", policies=["p"]),  # type: ignore[list-item]
         dc.InvalidInput,
@@ -614,6 +640,24 @@ def test_what_is_no_log_is_refused_and_left_alone(case: str, tmp_path: Path) -> 
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_directory_of_any_name_is_told_in_one_line(tmp_path: Path) -> None:
+    """Its control characters by their numbers; the detail is the name as it was given."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\nb\x1b\xff"))
+    ground.funded(path).close()
+    segment = ground.segment(path)
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    with pytest.raises(dc.VerificationError):
+        dc.verify(path)
+    segment.write_bytes(whole)
+    with ground.opened(path), pytest.raises(dc.LogUnavailable) as caught:
+        ground.opened(path)
+    assert caught.value.message.isprintable() or "\udcff" in caught.value.message
+    assert "a\\x0ab\\x1b" in caught.value.message
+    assert caught.value.path == str(path)
 
 
 def test_a_log_of_a_later_version_is_not_touched(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ __all__ = [
     "seconds",
     "suggestion",
     "tokens",
+    "truth",
 ]
 
 Friendly: TypeAlias = str | Decimal
@@ -455,6 +456,14 @@ def _bound(number: int, unit: str) -> str:
     if unit == "milliseconds":
         return f"{number:,}ms"
     return f"{number:,} {unit}"
+
+
+def truth(value: object, *, field: str) -> bool:
+    """A bool; nothing else is one, whatever Python takes for true."""
+    if isinstance(value, bool):
+        return value
+    message = f"{field} must be a bool, not {type(value).__name__}"
+    raise InvalidInput("input.wrong_type", message, field=field, value=value)
 
 
 def _out_of_range(field: str, value: object, must: str) -> InvalidInput:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from decidable import _native
 from decidable._native import SAFETY_CEILING_BPS, Balance, Decision, Key, ManualClock, Policy, Request, Settlement
+from decidable.builders import truth
 from decidable.errors import Conflict, DecidableError, InvalidInput, LogUnavailable, Refused, UnknownName
 from decidable.wal import directory, kept
 
@@ -314,10 +315,11 @@ class EngineLedger:
         Raises:
             Conflict: if an account of that name is open, unless ``exist_ok``.
         """
+        is_enough = truth(exist_ok, field="exist_ok")
         try:
             return self._durable(self._native.submit_account(account, initial))
         except Conflict:
-            if not exist_ok:
+            if not is_enough:
                 raise
             # Someone else may have opened it just now: their record must be durable for this answer as well.
             return self._durable(self._native.opened_account(account))
@@ -556,7 +558,7 @@ class Engine:
         nothing_spent: bool = False,
     ) -> None:
         """End the doubt about a ticket: charge what it cost, or release it where nothing was spent for certain."""
-        if nothing_spent:
+        if truth(nothing_spent, field="nothing_spent"):
             if cost_microunits is not None or input_tokens is not None or output_tokens is not None:
                 message = "reconcile takes either nothing_spent or what was spent"
                 raise InvalidInput("engine.contradiction", message, ticket=ticket)

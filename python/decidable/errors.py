@@ -7,7 +7,7 @@ number of the record (``seq``), the byte offset.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "Conflict",
@@ -19,6 +19,12 @@ __all__ = [
     "UnknownName",
     "VerificationError",
 ]
+
+# Control characters and what else ends a line, by their numbers.
+_CONTROLS: Final = {number: f"\\x{number:02x}" for number in [*range(0x20), *range(0x7F, 0xA0)]} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
 
 
 class DecidableError(Exception):
@@ -36,9 +42,11 @@ class DecidableError(Exception):
     """
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
-        super().__init__(code, message)
+        # A name from outside, such as a path, may hold what would break the line.
+        line = message if message.isprintable() else message.translate(_CONTROLS)
+        super().__init__(code, line)
         self.code = code
-        self.message = message
+        self.message = line
         self.details = details
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from decidable import _native
 from decidable._native import Key, Reader
@@ -23,6 +23,9 @@ __all__ = ["HEAD_FILE_BYTES_MAX", "export", "read", "read_head", "write_head"]
 
 HEAD_FILE_BYTES_MAX = 65_536
 """A head takes some hundred bytes; a file that is larger is something else."""
+
+SEGMENT: Final = ".seg"
+"""How the files of a log end that hold its records (docs/spec/log.md)."""
 
 
 @runtime_checkable
@@ -62,6 +65,11 @@ def directory(path: str | os.PathLike[str]) -> Path:
         message = f"{found} is not a directory, and a log is one"
         raise InvalidInput("log.not_a_directory", message, path=str(found))
     return found
+
+
+def holds_a_log(path: Path) -> bool:
+    """Whether a directory is that of a log of ours."""
+    return any(path.glob(f"*{SEGMENT}"))
 
 
 def read(path: str | os.PathLike[str], *, kind: str | None = None, key: Key | None = None) -> Reader:
@@ -115,6 +123,10 @@ def export(
     target = place(out)
     if target.exists():
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target))
+    folder = target.parent.resolve()
+    if any(holds_a_log(each) for each in (folder, *folder.parents)):
+        message = f"{target} lies in the directory of a log, where nothing else is written"
+        raise InvalidInput("export.in_a_log", message, path=str(target))
     with appearing(target) as part:
         try:
             return _native.export_log(source, part, key=key, out_key=out_key, progress=progress)
@@ -174,22 +186,39 @@ def _appear(part: Path, target: Path) -> None:
 
 
 def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:
-    """Write a head file: durable, and whole or not at all. What is there is replaced."""
-    target = Path(path)
-    with about(target):
-        # A name that nobody can have laid a link at.
-        descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor is no path
-                json.dump(head, file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(part).replace(target)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
-        _sync_directory(target.parent)
+    """Write a head file: durable, and whole or not at all. What is there is replaced.
+
+    Raises:
+        InvalidInput: if it cannot be written there, or what is given is no head. What is there stays as it is.
+    """
+    target = place(path)
+    try:
+        text = json.dumps(head, indent=2)
+    except (TypeError, ValueError, RecursionError):
+        text = ""
+    if not isinstance(head, dict) or not text:
+        message = "head must be a dict of what JSON has, as Engine.head gives it"
+        raise InvalidInput("input.wrong_type", message, field="head", value=head)
+    try:
+        _replace(target, text + "\n")
+    except OSError as error:
+        message = f"the head file {target} cannot be written: {_reason(error)}"
+        raise InvalidInput("head.unwritable", message, path=str(target)) from None
+
+
+def _replace(target: Path, text: str) -> None:
+    # A name that nobody can have laid a link at.
+    descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor is no path
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).replace(target)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
 
 
 @contextlib.contextmanager
@@ -228,8 +257,9 @@ def read_head(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InvalidInput: if there is none or it is not JSON.
     """
+    source = place(path)
     try:
-        with Path(path).open("rb") as file:
+        with source.open("rb") as file:
             text = file.read(HEAD_FILE_BYTES_MAX + 1)
         if len(text) > HEAD_FILE_BYTES_MAX:
             raise ValueError(f"it has more than {HEAD_FILE_BYTES_MAX} bytes")

@@ -15,7 +15,7 @@ from decidable.builders import counted
 from decidable.cli.answer import model_name
 from decidable.cli.exits import FINE, UNFINISHED, Usage
 from decidable.cli.inputs import add_json, key_of, log_at, path
-from decidable.cli.output import STANDARD_OUTPUT, StandardOutput
+from decidable.cli.output import STANDARD_OUTPUT, StandardOutput, may_write
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets, unfinished
 from decidable.report.escape import csv_cell
@@ -70,8 +70,7 @@ def _export(parsed: argparse.Namespace, screen: Screen) -> int:
     if parsed.output == STANDARD_OUTPUT:
         return _to_standard_output(parsed, screen, key)
     output = place(parsed.output)
-    if output.exists():
-        raise Usage("cli.exists", f"{output} exists already", path=str(output))
+    may_write(output, inputs=[parsed.log, parsed.key_file], ours=lambda _: "")
     with screen.progress(_label(parsed.log)) as advance:
         if parsed.format == "csv":
             summary = _csv(parsed.log, output, key)

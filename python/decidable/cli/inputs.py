@@ -16,13 +16,13 @@ from decidable.catalog.documents import json_fault
 from decidable.cli.exits import Usage
 from decidable.errors import DecidableError, InvalidInput, UnknownName
 from decidable.report import exchange
+from decidable.wal import SEGMENT, holds_a_log
 
 __all__ = [
     "add_evidence",
     "add_json",
     "decision_of",
     "documents",
-    "holds_a_log",
     "key_of",
     "log_at",
     "path",
@@ -35,9 +35,6 @@ __all__ = [
 
 # A larger file of policies, requests or snapshots is refused rather than read into memory.
 _MOST_BYTES: Final = 1 << 28
-
-# How the files of a log are called that hold its records (docs/spec/log.md).
-_SEGMENT: Final = ".seg"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -112,15 +109,10 @@ def log_at(path: Path) -> Path:
         near = [each for each in sorted(path.iterdir()) if each.is_dir() and holds_a_log(each)]
         there = f"; there is one in {near[0]}" if near else ""
         raise UnknownName("wal.not_found", f"there is no log in {path}{there}", path=str(path))
-    if path.is_file() and path.suffix == _SEGMENT:
+    if path.is_file() and path.suffix == SEGMENT:
         message = f"{path} is a part of a log: name its directory, {path.parent}"
         raise Usage("cli.unusable_file", message, path=str(path))
     return path
-
-
-def holds_a_log(path: Path) -> bool:
-    """Whether a directory is that of a log of ours."""
-    return any(path.glob(f"*{_SEGMENT}"))
 
 
 def text_of(name: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from decidable.cli.exits import Usage
-from decidable.cli.inputs import holds_a_log
 from decidable.cli.screen import about_output
+from decidable.wal import holds_a_log
 
 __all__ = ["STANDARD_OUTPUT", "StandardOutput", "may_write"]
 

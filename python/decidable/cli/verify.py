@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         help="re-derive every decision, digest, balance and hash of a log",
         description="Verify a log of ours (a directory), a JSON-lines log (a file) or the audit of a generation (a "
         "file that ends in .audit). Exit codes: 0 it holds, 1 it does not, 2 it cannot be read (missing file, wrong "
-        "key), 3 it holds as far as it goes and is unfinished.",
+        "key), 3 it holds as far as it goes: its end is unfinished, or not every decision was derived again.",
     )
     parser.add_argument("log", type=path, metavar="LOG")
     add_evidence(parser)
@@ -147,10 +147,10 @@ def _verify_log(parsed: argparse.Namespace, screen: Screen) -> int:
             holds += f", {_derived(verification)}"
         screen.line(f"{parsed.log}: {holds}", style="bold")
         show_verification(screen, verification, policies=len(policies))
-    if policies and _derived_in_part(verification):
+    part = _derived_in_part(verification)
+    if policies and part:
         screen.note(f"{parsed.log}: {_unfitting(verification, len(policies))}")
-        return UNFINISHED
-    return FINE if verification.tail is None else UNFINISHED
+    return UNFINISHED if part or verification.tail is not None else FINE
 
 
 def _no_earlier_head(path: Path, *, head: dict[str, Any]) -> str | None:

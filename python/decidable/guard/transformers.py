@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from decidable._native import Match, StopReason, logit_stats
+from decidable.builders import truth
 from decidable.errors import InvalidInput
 from decidable.guard import Guard
 from decidable.guard.monitor import Continue, End, Stop, Token
@@ -50,7 +51,7 @@ class Session:
         self._monitor = guard.monitor(**monitor)
         self._text = _Text(tokenizer)
         self._write = write
-        self._stats = stats or monitor.get("most_entropy") is not None
+        self._stats = truth(stats, field="stats") or monitor.get("most_entropy") is not None
         self._logits: Any = None
         self._seen: int | None = None
         self._pieces: list[str] = []

@@ -158,6 +158,7 @@ pub(crate) fn decide<'py>(
             chunks.push(out);
             start = start.saturating_add(count);
             first = first.saturating_add(count);
+            py.check_signals()?;
         }
         py.check_signals()?;
     }

@@ -90,7 +90,7 @@ fn unwritable(py: Python<'_>, path: &Path, error: &io::Error) -> PyErr {
 fn about(py: Python<'_>, class: Class, code: &str, why: &str, path: &Path) -> PyErr {
     let shown = path.display().to_string();
     raise(py, class, code, &format!("the audit {shown} {why}"), |details| {
-        details.set_item("path", &shown)
+        details.set_item("path", path.as_os_str())
     })
 }
 
@@ -296,7 +296,7 @@ fn audit_error(py: Python<'_>, error: &AuditError, path: &Path) -> PyErr {
     };
     let shown = path.display().to_string();
     raise(py, class, error.code(), &format!("{shown}: {error}"), |details| {
-        details.set_item("path", &shown)?;
+        details.set_item("path", path.as_os_str())?;
         details.set_item("offset", error.offset())?;
         details.set_item("what", error.code())
     })

@@ -106,6 +106,7 @@ pub(crate) fn decide<'py>(
     let room_given = [asked.out, asked.counts, asked.gates, asked.holds];
     if count > at_a_time && room_given.iter().any(Option::is_some) {
         for first in (0..count).step_by(at_a_time) {
+            py.check_signals()?;
             let copy = input.copy(first, at_a_time, &mut copy)?;
             let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
             py.detach(|| {
@@ -120,6 +121,7 @@ pub(crate) fn decide<'py>(
     let mut gates = Room::of(asked.gates, candidates)?;
     let mut holds = Room::of(asked.holds, HOLD_ROW_BYTES)?;
     for first in (0..count).step_by(at_a_time) {
+        py.check_signals()?;
         let copy = input.copy(first, at_a_time, &mut copy)?;
         let rows_here = copy.len() / REQUEST_ROW_BYTES;
         let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;
@@ -216,6 +218,7 @@ pub(crate) fn digest_batch<'py>(
     let mut copy = Vec::new();
     let mut room = Room::of(Some(&digests), DIGEST_BYTES)?;
     for first in (0..count).step_by(at_a_time) {
+        py.check_signals()?;
         let copy = input.copy(first, at_a_time, &mut copy)?;
         let rows_here = copy.len() / row_bytes;
         let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;

@@ -118,7 +118,7 @@ impl Place<'_> {
     }
     fn note(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
         match self.0 {
-            Some(path) => details.set_item("path", path.display().to_string()),
+            Some(path) => details.set_item("path", path.as_os_str()),
             None => Ok(()),
         }
     }

@@ -1,13 +1,14 @@
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::errors::{Class, plain, raise};
-use crate::values::{bytes, reason};
+use crate::values::{bytes, reason, wrong_type};
 
 /// A key file has at most this many bytes; one that is larger is something else, such as a device without an end.
 const KEY_FILE_BYTES_MAX: u64 = 65_536;
@@ -32,7 +33,9 @@ impl Key {
     }
     /// Reads the raw bytes of a key from a file.
     #[staticmethod]
-    fn from_file(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
+    fn from_file(path: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = path.py();
+        let path: PathBuf = path.extract().map_err(|_| wrong_type("path", "a path", path))?;
         let shown = path.display().to_string();
         let read = || {
             let mut raw = Zeroizing::new(Vec::with_capacity(1_024));
@@ -50,7 +53,7 @@ impl Key {
                 Class::InvalidInput,
                 "key.unreadable",
                 &format!("the key file {shown} cannot be read: {}", reason(&error)),
-                |details| details.set_item("path", &shown),
+                |details| details.set_item("path", path.as_os_str()),
             )
         })?;
         decidable_canon::Key::new(&raw).map(Self).map_err(|error| {
@@ -59,7 +62,7 @@ impl Key {
                 Class::InvalidInput,
                 "key.too_short",
                 &format!("the key file {shown} holds no key: {error}"),
-                |details| details.set_item("path", &shown),
+                |details| details.set_item("path", path.as_os_str()),
             )
         })
     }

@@ -109,7 +109,7 @@ pub(crate) fn export_log<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let (key, out_key) = (keyed(key)?, keyed(out_key)?);
     let mut target = Target::of(out)?;
-    let mut progress = Progress::to(progress.as_ref());
+    let mut progress = Progress::to(py, progress.as_ref())?;
     let exported = py.detach(|| {
         let out = BufWriter::new(&mut target);
         let exported = decidable_engine::export(&Files::new(path), key, out, out_key, |seq| progress.step(seq));

@@ -5,6 +5,7 @@
 use pyo3::prelude::*;
 
 use crate::signals::Signals;
+use crate::values::wrong_type;
 
 /// How many records pass between two calls of the progress callback.
 const PROGRESS_RECORDS: u64 = 4_096;
@@ -18,13 +19,19 @@ pub(super) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn to(callback: Option<&'a Py<PyAny>>) -> Self {
-        Self {
+    pub(super) fn to(py: Python<'_>, callback: Option<&'a Py<PyAny>>) -> PyResult<Self> {
+        let callback = callback.filter(|callback| !callback.is_none(py));
+        if let Some(callback) = callback.map(|callback| callback.bind(py))
+            && !callback.is_callable()
+        {
+            return Err(wrong_type("progress", "callable", callback));
+        }
+        Ok(Self {
             callback,
             signals: Signals::default(),
             interrupted: None,
             seen: 0,
-        }
+        })
     }
 
     pub(super) fn step(&mut self, seq: u64) -> Result<(), String> {

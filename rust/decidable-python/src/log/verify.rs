@@ -59,7 +59,7 @@ pub(crate) fn verify_log<'py>(
     let key = keyed(key)?;
     let head = head.map(head_of).transpose()?;
     let digests = given(policies)?.map(|policies| policies.iter().map(|policy| policy.digest()).collect::<Vec<_>>());
-    let mut progress = Progress::to(progress.as_ref());
+    let mut progress = Progress::to(py, progress.as_ref())?;
     let verified = py.detach(|| {
         decidable_engine::verify(&Files::new(path), key, head, digests.as_deref(), |seq| {
             progress.step(seq)
@@ -134,10 +134,10 @@ pub(crate) fn verify_exchange<'py>(
             Class::InvalidInput,
             "log.unreadable",
             &format!("{shown} cannot be read: {}", reason(&error)),
-            |details| details.set_item("path", &shown),
+            |details| details.set_item("path", path.as_os_str()),
         )
     })?;
-    let mut progress = Progress::to(progress.as_ref());
+    let mut progress = Progress::to(py, progress.as_ref())?;
     let verified = py.detach(|| {
         let borrowed: Vec<&decidable_kernel::Policy> = owned.iter().map(|policy| &**policy).collect();
         decidable_engine::verify_exchange(BufReader::new(file), key, anchor, &borrowed, |seq| progress.step(seq))
