@@ -148,6 +148,9 @@ def _follow(books: replay.Books, record: dc.Record) -> None:
                 record.succeeded,
             )
             assert answer == (record.revision, bytes.fromhex(record.digest))
+        case "audit":
+            books.audit(record.request_sequence)
+            assert len(record.audit_hash) == 32
         case "opened" | "recovered" | "erased" | "closed":
             pass
         case unknown:

@@ -543,6 +543,32 @@ def test_a_policy_that_came_from_elsewhere_is_installed_again(path: Path) -> Non
     dc.verify(path, policies=[ground.POLICY])
 
 
+# --- audits -----------------------------------------------------------------------------------------------------------
+
+
+def test_audits_are_noted_of_what_was_acted_on(engine: dc.Engine, path: Path) -> None:
+    """Any number of a ticket that is open or settled; nothing of it changes."""
+    ticket = engine.decide(request(), account="acme")
+    engine.audit(ticket.id, bytes(32))
+    ticket.settle(cost_microunits=5)
+    engine.audit(ticket.id, bytes(range(32)))
+    cancelled, refused = engine.decide(request(), account="acme"), engine.decide(request(risk_bps=10_000))
+    cancelled.cancel()
+    for each in (cancelled, refused):
+        conflicts("replay.nothing_selected", lambda each=each: engine.audit(each.id, bytes(32)))  # type: ignore[misc]
+    for wrong in (b"", bytes(31), bytes(33), "00" * 32, None):
+        with pytest.raises(dc.InvalidInput) as caught:
+            engine.audit(ticket.id, wrong)  # type: ignore[arg-type]
+        assert (caught.value.code, caught.value.field) == ("input.wrong_type", "audit_hash")
+    with pytest.raises(dc.UnknownName):
+        engine.audit(99, bytes(32))
+    found = [(record.request_sequence, record.account, record.audit_hash) for record in dc.read(path, kind="audit")]
+    assert found == [(1, "acme", bytes(32)), (1, "acme", bytes(range(32)))]
+    ground.follow(dc.read(path))
+    assert engine.ledger.balance("acme").committed == 5
+    dc.verify(path)
+
+
 # --- outcomes ---------------------------------------------------------------------------------------------------------
 
 

@@ -479,6 +479,7 @@ def test_the_log_has_the_decision_that_an_audit_belongs_to(tmp_path: Path) -> No
     report = verify_audit(paths[0], log=logs[0])
     assert report.decision == (2, identity)
     assert any("number 2, with its identity" in each for each in report.established)
+    assert any("the log names none of its decision" in each for each in report.not_established)
     for path, why in ((paths[0], "with another identity"), (paths[1], "not at all"), (paths[2], "names no decision")):
         error = refused(
             "audit.other_decision", lambda path=path: verify_audit(path, log=logs[1]), dc.VerificationError  # type: ignore[misc]
@@ -487,6 +488,27 @@ def test_the_log_has_the_decision_that_an_audit_belongs_to(tmp_path: Path) -> No
     error = refused("audit.undecided", lambda: generation(tmp_path / "refused.audit", decision=refusal))
     assert error.ticket == 3
     refused("wal.not_found", lambda: verify_audit(paths[0], log=tmp_path / "nowhere"), dc.UnknownName)
+
+
+def test_the_log_names_its_audits(tmp_path: Path) -> None:
+    """One that the log names is the one that was written; beside it no other passes, however well it is formed."""
+    log, paths = tmp_path / "log", [tmp_path / f"{number}.audit" for number in range(3)]
+    with opened(log) as engine:
+        ticket = engine.decide(request())
+        monitors = [generation(path, decision=ticket) for path in paths]
+        for monitor in monitors[:2]:
+            engine.audit(ticket.id, monitor.audit_hash)
+            ticket.settle(cost_microunits=1)
+    for path in paths[:2]:
+        report = verify_audit(path, log=log)
+        assert "The log names this audit: it is the one that was written." in report.established
+    error = refused("audit.other_audit", lambda: verify_audit(paths[2], log=log), dc.VerificationError)
+    assert "the log names 2 audits of its decision, number 1, and not this" in str(error)
+    cut = tmp_path / "cut.audit"
+    cut.write_bytes(paths[0].read_bytes()[:-1])
+    report = verify_audit(cut, log=log)
+    assert report.ending is None
+    assert "Whether it is an audit that the log names: it has no end." in report.not_established
 
 
 def test_an_audit_is_written_as_it_goes(tmp_path: Path) -> None:

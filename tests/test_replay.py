@@ -191,6 +191,7 @@ def random_session(cases: Cases, path: Path, policy: dc.Policy) -> None:
                     ticket.cancel()
             if ticket.state in {"held", "settled"} and cases.random() < 0.3:
                 engine.outcome(ticket.id, succeeded=cases.random() < 0.5)
+                engine.audit(ticket.id, cases.randbytes(32))
             if cases.random() < 0.1:
                 engine.ledger.top_up(cases.choice(("a", "b")), cases.randint(1, 10**6))
             if cases.random() < 0.05:

@@ -536,6 +536,18 @@ class Engine:
         )
         self._native.wait(seq)
 
+    def audit(self, ticket: int, audit_hash: bytes) -> None:
+        """Note which audit is that of what was generated for a ticket: the log then shows that it was not replaced.
+
+        Args:
+            audit_hash: ``Monitor.audit_hash`` after the generation has ended. A ticket with several answers may have
+                several audits, each noted by a call of its own.
+
+        Raises:
+            Conflict: if the ticket was refused or cancelled, so that nothing was generated.
+        """
+        self._native.wait(self._native.submit_audit(ticket, audit_hash))
+
     def ticket(self, number: int) -> Ticket:
         """The ticket of that number, as it stands.
 

@@ -118,6 +118,11 @@ class Books:
         if ticket.hold is not None:
             self.ledger.release(ticket.hold)
 
+    def audit(self, number: int) -> None:
+        ticket = self.tickets[number]
+        if ticket.state not in {"open", "settled"}:
+            raise DoesNotFollow(f"nothing was generated for ticket {number}")
+
     def observe(
         self,
         number: int,

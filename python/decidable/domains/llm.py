@@ -265,6 +265,10 @@ class Gateway:
             latency_ms=None if latency is None else builders.milliseconds(latency, field="latency"),
         )
 
+    def audit(self, call_id: int, audit_hash: bytes) -> None:
+        """Records which audit is that of what was generated in a call (:meth:`decidable.Engine.audit`)."""
+        self.engine.audit(call_id, audit_hash)
+
     def open_calls(self) -> list[Call]:
         """Calls that are not settled, those in doubt among them: left without a settlement, or cut off by a crash."""
         return [Call(self, ticket) for ticket in self.engine.open_tickets()]

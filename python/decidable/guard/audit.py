@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from decidable import _native
 from decidable._native import Key, Rule
+from decidable.builders import counted
 from decidable.errors import VerificationError
 from decidable.wal import place, read
 
@@ -113,10 +114,9 @@ def verify_audit(
     if guard is not None and guard.digest() != found["rules"]:
         message = f"{file}: it was written under other rules, whose digest is {found['rules'].hex()}"
         raise VerificationError("audit.other_rules", message, path=str(file), what="audit.other_rules")
-    if log is not None:
-        _decided(log, decision, str(file))
+    named = 0 if log is None else _decided(log, found, str(file))
     end = found["end"]
-    established, missing = _said(found, guard, key, log)
+    established, missing = _said(found, guard, key, log, named)
     ending, ended_ns, _, _, taken, released = end if end is not None else (None,) * 6
     return AuditReport(
         model=found["model"],
@@ -137,22 +137,34 @@ def verify_audit(
     )
 
 
-def _decided(log: str | os.PathLike[str], decision: tuple[int, bytes] | None, file: str) -> None:
-    """Raises unless the log has the decision."""
+def _decided(log: str | os.PathLike[str], found: dict[str, Any], file: str) -> int:
+    """Raises unless the log has the decision, and where it names audits of it this one; how many it names."""
+    decision = found["decision"]
     if decision is None:
         message = f"{file}: it names no decision"
         raise VerificationError("audit.other_decision", message, path=file, what="audit.other_decision")
     number, identity = decision
+    there, hashes = [], []
     # To the end: what only the end can show about the log is raised there.
-    there = [each.identity for each in read(log, kind="decision") if each.request_sequence == number]
+    for each in read(log):
+        if each.kind == "decision" and each.request_sequence == number:
+            there.append(each.identity)
+        elif each.kind == "audit" and each.request_sequence == number:
+            hashes.append(each.audit_hash)
     if there != [identity]:
         why = "with another identity" if there else "not at all"
         message = f"{file}: the log has its decision, number {number}, {why}"
         raise VerificationError("audit.other_decision", message, path=file, what="audit.other_decision")
+    if hashes and found["end"] is not None and found["hash"] not in hashes:
+        message = (
+            f"{file}: the log names {counted(len(hashes), 'audit')} of its decision, number {number}, and not this"
+        )
+        raise VerificationError("audit.other_audit", message, path=file, what="audit.other_audit")
+    return len(hashes)
 
 
 def _said(
-    found: dict[str, Any], guard: Ruled | None, key: Key | None, log: str | os.PathLike[str] | None
+    found: dict[str, Any], guard: Ruled | None, key: Key | None, log: str | os.PathLike[str] | None, named: int
 ) -> tuple[list[str], list[str]]:
     tokens, matches, end, decision = len(found["frames"]), len(found["matches"]), found["end"], found["decision"]
     established = [f"{tokens} tokens and {matches} matches form one unbroken chain."]
@@ -169,6 +181,12 @@ def _said(
         established.append(f"The log has the decision that it belongs to, number {decision[0]}, with its identity.")
     elif decision is not None:
         missing.append(f"Whether decision {decision[0]} was made: its log was not given.")
+    if log is not None and named == 0:
+        missing.append("Whether it is the audit that was written: the log names none of its decision.")
+    elif log is not None and end is None:
+        missing.append("Whether it is an audit that the log names: it has no end.")
+    elif log is not None:
+        established.append("The log names this audit: it is the one that was written.")
     if not found["sealed"]:
         missing.append("Who wrote it, and that it is the one that was written: the audit is not sealed.")
     elif key is None:

@@ -6,7 +6,7 @@
 //! - `open`: from a log to an engine; options, and which policy is installed
 //! - `decide`: from a request to an answer, and the caller's keys
 //! - `tickets`: looking at tickets; who acts on one, who left it
-//! - `settle`: what ends a ticket, and what was observed of it
+//! - `settle`: what ends a ticket, and what was observed of it; `audits`: which audits belong to it
 //! - `accounts`: opening, funds, caps, balances
 //! - `end`: erasing, closing, and what a forked child does
 //! - `room`: how much of the log a record takes
@@ -14,6 +14,7 @@
 //! None of it decides, prices or counts money: what follows from a step is `decidable_replay`'s to know.
 
 mod accounts;
+mod audits;
 mod decide;
 mod end;
 mod open;

@@ -16,7 +16,7 @@ use crate::errors::{Class, plain, raise};
 use crate::guard::{Automaton, Match, StopReason, reason as why_stopped};
 use crate::key::Key;
 use crate::pressure::pressure;
-use crate::values::{bytes, integer, reason, text, wrong_type};
+use crate::values::{bytes, exactly, integer, reason, text, wrong_type};
 
 /// An audit has at most this many bytes, some five million tokens; a file that is larger is something else.
 const AUDIT_BYTES_MAX: u64 = 256 << 20;
@@ -101,13 +101,6 @@ fn create(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
-}
-
-/// Exactly `N` bytes.
-fn exactly<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<[u8; N]> {
-    bytes(field, value)?
-        .try_into()
-        .map_err(|_| wrong_type(field, &format!("{N} bytes"), value))
 }
 
 /// One generation under the rules: control event by event, with its audit.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use decidable_canon::Digest;
 use decidable_engine::{Clock, Observation, Options, SystemClock, Watch};
 use decidable_replay::{Disposition, Use};
 use decidable_wal::{Durability, Files};
@@ -24,7 +25,7 @@ use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::signals::{SIGNAL_CHECK, Signals};
-use crate::values::{Given, instead, integer, optional, optional_text, text, truth, wrong_type};
+use crate::values::{Given, exactly, instead, integer, optional, optional_text, text, truth, wrong_type};
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::head::{head_dict, head_of};
@@ -306,6 +307,15 @@ impl Engine {
         let engine = &*self.engine;
         py.detach(|| engine.observe(number, seen))
             .map(|(_, step)| step.seq)
+            .map_err(|error| self.fault(py, &error))
+    }
+
+    fn submit_audit(&self, py: Python<'_>, ticket: &Bound<'_, PyAny>, audit_hash: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let number = integer("ticket", ticket)?;
+        let hash = Digest::from_bytes(exactly("audit_hash", audit_hash)?);
+        let engine = &*self.engine;
+        py.detach(|| engine.audit(number, hash))
+            .map(|step| step.seq)
             .map_err(|error| self.fault(py, &error))
     }
 

@@ -273,6 +273,13 @@ pub(crate) fn bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'
         .map_err(|_| wrong_type(field, "bytes", value))
 }
 
+/// Exactly `N` bytes.
+pub(crate) fn exactly<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<[u8; N]> {
+    bytes(field, value)?
+        .try_into()
+        .map_err(|_| wrong_type(field, &format!("{N} bytes"), value))
+}
+
 /// A dictionary from integers.
 pub(crate) fn dictionary<'a, 'py>(field: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyDict>> {
     value.cast::<PyDict>().map_err(|_| wrong_type(field, "a dict", value))

@@ -29,11 +29,13 @@ pub enum Kind {
     Cancellation,
     /// An outcome was observed.
     Outcome,
+    /// What was generated was audited.
+    Audit,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Policy,
         Self::Account,
         Self::TopUp,
@@ -43,6 +45,7 @@ impl Kind {
         Self::Settlement,
         Self::Cancellation,
         Self::Outcome,
+        Self::Audit,
     ];
 
     /// The number in the log. Numbers below 16 belong to the log itself.
@@ -58,6 +61,7 @@ impl Kind {
             Self::Settlement => 22,
             Self::Cancellation => 23,
             Self::Outcome => 24,
+            Self::Audit => 25,
         }
     }
     /// The kind of that number.
@@ -78,6 +82,7 @@ impl Kind {
             Self::Settlement => "settlement",
             Self::Cancellation => "cancellation",
             Self::Outcome => "outcome",
+            Self::Audit => "audit",
         }
     }
 }
@@ -132,6 +137,13 @@ pub enum Record {
     },
     /// An outcome was observed.
     Outcome(OutcomeRecord),
+    /// What was generated for a ticket was audited (docs/spec/audit.md). Nothing follows from it for money or state.
+    Audit {
+        /// Which ticket.
+        ticket: u64,
+        /// The chain of the audit after its end.
+        hash: Digest,
+    },
 }
 
 /// A request, what was decided, and what became of the money.
@@ -256,6 +268,7 @@ impl Record {
             Self::Settlement(_) => Kind::Settlement,
             Self::Cancellation { .. } => Kind::Cancellation,
             Self::Outcome(_) => Kind::Outcome,
+            Self::Audit { .. } => Kind::Audit,
         }
     }
 
@@ -352,6 +365,10 @@ impl Record {
                 out.option(*succeeded, Vec::bool);
                 out.digest(digest);
             }
+            Self::Audit { ticket, hash } => {
+                out.u64(*ticket);
+                out.digest(hash);
+            }
         }
     }
 
@@ -442,6 +459,10 @@ impl Record {
                 succeeded: reader.option(Reader::bool)?,
                 digest: reader.digest()?,
             }),
+            Kind::Audit => Self::Audit {
+                ticket: reader.u64()?,
+                hash: reader.digest()?,
+            },
         })
     }
 }

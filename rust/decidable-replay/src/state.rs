@@ -6,7 +6,7 @@
 //! - `accounts`: opening, funds, caps, balances
 //! - `answers`: from a request to a decision and its hold; `derived`: a decision that was derived before its turn
 //! - `tickets`: what was answered, what is open, what is remembered, callers' keys
-//! - `settlements`: settling and cancelling; `outcomes`: what was observed
+//! - `settlements`: settling and cancelling; `outcomes`: what was observed, and audits of what was generated
 //! - `differences`: a record that was written beside the one that follows
 //!
 //! None of it knows the names of accounts, how records are stored, or the time.
@@ -101,6 +101,13 @@ pub enum Command {
         realized_latency_ms: Option<u32>,
         /// Whether it did what it was for.
         succeeded: Option<bool>,
+    },
+    /// Note the hash of the audit of what was generated for a ticket.
+    Audit {
+        /// Which ticket.
+        ticket: u64,
+        /// The chain of the audit after its end.
+        hash: Digest,
     },
 }
 
@@ -208,6 +215,7 @@ impl State {
                 succeeded,
                 digest: Digest::from_bytes([0; 32]),
             }),
+            Command::Audit { ticket, hash } => self.audit(ticket, hash),
         }
     }
 

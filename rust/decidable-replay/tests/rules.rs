@@ -555,6 +555,9 @@ fn outcomes_count_revisions_and_keep_to_what_can_have_happened() {
     assert_eq!(revision(&mut written, observe(1, Disposition::Applied, Some(true))), 2);
     assert_eq!(revision(&mut written, observe(1, Disposition::Applied, Some(false))), 3);
     for ticket in 2..=4 {
+        let hash = Digest::from_bytes([9; 32]);
+        let error = refused(&mut written, Command::Audit { ticket, hash });
+        assert_eq!(error.code(), "replay.nothing_selected");
         let error = refused(&mut written, observe(ticket, Disposition::Applied, Some(true)));
         assert_eq!(
             (error.kind(), error.code()),
@@ -643,6 +646,34 @@ fn every_command_that_cannot_be_is_refused_with_its_code() {
             ..
         })
     ));
+}
+
+#[test]
+fn audits_belong_to_what_was_acted_on_and_change_nothing() {
+    let mut written = Written::with_account(1_000_000);
+    written.perform(decide(Some(0), request_for(CHEAP))).unwrap();
+    let (first, second) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
+    let audit = |hash| Command::Audit { ticket: 1, hash };
+    let before = written.state.ticket(1).cloned().unwrap();
+    for hash in [first, first, second] {
+        assert_eq!(written.perform(audit(hash)).unwrap(), Record::Audit { ticket: 1, hash });
+    }
+    assert_eq!(format!("{:?}", written.state.ticket(1).unwrap()), format!("{before:?}"));
+    written
+        .perform(Command::Settle {
+            ticket: 1,
+            used: cost(1),
+        })
+        .unwrap();
+    written.perform(audit(second)).unwrap();
+    let unknown = Command::Audit { ticket: 9, hash: first };
+    assert_eq!(refused(&mut written, unknown).code(), "replay.unknown_ticket");
+    let (seq, kind, payload) = written.records.last().unwrap();
+    assert_eq!((*kind, payload.len()), (Kind::Audit, 8 + 32));
+    for changed in [&payload[..39], &[payload.as_slice(), &[0]].concat()] {
+        let error = written.state.replay(*seq, *kind, changed).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreadable);
+    }
 }
 
 #[test]
@@ -812,8 +843,8 @@ fn bytes_that_are_no_record_are_unreadable() {
         );
     }
     assert_eq!(Kind::from_code(15), None);
-    assert_eq!(Kind::from_code(25), None);
-    assert_eq!(Kind::ALL.map(Kind::code), [16, 17, 18, 19, 20, 21, 22, 23, 24]);
+    assert_eq!(Kind::from_code(26), None);
+    assert_eq!(Kind::ALL.map(Kind::code), [16, 17, 18, 19, 20, 21, 22, 23, 24, 25]);
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl Seen {
                     Step::Settlement(record) => of_ticket(record.ticket),
                     Step::Cancellation { ticket, .. } => of_ticket(*ticket),
                     Step::Outcome(record) => of_ticket(record.ticket),
+                    Step::Audit { ticket, .. } => of_ticket(*ticket),
                     Step::Policy { .. } => None,
                 };
                 (record.kind().label(), account.map(|account| book.account_name(account)))
@@ -321,6 +322,11 @@ fn step_fields(py: Python<'_>, fields: &Bound<'_, PyDict>, record: &Step, accoun
             fields.set_item("realized_cost_microunits", record.realized_cost_microunits)?;
             fields.set_item("realized_latency_ms", record.realized_latency_ms)?;
             fields.set_item("digest", record.digest.to_string())
+        }
+        Step::Audit { ticket, hash } => {
+            fields.set_item("request_sequence", ticket)?;
+            fields.set_item("account", account)?;
+            fields.set_item("audit_hash", PyBytes::new(py, hash.bytes()))
         }
     }
 }

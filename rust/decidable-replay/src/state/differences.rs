@@ -63,6 +63,10 @@ pub(super) fn command_of(record: &Record) -> Command {
             realized_latency_ms: record.realized_latency_ms,
             succeeded: record.succeeded,
         },
+        Record::Audit { ticket, hash } => Command::Audit {
+            ticket: *ticket,
+            hash: *hash,
+        },
     }
 }
 

@@ -1,13 +1,28 @@
-//! What was observed of a ticket: which outcomes can be, their revisions and digests.
+//! What was observed of a ticket: which outcomes can be, their revisions and digests; and that what was generated for it
+//! was audited.
 //!
 //! It moves no money and ends no ticket.
 
-use decidable_canon::{Canonical as _, units::BPS_WHOLE};
+use decidable_canon::{Canonical as _, Digest, units::BPS_WHOLE};
 
 use super::{State, Status, Ticket, tickets::unknown_ticket, too_many};
 use crate::{Disposition, Error, ErrorKind, Outcome, OutcomeRecord, Record, Selection, Strategy};
 
 impl State {
+    /// Several may be of one ticket, which may have had several answers.
+    pub(super) fn audit(&self, ticket: u64, hash: Digest) -> Result<Record, Error> {
+        match self.known_ticket(ticket)? {
+            Ticket::Decided {
+                status: Status::Open(_) | Status::Settled { .. },
+                ..
+            } => Ok(Record::Audit { ticket, hash }),
+            _ => Err(Error::new(
+                ErrorKind::NothingSelected,
+                format!("ticket {ticket} was refused or cancelled, so nothing was generated for it"),
+            )),
+        }
+    }
+
     pub(super) fn observe(&mut self, seen: OutcomeRecord) -> Result<Record, Error> {
         let number = seen.ticket;
         let nothing_selected = || {
