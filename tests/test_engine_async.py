@@ -581,6 +581,42 @@ print([ticket["request_sequence"] for ticket in dc.verify(path).open_tickets])
     assert out.splitlines() == ["cancelled 0", "timed out 0", "[(3, False), (3, True)]", "[3]"]
 
 
+def test_giving_up_releases_every_hold_also_when_the_logs_queue_is_full(stalling: Stalling) -> None:
+    """Filled to the last byte the queue still takes the cancellations, each with its record."""
+    out = stalling(
+        """
+async def main():
+    tasks = []
+    for metadata in ["x" * (1 << 20), None]:
+        while not (tasks and tasks[-1].done()):
+            asked = engine.adecide(request(), account="acme", key=f"k{len(tasks)}", metadata=metadata)
+            tasks.append(asyncio.create_task(asked))
+            await asyncio.sleep(0)
+        print(tasks.pop().exception().code)
+    assert len(tasks) > 60 and engine.ledger.balance("acme").reserved == len(tasks) * ground.CHEAP_COST
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} == {asyncio.CancelledError}
+    print(engine.ledger.balance("acme").reserved, len(engine.open_tickets()))
+    let_go()
+    while True:
+        try:
+            ticket = await patiently(engine.adecide(request(), account="acme", key="k0"))
+            break
+        except dc.LogUnavailable as error:
+            assert error.code == "wal.overloaded"
+            await asyncio.sleep(0.01)
+    print(ticket.id == len(tasks) + 1, ticket.replayed)
+
+asyncio.run(main())
+engine.close()
+print(len(dc.verify(path).open_tickets))
+"""
+    )
+    assert out.splitlines() == ["wal.overloaded", "wal.overloaded", "0 0", "True False", "1"]
+
+
 def test_a_settlement_that_nobody_waits_for_any_more_is_written(stalling: Stalling) -> None:
     """The money is spent: giving up the waiting does not undo it."""
     out = stalling(
