@@ -7,8 +7,11 @@ every sync back until a file is removed. Nothing there is a matter of speed; a t
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import operator
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -200,6 +203,61 @@ def test_whoever_is_cancelled_beside_others_with_the_same_key_takes_nothing_from
         return held
 
     assert asyncio.run(main()) == len(engine.open_tickets()) == 60
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="a timer")
+def test_an_interrupt_that_comes_while_it_is_decided_releases_the_hold(engine: dc.Engine) -> None:
+    """The answer is lost before Python has it, so nobody but the extension can give it back."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # No step of the interpreter lies between these calls, so that the signal is heard by the last of them alone.
+    calls = [
+        functools.partial(signal.setitimer, signal.ITIMER_REAL, 1e-6),
+        functools.partial(sum, range(1_000_000)),
+        functools.partial(engine._native.submit, request(), account="acme", key="k"),
+    ]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(map(operator.call, calls))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert engine.ticket(1).state == "cancelled"
+    assert engine.ledger.balance("acme").reserved == 0
+    assert not engine.decide(request(), account="acme", key="k").replayed
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), MemoryError(), dc.LogUnavailable("wal.closed", "closed")])
+def test_what_ends_a_giving_up_is_told_unless_the_log_takes_nothing(engine: dc.Engine, fault: BaseException) -> None:
+    """An interrupt that comes as a hold is released is not lost; a log that takes nothing is no news to who gave up."""
+
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(native, name)
+
+        def disown(self, number: int) -> None:
+            native.disown(number)
+            raise fault
+
+    async def main() -> BaseException | None:
+        asking = asyncio.ensure_future(engine.adecide(request(), account="acme"))
+        await asyncio.sleep(0)
+        # Not by `cancel`: an interrupt that comes out of a task ends its loop.
+        waiting = next(iter(engine._waker._waiting.values()))[0].future
+        waiting.set_exception(EOFError())
+        return (await asyncio.gather(asking, return_exceptions=True))[0]
+
+    native = engine._native
+    engine._native = Failing()  # type: ignore[assignment]
+    told: BaseException | None
+    try:
+        told = asyncio.run(main())
+    except KeyboardInterrupt as interrupt:
+        told = interrupt
+    engine._native = native
+    assert type(told) is (EOFError if isinstance(fault, dc.LogUnavailable) else type(fault))
 
 
 def test_what_was_asked_of_a_ticket_stands_whoever_is_cancelled(engine: dc.Engine) -> None:
@@ -457,6 +515,11 @@ def test_a_waiter_on_a_closed_engine_is_told(path: Path) -> None:
             with pytest.raises(dc.LogUnavailable):
                 await patiently(engine._durable(10**9))
             await patiently(engine._durable(ticket.seq))
+        # Each has an error of its own, or the traceback of one would grow by those of the others.
+        waiting = [asyncio.create_task(engine._durable(10**9)) for _ in range(3)]
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert len({id(error) for error in errors}) == 3
+        assert {getattr(error, "code", None) for error in errors} == {"wal.closed"}
 
     asyncio.run(main())
 
@@ -1008,7 +1071,7 @@ def test_an_interpreter_exits_while_coroutines_wait(path: Path, how: str) -> Non
 
 
 FORKED = """
-import asyncio, os, sys
+import asyncio, os, signal, sys, threading
 import decidable as dc, ground
 
 engine = ground.funded(sys.argv[1])
@@ -1027,15 +1090,36 @@ if child == 0:
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 print(asyncio.run(use()))
+
+# A thread of the parent holds the waker's lock as the child is forked, and nobody lets go of it there.
+held, forked = threading.Event(), threading.Event()
+def hold():
+    with engine._waker._changed:
+        held.set()
+        forked.wait()
+holding = threading.Thread(target=hold)
+holding.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    try:
+        engine.close()
+    except dc.LogUnavailable as error:
+        print(error.code, flush=True)
+    os._exit(0)
+forked.set()
+holding.join()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 engine.close()
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_a_forked_childs_coroutines_are_told(path: Path) -> None:
-    """The parent's waker does not exist in the child, and nobody waits for it."""
+    """The parent's waker does not exist in the child, and nobody waits for it, or for a lock of it."""
     done = ground.python(FORKED, path)
-    assert done.stdout.split() == ["engine.forked", "went", "on"], done.stderr
+    assert done.stdout.split() == ["engine.forked", "went", "on", "engine.forked"], done.stderr
     dc.verify(path)
 
 
