@@ -515,11 +515,6 @@ def test_a_waiter_on_a_closed_engine_is_told(path: Path) -> None:
             with pytest.raises(dc.LogUnavailable):
                 await patiently(engine._durable(10**9))
             await patiently(engine._durable(ticket.seq))
-        # Each has an error of its own, or the traceback of one would grow by those of the others.
-        waiting = [asyncio.create_task(engine._durable(10**9)) for _ in range(3)]
-        errors = await asyncio.gather(*waiting, return_exceptions=True)
-        assert len({id(error) for error in errors}) == 3
-        assert {getattr(error, "code", None) for error in errors} == {"wal.closed"}
 
     asyncio.run(main())
 
@@ -1147,3 +1142,19 @@ def test_who_is_cancelled_while_the_news_is_told_keeps_nobody_from_it() -> None:
         return futures[1].done()
 
     assert asyncio.run(told())
+
+
+def test_each_waiter_is_told_with_an_error_of_its_own() -> None:
+    """Raised in one coroutine, the traceback of one that they share would grow in all of them."""
+    error = dc.LogUnavailable("wal.closed", "the log is closed", path="log")
+
+    async def told() -> list[BaseException | None]:
+        futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
+        _resolve([_Waiter(1, future, None) for future in futures], error)
+        return [future.exception() for future in futures]
+
+    errors = asyncio.run(told())
+    assert len({id(each) for each in [error, *errors]}) == 4
+    for each in errors:
+        assert isinstance(each, dc.LogUnavailable)
+        assert (each.code, each.message, each.details) == (error.code, error.message, error.details)
