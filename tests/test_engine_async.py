@@ -7,8 +7,11 @@ every sync back until a file is removed. Nothing there is a matter of speed; a t
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import operator
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -200,6 +203,61 @@ def test_whoever_is_cancelled_beside_others_with_the_same_key_takes_nothing_from
         return held
 
     assert asyncio.run(main()) == len(engine.open_tickets()) == 60
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="a timer")
+def test_an_interrupt_that_comes_while_it_is_decided_releases_the_hold(engine: dc.Engine) -> None:
+    """The answer is lost before Python has it, so nobody but the extension can give it back."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # No step of the interpreter lies between these calls, so that the signal is heard by the last of them alone.
+    calls = [
+        functools.partial(signal.setitimer, signal.ITIMER_REAL, 1e-6),
+        functools.partial(sum, range(1_000_000)),
+        functools.partial(engine._native.submit, request(), account="acme", key="k"),
+    ]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(map(operator.call, calls))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert engine.ticket(1).state == "cancelled"
+    assert engine.ledger.balance("acme").reserved == 0
+    assert not engine.decide(request(), account="acme", key="k").replayed
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), MemoryError(), dc.LogUnavailable("wal.closed", "closed")])
+def test_what_ends_a_giving_up_is_told_unless_the_log_takes_nothing(engine: dc.Engine, fault: BaseException) -> None:
+    """An interrupt that comes as a hold is released is not lost; a log that takes nothing is no news to who gave up."""
+
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(native, name)
+
+        def disown(self, number: int) -> None:
+            native.disown(number)
+            raise fault
+
+    async def main() -> BaseException | None:
+        asking = asyncio.ensure_future(engine.adecide(request(), account="acme"))
+        await asyncio.sleep(0)
+        # Not by `cancel`: an interrupt that comes out of a task ends its loop.
+        waiting = next(iter(engine._waker._waiting.values()))[0].future
+        waiting.set_exception(EOFError())
+        return (await asyncio.gather(asking, return_exceptions=True))[0]
+
+    native = engine._native
+    engine._native = Failing()  # type: ignore[assignment]
+    told: BaseException | None
+    try:
+        told = asyncio.run(main())
+    except KeyboardInterrupt as interrupt:
+        told = interrupt
+    engine._native = native
+    assert type(told) is (EOFError if isinstance(fault, dc.LogUnavailable) else type(fault))
 
 
 def test_what_was_asked_of_a_ticket_stands_whoever_is_cancelled(engine: dc.Engine) -> None:
@@ -579,6 +637,42 @@ print([ticket["request_sequence"] for ticket in dc.verify(path).open_tickets])
 """
     )
     assert out.splitlines() == ["cancelled 0", "timed out 0", "[(3, False), (3, True)]", "[3]"]
+
+
+def test_giving_up_releases_every_hold_also_when_the_logs_queue_is_full(stalling: Stalling) -> None:
+    """Filled to the last byte the queue still takes the cancellations, each with its record."""
+    out = stalling(
+        """
+async def main():
+    tasks = []
+    for metadata in ["x" * (1 << 20), None]:
+        while not (tasks and tasks[-1].done()):
+            asked = engine.adecide(request(), account="acme", key=f"k{len(tasks)}", metadata=metadata)
+            tasks.append(asyncio.create_task(asked))
+            await asyncio.sleep(0)
+        print(tasks.pop().exception().code)
+    assert len(tasks) > 60 and engine.ledger.balance("acme").reserved == len(tasks) * ground.CHEAP_COST
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} == {asyncio.CancelledError}
+    print(engine.ledger.balance("acme").reserved, len(engine.open_tickets()))
+    let_go()
+    while True:
+        try:
+            ticket = await patiently(engine.adecide(request(), account="acme", key="k0"))
+            break
+        except dc.LogUnavailable as error:
+            assert error.code == "wal.overloaded"
+            await asyncio.sleep(0.01)
+    print(ticket.id == len(tasks) + 1, ticket.replayed)
+
+asyncio.run(main())
+engine.close()
+print(len(dc.verify(path).open_tickets))
+"""
+    )
+    assert out.splitlines() == ["wal.overloaded", "wal.overloaded", "0 0", "True False", "1"]
 
 
 def test_a_settlement_that_nobody_waits_for_any_more_is_written(stalling: Stalling) -> None:
@@ -972,7 +1066,7 @@ def test_an_interpreter_exits_while_coroutines_wait(path: Path, how: str) -> Non
 
 
 FORKED = """
-import asyncio, os, sys
+import asyncio, os, signal, sys, threading
 import decidable as dc, ground
 
 engine = ground.funded(sys.argv[1])
@@ -991,15 +1085,36 @@ if child == 0:
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 print(asyncio.run(use()))
+
+# A thread of the parent holds the waker's lock as the child is forked, and nobody lets go of it there.
+held, forked = threading.Event(), threading.Event()
+def hold():
+    with engine._waker._changed:
+        held.set()
+        forked.wait()
+holding = threading.Thread(target=hold)
+holding.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    try:
+        engine.close()
+    except dc.LogUnavailable as error:
+        print(error.code, flush=True)
+    os._exit(0)
+forked.set()
+holding.join()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 engine.close()
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_a_forked_childs_coroutines_are_told(path: Path) -> None:
-    """The parent's waker does not exist in the child, and nobody waits for it."""
+    """The parent's waker does not exist in the child, and nobody waits for it, or for a lock of it."""
     done = ground.python(FORKED, path)
-    assert done.stdout.split() == ["engine.forked", "went", "on"], done.stderr
+    assert done.stdout.split() == ["engine.forked", "went", "on", "engine.forked"], done.stderr
     dc.verify(path)
 
 
@@ -1027,3 +1142,19 @@ def test_who_is_cancelled_while_the_news_is_told_keeps_nobody_from_it() -> None:
         return futures[1].done()
 
     assert asyncio.run(told())
+
+
+def test_each_waiter_is_told_with_an_error_of_its_own() -> None:
+    """Raised in one coroutine, the traceback of one that they share would grow in all of them."""
+    error = dc.LogUnavailable("wal.closed", "the log is closed", path="log")
+
+    async def told() -> list[BaseException | None]:
+        futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
+        _resolve([_Waiter(1, future, None) for future in futures], error)
+        return [future.exception() for future in futures]
+
+    errors = asyncio.run(told())
+    assert len({id(each) for each in [error, *errors]}) == 4
+    for each in errors:
+        assert isinstance(each, dc.LogUnavailable)
+        assert (each.code, each.message, each.details) == (error.code, error.message, error.details)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -76,6 +78,7 @@ def test_a_report_says_what_was_established_and_what_was_not(path: Path) -> None
         "outcomes": 1,
         "policies": 1,
         "sessions": 1,
+        "opened_seq": 1,
         "recoveries": 0,
         "closed": True,
         "keyed": True,
@@ -130,22 +133,61 @@ def test_a_log_that_is_being_written_can_be_verified_and_read(path: Path) -> Non
     assert dc.verify(path, head=engine.close()).decisions >= decisions
 
 
-def test_progress_is_told_and_can_stop_a_verification(path: Path) -> None:
-    """Every so many records; what the callback raises ends it."""
-    with ground.funded(path, 10**9, sync="none") as engine:
+def _decision(engine: dc.Engine) -> None:
+    engine.decide(request(), account="acme")
+
+
+def _top_up(engine: dc.Engine) -> None:
+    engine.ledger.top_up("acme", 1)
+
+
+def _refusal(engine: dc.Engine) -> None:
+    engine.decide(dc.Request(input_tokens=1, output_tokens=1, risk_bps=10_000))
+
+
+@pytest.mark.parametrize("step", [_decision, _top_up, _refusal])
+def test_progress_is_told_and_can_stop_a_verification(path: Path, step: Callable[[dc.Engine], None]) -> None:
+    """Every so many records, whatever they are; what the callback raises ends it, also an export."""
+    with ground.funded(path, 10**9, sync="none", policy=ground.SHARED_POLICY) as engine:
         for _ in range(5_000):
-            engine.decide(request(), account="acme")
+            step(engine)
     seen: list[int] = []
     dc.verify(path, progress=seen.append)
-    assert seen
-    assert seen == sorted(seen)
+    assert seen == [4_096]
+    exported: list[int] = []
+    dc.export(path, io.BytesIO(), progress=exported.append)
+    assert exported == [4_096]
 
     def stop(_: int) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         dc.verify(path, progress=stop)
-    assert sum(1 for _ in dc.read(path, kind="decision")) == 5_000
+    with pytest.raises(ZeroDivisionError):
+        dc.export(path, io.BytesIO(), progress=stop)
+    assert sum(1 for _ in dc.read(path)) == 5_000 + 4
+
+
+def test_a_log_is_verified_in_one_reading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where open tickets are told apart by their sessions: the log may be another one by then."""
+    killed = path.with_name("killed")
+    with ground.funded(path, 10**9) as engine:
+        engine.decide(request(), account="acme")
+    with dc.Engine.open(path, policy=ground.POLICY) as engine:
+        engine.decide(request(), account="acme")
+        shutil.copytree(path, killed)
+
+    def read_again(*_: object, **__: object) -> None:
+        raise AssertionError("the log is read a second time")
+
+    monkeypatch.setattr(dc._native, "Reader", read_again)
+    report = dc.verify(killed)
+    assert report.details is not None
+    assert report.details["sessions"] == 2
+    assert not report.details["closed"]
+    assert [each["state"] for each in report.open_tickets] == ["in_doubt", "open"]
+    assert [each["seq"] > report.details["opened_seq"] for each in report.open_tickets] == [False, True]
+    assert {each["state"] for each in dc.verify(path).open_tickets} == {"in_doubt"}
 
 
 # --- the model on random logs -----------------------------------------------------------------------------------------

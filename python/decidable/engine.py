@@ -214,6 +214,8 @@ class Ticket:
     def cancel(self) -> None:
         """Release the hold, if nobody has acted on the ticket, and free the caller's key. Twice changes nothing.
 
+        The log takes it also when its queue is full.
+
         Raises:
             Conflict: if it was dispatched, settled or refused: what was dispatched may have been spent.
         """

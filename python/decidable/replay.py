@@ -6,7 +6,6 @@ it returns says what was established, and what was not.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -166,23 +165,17 @@ def _verify_log(
         erased=tuple(gone),
         tail=found["tail"],
         balances=tuple(found["balances"]),
-        open_tickets=_stated(path, key, found),
+        open_tickets=_stated(found),
         details=found,
     )
 
 
-def _stated(path: Path, key: Key | None, found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+def _stated(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """The open tickets with their states: whether the session of each has ended."""
-    tickets, last = found["open_tickets"], 0
-    if tickets and not found["closed"] and found["sessions"] > 1:
+    for each in found["open_tickets"]:
         # A session that ended without closing the log is known to have ended by the next one's opening.
-        opened = itertools.takewhile(
-            lambda record: record.seq <= found["records"], _native.Reader(path, kind="opened", key=key)
-        )
-        last = max(record.seq for record in opened)
-    for each in tickets:
-        each["state"] = "in_doubt" if found["closed"] or each["seq"] < last else "open"
-    return tuple(tickets)
+        each["state"] = "in_doubt" if found["closed"] or each["seq"] < found["opened_seq"] else "open"
+    return tuple(found["open_tickets"])
 
 
 def _chain(number: int, noun: str, plural: str) -> str:

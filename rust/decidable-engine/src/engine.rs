@@ -114,7 +114,9 @@ impl Engine {
         Ok(core)
     }
 
-    /// Performs a command and hands its record to the log, both or neither.
+    /// Performs a command and hands its record to the log, both or neither. A cancellation is taken also when the log's
+    /// queue is full: else the money of those who give up when the disk stands still would stay held for nobody. There is
+    /// at most one for each open ticket.
     fn perform(
         &self,
         core: &mut Core,
@@ -122,18 +124,25 @@ impl Engine {
         private: Option<Private<'_>>,
     ) -> Result<(Record, Step), Error> {
         let bytes = room(&command, private.as_ref())?;
-        self.write(core, bytes, private, |state, seq| state.perform(seq, command))
+        let beyond = matches!(command, Command::Cancel { .. });
+        self.write(core, bytes, beyond, private, |state, seq| state.perform(seq, command))
     }
 
-    /// Moves the state and hands the record of the move to the log, both or neither. At most `bytes` does it take there.
+    /// Moves the state and hands the record of the move to the log, both or neither. At most `bytes` does it take there,
+    /// `beyond` the bound of the queue or not.
     fn write(
         &self,
         core: &mut Core,
         bytes: usize,
+        beyond: bool,
         private: Option<Private<'_>>,
         step: impl FnOnce(&mut State, u64) -> Result<Record, decidable_replay::Error>,
     ) -> Result<(Record, Step), Error> {
-        let seq = self.log.ready(bytes)?;
+        let seq = if beyond {
+            self.log.ready_beyond(bytes)?
+        } else {
+            self.log.ready(bytes)?
+        };
         // The clock is the caller's code: it is read before anything has changed.
         let time_ns = self.clock.now_ns();
         let record = step(core.book.state_mut(), seq)?;
@@ -146,7 +155,12 @@ impl Engine {
             payload: core.payload.as_slice().into(),
             private,
         };
-        match self.log.append(&[entry]) {
+        let appended = if beyond {
+            self.log.append_beyond(&[entry])
+        } else {
+            self.log.append(&[entry])
+        };
+        match appended {
             Ok(position) => Ok((
                 record,
                 Step {
@@ -171,10 +185,11 @@ impl Engine {
         Ok(self.log.wait(seq, timeout)?)
     }
 
-    /// Waits until the durable part of the log ends after the record `seen`, and returns where it ends.
+    /// Waits until the durable part of the log ends after the record `seen`, or until `timeout` has passed, and returns where
+    /// it ends.
     ///
     /// # Errors
-    /// If the log can take no more, or `timeout` passed.
+    /// If the log can take no more.
     pub fn wait_change(&self, seen: u64, timeout: Option<Duration>) -> Result<u64, Error> {
         self.refuse_forked()?;
         Ok(self.log.wait_change(seen, timeout)?)
@@ -264,3 +279,6 @@ impl Core {
 
 /// Room for a payload beyond this is given back: nearly every record takes less.
 const PAYLOAD_BYTES_KEPT: usize = 4_096;
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,7 @@ pub fn export(
     };
     let head_id = decidable_wal::Scan::open(storage, &options)?.log_id();
     let outcome = read(storage, &options, |framed, entry, book| {
+        progress(framed.seq)?;
         let Entry::Step(Record::Decision(record)) = entry else {
             if matches!(entry, Entry::Step(Record::Refusal(_))) {
                 refusals = refusals.saturating_add(1);
@@ -135,7 +136,7 @@ pub fn export(
                 }
             }
         }
-        progress(framed.seq)
+        Ok(())
     });
     if let Some(fault) = fault {
         return Err(fault);

@@ -97,6 +97,8 @@ pub fn verify(
     let (mut decisions, mut refusals, mut settlements, mut outcomes) = (0u64, 0u64, 0u64, 0u64);
     let mut stranger = None;
     let (scanned, book) = read(storage, &options, |framed, entry, _| {
+        // First, of whatever kind the record is: nobody waits in vain for the next of another kind.
+        progress(framed.seq)?;
         if let Entry::Step(record) = entry {
             let counter = match record {
                 Record::Decision(_) => &mut decisions,
@@ -113,7 +115,7 @@ pub fn verify(
             };
             *counter = counter.saturating_add(1);
         }
-        progress(framed.seq)
+        Ok(())
     })?;
     if let Some((digest, seq)) = stranger {
         return Err(Error::at(ErrorKind::PolicyNotGiven(digest.to_string()), seq));

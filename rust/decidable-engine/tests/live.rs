@@ -10,7 +10,7 @@ use std::time::Duration;
 use decidable_engine::{Decide, Engine, ErrorKind, Observation, Options, Standing, Watch};
 use decidable_kernel::{Decision, Policy, Request};
 use decidable_replay::{Disposition, Status, Ticket, Use};
-use decidable_wal::{Durability, Fault, Memory};
+use decidable_wal::{Access, Durability, Fault, Memory, SEGMENT_NAME, Storage};
 use ground::{
     CHEAP, DEAR, FREE, conserved, cost, decide, funded, opened_with, options, policy, request, risky, settle, verify,
     verify_with,
@@ -521,6 +521,53 @@ fn a_full_queue_refuses_and_changes_nothing_and_the_engine_goes_on() {
 }
 
 #[test]
+fn a_hold_that_nobody_received_is_released_also_when_the_queue_is_full() {
+    let storage = Memory::new();
+    let engine = funded(&storage, 1_000_000_000);
+    let large = "x".repeat(1 << 20);
+    storage.stall(true);
+    let mut taken = engine
+        .decide(&request(CHEAP), Some("acme"), Some("key 1"), None)
+        .unwrap()
+        .view
+        .number;
+    while storage.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    // First by the large, then by the small, until not even a cancellation would fit.
+    for metadata in [Some(large.as_str()), None] {
+        let refused = loop {
+            let key = format!("key {}", taken + 1);
+            match engine.decide(&request(CHEAP), Some("acme"), Some(&key), metadata) {
+                Ok(answer) => taken = answer.view.number,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.code(), "wal.overloaded");
+    }
+    // The last is left to whoever has it; what takes money is refused as before.
+    let disowned: Vec<_> = (1..taken - 1).map(|number| engine.disown(number)).collect();
+    let cancelled = engine.cancel(taken - 1);
+    let refused = engine.decide(&request(CHEAP), Some("acme"), Some("key 1"), None);
+    // A test that fails must not wait for the disk.
+    storage.stall(false);
+    assert!(taken > 10 && disowned.iter().all(Result::is_ok), "{disowned:?}");
+    cancelled.unwrap();
+    assert_eq!(refused.unwrap_err().code(), "wal.overloaded");
+    assert_eq!(engine.balance("acme").unwrap().reserved, 1_400);
+    assert_eq!(engine.open_tickets().unwrap().len(), 1);
+    engine.wait(engine.cancel(taken).unwrap().seq, None).unwrap();
+    let again = engine
+        .decide(&request(CHEAP), Some("acme"), Some("key 1"), None)
+        .unwrap();
+    assert!(!again.replayed);
+    engine.close().unwrap();
+    let verified = verify(&storage).unwrap();
+    assert_eq!(verified.decisions, taken + 1);
+    assert_eq!(verified.open_tickets.len(), 1);
+}
+
+#[test]
 fn what_the_log_does_not_take_is_refused_before_anything_changes() {
     let storage = Memory::new();
     let engine = funded(&storage, 100_000);
@@ -766,6 +813,36 @@ fn a_name_is_taken_until_its_bytes_are_gone_and_decisions_do_not_wait_for_that()
     let live = engine.balances().unwrap();
     engine.close().unwrap();
     assert_eq!(verify(&storage).unwrap().balances, live);
+}
+
+/// Zeroes a private part in place, with its salt, as someone does who can write the directory.
+fn blank(storage: &Memory, private: &[u8]) {
+    let bytes = storage.contents(SEGMENT_NAME).unwrap();
+    let mut windows = bytes.windows(private.len());
+    let at = u64::try_from(windows.position(|window| window == private).unwrap()).unwrap();
+    let file = storage.open(SEGMENT_NAME, Access::Write).unwrap();
+    file.write_at(&vec![0; 32 + private.len()], at - 32).unwrap();
+}
+
+#[test]
+fn a_name_that_someone_else_has_blanked_stays_taken() {
+    let storage = Memory::new();
+    let engine = funded(&storage, 100_000);
+    engine.open_account("beta", 7).unwrap();
+    decide(&engine, CHEAP);
+    blank(&storage, b"acme");
+    // The erasure of another does not take it along.
+    let erased = engine.erase(&[3, 4]).unwrap();
+    assert_eq!((erased.seqs, erased.already), (vec![4], vec![3]));
+    assert_eq!(engine.balance("acme").unwrap().reserved, 1_400);
+    let refused = engine.open_account("acme", 100_000).unwrap_err();
+    assert_eq!(refused.code(), "engine.account_exists");
+    engine.open_account("beta", 9).unwrap();
+    engine.close().unwrap();
+    // Nobody recorded that it is erased, so the log says so too.
+    let refused = opened_with(&storage, options()).unwrap_err();
+    assert_eq!((refused.code(), refused.seq()), ("engine.name_gone", Some(3)));
+    assert_eq!(verify(&storage).unwrap_err().code(), "engine.name_gone");
 }
 
 #[test]

@@ -192,7 +192,7 @@ impl Engine {
             .detach(|| engine.decide(request, account.as_deref(), key.as_deref(), metadata.as_deref()))
             .map_err(|error| self.fault(py, &error))?;
         if let Err(interrupted) = py.check_signals() {
-            // The caller will not receive the answer. Where its hold cannot be released the interrupt matters more.
+            // The caller will not receive the answer. Where the log takes nothing more the interrupt matters more.
             let _ = py.detach(|| engine.disown(answer.view.number));
             return Err(interrupted);
         }
@@ -214,11 +214,8 @@ impl Engine {
     /// Waits until the durable part of the log ends after `seen`, at most `timeout_ms`, and returns where it ends.
     fn wait_change(&self, py: Python<'_>, seen: u64, timeout_ms: u64) -> PyResult<u64> {
         let engine = &*self.engine;
-        match py.detach(|| engine.wait_change(seen, Some(Duration::from_millis(timeout_ms)))) {
-            Ok(durable) => Ok(durable),
-            Err(error) if timed_out(&error) => Ok(seen),
-            Err(error) => Err(self.fault(py, &error)),
-        }
+        py.detach(|| engine.wait_change(seen, Some(Duration::from_millis(timeout_ms))))
+            .map_err(|error| self.fault(py, &error))
     }
 
     fn dispatch(&self, py: Python<'_>, ticket: u64) -> PyResult<()> {

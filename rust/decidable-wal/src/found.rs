@@ -28,6 +28,8 @@ pub struct Scanned {
     pub last_time_ns: Option<i64>,
     /// How often it was opened for writing.
     pub sessions: u64,
+    /// The record of the last opening: whatever is before it is of a session that has ended. Zero before the first.
+    pub opened_seq: u64,
     /// How often an unfinished end was cut.
     pub recoveries: u64,
     /// Whether the last record says that the log was closed.
@@ -123,6 +125,7 @@ impl Found {
             created_ns: head.created_ns,
             last_time_ns: None,
             sessions: 0,
+            opened_seq: 0,
             recoveries: 0,
             closed: false,
             keyed: head.is_keyed(),
@@ -197,6 +200,7 @@ impl Found {
         match note {
             Note::Opened { boot_id, sync, .. } => {
                 self.scanned.sessions = self.scanned.sessions.saturating_add(1);
+                self.scanned.opened_seq = record.seq;
                 self.session = Some(Session {
                     boot_id,
                     sync,

@@ -14,7 +14,7 @@ use crate::{
     gathered::Zone,
     note::{CALLER_KIND_MIN, Note},
     open::{Opened, Opening, Options, Ready},
-    queue::{Shared, flush, hold, lost},
+    queue::{Room, Shared, flush, hold, lost},
     record::{Entry, Head, PRIVATE_BYTES_MAX, Position, RECORD_BYTES_MAX, Record},
     recover,
     segment::SegmentHead,
@@ -122,10 +122,23 @@ impl Log {
     /// `Overloaded` if the queue is full: nothing was taken, try again later. `Invalid`, `TooLarge`, `Poisoned`, `Closed`,
     /// `Abandoned`.
     pub fn append(&self, entries: &[Entry<'_>]) -> Result<Position, Error> {
+        self.take(entries, Room::Needed)
+    }
+
+    /// As [`Log::append`], also when the queue is full: for what gives back what an earlier record took. Nothing here bounds
+    /// how many of them wait, so the caller knows a bound.
+    ///
+    /// # Errors
+    /// As [`Log::append`], without `Overloaded`.
+    pub fn append_beyond(&self, entries: &[Entry<'_>]) -> Result<Position, Error> {
+        self.take(entries, Room::Beyond)
+    }
+
+    fn take(&self, entries: &[Entry<'_>], room: Room) -> Result<Position, Error> {
         for entry in entries {
             accept(entry)?;
         }
-        self.shared.enqueue(entries, &[], false)
+        self.shared.enqueue(entries, &[], room)
     }
 
     /// The number that a record of `bytes` bytes, its private part included, would get now. A caller that must not append
@@ -134,10 +147,22 @@ impl Log {
     /// # Errors
     /// As [`Log::append`].
     pub fn ready(&self, bytes: usize) -> Result<u64, Error> {
+        self.next(bytes, Room::Needed)
+    }
+
+    /// As [`Log::ready`], for [`Log::append_beyond`].
+    ///
+    /// # Errors
+    /// As [`Log::append_beyond`].
+    pub fn ready_beyond(&self, bytes: usize) -> Result<u64, Error> {
+        self.next(bytes, Room::Beyond)
+    }
+
+    fn next(&self, bytes: usize, room: Room) -> Result<u64, Error> {
         self.shared.refuse_abandoned()?;
         let queue = self.shared.queue();
         queue.intake()?;
-        queue.make_room(1, bytes)?;
+        queue.make_room(1, bytes, room)?;
         Ok(queue.next_seq)
     }
 
@@ -160,7 +185,8 @@ impl Log {
         }
     }
 
-    /// Waits until a record after `seen` is durable, or until the time is over; returns the number of the last durable one.
+    /// Waits until a record after `seen` is durable, or until the time is over; returns the number of the last durable one,
+    /// which is `seen` or before it where the time was over.
     ///
     /// # Errors
     /// `DurabilityLost` if a write or sync failed; `Closed` once nothing more will come; `Abandoned`.
@@ -266,7 +292,9 @@ impl Log {
             let note = Note::Erased {
                 seqs: erased.seqs.clone(),
             };
-            let position = self.shared.enqueue(&[note_entry(&note, time_ns)], &zones, false)?;
+            let position = self
+                .shared
+                .enqueue(&[note_entry(&note, time_ns)], &zones, Room::Needed)?;
             erased.recorded = Some(position.last);
         }
         erased.awaits = self.shared.queue().erasure;
@@ -310,7 +338,7 @@ impl Log {
         // A log that failed or was finished refuses the note. If it failed, closing says so.
         let _ = self
             .shared
-            .enqueue(&[note_entry(&Note::Closed, last_time_ns)], &[], true);
+            .enqueue(&[note_entry(&Note::Closed, last_time_ns)], &[], Room::Closing);
         Ok(())
     }
 

@@ -78,6 +78,16 @@ pub(crate) struct Queue {
     urgent: bool,
 }
 
+/// Whether entries need room in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Needed,
+    /// They are taken also when the queue is full.
+    Beyond,
+    /// As `Beyond`, and nothing is taken after them.
+    Closing,
+}
+
 /// Whether the queue takes entries.
 #[derive(Clone, Debug)]
 pub(crate) enum Intake {
@@ -172,14 +182,14 @@ impl Shared {
 
     /// Puts entries into the batch that is being filled, or into the next. The private parts at `zones` are zeroed once
     /// they are durable.
-    pub(crate) fn enqueue(&self, entries: &[Entry<'_>], zones: &[Zone], closes: bool) -> Result<Position, Error> {
+    pub(crate) fn enqueue(&self, entries: &[Entry<'_>], zones: &[Zone], room: Room) -> Result<Position, Error> {
         self.refuse_abandoned()?;
         let records = entries.len();
         let bytes = entries.iter().map(weight).sum::<usize>();
         let mut queue = self.queue();
         queue.intake()?;
-        if !closes {
-            queue.make_room(records, bytes)?;
+        if room != Room::Closing {
+            queue.make_room(records, bytes, room)?;
         }
         let first = queue.next_seq;
         let count = cast::u64_from_usize(records);
@@ -193,10 +203,10 @@ impl Shared {
         }
         queue.records = queue.records.saturating_add(records);
         queue.bytes = queue.bytes.saturating_add(bytes);
-        if closes {
+        if room == Room::Closing {
             queue.intake = Intake::Closed;
         }
-        let enough = queue.flusher_is_patient && (queue.bytes >= PATIENCE_BYTES || closes);
+        let enough = queue.flusher_is_patient && (queue.bytes >= PATIENCE_BYTES || room == Room::Closing);
         let wake = mem::take(&mut queue.flusher_is_idle) || enough;
         drop(queue);
         if wake {
@@ -361,15 +371,16 @@ impl Queue {
         }
     }
 
-    pub(crate) fn make_room(&self, records: usize, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn make_room(&self, records: usize, bytes: usize, room: Room) -> Result<(), Error> {
         if records > self.records_max.min(GROUP_RECORDS_MAX) || bytes > self.bytes_max.min(GROUP_BYTES_MAX) {
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!("a group of {records} entries and {bytes} bytes is larger than the log takes"),
             ));
         }
-        if self.records.saturating_add(records) > self.records_max || self.bytes.saturating_add(bytes) > self.bytes_max
-        {
+        let is_full = self.records.saturating_add(records) > self.records_max
+            || self.bytes.saturating_add(bytes) > self.bytes_max;
+        if is_full && room == Room::Needed {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 format!("the disk does not keep up: {} records are queued already", self.records),

@@ -10,13 +10,18 @@
 mod logs;
 
 use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use decidable_wal::{
-    Durability, Entry, ErrorKind, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Log, Memory, Options, RECORD_BYTES_MAX,
-    ScanOptions, scan,
+    Access, Durability, Entry, ErrorKind, FileState, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Locking, Log, Memory, Options,
+    RECORD_BYTES_MAX, ScanOptions, Storage, StoredFile, scan,
 };
 use logs::{BOOT, entry, numbered, open, options};
 
@@ -73,7 +78,12 @@ fn a_stalled_disk_fills_the_queue_and_nothing_is_promised() {
     .unwrap();
     let head = log.head();
     storage.stall(true);
-    let mut taken = 0;
+    let mut taken = 1;
+    log.append(&[numbered(0, 100), numbered(0, 100)]).unwrap();
+    // The flusher has taken these, and takes nothing more.
+    while storage.waiting() == 0 {
+        thread::yield_now();
+    }
     let error = loop {
         match log.append(&[numbered(taken, 100), numbered(taken, 100)]) {
             Ok(_) => taken += 1,
@@ -91,10 +101,20 @@ fn a_stalled_disk_fills_the_queue_and_nothing_is_promised() {
     assert_eq!(log.wait_change(head.seq, Some(timeout)).unwrap(), head.seq);
     assert!(start.elapsed() >= 2 * timeout);
     assert_eq!(log.head(), head);
+    // What gives back is taken all the same, and leaves no room for anything else.
+    assert_eq!(log.ready(10).unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(log.ready_beyond(10).unwrap(), head.seq + 2 * taken + 1);
+    for _ in 0..200 {
+        log.append_beyond(&[entry(16, b"gives back")]).unwrap();
+    }
+    let large = log.append_beyond(&[entry(16, &vec![0; 2 << 20])]);
+    assert_eq!(large.unwrap_err().kind(), ErrorKind::TooLarge);
+    let refused = log.append(&[entry(16, b"still no room")]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
     storage.stall(false);
-    log.wait(head.seq + 2 * taken, None).unwrap();
+    log.wait(head.seq + 2 * taken + 200, None).unwrap();
     let last = log.append(&[entry(16, b"room again")]).unwrap().last;
-    assert_eq!(last, head.seq + 2 * taken + 1);
+    assert_eq!(last, head.seq + 2 * taken + 201);
     log.wait(last, None).unwrap();
 }
 
@@ -235,6 +255,91 @@ fn a_closed_log_takes_nothing_and_keeps_its_promises() {
     assert_eq!(log.wait_change(head.seq, None).unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(log.wait_change(0, None).unwrap(), head.seq);
     assert_eq!(scan(&storage, &ScanOptions::default(), |_| Ok(())).unwrap().head, head);
+}
+
+/// A disk whose files panic when they are written, once that is asked for.
+#[derive(Debug)]
+struct Panicking<Disk: ?Sized> {
+    panics: Arc<AtomicBool>,
+    disk: Arc<Disk>,
+}
+
+impl Storage for Panicking<Memory> {
+    fn create(&self) -> io::Result<()> {
+        self.disk.create()
+    }
+    fn create_directory(&self, name: &str) -> io::Result<()> {
+        self.disk.create_directory(name)
+    }
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        self.disk.list(directory)
+    }
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StoredFile>> {
+        Ok(Arc::new(Panicking {
+            panics: self.panics.clone(),
+            disk: self.disk.open(name, access)?,
+        }))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn sync_directory(&self, name: &str) -> io::Result<()> {
+        self.disk.sync_directory(name)
+    }
+    fn lock(&self, name: &str, text: &str) -> io::Result<Locking> {
+        self.disk.lock(name, text)
+    }
+}
+
+impl StoredFile for Panicking<dyn StoredFile> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the disk is on fire");
+        self.disk.write_at(bytes, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.sync_data()
+    }
+    fn state(&self) -> io::Result<FileState> {
+        self.disk.state()
+    }
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.disk.set_length(length)
+    }
+}
+
+#[test]
+fn a_writer_that_panics_poisons_the_log_and_tells_everyone() {
+    let memory = Memory::new();
+    let panics = Arc::new(AtomicBool::new(false));
+    let storage = Arc::new(Panicking {
+        panics: panics.clone(),
+        disk: Arc::new(memory.clone()),
+    });
+    let (log, _) = Log::open(storage, options(None, BOOT), |_| Ok(())).unwrap();
+    let written = log.append(&[entry(16, b"written")]).unwrap().last;
+    log.wait(written, None).unwrap();
+    panics.store(true, Ordering::SeqCst);
+    let lost = log.append(&[entry(16, b"lost")]).unwrap().last;
+    let error = log.wait(lost, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DurabilityLost, "{error}");
+    assert!(error.to_string().contains("the log's writer panicked"), "{error}");
+    // Nobody writes any more, so nothing more is taken.
+    assert!(log.has_failed());
+    for refused in [
+        log.append(&[entry(16, b"late")]).unwrap_err(),
+        log.append_beyond(&[entry(16, b"late")]).unwrap_err(),
+        log.ready(10).unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), ErrorKind::Poisoned, "{refused}");
+    }
+    log.wait(written, None).unwrap();
+    assert_eq!(log.close().unwrap_err().kind(), ErrorKind::DurabilityLost);
+    drop(log);
+    let (_, opened, _) = open(&memory, options(None, BOOT)).unwrap();
+    assert_eq!(opened.head.seq, written + 1);
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Engine {
         let bytes = decision_room(request, metadata)?;
         let number = core.book.state().next_request();
         let policy = core.policy;
-        let (record, step) = self.write(&mut core, bytes, private, |state, seq| {
+        let (record, step) = self.write(&mut core, bytes, false, private, |state, seq| {
             state.decide(seq, policy, payer, &derived, caller_key)
         })?;
         if matches!(&record, Record::Decision(_)) && core.is_open(number) {

@@ -42,8 +42,9 @@ impl Engine {
         // The log numbers the record of an erasure by itself, and steps are numbered before they are handed over.
         let mut core = self.core()?;
         let erased = self.log.append_erasure(erasure, time_ns)?;
-        let gone = erased.seqs.iter().chain(&erased.already).copied().collect();
-        core.erasures.push((erased.awaits, gone));
+        // Of those that were gone before, another erasure of this session has its own entry. A name that someone else has
+        // blanked stays taken, as it is refused when the log is opened again.
+        core.erasures.push((erased.awaits, erased.seqs.clone()));
         Ok(erased)
     }
 

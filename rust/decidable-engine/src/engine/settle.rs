@@ -74,8 +74,8 @@ impl Engine {
         })
     }
 
-    /// Cancels a ticket that nobody acts on, releases its hold, and frees the caller's key. Cancelling it again changes
-    /// nothing.
+    /// Cancels a ticket that nobody acts on, releases its hold, and frees the caller's key, also when the log's queue is
+    /// full. Cancelling it again changes nothing.
     ///
     /// # Errors
     /// If the ticket is unknown, settled, dispatched or in doubt, or the log cannot take the record.

@@ -60,7 +60,7 @@ impl Engine {
     /// answered with the same ticket says so; as long as someone else may hold it, it stays.
     ///
     /// # Errors
-    /// If the log cannot take the record.
+    /// If the log takes nothing more: then the ticket is in doubt when the log is opened again.
     pub fn disown(&self, ticket: u64) -> Result<(), Error> {
         let mut core = self.core()?;
         if core.standings.get(ticket) != Some(&Standing::Held) {

@@ -13,6 +13,14 @@ fn account() -> Rc<Account> {
     account
 }
 
+/// As [`account`], with 30 more, on which another hold is open.
+fn account_of_two() -> Rc<Account> {
+    let account = Rc::new(Account::new(130));
+    account.reserve(60).unwrap().unwrap();
+    account.reserve(30).unwrap().unwrap();
+    account
+}
+
 /// What `act` answers when `other` happens before the access with this number, from 0, and whether there is one.
 fn at<T>(access: u32, account: &Rc<Account>, other: fn(&Account), act: impl FnOnce(&Account) -> T) -> (T, bool) {
     let reached = Rc::new(Cell::new(0));
@@ -39,15 +47,15 @@ const OTHERS: [fn(&Account); 5] = [
     },
 ];
 
-/// Has each of [`OTHERS`] happen before each access of `act`, and gives what `act` answered with the words before and
-/// after the other.
-fn everywhere<T>(act: fn(&Account) -> T, mut check: impl FnMut(T, Words, Words, Words)) {
+/// Has each of [`OTHERS`] happen before each access of `act` to an account, and gives what `act` answered with the words
+/// before and after the other, and at the end.
+fn everywhere<T>(begin: fn() -> Rc<Account>, act: fn(&Account) -> T, mut check: impl FnMut(T, Words, Words, Words)) {
     for other in OTHERS {
         let mut access = 0;
         loop {
-            let account = account();
+            let account = begin();
             let before = account.read();
-            let other_alone = self::account();
+            let other_alone = begin();
             other(&other_alone);
             let (answer, reached) = at(access, &account, other, act);
             if !reached {
@@ -62,7 +70,7 @@ fn everywhere<T>(act: fn(&Account) -> T, mut check: impl FnMut(T, Words, Words, 
 
 #[test]
 fn what_is_read_never_has_less_reserved_than_there_is() {
-    everywhere(Account::read, |words, before, after, _| {
+    everywhere(account, Account::read, |words, before, after, _| {
         assert!(words.spent <= words.used, "{words:?}");
         // `used` is that of one of the two moments, and `spent` is not later.
         let mut moments = [before, after].into_iter().filter(|moment| moment.used == words.used);
@@ -73,7 +81,7 @@ fn what_is_read_never_has_less_reserved_than_there_is() {
 
 #[test]
 fn what_is_read_exactly_is_of_one_moment() {
-    everywhere(Account::read_exact, |words, before, after, _| {
+    everywhere(account, Account::read_exact, |words, before, after, _| {
         let words = words.unwrap();
         assert!(words == before || words == after, "{words:?}");
     });
@@ -82,6 +90,7 @@ fn what_is_read_exactly_is_of_one_moment() {
 #[test]
 fn a_reserve_among_others_is_answered_as_at_one_moment() {
     everywhere(
+        account,
         |account| account.reserve(40).unwrap(),
         |answer, before, after, end| match answer {
             Ok(words) => {
@@ -96,6 +105,39 @@ fn a_reserve_among_others_is_answered_as_at_one_moment() {
             }
         },
     );
+}
+
+/// Whether the hold of 30 that was settled among others by returning `surplus` and spending `actual` was answered with
+/// words that stand: `used` of the moment, `spent` not later, nothing reserved hidden, and in the end both are done.
+fn settled_among_others(act: fn(&Account) -> Words, surplus: u64, actual: u64) {
+    everywhere(account_of_two, act, |words, before, after, end| {
+        let settled = |moment: Words| Words {
+            used: moment.used - surplus,
+            spent: moment.spent + actual,
+            ..moment
+        };
+        let moments = [settled(before), settled(after)];
+        assert_eq!(end, moments[1]);
+        assert!(words.spent <= words.used, "{words:?}");
+        assert!(words.used - words.spent <= words.initial, "{words:?}");
+        let mut then = moments.iter().filter(|moment| moment.used == words.used);
+        assert!(then.any(|moment| words.spent <= moment.spent), "{words:?}");
+        let least = moments[0].reserved().min(moments[1].reserved());
+        assert!(words.reserved() >= least, "{words:?}");
+        assert_eq!((words.initial, words.cap), (end.initial, end.cap));
+    });
+}
+
+#[test]
+fn a_commit_among_others_is_answered_with_words_that_stand() {
+    settled_among_others(|account| account.commit(30, 10), 20, 10);
+    settled_among_others(|account| account.commit(30, 0), 30, 0);
+    settled_among_others(|account| account.commit(30, 30), 0, 30);
+}
+
+#[test]
+fn a_release_among_others_is_answered_with_words_that_stand() {
+    settled_among_others(|account| account.release(30), 30, 0);
 }
 
 #[test]

@@ -76,6 +76,7 @@ pub(crate) fn verify_log<'py>(
     found.set_item("batches", scanned.batches)?;
     found.set_item("bytes", scanned.bytes)?;
     found.set_item("sessions", scanned.sessions)?;
+    found.set_item("opened_seq", scanned.opened_seq)?;
     found.set_item("recoveries", scanned.recoveries)?;
     found.set_item("closed", scanned.closed)?;
     found.set_item("keyed", scanned.keyed)?;

@@ -1,0 +1,80 @@
+use decidable_kernel::{Candidate, Limits, Objective, Request, RequestFields};
+use decidable_replay::Use;
+use decidable_wal::{Durability, Memory};
+
+use super::*;
+use crate::SystemClock;
+
+fn engine() -> Engine {
+    let limits = Limits {
+        objective: Objective::Cheapest,
+        ..Limits::default()
+    };
+    let candidate = Candidate {
+        model_id: 1,
+        quality_bps: 9_000,
+        ..Candidate::default()
+    };
+    let options = Options {
+        policy: Arc::new(Policy::new(limits, vec![candidate], None).unwrap()),
+        provenance: String::new(),
+        key: None,
+        sync: Durability::None,
+        head: None,
+        recover: false,
+        clock: Arc::new(SystemClock),
+        decide: None,
+        watch: None,
+    };
+    Engine::open(Arc::new(Memory::new()), options).unwrap()
+}
+
+/// A request that the candidate meets, or none does.
+fn request(met: bool) -> Request {
+    Request::new(RequestFields {
+        input_tokens: 1,
+        minimum_quality_bps: if met { 0 } else { 10_000 },
+        ..RequestFields::default()
+    })
+    .unwrap()
+}
+
+/// How many tickets are noted as answered again.
+fn noted(engine: &Engine) -> usize {
+    engine.core().unwrap().answered_again.len()
+}
+
+#[test]
+fn who_was_answered_again_is_noted_for_open_tickets_alone() {
+    let engine = engine();
+    let ask = |key| engine.decide(&request(true), None, Some(key), None).unwrap();
+    let used = Use {
+        cost_microunits: Some(0),
+        ..Use::default()
+    };
+    let ends: [(&str, &dyn Fn(u64)); 3] = [
+        ("settled", &|ticket| {
+            engine.settle(ticket, used).unwrap();
+        }),
+        ("cancelled", &|ticket| {
+            engine.cancel(ticket).unwrap();
+        }),
+        ("reconciled", &|ticket| {
+            engine.leave(ticket).unwrap();
+            engine.reconcile(ticket, None).unwrap();
+        }),
+    ];
+    for (key, end) in ends {
+        let ticket = ask(key).view.number;
+        assert_eq!(noted(&engine), 0, "{key}: once is not again");
+        assert!(ask(key).replayed);
+        assert_eq!(noted(&engine), 1, "{key}");
+        end(ticket);
+        assert_eq!(noted(&engine), 0, "{key}");
+    }
+    // What is closed is answered again and again, and nobody can give it back.
+    assert!(ask("settled").replayed);
+    let refused = || engine.decide(&request(false), None, Some("refused"), None).unwrap();
+    assert!(!refused().replayed && refused().replayed);
+    assert_eq!(noted(&engine), 0);
+}
