@@ -632,8 +632,8 @@ def test_a_long_stream_is_interrupted_between_two_chunks() -> None:
     chunk = pa.record_batch({name: pa.array([1]) for name in ("input_tokens", "output_tokens")})
     reader = pa.Table.from_batches([chunk] * chunks).to_reader()
     interrupt = threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    interrupt.start()
     with pytest.raises(KeyboardInterrupt):
-        interrupt.start()
         policy().decide_batch(reader)
     interrupt.join()
     assert 0 < sum(1 for _ in reader) < chunks

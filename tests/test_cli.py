@@ -940,6 +940,114 @@ def test_a_program_that_imports_the_library_is_interrupted_as_it_chose(tmp_path:
     assert done.returncode == 0, done.stderr
 
 
+# A shell whose commands ignore both signals, as `nohup` and a job of a script in the background have them ignored.
+IGNORING = ["/bin/sh", "-c", 'trap "" INT TERM; exec "$@"', "sh"]
+
+
+def appears(path: Path) -> None:
+    """Waits for a file."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(
+    "command", [[SCRIPT], [sys.executable, "-m", "decidable"], [sys.executable, "-m", "decidable.cli"]]
+)
+def test_a_signal_that_is_ignored_does_not_end_the_import(tmp_path: Path, command: list[str | Path]) -> None:
+    """Whoever started the command has chosen so."""
+    (tmp_path / "numpy.py").write_text(
+        "import pathlib, sys, time\nopen('importing', 'w').close()\n"
+        "while not pathlib.Path('signalled').exists(): time.sleep(0.01)\nsys.exit(7)\n",
+        encoding="utf-8",
+    )
+    process = subprocess.Popen(
+        [*IGNORING, *command, "--help"],
+        cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    appears(tmp_path / "importing")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    (tmp_path / "signalled").touch()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (7, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_signal_that_is_ignored_does_not_end_the_command(tmp_path: Path) -> None:
+    """It goes on to its end, with its exit code."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    with subprocess.Popen(
+        [*IGNORING, sys.executable, "-m", "decidable.cli", "guard", "rules.toml"],
+        cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"first ")
+        process.stdin.flush()
+        assert os.read(process.stdout.fileno(), 100) == b"first "
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+        rest, errors = process.communicate(b"second", timeout=60)
+    assert (process.returncode, rest, errors) == (0, b"second", b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["verify", "nothing"], 2)])
+def test_a_signal_while_the_interpreter_comes_down_changes_no_exit_code(
+    tmp_path: Path, number: int, arguments: list[str], code: int
+) -> None:
+    """What the command did is done, and what it said is said."""
+    # What is registered before anything of ours is imported runs when everything of ours has come down.
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import atexit, os\natexit.register(lambda: (os.kill(os.getpid(), {int(number)}), print('last')))\n",
+        encoding="utf-8",
+    )
+    done = run(*arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (code, "last")
+    assert "interrupted" not in done.stderr
+    assert "terminated" not in done.stderr
+
+
+NEVER_AWAITED = """
+import signal, sys
+from decidable import bench, cli
+
+held = []
+
+async def something():
+    pass
+
+def measure(*_, **__):
+    held.append(something())
+    signal.raise_signal(NUMBER)
+    yield
+
+bench.measure = measure
+code = cli.main(sys.argv[1:])
+held.clear()
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_between_making_a_coroutine_and_awaiting_it_is_one_line(
+    tmp_path: Path, number: int, code: int, says: str
+) -> None:
+    """Nobody is told that it was never awaited."""
+    done = subprocess.run(
+        [sys.executable, "-c", NEVER_AWAITED.replace("NUMBER", str(int(number))), *SHORT],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"decidable bench: {says}\n")
+
+
 # --- bench --------------------------------------------------------------------------------------------------------
 
 SHORT = ["bench", "--sizes", "4", "--workloads", "real", "--rounds", "3", "--milliseconds", "1"]
