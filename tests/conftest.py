@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import sys
 import sysconfig
 from collections.abc import Generator
@@ -20,6 +21,12 @@ from model import random_cases
 ROOT = Path(__file__).resolve().parent.parent
 
 codes.watch()
+
+# A script's job in the background has its interrupts ignored, and what it starts inherits that. Tests that send signals
+# mean a process of which nobody has asked so.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # A property test is judged by what it finds, not by how fast the machine is. Under CI the cases are the same each time,
 # unless they are asked for from another seed on. (Hypothesis itself takes that from CI, so both are said.)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -621,6 +623,20 @@ def test_chunks_are_let_go_of_as_they_are_decided() -> None:
     reader = pa.RecordBatchReader.from_batches(schema, chunks())
     assert len(policy().decide_batch(reader)) == 1_000_000
     assert 160_000 <= most < 5 * 160_000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_long_stream_is_interrupted_between_two_chunks() -> None:
+    """Though no Python runs while it is read; what was not read is still there."""
+    chunks = 400_000
+    chunk = pa.record_batch({name: pa.array([1]) for name in ("input_tokens", "output_tokens")})
+    reader = pa.Table.from_batches([chunk] * chunks).to_reader()
+    interrupt = threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        policy().decide_batch(reader)
+    interrupt.join()
+    assert 0 < sum(1 for _ in reader) < chunks
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------
