@@ -524,6 +524,31 @@ def test_nothing_is_written_over_but_what_is_the_commands_own(shown: Path, tmp_p
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell that closes a descriptor")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "decide policy.json request.json",
+        "verify state",
+        "digest policy.json",
+        "report state",
+        "route gpt-5 --input-tokens 1",
+    ],
+)
+@pytest.mark.parametrize("options", ["", " --json"])
+def test_with_standard_output_closed_nothing_is_done(here: Path, command: str, options: str) -> None:
+    """Nobody would be told of the answer."""
+    with dc.Engine.open(here / "state", policy=dc.Catalog.load(here / "policy.json").policy()):
+        pass
+    shell = f"exec {shlex.quote(sys.executable)} -m decidable.cli {command}{options} >&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell], cwd=here, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"decidable {command.split()[0]}: standard output is closed\n"
+    assert not (here / "report.html").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes a descriptor")
 def test_with_standard_error_closed_nothing_is_said_elsewhere(tmp_path: Path) -> None:
     """Standard output has the result or nothing."""
     command = f"exec {shlex.quote(sys.executable)} -m decidable.cli verify nothing 2>&-"
@@ -687,6 +712,9 @@ def test_route_begins_a_state_and_says_so(tmp_path: Path) -> None:
     demo.catalog().save(tmp_path / "models.json")
     arguments = ["route", "gpt-5", "--input-tokens", "1", "--state", "new/state", "--catalog", "models.json"]
     arguments += ["--objective", "cheapest"]
+    strange = run(*arguments, "--account", "acme", "--json", cwd=tmp_path)
+    assert (strange.returncode, code_of(strange)) == (2, "cli.no_account")
+    assert not (tmp_path / "new").exists()
     done = run(*arguments, "--key", "k", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "new/state held no state: one is begun there\n")
     assert "1, open, nothing is held: no account was named" in done.stdout
@@ -1325,6 +1353,7 @@ def test_an_empty_name_is_no_file(call: Call) -> None:
         ["route", "gpt-5", "--input-tokens", "1", "--state", "", "--catalog", "policy.json"],
         ["decide", "", "request.json"],
         ["demo", "--out", ""],
+        ["verify", "log", "--save-head", ""],
     ):
         done = call(*arguments)
         assert done.returncode == 2, arguments
@@ -1498,6 +1527,82 @@ def test_a_request_above_the_safety_ceiling_has_no_explanation(tmp_path: Path) -
     done = run("explain", "state", "1", "--json", cwd=tmp_path)
     assert done.returncode == 2
     assert code_of(done) == "cli.nothing_to_explain"
+
+
+@pytest.mark.parametrize(
+    "command", ["verify state", "report state", "export state", "export state --format csv", "explain state 1"]
+)
+def test_a_log_whose_segment_is_gone_does_not_hold(shown: Path, tmp_path: Path, call: Call, command: str) -> None:
+    """It is no mistyped name: a log was there."""
+    shutil.copytree(shown / "demo" / "state", tmp_path / "state")
+    for segment in (tmp_path / "state").glob("*.seg"):
+        segment.unlink()
+    done = call(*command.split())
+    assert done.returncode == 1, done.stderr
+    assert "a log was here" in done.stderr
+
+
+def test_damage_is_told_with_the_name_of_the_log(shown: Path, tmp_path: Path, call: Call) -> None:
+    """In a loop over many logs, too."""
+    shutil.copytree(shown / "demo" / "state", tmp_path / "state")
+    (segment,) = (tmp_path / "state").glob("*.seg")
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:5_000] + bytes([whole[5_000] ^ 1]) + whole[5_001:])
+    done = call("verify", "state", "--json")
+    assert done.returncode == 1
+    assert done.stderr.startswith("decidable verify: state: ")
+    assert json.loads(done.stdout)["error"]["path"] == "state"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize("options", [["verify", "pipe"], ["verify", "log", "--key-file", "pipe"], ["report", "pipe"]])
+@pytest.mark.parametrize("is_open", [False, True])
+def test_whoever_waits_for_a_pipe_can_be_interrupted(
+    vectors: Path, tmp_path: Path, options: list[str], number: int, code: int, says: str, is_open: bool
+) -> None:
+    """Before somebody writes, and while nobody does: a key may come of a login that waits."""
+    os.mkfifo(tmp_path / "pipe")
+    shutil.copy(vectors / "log_keyed.jsonl", tmp_path / "log")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *options],
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    if is_open:
+        # It opens when the command does.
+        writer = os.open(tmp_path / "pipe", os.O_WRONLY)
+    else:
+        time.sleep(1)
+    time.sleep(0.2)
+    process.send_signal(number)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) in {
+        (code, f"decidable {options[0]}: {says}\n"),
+        (code, f"decidable: {says}\n"),
+    }
+    if is_open:
+        os.close(writer)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell")
+def test_a_log_and_a_key_may_come_through_pipes(vectors: Path, tmp_path: Path) -> None:
+    """In pieces, with the answer of the files themselves."""
+    anchored = json.loads((vectors / "log_keyed.jsonl.anchor.json").read_text(encoding="utf-8"))
+    log, key = vectors / "log_keyed.jsonl", tmp_path / "key"
+    key.write_bytes(bytes.fromhex(anchored["key_hex"]))
+    plain = run("verify", log, "--key-file", key, "--json", cwd=tmp_path)
+    for source, arguments in ((log, ["/dev/stdin", "--key-file", key]), (key, [log, "--key-file", "/dev/stdin"])):
+        command = shlex.join(map(str, [sys.executable, "-m", "decidable.cli", "verify", *arguments, "--json"]))
+        piped = subprocess.run(
+            ["/bin/sh", "-c", f"cat {shlex.quote(str(source))} | {command}"],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (piped.returncode, piped.stdout) == (plain.returncode, plain.stdout), piped.stderr
 
 
 def test_an_export_is_not_written_into_a_log(shown: Path, tmp_path: Path, call: Call) -> None:

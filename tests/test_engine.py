@@ -648,6 +648,26 @@ def test_an_error_inside_the_block_closes_the_log_and_is_raised(path: Path) -> N
     assert [record.kind for record in dc.read(path)][-1] == "closed"
 
 
+@pytest.mark.parametrize("seqs", [b"abc", bytearray(b"abc"), "abc", 5, [1.0], [True]])
+def test_only_numbers_of_records_are_erased(engine: dc.Engine, path: Path, seqs: Any) -> None:
+    """Bytes are numbers, too, and were never meant as such."""
+    before = ground.segment(path).read_bytes()
+    with pytest.raises(dc.InvalidInput) as caught:
+        engine.erase(seqs)
+    assert (caught.value.code, caught.value.field) in {
+        ("input.wrong_type", "seqs"),
+        ("input.not_an_integer", "seqs"),
+    }
+    assert ground.segment(path).read_bytes() == before
+
+
+def test_a_message_is_not_as_long_as_a_name(engine: dc.Engine) -> None:
+    """It goes into somebody's log; the whole value is among the details."""
+    with pytest.raises(dc.DecidableError) as caught:
+        engine.decide(request(), account="a" * 10**6)
+    assert len(str(caught.value)) < 3_000
+
+
 @pytest.mark.parametrize("value", ["no", 1, 0, None, np.True_])
 def test_only_a_bool_says_that_nothing_was_spent(engine: dc.Engine, value: Any) -> None:
     """What Python takes for true releases no money, and opens no account that is open already."""

@@ -55,6 +55,14 @@ def gateway(tmp_path: Path, models: Path) -> Iterator[llm.Gateway]:
         yield gateway
 
 
+@pytest.mark.parametrize("objective", [0, False, [], b"", ""])
+def test_an_objective_is_a_word(tmp_path: Path, objective: Any) -> None:
+    """What Python takes for false is not the usual one."""
+    with pytest.raises(dc.InvalidInput):
+        llm.Gateway.open(tmp_path / "state", catalog=demo.catalog(), objective=objective)
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_gateway_whose_state_is_in_use_names_it(gateway: llm.Gateway, tmp_path: Path, models: Path) -> None:
     """As an engine does: the directory of the log that is locked."""
     with pytest.raises(dc.LogUnavailable, match=r"^.*state.*: ") as caught:

@@ -601,6 +601,20 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
         dc.InvalidInput,
         "input.wrong_type",
     ),
+    "verifying a name that is too long": (
+        lambda path: dc.verify(path / ("a" * 300)),
+        dc.InvalidInput,
+        "log.unreadable",
+    ),
+    "opening a name that is too long": (
+        lambda path: ground.opened(path / ("a" * 300)),
+        dc.InvalidInput,
+        "log.unreadable",
+    ),
+    "verifying half of a character": (lambda _: dc.verify("\ud800"), dc.InvalidInput, "log.no_path"),
+    "opening half of a character": (lambda _: ground.opened("\ud800"), dc.InvalidInput, "log.no_path"),
+    "loading half of a character": (lambda _: dc.Catalog.load("\ud800"), dc.InvalidInput, "catalog.unreadable"),
+    "loading a NUL": (lambda _: dc.Catalog.load("a\0b"), dc.InvalidInput, "catalog.unreadable"),
     "keeping a head where nothing can be": (
         lambda path: dc.write_head(path / "none" / "head", {}),
         dc.InvalidInput,
@@ -640,6 +654,43 @@ def test_what_is_no_log_is_refused_and_left_alone(case: str, tmp_path: Path) -> 
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+CLOSED = """
+import os, sys
+import decidable as dc, ground
+path = sys.argv[1]
+with ground.funded(path) as engine:
+    for _ in range(3):
+        with engine.decide(ground.request(), account="acme") as ticket:
+            ticket.settle(cost_microunits=5)
+        for descriptor in (0, 1, 2):
+            try:
+                os.write(descriptor, b"what some library says" * 40)
+            except OSError:
+                pass
+monitor = dc.Guard([dc.Rule.literal("x")]).monitor(audit=path + ".audit")
+try:
+    os.write(2, b"what some library says")
+except OSError:
+    pass
+monitor.intervene(dc.guard.End())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("closed", ["0", "2", "1 2", "0 1 2"])
+def test_no_file_of_ours_stands_for_a_standard_one(tmp_path: Path, closed: str) -> None:
+    """Where those are closed, what a library writes to standard error would be written over the log."""
+    path = tmp_path / "log"
+    closing = " ".join(f"{number}>&-" for number in closed.split())
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, "-c", CLOSED, path],
+        env=os.environ | {"PYTHONPATH": str(Path(ground.__file__).parent)}, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert dc.verify(path).settlements == 3
+    assert dc.verify_audit(tmp_path / "log.audit").ending == "finished"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")

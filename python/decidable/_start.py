@@ -6,25 +6,26 @@ process is touched, and only where nobody has chosen another way to be interrupt
 
 from __future__ import annotations
 
+# What `signal` is made of, in the interpreter: importing that one takes as long as a hasty Ctrl-C.
+import _signal  # type: ignore[import-not-found]
 import atexit
 import os
-import select
-import signal
 import sys
-from types import FrameType
 
 __all__ = ["ENDINGS", "end"]
 
 # How a command that a signal ended says so; its exit code is 128 and the signal's number, as a shell tells it.
-ENDINGS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+ENDINGS = {_signal.SIGINT: "interrupted", _signal.SIGTERM: "terminated"}
 
 
-def end(number: int, frame: FrameType | None) -> None:
+def end(number: int, frame: object) -> None:
     """A handler that does not return."""
     try:
+        import select
+
         # Whoever does not read what is said must not keep the command from ending.
         if sys.platform == "win32" or select.select([], [2], [], 0)[1]:
-            os.write(2, f"decidable: {ENDINGS[signal.Signals(number)]}\n".encode())
+            os.write(2, f"decidable: {ENDINGS[number]}\n".encode())
     finally:
         os._exit(128 + number)
 
@@ -39,7 +40,7 @@ def _is_the_command() -> bool:
 
 if _is_the_command():
     for _number in ENDINGS:
-        if signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):
-            signal.signal(_number, end)
+        if _signal.getsignal(_number) in (_signal.default_int_handler, _signal.SIG_DFL):
+            _signal.signal(_number, end)
             # While the interpreter comes down nothing is left to end, and the command keeps its exit code.
-            atexit.register(signal.signal, _number, signal.SIG_IGN)
+            atexit.register(_signal.signal, _number, _signal.SIG_IGN)

@@ -364,7 +364,11 @@ def _some(names: Iterable[str], field: str) -> list[str]:
 
 def describe(value: object) -> str:
     """A value as an error message shows it: escaped and not longer than a line."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):
+        # Python writes no integer of more than some thousand digits, and nothing that is nested as deep.
+        text = "(too large to be shown)"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

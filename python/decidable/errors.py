@@ -20,6 +20,9 @@ __all__ = [
     "VerificationError",
 ]
 
+MESSAGE_CHARS_MAX: Final = 2_000
+"""Of a longer message the beginning is told: it holds a name or a value from outside, which can be of any length."""
+
 # Control characters and what else ends a line, by their numbers.
 _CONTROLS: Final = {number: f"\\x{number:02x}" for number in [*range(0x20), *range(0x7F, 0xA0)]} | {
     0x2028: "\\u2028",
@@ -44,6 +47,8 @@ class DecidableError(Exception):
     def __init__(self, code: str, message: str, **details: Any) -> None:
         # A name from outside, such as a path, may hold what would break the line.
         line = message if message.isprintable() else message.translate(_CONTROLS)
+        if len(line) > MESSAGE_CHARS_MAX:
+            line = f"{line[:MESSAGE_CHARS_MAX]}… ({len(line):,} characters)"
         super().__init__(code, line)
         self.code = code
         self.message = line

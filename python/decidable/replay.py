@@ -16,7 +16,7 @@ from decidable import _native
 from decidable._native import Balance, Key, Policy
 from decidable.builders import counted
 from decidable.errors import InvalidInput, UnknownName, VerificationError
-from decidable.wal import kept, place
+from decidable.wal import is_there, kept, place
 
 __all__ = ["VerificationReport", "verify"]
 
@@ -95,10 +95,10 @@ def _verified(
     head: dict[str, Any] | None,
     progress: Callable[[int], None] | None,
 ) -> VerificationReport:
+    if not is_there(log):
+        raise UnknownName("wal.not_found", f"there is no log at {log}", path=str(log))
     if log.is_dir():
         return _verify_log(log, policies, key, head, progress)
-    if not log.exists():
-        raise UnknownName("wal.not_found", f"there is no log at {log}", path=str(log))
     return _verify_exchange(log, policies, key, head, progress)
 
 

@@ -27,6 +27,9 @@ HEAD_FILE_BYTES_MAX = 65_536
 SEGMENT: Final = ".seg"
 """How the files of a log end that hold its records (docs/spec/log.md)."""
 
+LOCK: Final = "LOCK"
+"""The file that a log has from its beginning on, beside them."""
+
 
 @runtime_checkable
 class Writable(Protocol):
@@ -47,13 +50,33 @@ def place(path: str | os.PathLike[str]) -> Path:
     if "\0" in text:
         message = f"the path {describe(text)} has a NUL character, which no path has"
         raise InvalidInput("log.no_path", message, field="path", value=text)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        message = f"the path {describe(text)} is no valid Unicode, and not of the system either"
+        raise InvalidInput("log.no_path", message, field="path", value=text) from None
     return Path(text)
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything is at a place, which is not known where the system does not let one look.
+
+    Raises:
+        InvalidInput: if it cannot be known.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InvalidInput("log.unreadable", f"{path} cannot be read: {_reason(error)}", path=str(path)) from None
+    return True
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
     """The directory of a log that is there."""
     found = place(path)
-    if not found.exists():
+    if not is_there(found):
         raise UnknownName("wal.not_found", f"there is no log at {found}", path=str(found))
     return directory(found)
 
@@ -61,7 +84,7 @@ def existing(path: str | os.PathLike[str]) -> Path:
 def directory(path: str | os.PathLike[str]) -> Path:
     """Where a log is or can be: anything but a file."""
     found = place(path)
-    if found.exists() and not found.is_dir():
+    if is_there(found) and not found.is_dir():
         message = f"{found} is not a directory, and a log is one"
         raise InvalidInput("log.not_a_directory", message, path=str(found))
     return found
@@ -121,7 +144,7 @@ def export(
     if isinstance(out, Writable):
         return _native.export_log(source, out, key=key, out_key=out_key, progress=progress)
     target = place(out)
-    if target.exists():
+    if is_there(target):
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target))
     folder = target.parent.resolve()
     if any(holds_a_log(each) for each in (folder, *folder.parents)):

@@ -26,8 +26,9 @@ def read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:
+        # A name that the system cannot have is a value error: it has a NUL, or is no valid Unicode.
+        reason = (error.strerror if isinstance(error, OSError) else "no file has such a name") or type(error).__name__
         raise InvalidInput(
             "catalog.unreadable", f"{path} cannot be read: {reason.lower()}", path=str(path), reason=reason
         ) from error

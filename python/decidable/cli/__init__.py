@@ -104,6 +104,9 @@ def _run(given: Sequence[str]) -> int:
     except OSError as error:
         return _failed(Screen(as_json=False), "decidable", _system_fault(error), USAGE)
     screen, command = Screen(as_json=parsed.json), f"decidable {parsed.command}"
+    if sys.stdout is None:
+        # Nobody would be told: nothing is decided, held or written for them.
+        return _failed(screen, command, Usage("cli.unusable_file", "standard output is closed"), USAGE)
     try:
         code = int(parsed.run(parsed, screen))
         screen.flush()
@@ -148,12 +151,15 @@ def _system_fault(error: OSError) -> Usage:
 
 
 def _placed(error: DecidableError, parsed: argparse.Namespace) -> DecidableError:
-    """The same fault, naming the log where the system refused to read or write it."""
-    if error.details.get("os_code") is None or error.details.get("path") is not None:
+    """The same fault, naming the log that does not hold, or that the system refused to read or write."""
+    is_of_log = error.details.get("os_code") is not None or isinstance(error, VerificationError)
+    if not is_of_log or error.details.get("path") is not None:
         return error
     given = [getattr(parsed, name, None) for name in ("log", "source", "state")]
     log = next((each for each in given if each is not None), None)
-    return error if log is None else type(error)(error.code, f"{log}: {error.message}", **error.details)
+    if log is None:
+        return error
+    return type(error)(error.code, f"{log}: {error.message}", **error.details | {"path": str(log)})
 
 
 def _failed(screen: Screen, command: str, error: DecidableError, exit_code: int) -> int:

@@ -16,7 +16,7 @@ from decidable.catalog.documents import json_fault
 from decidable.cli.exits import Usage
 from decidable.errors import DecidableError, InvalidInput, UnknownName
 from decidable.report import exchange
-from decidable.wal import SEGMENT, holds_a_log
+from decidable.wal import LOCK, SEGMENT, holds_a_log
 
 __all__ = [
     "add_evidence",
@@ -105,7 +105,8 @@ def present(path: Path) -> Path:
 def log_at(path: Path) -> Path:
     """The log, or the fault that none is there, with the place where one is."""
     present(path)
-    if path.is_dir() and not holds_a_log(path):
+    # Where one was and its segment is gone, that is what is to be told.
+    if path.is_dir() and not holds_a_log(path) and not (path / LOCK).exists():
         near = [each for each in sorted(path.iterdir()) if each.is_dir() and holds_a_log(each)]
         there = f"; there is one in {near[0]}" if near else ""
         raise UnknownName("wal.not_found", f"there is no log in {path}{there}", path=str(path))

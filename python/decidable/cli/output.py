@@ -19,15 +19,7 @@ STANDARD_OUTPUT: Final = "-"
 
 
 class StandardOutput:
-    """The bytes of standard output.
-
-    Raises:
-        Usage: it is closed.
-    """
-
-    def __init__(self) -> None:
-        if sys.stdout is None:
-            raise Usage("cli.unusable_file", "standard output is closed")
+    """The bytes of standard output."""
 
     def write(self, data: bytes) -> int:
         with about_output():

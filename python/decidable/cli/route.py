@@ -17,6 +17,7 @@ from decidable.domains import llm
 from decidable.engine import Ticket
 from decidable.errors import InvalidInput
 from decidable.report.quantity import money
+from decidable.wal import holds_a_log
 
 __all__ = ["add"]
 
@@ -155,6 +156,9 @@ def _ticket(
 
     The ticket stays open: whoever makes the call settles it.
     """
+    if parsed.account is not None and not holds_a_log(parsed.state):
+        message = f"{parsed.state} holds no state, so no account is open there: gateway.open_account opens one"
+        raise Usage("cli.no_account", message, path=str(parsed.state))
     with llm.Gateway.open(parsed.state, catalog=catalog, objective=objective, key=key_of(parsed)) as gateway:
         opened = gateway.engine.opened
         if opened.created:

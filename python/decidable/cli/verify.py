@@ -12,7 +12,7 @@ from decidable._native import Balance
 from decidable.builders import counted
 from decidable.cli.exits import FINE, UNFINISHED, Usage
 from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, path, policies_of, present
-from decidable.cli.output import may_write
+from decidable.cli.output import STANDARD_OUTPUT, may_write
 from decidable.cli.screen import Screen, reached
 from decidable.errors import InvalidInput
 from decidable.guard import AuditReport, Guard, verify_audit
@@ -129,6 +129,8 @@ def _audit_document(report: AuditReport) -> dict[str, Any]:
 def _verify_log(parsed: argparse.Namespace, screen: Screen) -> int:
     if parsed.head is not None:
         present(parsed.head)
+    if parsed.save_head is not None and str(parsed.save_head) == STANDARD_OUTPUT:
+        raise Usage("cli.usage", "--save-head names a file: --json prints the head (see decidable verify --help)")
     policies, key = policies_of(parsed), key_of(parsed)
     with screen.progress(f"verifying {parsed.log} ({size(octets(parsed.log))})") as advance:
         verification = verify(

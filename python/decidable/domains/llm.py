@@ -171,7 +171,7 @@ class Gateway:
             raise InvalidInput("input.wrong_type", message, field="catalog", value=catalog)
         if min_quality is not None:
             builders.proportion(min_quality, field="min_quality")
-        chosen = objective or models.limits.get("objective") or "cheapest"
+        chosen = (models.limits.get("objective") or "cheapest") if objective is None else objective
         policy = models.policy(objective=chosen, **limits)
         provenance = (
             json.dumps(dict(models.provenance), sort_keys=True, ensure_ascii=False) if models.provenance else ""
@@ -493,9 +493,10 @@ def _text(metadata: Mapping[str, Any] | str | None) -> str | None:
         return metadata
     try:
         return json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidInput(
-            "llm.metadata", f"metadata cannot be written as JSON: {error}", field="metadata", value=metadata
+            "llm.metadata", f"metadata cannot be written as JSON: {why}", field="metadata", value=metadata
         ) from error
 
 

@@ -100,7 +100,7 @@ fn create(path: &Path) -> io::Result<File> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    decidable_wal::above_standard(options.open(path)?)
 }
 
 /// One generation under the rules: control event by event, with its audit.

@@ -15,7 +15,7 @@ use decidable_engine::{Clock, Observation, Options, SystemClock, Watch};
 use decidable_replay::{Disposition, Use};
 use decidable_wal::{Durability, Files};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyTuple};
 
 use self::answer::state_of;
 use crate::clock::ManualClock;
@@ -439,13 +439,14 @@ impl Engine {
     /// Erases the private parts of records: what was erased, what was gone before, what had none. An interrupt while the log
     /// is read leaves it as it was; one while the disk is waited for does not take back what is recorded.
     fn erase(&self, py: Python<'_>, seqs: &Bound<'_, PyAny>) -> PyResult<(Vec<u64>, Vec<u64>, Vec<u64>)> {
+        let wanted = "a sequence of numbers of records";
+        // Bytes are a sequence of numbers, and a text is one of texts: neither is meant.
+        if seqs.is_instance_of::<PyBytes>() || seqs.is_instance_of::<PyByteArray>() {
+            return Err(wrong_type("seqs", wanted, seqs));
+        }
         let seqs = seqs
             .try_iter()
-            .map_err(|error| {
-                instead(py, error, || {
-                    wrong_type("seqs", "a sequence of numbers of records", seqs)
-                })
-            })?
+            .map_err(|error| instead(py, error, || wrong_type("seqs", wanted, seqs)))?
             .map(|one| integer("seqs", &one?))
             .collect::<PyResult<Vec<u64>>>()?;
         let engine = &*self.engine;

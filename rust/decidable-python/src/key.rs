@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
 use std::path::PathBuf;
@@ -8,6 +7,7 @@ use pyo3::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::errors::{Class, plain, raise};
+use crate::source::Source;
 use crate::values::{bytes, reason, wrong_type};
 
 /// A key file has at most this many bytes; one that is larger is something else, such as a device without an end.
@@ -37,17 +37,25 @@ impl Key {
         let py = path.py();
         let path: PathBuf = path.extract().map_err(|_| wrong_type("path", "a path", path))?;
         let shown = path.display().to_string();
+        let mut interrupted = None;
         let read = || {
             let mut raw = Zeroizing::new(Vec::with_capacity(1_024));
-            File::open(&path)?
+            let mut source = Source::open(&path)?;
+            let read = (&mut source)
                 .take(KEY_FILE_BYTES_MAX.saturating_add(1))
-                .read_to_end(&mut raw)?;
+                .read_to_end(&mut raw);
+            interrupted = source.interrupted.take();
+            read?;
             if decidable_canon::cast::u64_from_usize(raw.len()) > KEY_FILE_BYTES_MAX {
                 return Err(io::Error::other(format!("it has more than {KEY_FILE_BYTES_MAX} bytes")));
             }
             io::Result::Ok(raw)
         };
-        let raw = py.detach(read).map_err(|error| {
+        let raw = py.detach(read);
+        if let Some(interrupted) = interrupted {
+            return Err(interrupted);
+        }
+        let raw = raw.map_err(|error| {
             raise(
                 py,
                 Class::InvalidInput,

@@ -8,6 +8,7 @@ mod decision;
 mod model;
 mod request;
 mod signals;
+mod source;
 mod explain;
 mod batch;
 mod logits;

@@ -141,7 +141,7 @@ fn open_checked(options: &OpenOptions, path: &Path) -> io::Result<File> {
         .open(path)
         .map_err(|error| refuse_irregular(path).err().unwrap_or(error))?;
     if file.metadata()?.is_file() {
-        Ok(file)
+        above_standard(file)
     } else {
         Err(irregular(path))
     }
@@ -218,7 +218,10 @@ mod platform {
     use std::{
         fs::{DirBuilder, File, Metadata, OpenOptions},
         io,
-        os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+        os::{
+            fd::{AsRawFd as _, RawFd},
+            unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+        },
         path::Path,
     };
 
@@ -244,6 +247,25 @@ mod platform {
     pub(super) fn restrict_file(options: &mut OpenOptions) {
         options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
     }
+    /// Where standard input, output or error are closed, a file that is opened takes the place of one, and whatever else
+    /// writes there would write into it. This is the same file elsewhere, with its lock.
+    pub fn above_standard(file: File) -> io::Result<File> {
+        if file.as_raw_fd() > STANDARD_ERROR {
+            return Ok(file);
+        }
+        // A clone avoids the places of the standard ones.
+        let clone = file.try_clone()?;
+        if clone.as_raw_fd() > STANDARD_ERROR {
+            Ok(clone)
+        } else {
+            Err(io::Error::other(
+                "it would stand in the place of standard output or error",
+            ))
+        }
+    }
+    /// The last of the three descriptors that every program takes for its own.
+    const STANDARD_ERROR: RawFd = 2;
+
     pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -277,6 +299,10 @@ mod platform {
 
     pub(super) fn restrict_directory(_: &mut DirBuilder) {}
     pub(super) fn restrict_file(_: &mut OpenOptions) {}
+    /// Handles have no places that every program takes for its own.
+    pub fn above_standard(file: File) -> io::Result<File> {
+        Ok(file)
+    }
     /// Names are journaled by the file system; a directory cannot be opened for syncing.
     pub(super) fn sync_directory(_: &Path) -> io::Result<()> {
         Ok(())
@@ -289,6 +315,7 @@ mod platform {
     }
 }
 
+pub use platform::above_standard;
 use platform::{Identity, read_at, restrict_directory, restrict_file, sync_directory, write_at};
 
 fn directory_builder() -> DirBuilder {

@@ -50,7 +50,7 @@ mod log;
 pub mod exchange;
 
 pub use error::{Error, ErrorKind};
-pub use files::{Files, boot_id};
+pub use files::{Files, above_standard, boot_id};
 pub use found::{Scanned, Tail, TailReason};
 pub use frame::{FRAME_PAYLOAD_BYTES_MAX, frame_bytes};
 pub use log::{Erased, Erasure, Log};

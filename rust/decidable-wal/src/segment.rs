@@ -101,10 +101,10 @@ impl SegmentHead {
         let (checked, checksum) = bytes
             .get(..SEGMENT_HEAD_BYTES)
             .and_then(|head| head.split_at_checked(CHECKED_BYTES))
-            .ok_or_else(|| damaged("the log is shorter than its head"))?;
+            .ok_or_else(|| damaged("the segment is shorter than what it begins with"))?;
         if checksum != crc32c::crc32c(checked).to_le_bytes() {
             return Err(if known {
-                damaged("the head of the log is damaged")
+                damaged("what the segment begins with is damaged")
             } else {
                 Error::new(ErrorKind::UnknownFormat, "these bytes are not a log of a known format").at_offset(0)
             });

@@ -2,7 +2,6 @@
 //!
 //! It knows no rule: what follows from records is the engine's to say.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::engine::{head_dict, head_of, keyed};
 use crate::errors::{self, Class, raise};
 use crate::ledger::Balance;
 use crate::policy::Policy;
+use crate::source::Source;
 use crate::values::{all_of, reason};
 
 /// The policies that someone gave. Nobody means an empty list: it would read as if all that the log has were approved.
@@ -129,7 +129,7 @@ pub(crate) fn verify_exchange<'py>(
     let anchor = anchor.map(anchor_of).transpose()?;
     let owned = given(policies)?.unwrap_or_default();
     let shown = path.display().to_string();
-    let file = py.detach(|| File::open(&path)).map_err(|error| {
+    let mut source = py.detach(|| Source::open(&path)).map_err(|error| {
         raise(
             py,
             Class::InvalidInput,
@@ -141,9 +141,11 @@ pub(crate) fn verify_exchange<'py>(
     let mut progress = Progress::to(py, progress.as_ref())?;
     let verified = py.detach(|| {
         let borrowed: Vec<&decidable_kernel::Policy> = owned.iter().map(|policy| &**policy).collect();
-        decidable_engine::verify_exchange(BufReader::new(file), key, anchor, &borrowed, |seq| progress.step(seq))
+        decidable_engine::verify_exchange(BufReader::new(&mut source), key, anchor, &borrowed, |seq| {
+            progress.step(seq)
+        })
     });
-    if let Some(interrupted) = progress.interrupted {
+    if let Some(interrupted) = progress.interrupted.or(source.interrupted) {
         return Err(interrupted);
     }
     let verified = verified.map_err(|error| errors::engine(py, &error))?;
