@@ -96,6 +96,10 @@ test-rust: | cargo
 test-exhaustive: | cargo ## the Rust tests that take minutes and stand aside in the ordinary run
 	cargo test --workspace --release $(LOCKED) -- --ignored
 
+.PHONY: test-loom
+test-loom: | cargo ## what threads see of an account, in every order that memory allows
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p decidable-ledger --lib --target-dir target/loom $(LOCKED) orders
+
 .PHONY: fuzz-guard
 fuzz-guard: | cargo ## the guard's random cases beside the whole-text oracle, new ones for FUZZ_SECONDS (60)
 	cargo test -p decidable-guard --release --test oracle --no-run $(LOCKED)

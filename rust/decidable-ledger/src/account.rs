@@ -122,7 +122,7 @@ pub(crate) fn figure(word: u64) -> i64 {
 }
 
 impl Account {
-    pub(crate) const fn new(initial: u64) -> Self {
+    pub(crate) fn new(initial: u64) -> Self {
         Self {
             initial: AtomicU64::new(initial),
             used: AtomicU64::new(0),
@@ -251,5 +251,7 @@ impl Account {
     }
 }
 
+#[cfg(all(test, loom))]
+mod orders;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,15 @@
 //!
 //! What races in a program is in order here: a test says what other threads do at which access, and it does so in every
 //! run. In any other build the words are `AtomicU64` itself, and this file is not there.
+//!
+//! With `cfg(loom)` the words are loom's, which tries the orders that memory allows.
 
-use std::{
-    cell::RefCell,
-    sync::atomic::{self, Ordering},
-};
+use std::{cell::RefCell, sync::atomic::Ordering};
+
+#[cfg(loom)]
+use loom::sync::atomic;
+#[cfg(not(loom))]
+use std::sync::atomic;
 
 type Happening = Box<dyn FnMut()>;
 
@@ -34,7 +38,7 @@ fn happen() {
 pub(crate) struct AtomicU64(atomic::AtomicU64);
 
 impl AtomicU64 {
-    pub(crate) const fn new(word: u64) -> Self {
+    pub(crate) fn new(word: u64) -> Self {
         Self(atomic::AtomicU64::new(word))
     }
 
