@@ -116,8 +116,8 @@ def _refuse_skips(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 @pytest.fixture
-def raised(request: pytest.FixtureRequest) -> set[str]:
-    """The codes that the other tests have raised; the test is skipped, visibly, where not all of them have run."""
+def raised(request: pytest.FixtureRequest) -> set[tuple[str, str | None]]:
+    """What the others have raised, by code and class; the test is skipped, visibly, where not all of them have run."""
     if not request.config.stash[WHOLE] or request.session.testsfailed:
         pytest.skip("takes the whole suite, passed, in one process")
     return codes.RAISED

@@ -286,6 +286,12 @@ def test_a_single_name_may_stand_without_a_list(catalog: Catalog) -> None:
     assert built.required_capabilities == 0b01
 
 
+def test_the_least_latency_is_a_limit(catalog: Catalog) -> None:
+    """Of one millisecond."""
+    built = builders.request(catalog, input_tokens=1, output_tokens=1, max_latency="1ms")
+    assert built.max_p95_latency_ms == 1
+
+
 WRONG_REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
     "nobody may serve it": ({"providers": []}, "builders.empty"),
     "it may be served nowhere": ({"regions": ()}, "builders.empty"),

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -326,6 +327,24 @@ def test_a_file_that_a_person_writes(tmp_path: Path, prices: Path) -> None:
 MODEL = 'input = "1"\noutput = "2"\n'
 
 
+def test_a_default_is_for_what_a_model_leaves_out_in_either_spelling(tmp_path: Path) -> None:
+    """And the reason of a default goes with it."""
+    defaults = '[defaults]\nquality = "50%"\np95 = "1s"\nwhy = "not measured"\n'
+    first = f'[[models]]\nname = "a"\nquality_bps = 7000\np95_latency_ms = 5\n{MODEL}'
+    catalog = load(tmp_path, defaults + first + f'[[models]]\nname = "b"\n{MODEL}')
+    a, b = catalog.model("a"), catalog.model("b")
+    assert (a.quality_bps, a.p95_latency_ms) == (7_000, 5)
+    assert (b.quality_bps, b.p95_latency_ms) == (5_000, 1_000)
+    origins = catalog.provenance["models"]
+    assert (origins["a"].get("quality"), origins["b"]["quality"]) == (None, "not measured")
+
+
+def test_a_model_may_have_a_number_and_no_name(tmp_path: Path) -> None:
+    """As `id` or as `model_id`."""
+    catalog = load(tmp_path, f"[[models]]\nid = 7\n{MODEL}[[models]]\nmodel_id = 5\n{MODEL}")
+    assert [model.model_id for model in catalog.models] == [5, 7]
+
+
 def test_written_numbers_are_kept_and_the_others_are_the_smallest_free(tmp_path: Path) -> None:
     """Models from 1, bits from 0, in the order of appearance; appending changes no number."""
     text = f"""
@@ -395,6 +414,16 @@ def test_prices_without_a_key_are_those_of_the_models_name(tmp_path: Path, price
 # A text, the code, and what the message says of the place.
 WRONG_FILES: dict[str, tuple[str, str, str]] = {
     "no table at all": ("", "catalog.empty", "models.toml, models:"),
+    "enabled by a number that is neither": (
+        f'[[models]]\nname = "a"\nenabled = 2\n{MODEL}',
+        "input.wrong_type",
+        "line 3, .*enabled",
+    ),
+    "a number for a name": (
+        "[names.regions]\n0 = 5\n",
+        "catalog.wrong_type",
+        r"line 2, \[names.regions\], 0: must be a number = a name",
+    ),
     "an unclosed bracket": ("[[models", "catalog.malformed", "models.toml: "),
     "an unknown table": ("[modells]\n", "catalog.unknown_key", "models.toml, modells: .* did you mean models"),
     "models by name": ("[models.a]\nx = 1\n", "catalog.wrong_type", r"models: must be a list: write \[\[models\]\]"),
@@ -544,7 +573,7 @@ def test_a_place_in_a_json_document_is_told_as_json_has_it(document: object, pla
     path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(dc.InvalidInput) as raised:
         Catalog.load(path)
-    assert f"policy.json, {place}" in raised.value.message or place in raised.value.message
+    assert re.fullmatch(rf"(.*/)?policy\.json, (entry 1 of models 'a', )?{re.escape(place)}.*", raised.value.message)
     assert "[[" not in raised.value.message
     assert "table" not in raised.value.message
 

@@ -1,6 +1,7 @@
 """Routing by name: a useful decision from a model's name, a budget and a prompt's size."""
 
 import asyncio
+import inspect
 import json
 import re
 import shutil
@@ -153,6 +154,8 @@ def test_a_call_is_settled_at_its_bill(gateway: llm.Gateway) -> None:
         ({}, "llm.missing_usage"),
         ({"usage": {"tokens": 5}}, "llm.unknown_usage"),
         ({"usage": {"prompt_tokens": 5}}, "llm.unknown_usage"),
+        ({"usage": {"completion_tokens": 5}}, "llm.unknown_usage"),
+        ({"usage": {"output_tokens": 5, "cache_read_input_tokens": 9}}, "llm.unknown_usage"),
         ({"usage": 5}, "llm.unknown_usage"),
         ({"usage": {"prompt_tokens": 5.0, "completion_tokens": 1}}, "builders.wrong_type"),
         ({"usage": {"prompt_tokens": -5, "completion_tokens": 1}}, "builders.out_of_range"),
@@ -191,12 +194,15 @@ def test_a_refused_call_has_no_model(gateway: llm.Gateway) -> None:
         asyncio.run(enter())
     assert repr(call) == "<Call 1: refused: budget_constraint>"
     assert gateway.balance("acme").reserved == 0
+    assert repr(gateway.route("mini", input_tokens=1, account="acme")) == "<Call 3: 'mini'>"
 
 
 def test_an_account_without_money_refuses(gateway: llm.Gateway) -> None:
     """Until it is topped up."""
     gateway.open_account("poor", "0.0001")
     assert gateway.route("mini", input_tokens=1_200, account="poor").refusal == "insufficient"
+    before = gateway.balance("poor").remaining
+    assert gateway.top_up("poor", "0.000001").remaining == before + 1
     gateway.top_up("poor", "1")
     assert gateway.route("mini", input_tokens=1_200, account="poor").model == "mini"
 
@@ -473,6 +479,21 @@ def test_an_outcome_is_recorded(gateway: llm.Gateway, tmp_path: Path) -> None:
     gateway.outcome(call.id, succeeded=True, cost="0.001", latency="412ms")
     (outcome,) = dc.read(tmp_path / "state", kind="outcome")
     assert (outcome.request_sequence, outcome.succeeded, outcome.realized_latency_ms) == (call.id, True, 412)
+    gateway.outcome(call.id, succeeded=False)
+    *_, outcome = dc.read(tmp_path / "state", kind="outcome")
+    assert (outcome.succeeded, outcome.realized_latency_ms, outcome.realized_cost_microunits) == (False, None, None)
+
+
+def test_a_gateway_is_opened_as_an_engine_is() -> None:
+    """What both take has the same defaults: nothing is cut off that nobody asked for."""
+    options = inspect.signature(dc.Engine.open).parameters
+    same = {
+        name: taken.default
+        for name, taken in inspect.signature(llm.Gateway.open).parameters.items()
+        if name in options and taken.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    assert same == {name: options[name].default for name in same}
+    assert {"key", "sync", "clock", "head", "recover"} <= same.keys()
 
 
 def test_asynchronous_calls(gateway: llm.Gateway) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -436,6 +438,33 @@ def test_a_resealed_forgery_needs_the_key(tmp_path: Path) -> None:
     with pytest.raises(dc.LogUnavailable) as caught:
         dc.verify(real, key=ground.KEY)
     assert caught.value.code == "wal.wrong_key"
+
+
+def crc32c(octets: bytes) -> int:
+    """Bit by bit, as its definition has it."""
+    rest = 0xFFFFFFFF
+    for octet in octets:
+        rest ^= octet
+        for _ in range(8):
+            rest = rest >> 1 ^ (0x82F63B78 if rest & 1 else 0)
+    return rest ^ 0xFFFFFFFF
+
+
+@pytest.mark.parametrize(("kind", "payload"), [(5, b""), (15, b""), (1, b""), (2, b"short"), (4, b"x")])
+def test_a_record_of_the_log_about_itself_is_one_that_is_known(tmp_path: Path, kind: int, payload: bytes) -> None:
+    """Of another kind, or with another payload, it is refused by its number, though checksum and hash are right."""
+    path = tmp_path / "log"
+    ground.opened(path).close()
+    head = ground.segment(path).read_bytes()[:SEGMENT_HEAD_BYTES]
+    header = b"DCF0" + struct.pack("<IQQIHHqI", len(payload), 1, 1, 1, kind, 0, 1_000, 0)
+    checked = crc32c(header) ^ int.from_bytes(head[104:108], "little")
+    linked = hashlib.sha256(b"dcdrec0\0" + header + payload + hashlib.sha256(head).digest()).digest()
+    frame = header + checked.to_bytes(4, "little") + payload.ljust(-(-len(payload) // 8) * 8, b"\0") + linked
+    ground.segment(path).write_bytes(head + frame)
+    for use in (lambda: dc.verify(path), lambda: list(dc.read(path)), lambda: ground.opened(path)):
+        with pytest.raises(dc.VerificationError) as caught:
+            use()
+        assert (caught.value.code, caught.value.seq) == ("wal.note_malformed", 1)
 
 
 def test_keys_are_raw_bytes_of_32_or_more_and_never_shown(tmp_path: Path) -> None:
@@ -902,7 +931,8 @@ def test_a_file_that_may_not_grow_loses_nothing_that_was_acknowledged(tmp_path: 
     first, later, again, told, doubts, after = json.loads(done.stdout)
     assert first[0] in {"wal.durability_lost", "wal.poisoned"}
     assert first[1:] == [errno.EFBIG, True]
-    codes.note(*set(later) & {"wal.durability_lost", "wal.poisoned"})
+    for code in set(later) & {"wal.durability_lost", "wal.poisoned"}:
+        codes.note(code, "LogUnavailable")
     assert {"wal.poisoned"} <= set(later) <= set(FULL)
     assert again == later
     assert len(told) > 10

@@ -234,6 +234,60 @@ def test_the_figures_are_those_of_the_log(kept: tuple[Path, dict[str, object]]) 
     assert Elements(text).texts["acme/dry"]
 
 
+def test_the_figures_of_each_model_and_account_are_those_of_the_log(kept: tuple[Path, dict[str, object]]) -> None:
+    """How often each was chosen and in place of another, what it used; how often each asked, and was refused."""
+    folder, _ = kept
+    found, records, names = facts.gather(dc.read(folder)), list(dc.read(folder)), demo.catalog().names
+    decided = [each for each in records if each.kind == "decision"]
+    chosen = {each.request_sequence: each.decision for each in decided if each.outcome == "held"}
+    asked = {each.request_sequence: each.request.requested_model_id for each in decided}
+    settled = {each.request_sequence: each for each in records if each.kind == "settlement"}
+    assert names is not None
+    expected = {}
+    for model_id in {decision.selected_model_id for decision in chosen.values()}:
+        its = {number: decision for number, decision in chosen.items() if decision.selected_model_id == model_id}
+        used = [settled[number] for number in its if number in settled]
+        expected[names.models[model_id]] = (
+            len(its),
+            sum(asked[number] not in (None, model_id) for number in its),
+            len(used),
+            sum(each.input_tokens for each in used),
+            sum(each.output_tokens for each in used),
+            sum(decision.estimated_cost_microunits for decision in its.values()),
+            sum(each.charged_microunits for each in used),
+        )
+    assert expected == {
+        use.name: (
+            use.chosen, use.substituted, use.settled, use.input_tokens, use.output_tokens, use.estimated_microunits,
+            use.spent_microunits,
+        )
+        for use in found.models.values()
+    }  # fmt: skip
+    assert 0 < sum(each[1] for each in expected.values()) < sum(each[0] for each in expected.values())
+    assert (found.settlements, found.sessions, found.recoveries) == (len(settled), 1, 0)
+    for number, account in found.accounts.items():
+        its = [each for each in decided if each.account_number == number]
+        assert (account.decisions, account.refused, account.denied) == (
+            len(its),
+            sum(each.outcome in ("rejected", "denied") for each in its),
+            sum(each.outcome == "denied" for each in its),
+        )
+    assert sum(account.denied for account in found.accounts.values()) > 0
+
+
+def test_a_call_without_an_account_is_chosen_and_a_cut_end_is_counted(tmp_path: Path) -> None:
+    """Nothing is held for it; and the session after the cut is a second one."""
+    path = tmp_path / "state"
+    catalog = demo.catalog()
+    with dc.Engine.open(path, policy=catalog.policy(objective="cheapest")) as engine:
+        engine.decide(dc.Request(input_tokens=9, output_tokens=9))
+    (segment,) = path.glob("*.seg")
+    os.truncate(segment, segment.stat().st_size - 3)
+    dc.Engine.open(path, policy=catalog.policy(objective="cheapest")).close()
+    found = facts.gather(dc.read(path))
+    assert (found.decisions, found.selected, found.sessions, found.recoveries) == (1, 1, 2, 1)
+
+
 def test_an_open_ticket_is_listed(kept: tuple[Path, dict[str, object]]) -> None:
     """The first call was not settled: its money is held, and the page says so."""
     folder, head = kept
@@ -272,6 +326,15 @@ def test_what_may_be_concluded(kept: tuple[Path, dict[str, object]], tmp_path: P
     alone = report.render(folder)
     assert alone.verdict.state == "cannot-conclude"
     assert any("nothing to verify against" in each for each in alone.verdict.reasons)
+    key = dc.Key(bytes(32))
+    sealed = dc.Engine.open(tmp_path / "sealed", policy=demo.policy(), key=key).close()
+    for against, given in {
+        "the head": {"head": sealed},
+        "the key": {"key": key},
+        "the head and the key": {"head": sealed, "key": key},
+    }.items():
+        verdict = report.render(tmp_path / "sealed", **given).verdict  # type: ignore[arg-type]
+        assert (verdict.state, f" agrees with {against} that it " in verdict.sentence) == ("holds", True)
     cut = Path(shutil.copytree(folder, tmp_path / "cut"))
     (segment,) = cut.glob("*.seg")
     os.truncate(segment, segment.stat().st_size - 3)

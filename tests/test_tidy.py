@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import codes
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # --- the floors of the crates (ARCHITECTURE.md) -------------------------------------------------------------------
@@ -308,13 +310,17 @@ def is_test(path: Path) -> bool:
     return "tests" in parts or path.stem == "tests" or path.stem.endswith("_tests")
 
 
+def documented_classes() -> dict[str, str]:
+    """The codes of docs/errors.md, each with the exception that it is raised as: the first two cells of each row."""
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|([^|]*)\|", text, re.MULTILINE)
+    assert len(rows) == len(dict(rows)), "docs/errors.md has a code twice"
+    return {code: cell.strip().strip("`") for code, cell in rows}
+
+
 def documented_codes() -> set[str]:
-    """The codes of docs/errors.md: the first cell of each row."""
-    return set(
-        re.findall(
-            r"^\| `([a-z_]+\.[a-z_]+)` \|", (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"), re.MULTILINE
-        )
-    )
+    """The codes of docs/errors.md."""
+    return set(documented_classes())
 
 
 def produced_codes(areas: set[str]) -> dict[str, Path]:
@@ -381,17 +387,24 @@ def listed_codes(title: str) -> set[str]:
     return set(re.findall(r"`([a-z_]+\.[a-z_]+)`", section))
 
 
-def test_every_error_code_is_produced_by_a_test(raised: set[str]) -> None:
-    """The codes that the tests have raised are all of docs/errors.md but those that it excepts; runs last.
+def test_every_error_code_is_produced_by_a_test(raised: set[tuple[str, str | None]]) -> None:
+    """The codes that the tests have raised are all of docs/errors.md but those that it excepts, each raised as it says.
 
-    `rust/decidable-engine/tests/codes.rs` produces those that only tests in Rust do.
+    `rust/decidable-engine/tests/codes.rs` produces those that only tests in Rust do. It runs last.
     """
     excepted = listed_codes("Codes that only tests in Rust produce") | listed_codes("Codes that no test can cause")
-    assert excepted <= documented_codes()
-    untested = documented_codes() - raised - excepted
+    classes, seen = documented_classes(), {code for code, _ in raised}
+    assert excepted <= classes.keys()
+    untested = classes.keys() - seen - excepted
     assert not untested, f"no test produces: {sorted(untested)}"
-    assert not raised & excepted, f"docs/errors.md excepts what is produced: {sorted(raised & excepted)}"
-    assert not raised - documented_codes(), f"not in docs/errors.md: {sorted(raised - documented_codes())}"
+    assert not seen & excepted, f"docs/errors.md excepts what is produced: {sorted(seen & excepted)}"
+    assert not seen - classes.keys(), f"not in docs/errors.md: {sorted(seen - classes.keys())}"
+    otherwise = sorted((code, name) for code, name in raised if name and name != classes[code])
+    assert not otherwise, f"raised as something else than docs/errors.md says: {otherwise}"
+    unseen = seen - {code for code, name in raised | codes.OF_A_RECORD if name}
+    assert not unseen, f"no test has seen as what these are raised: {sorted(unseen)}"
+    of_a_record = sorted((code, name) for code, name in codes.OF_A_RECORD if name != "VerificationError")
+    assert not of_a_record, f"of a record of a log, and no VerificationError: {of_a_record}"
 
 
 def test_a_code_belongs_to_a_known_area() -> None:
