@@ -48,6 +48,8 @@ PRICES = {
         "output_cost_per_token_above_200k_tokens": 6e-06,
         "input_cost_per_token_above_200k_tokens_priority": 9e-06,
     },
+    "odd step": {"input_cost_per_token": 1e-06, "output_cost_per_token": 4e-06, "tiered_pricing": [5]},
+    "nobody's": {"input_cost_per_token": 1e-06, "output_cost_per_token": 4e-06, "litellm_provider": ""},
     "cached long": {
         "input_cost_per_token": 1e-06,
         "output_cost_per_token": 4e-06,
@@ -168,6 +170,13 @@ def test_capabilities_provider_and_regions_come_from_the_map(prices: Path) -> No
     assert catalog.model("regional").region_mask == catalog.region_mask(["us-central1", "global"])
 
 
+def test_a_provider_without_a_name_is_none(prices: Path) -> None:
+    """As one that is left out: it is unknown."""
+    catalog = Catalog.from_price_map(prices, models=["mini", "nobody's"])
+    assert catalog.names is not None
+    assert sorted(catalog.names.providers.values()) == ["openai", "unknown"]
+
+
 def test_what_the_map_does_not_know_fails_closed(prices: Path) -> None:
     """No quality, no region, and slower than every limit; and provenance says so."""
     catalog = Catalog.from_price_map(prices, models=["mini"])
@@ -228,6 +237,9 @@ def test_a_price_that_would_mislead_can_be_chosen(prices: Path) -> None:
     assert rates(highest, "thinking") == (1_000_000, 8_000_000)
     assert highest.provenance["models"]["long"]["prices"] == {"price_map": "long", "tiered": "highest"}
     assert len(Catalog.from_price_map(prices, models="mini")) == 1
+    with pytest.raises(dc.InvalidInput, match=r"odd step.* has a tier that is not a table") as caught:
+        Catalog.from_price_map(prices, models=["odd step"], tiered="highest")
+    assert caught.value.code == "catalog.wrong_type"
     with pytest.raises(dc.InvalidInput, match="tiered must be"):
         Catalog.from_price_map(prices, models=["long"], tiered="lowest")  # type: ignore[arg-type]
 

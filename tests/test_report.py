@@ -22,7 +22,7 @@ import pytest
 
 import decidable as dc
 from decidable import demo, report
-from decidable.report import facts, quantity, series
+from decidable.report import exchange, facts, quantity, series
 
 BIDI = "\u202eevil"
 HOSTILE_ACCOUNT = f'"><img src=x onerror=alert(1)>{BIDI}'
@@ -286,6 +286,17 @@ def test_a_call_without_an_account_is_chosen_and_a_cut_end_is_counted(tmp_path: 
     dc.Engine.open(path, policy=catalog.policy(objective="cheapest")).close()
     found = facts.gather(dc.read(path))
     assert (found.decisions, found.selected, found.sessions, found.recoveries) == (1, 1, 2, 1)
+
+
+def test_the_figures_of_an_exchange_log_are_those_of_its_lines(vectors: Path) -> None:
+    """They say nothing of holds, so a decision counts by what it selected."""
+    lines = [
+        json.loads(line)["data"]["decision"] for line in (vectors / "log_plain.jsonl").read_text("utf-8").splitlines()
+    ]
+    found = facts.gather(exchange.entries(vectors / "log_plain.jsonl"))
+    selected = sum(line["selected_model_id"] != 0 for line in lines)
+    assert 0 < selected < len(lines)
+    assert (found.decisions, found.selected, found.refusals.total()) == (len(lines), selected, len(lines) - selected)
 
 
 def test_an_open_ticket_is_listed(kept: tuple[Path, dict[str, object]]) -> None:
