@@ -243,6 +243,7 @@ NO_LIMITS = {
     "JOINED_BYTES_MAX": "up to where parts are copied together before they are hashed",
     "LOCK_TEXT_BYTES_MAX": "how much of a lock's text a message shows",
     "MAX_TO_EXPECTED": "a default",
+    "MESSAGE_CHARS_MAX": "how much of a message is told",
     "RECENT_MAX": "RETAINED_TICKETS",
 }
 

@@ -300,6 +300,7 @@ def _counter(stream: TextIO, label: str, total: int | None, alone: bool) -> Iter
             show()
 
     ticking = threading.Thread(target=tick, name="progress", daemon=True)
+    show()
     if not alone:
         ticking.start()
     try:
