@@ -203,8 +203,8 @@ class Gateway:
             raises ``Refused``.
 
         Raises:
-            UnknownName: A name that the catalog or the ledger does not have; of those of the catalog, the message suggests
-                others.
+            UnknownName: A name that the catalog or the ledger does not have; for one of the catalog, others are
+                suggested.
             InvalidInput: A value that cannot be read.
             Conflict: The key was used before for a different call.
             LogUnavailable: The decision could not be logged. Nothing is decided or held.
