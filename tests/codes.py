@@ -23,10 +23,12 @@ def watch() -> None:
     made = DecidableError.__init__
 
     def noting(self: DecidableError, code: str, message: str, **details: Any) -> None:
+        # The command has a class of its own below one of the tree.
+        name = next(each.__name__ for each in type(self).__mro__ if each.__module__ == DecidableError.__module__)
         of_a_record = code.startswith("replay.") and details.get("seq") is not None
-        note(code, None if of_a_record else type(self).__name__)
+        note(code, None if of_a_record else name)
         if of_a_record:
-            OF_A_RECORD.add((code, type(self).__name__))
+            OF_A_RECORD.add((code, name))
         made(self, code, message, **details)
 
     DecidableError.__init__ = noting  # type: ignore[method-assign]
