@@ -9,9 +9,6 @@ from decidable.errors import DecidableError
 RAISED: set[tuple[str, str | None]] = set()
 """Each with its code and its class; without the class where only the code of another process was seen."""
 
-OF_A_RECORD: set[tuple[str, str]] = set()
-"""Those that have the number of a record, which is wrong whatever the code stands for elsewhere (docs/errors.md)."""
-
 
 def note(code: str, name: str | None = None) -> None:
     """What another process was seen to raise, with the name of its class where that was seen."""
@@ -23,10 +20,9 @@ def watch() -> None:
     made = DecidableError.__init__
 
     def noting(self: DecidableError, code: str, message: str, **details: Any) -> None:
-        of_a_record = code.startswith("replay.") and details.get("seq") is not None
-        note(code, None if of_a_record else type(self).__name__)
-        if of_a_record:
-            OF_A_RECORD.add((code, type(self).__name__))
+        # The command has a class of its own below one of the tree.
+        name = next(each.__name__ for each in type(self).__mro__ if each.__module__ == DecidableError.__module__)
+        note(code, name)
         made(self, code, message, **details)
 
     DecidableError.__init__ = noting  # type: ignore[method-assign]

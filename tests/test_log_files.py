@@ -291,7 +291,7 @@ def test_a_damaged_end_is_cut_only_if_asked_where_no_boot_id_tells_of_a_power_lo
     assert (cut[0], cut[2]) == (offset, "power-loss")
     (kept,) = (path / "quarantine").iterdir()
     assert kept.stat().st_size == int(cut[1])
-    codes.note(code)
+    codes.note(code, "VerificationError")
 
 
 @pytest.mark.parametrize("edit", ["a record twice", "a record dropped", "two records swapped", "a stretch of zeros"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from decidable.builders import describe
-from decidable.errors import InvalidInput
+from decidable.errors import DecidableError, InvalidInput
 
 Source: TypeAlias = str | os.PathLike[str]
 
@@ -131,7 +131,8 @@ class Place:
         name: str | None = None,
         key: str | None = None,
         value: Any = None,
-    ) -> InvalidInput:
+        raised_as: type[DecidableError] = InvalidInput,
+    ) -> DecidableError:
         """A fault at a key of a table, or of entry ``index`` of a list of tables.
 
         Reads ``models.toml, line 12, [[models]] 'gpt-5-mini', quality: ...``, and of JSON
@@ -147,7 +148,7 @@ class Place:
         ]
         details: Mapping[str, Any] = {"file": self.file, "line": line, "table": table, "name": name}
         prefix = ", ".join(filter(None, where))
-        return InvalidInput(code, f"{prefix}: {message}" if prefix else message, **details, field=key, value=value)
+        return raised_as(code, f"{prefix}: {message}" if prefix else message, **details, field=key, value=value)
 
     def _line(self, table: str, index: int | None, key: str | None) -> int | None:
         """The line of a key, else of its table's header. Found by spelling, so there may be none."""

@@ -276,15 +276,20 @@ class _Entry:
                 raise self.error("catalog.missing_key", "a model needs a name or a model_id", "name")
             self.name = next((name for name, other in written.items() if other == number), None)
 
-    def error(self, code: str, message: str, key: str | None) -> InvalidInput:
+    def error(
+        self, code: str, message: str, key: str | None, raised_as: type[DecidableError] = InvalidInput
+    ) -> DecidableError:
         value = self.values.get(key) if key else None
-        return self.place.error(code, message, table="models", index=self._index, name=self.name, key=key, value=value)
+        return self.place.error(
+            code, message, table="models", index=self._index, name=self.name, key=key, value=value, raised_as=raised_as
+        )
 
     def located(self, error: DecidableError, key: str | None) -> DecidableError:
         """The same fault, saying where."""
-        located = self.error(error.code, error.message, key)
-        if isinstance(error, UnknownName):
-            return UnknownName(located.code, located.message, **{**located.details, **error.details})
+        if not isinstance(error, UnknownName):
+            return self.error(error.code, error.message, key)
+        located = self.error(error.code, error.message, key, raised_as=UnknownName)
+        located.details.update(error.details)
         return located
 
     def read(self, key: str, how: Callable[..., int]) -> int:
