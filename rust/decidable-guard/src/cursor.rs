@@ -6,6 +6,7 @@ use crate::{
     Action, Automaton, Rule,
     attempts::Span,
     automaton::Tables,
+    held::{Held, Token},
     json::{self, Json},
     matcher::{Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
@@ -84,7 +85,10 @@ pub struct Cursor {
     /// How many of them came out, or were replaced.
     released: u64,
     /// Those between the two.
-    held: Vec<u8>,
+    held: Held,
+    /// Whether there are texts to stop at and nothing else, and every byte has stood for itself as far as that matters: then a token of a
+    /// few bytes is taken by [`Self::push_token`], and matchers catch up when they are asked for more.
+    even: bool,
     json: Option<Json>,
     pieces: Vec<Piece>,
     /// One for each of the automaton's tables.
@@ -112,7 +116,8 @@ impl Cursor {
             max_hold: MAX_HOLD_BYTES,
             at: 0,
             released: 0,
-            held: Vec::new(),
+            held: Held::default(),
+            even: false,
             json: None,
             pieces: Vec::new(),
             redacted: VecDeque::new(),
@@ -123,7 +128,8 @@ impl Cursor {
 
     /// The same, holding back at most so many bytes: where more would have to be held, the stream is stopped.
     #[must_use]
-    pub fn with_max_hold(self, max_hold: usize) -> Self {
+    pub fn with_max_hold(mut self, max_hold: usize) -> Self {
+        self.catch_up();
         Self { max_hold, ..self }
     }
 
@@ -134,7 +140,8 @@ impl Cursor {
     /// A replacement is written with escapes. A redaction that does not lie within one string cannot be replaced by what keeps the
     /// document one: the stream is stopped at it as soon as it is certain.
     #[must_use]
-    pub fn reading_json(self) -> Self {
+    pub fn reading_json(mut self) -> Self {
+        self.catch_up();
         Self {
             json: Some(Json::default()),
             ..self
@@ -189,15 +196,71 @@ impl Cursor {
     }
 
     /// Takes the next bytes; what may come out is added to `out`. Once it is stopped it stays so, and takes nothing more.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
+        if self.push_token(bytes, out) {
+            return None;
+        }
+        self.push_bytes(bytes, out)
+    }
+
+    /// Takes a token for each of several streams: the same as pushing one after the other, in less time. What may come out is added to `out`,
+    /// and to `ends` for each stream where that ends. Whether one was stopped is asked of it: [`Self::stopped`].
+    pub fn push_batch<'a>(
+        pushes: impl IntoIterator<Item = (&'a mut Self, &'a [u8])>,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) {
+        for (cursor, bytes) in pushes {
+            if !cursor.push_token(bytes, out) {
+                cursor.push_bytes(bytes, out);
+            }
+            ends.push(out.len());
+        }
+    }
+
+    /// Takes a few bytes if that is easily done, and says whether it was.
+    #[inline(always)]
+    fn push_token(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let (true, Some(lane), Some(tables)) = (self.even, self.lanes.first_mut(), self.automaton.tables.first())
+        else {
+            return false;
+        };
+        let Some(token) = Token::of(bytes).filter(|_| self.held.has_room()) else {
+            return false;
+        };
+        let Some(hold) = lane.matcher.walk(tables, bytes) else {
+            return false;
+        };
+        self.held.pass(token, hold, out);
+        self.at = self.at.saturating_add(cast::u64_from_usize(bytes.len()));
+        self.released = self.at.saturating_sub(cast::u64_from_usize(hold));
+        true
+    }
+
+    #[inline(never)]
+    fn push_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
         if self.stop.is_some() || self.ended {
             return self.stop;
         }
         match self.automaton.literals_only() {
-            Some(longest) if longest <= self.max_hold => self.push_to_literals(bytes, out),
+            Some(longest) if longest <= self.max_hold => {
+                self.catch_up();
+                self.push_to_literals(bytes, out);
+                self.even = self.stop.is_none() && self.json.is_none() && self.lanes.iter().all(Lane::is_even);
+            }
             _ => self.push_to_all(bytes, out),
         }
         self.stop
+    }
+
+    /// Matchers are told what [`Self::push_token`] took.
+    fn catch_up(&mut self) {
+        if core::mem::take(&mut self.even) {
+            for lane in &mut self.lanes {
+                lane.matcher.catch_up(self.at);
+            }
+        }
     }
 
     /// The text ends here: what is pending is decided, and the rest comes out.
@@ -206,6 +269,7 @@ impl Cursor {
             return self.stop;
         }
         self.ended = true;
+        self.catch_up();
         let automaton = Arc::clone(&self.automaton);
         self.pieces.clear();
         if let Some(json) = &mut self.json {
@@ -250,7 +314,7 @@ impl Cursor {
                 return;
             }
         }
-        self.held.extend_from_slice(bytes);
+        self.held.extend(bytes);
         self.release(self.safe(), out);
     }
 
@@ -262,7 +326,7 @@ impl Cursor {
         if matched.is_none() && beyond.is_none() {
             return false;
         }
-        self.held.extend_from_slice(taken.unwrap_or_default());
+        self.held.extend(taken.unwrap_or_default());
         match (matched, beyond) {
             (Some(span), _) => self.stop_at(span, out),
             (None, beyond) => {
@@ -299,7 +363,7 @@ impl Cursor {
                 self.at = self.at.saturating_add(cast::u64_from_usize(taken));
                 done = done.wrapping_add(taken);
                 if let Some(span) = matched {
-                    self.held.extend_from_slice(bytes.get(..done).unwrap_or_default());
+                    self.held.extend(bytes.get(..done).unwrap_or_default());
                     return self.stop_at(span, out);
                 }
                 if taken == rest.len() {
@@ -324,18 +388,18 @@ impl Cursor {
         if let Some(json) = &mut self.json {
             json.release(self.released);
         }
-        // Most pieces pass as they are: what may come out at once need not be held first.
-        let now = bytes.len().checked_sub(held).filter(|_| self.held.is_empty());
-        if let Some((released, held)) = now.and_then(|now| bytes.split_at_checked(now)) {
-            out.extend_from_slice(released);
-            self.held.extend_from_slice(held);
-            return;
-        }
-        self.held.extend_from_slice(bytes);
-        let now = self.held.len().saturating_sub(held);
-        out.extend_from_slice(self.held.get(..now).unwrap_or_default());
-        self.held.copy_within(now.., 0);
-        self.held.truncate(held);
+        let Some(split) = bytes.len().checked_sub(held) else {
+            self.held.extend(bytes);
+            let now = self.held.len().saturating_sub(held);
+            out.extend_from_slice(self.held.bytes().get(..now).unwrap_or_default());
+            return self.held.advance(now);
+        };
+        // What may come out at once need not be held first.
+        let (released, held) = bytes.split_at_checked(split).unwrap_or_default();
+        out.extend_from_slice(self.held.bytes());
+        out.extend_from_slice(released);
+        self.held.advance(usize::MAX);
+        self.held.extend(held);
     }
 
     /// Takes a byte; the match that stops, if one does.
@@ -435,7 +499,8 @@ impl Cursor {
 
     fn cut(&mut self, stop: Stop) {
         self.stop = Some(stop);
-        self.held = Vec::new();
+        self.even = false;
+        self.held.clear();
         for lane in &mut self.lanes {
             lane.matcher.cut();
         }
@@ -453,7 +518,12 @@ impl Cursor {
                 .filter(|(_, span)| span.raw_start < to.max(self.released));
             let until = next.map_or(to, |(_, span)| span.raw_start).max(self.released);
             let raw = cast::usize_from_u64(until.saturating_sub(self.released)).unwrap_or(0);
-            out.extend_from_slice(self.held.get(done..done.saturating_add(raw)).unwrap_or_default());
+            out.extend_from_slice(
+                self.held
+                    .bytes()
+                    .get(done..done.saturating_add(raw))
+                    .unwrap_or_default(),
+            );
             done = done.saturating_add(raw);
             let Some((lane, span)) = next else {
                 self.released = until;
@@ -476,7 +546,7 @@ impl Cursor {
             }
             self.redacted.push_back(public(span));
         }
-        self.held.drain(..done.min(self.held.len()));
+        self.held.advance(done);
         if let Some(json) = &mut self.json {
             json.release(self.released);
         }

@@ -174,6 +174,21 @@ impl Matcher {
         self.record.end(&tables.record, at, raw_end);
     }
 
+    /// Takes a few bytes that stand for themselves, where there are texts to stop at and nothing else, and says how many of the last may
+    /// begin a match; or takes nothing, if one of them ends a match or may not stand for itself. Where it stands it is not told: [`Self::catch_up`].
+    #[inline(always)]
+    pub(crate) fn walk(&mut self, tables: &Tables, bytes: &[u8]) -> Option<usize> {
+        self.literal = tables.literals.walk(self.literal, bytes)?;
+        Some(self.depth(tables))
+    }
+
+    /// Everything up to here was taken, each byte for itself.
+    pub(crate) fn catch_up(&mut self, taken: u64) {
+        self.read.at = self.read.at.saturating_add(taken.saturating_sub(self.taken));
+        self.read.raw_end = taken;
+        self.taken = taken;
+    }
+
     /// Searches bytes that stand for themselves, where there are texts to stop at and nothing else: how many were taken, and what was
     /// found with them. The first that does not stand for itself ends it.
     #[inline]
