@@ -215,7 +215,7 @@ fn interleaved(label: &str, text: &str, fse: &libfse::FseMap, automaton: &Arc<Au
                 for turn in &turns {
                     other.clear();
                     ends.clear();
-                    Cursor::push_batch(at_once.iter_mut().zip(turn.iter().copied()), &mut other, &mut ends);
+                    Cursor::push_batch(&mut at_once, turn, &mut other, &mut ends);
                     black_box((&other, &ends));
                 }
             }),

@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::BorrowMut, collections::VecDeque, sync::Arc};
 
 use decidable_canon::cast;
 
@@ -6,7 +6,7 @@ use crate::{
     Action, Automaton, Rule,
     attempts::Span,
     automaton::Tables,
-    held::{Held, Token},
+    held::{Held, SHORT_BYTES, Token},
     json::{self, Json},
     matcher::{Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
@@ -76,19 +76,22 @@ enum Beyond {
 /// assert_eq!(out, b"SSN [redacted]. ");
 /// # Ok::<(), decidable_guard::Error>(())
 /// ```
+// What a token needs comes first, so that it lies together: many streams have to stay near.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Cursor {
-    automaton: Arc<Automaton>,
-    max_hold: usize,
+    /// Bytes that were taken and did not come out.
+    held: Held,
     /// How many bytes were taken.
     at: u64,
     /// How many of them came out, or were replaced.
     released: u64,
-    /// Those between the two.
-    held: Held,
-    /// Whether there are texts to stop at and nothing else, and every byte has stood for itself as far as that matters: then a token of a
-    /// few bytes is taken by [`Self::push_token`], and matchers catch up when they are asked for more.
+    automaton: Arc<Automaton>,
+    /// Whether there are texts to stop at and nothing else, and every byte stands for itself as far as that matters. Then a token of a few
+    /// bytes is taken with the state of the texts alone, and the lane catches up when more is asked of it.
     even: bool,
+    literal: u32,
+    max_hold: usize,
     json: Option<Json>,
     pieces: Vec<Piece>,
     /// One for each of the automaton's tables.
@@ -97,6 +100,12 @@ pub struct Cursor {
     stop: Option<Stop>,
     ended: bool,
 }
+
+/// Bytes that are tried without a lane.
+const LONGEST_PIECE: usize = 64;
+
+/// How many streams are taken side by side.
+const ABREAST: usize = 8;
 
 /// The stream as some of the rules read it.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +127,7 @@ impl Cursor {
             released: 0,
             held: Held::default(),
             even: false,
+            literal: 0,
             json: None,
             pieces: Vec::new(),
             redacted: VecDeque::new(),
@@ -183,7 +193,14 @@ impl Cursor {
     pub fn pressure(&self) -> impl Iterator<Item = Pressure> + '_ {
         let over = self.stop.is_some() || self.ended;
         let lanes = self.lanes.iter().zip(&self.automaton.tables).filter(move |_| !over);
-        lanes.flat_map(|(lane, tables)| lane.matcher.pressure(tables))
+        lanes.flat_map(|(lane, tables)| {
+            let literal = if self.even {
+                self.literal
+            } else {
+                lane.matcher.literal()
+            };
+            lane.matcher.pressure(tables, literal)
+        })
     }
 
     /// Takes the matches that were noted or replaced since the last call: of rules that read alike, each of the two by where they begin.
@@ -198,56 +215,165 @@ impl Cursor {
     /// Takes the next bytes; what may come out is added to `out`. Once it is stopped it stays so, and takes nothing more.
     #[inline]
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
-        if self.push_token(bytes, out) {
+        if self.push_token(bytes, out).is_some() {
             return None;
         }
         self.push_bytes(bytes, out)
     }
 
-    /// Takes a token for each of several streams: the same as pushing one after the other, in less time. What may come out is added to `out`,
-    /// and to `ends` for each stream where that ends. Whether one was stopped is asked of it: [`Self::stopped`].
-    pub fn push_batch<'a>(
-        pushes: impl IntoIterator<Item = (&'a mut Self, &'a [u8])>,
+    /// Takes the next bytes of several streams, the first of the first and so on: the same as [`Self::push`] with one after the other, in less
+    /// time where they have the same rules. What may come out is added to `out`, and to `ends` for each stream where that ends. Whether one
+    /// was stopped is asked of it: [`Self::stopped`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use decidable_guard::{Automaton, Cursor, Rule};
+    ///
+    /// let automaton = Arc::new(Automaton::new(vec![Rule::literal("drop", "DROP TABLE")])?);
+    /// let mut streams = [Cursor::new(Arc::clone(&automaton)), Cursor::new(automaton)];
+    /// let (mut out, mut ends) = (Vec::new(), Vec::new());
+    /// Cursor::push_batch(&mut streams, &[b"one DROP", b"another"], &mut out, &mut ends);
+    /// assert_eq!((out.as_slice(), ends.as_slice()), (&b"one another"[..], &[4, 11][..]));
+    /// # Ok::<(), decidable_guard::Error>(())
+    /// ```
+    pub fn push_batch<C: BorrowMut<Self>>(
+        cursors: &mut [C],
+        chunks: &[&[u8]],
         out: &mut Vec<u8>,
         ends: &mut Vec<usize>,
     ) {
-        for (cursor, bytes) in pushes {
-            if !cursor.push_token(bytes, out) {
-                cursor.push_bytes(bytes, out);
+        for (cursors, chunks) in cursors.chunks_mut(ABREAST).zip(chunks.chunks(ABREAST)) {
+            if let (Some(cursors), Some(chunks)) = (cursors.first_chunk_mut(), chunks.first_chunk())
+                && Self::push_abreast(cursors, chunks, out, ends).is_some()
+            {
+                continue;
             }
-            ends.push(out.len());
+            for (cursor, bytes) in cursors.iter_mut().zip(chunks) {
+                cursor.borrow_mut().push(bytes, out);
+                ends.push(out.len());
+            }
         }
     }
 
-    /// Takes a few bytes if that is easily done, and says whether it was.
+    /// The same for some streams, if there is one that takes a token as [`Self::push_token`] does: all that do are walked side by side.
     #[inline(always)]
-    fn push_token(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
-        let (true, Some(lane), Some(tables)) = (self.even, self.lanes.first_mut(), self.automaton.tables.first())
-        else {
-            return false;
-        };
-        let Some(token) = Token::of(bytes).filter(|_| self.held.has_room()) else {
-            return false;
-        };
-        let Some(hold) = lane.matcher.walk(tables, bytes) else {
-            return false;
-        };
-        self.held.pass(token, hold, out);
-        self.at = self.at.saturating_add(cast::u64_from_usize(bytes.len()));
-        self.released = self.at.saturating_sub(cast::u64_from_usize(hold));
-        true
+    fn push_abreast<C: BorrowMut<Self>>(
+        cursors: &mut [C; ABREAST],
+        chunks: &[&[u8]; ABREAST],
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Option<()> {
+        let token = |cursor: &Self, bytes| if cursor.even { Token::of(bytes) } else { None };
+        let mut both = cursors.iter().zip(chunks);
+        let (first, bytes) = both.find(|(cursor, bytes)| token((*cursor).borrow(), bytes).is_some())?;
+        let first: &Self = first.borrow();
+        let literals = &first.automaton.tables.first()?.literals;
+        // Who takes none stands for the first that does.
+        let mut tokens = [token(first, bytes)?; ABREAST];
+        let (mut states, mut stay) = ([first.literal; ABREAST], [0; ABREAST]);
+        let mut takes = [false; ABREAST];
+        for ((cursor, bytes), ((at, state), takes)) in
+            (cursors.iter().zip(chunks)).zip(tokens.iter_mut().zip(&mut states).zip(&mut takes))
+        {
+            let cursor: &Self = cursor.borrow();
+            if let Some(token) = token(cursor, bytes).filter(|_| Arc::ptr_eq(&cursor.automaton, &first.automaton)) {
+                (*at, *state, *takes) = (token, cursor.literal, true);
+            }
+        }
+        let states = literals.walk_abreast(states, &tokens);
+        for ((stay, takes), state) in stay.iter_mut().zip(&mut takes).zip(&states) {
+            *takes &= !literals.matches(*state);
+            *stay = literals.depth(*state);
+        }
+        let mut room = [0; ABREAST * SHORT_BYTES];
+        let mut filled = 0_usize;
+        for (place, (cursor, bytes)) in cursors.iter_mut().zip(chunks).enumerate() {
+            let cursor = cursor.borrow_mut();
+            let known = (takes.get(place), tokens.get(place), states.get(place), stay.get(place));
+            if let (Some(true), Some(token), Some(state), Some(stay)) = known {
+                cursor.read_even(*state, bytes.len(), *stay);
+                if let (Some(held), Some(room)) = (
+                    cursor.held.room(),
+                    room.get_mut(filled..).and_then(|room| room.first_chunk_mut()),
+                ) {
+                    let passed = cursor.held.pass(held, *token, *stay);
+                    *room = passed.bytes;
+                    filled = filled.wrapping_add(passed.count);
+                    ends.push(out.len().saturating_add(filled));
+                    continue;
+                }
+                out.extend_from_slice(room.get(..filled).unwrap_or_default());
+                cursor.held.pass_bytes(bytes, cast::usize_from_u32(*stay), out);
+            } else {
+                out.extend_from_slice(room.get(..filled).unwrap_or_default());
+                cursor.push_bytes(bytes, out);
+            }
+            filled = 0;
+            ends.push(out.len());
+        }
+        out.extend_from_slice(room.get(..filled).unwrap_or_default());
+        Some(())
+    }
+
+    /// Takes a few bytes if every one stands for itself and none ends a match of a text.
+    #[inline(always)]
+    fn push_token(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        if !self.even {
+            return None;
+        }
+        let literals = &self.automaton.tables.first()?.literals;
+        let token = Token::of(bytes)?;
+        let state = literals.walk(self.literal, bytes)?;
+        let stay = literals.depth(state);
+        self.read_even(state, bytes.len(), stay);
+        if let Some(held) = self.held.room() {
+            let passed = self.held.pass(held, token, stay);
+            let end = out.len().saturating_add(passed.count);
+            out.extend_from_slice(&passed.bytes);
+            out.truncate(end);
+        } else {
+            self.held.pass_bytes(bytes, cast::usize_from_u32(stay), out);
+        }
+        Some(())
+    }
+
+    /// The same for more bytes. Where there are many, it does not matter that the lane catches up.
+    fn push_piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        let piece = self.even && bytes.len() <= LONGEST_PIECE;
+        let literals = &self.automaton.tables.first().filter(|_| piece)?.literals;
+        let (taken, state) = literals.scan(self.literal, bytes, false);
+        if taken < bytes.len() || literals.matches(state) {
+            return None;
+        }
+        let stay = literals.depth(state);
+        self.read_even(state, taken, stay);
+        self.held.pass_bytes(bytes, cast::usize_from_u32(stay), out);
+        Some(())
+    }
+
+    /// So many bytes were read that lead to a state of the texts, with which so many stay.
+    #[inline(always)]
+    fn read_even(&mut self, state: u32, length: usize, stay: u32) {
+        self.literal = state;
+        self.at = self.at.saturating_add(cast::u64_from_usize(length));
+        self.released = self.at.saturating_sub(stay.into());
     }
 
     #[inline(never)]
     fn push_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
-        if self.stop.is_some() || self.ended {
+        if self.stop.is_some() || self.ended || self.push_piece(bytes, out).is_some() {
             return self.stop;
         }
         match self.automaton.literals_only() {
             Some(longest) if longest <= self.max_hold => {
                 self.catch_up();
                 self.push_to_literals(bytes, out);
-                self.even = self.stop.is_none() && self.json.is_none() && self.lanes.iter().all(Lane::is_even);
+                if let ([lane], None, None) = (self.lanes.as_slice(), &self.json, self.stop)
+                    && lane.is_even()
+                {
+                    self.even = true;
+                    self.literal = lane.matcher.literal();
+                }
             }
             _ => self.push_to_all(bytes, out),
         }
@@ -258,7 +384,7 @@ impl Cursor {
     fn catch_up(&mut self) {
         if core::mem::take(&mut self.even) {
             for lane in &mut self.lanes {
-                lane.matcher.catch_up(self.at);
+                lane.matcher.catch_up(self.literal, self.at);
             }
         }
     }
@@ -388,18 +514,7 @@ impl Cursor {
         if let Some(json) = &mut self.json {
             json.release(self.released);
         }
-        let Some(split) = bytes.len().checked_sub(held) else {
-            self.held.extend(bytes);
-            let now = self.held.len().saturating_sub(held);
-            out.extend_from_slice(self.held.bytes().get(..now).unwrap_or_default());
-            return self.held.advance(now);
-        };
-        // What may come out at once need not be held first.
-        let (released, held) = bytes.split_at_checked(split).unwrap_or_default();
-        out.extend_from_slice(self.held.bytes());
-        out.extend_from_slice(released);
-        self.held.advance(usize::MAX);
-        self.held.extend(held);
+        self.held.pass_bytes(bytes, held, out);
     }
 
     /// Takes a byte; the match that stops, if one does.

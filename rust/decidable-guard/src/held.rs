@@ -1,10 +1,12 @@
 //! Bytes that are held back. Mostly they are few, and then they are kept in place, where a token is put behind them as one number.
 
+use decidable_canon::cast;
+
 /// Bytes that are kept in place.
-const SHORT_BYTES: usize = 16;
+pub(crate) const SHORT_BYTES: usize = 16;
 
 /// Half of them: bytes held, and a token, that fit there together.
-const HALF: usize = SHORT_BYTES / 2;
+const HALF: u32 = 8;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
@@ -60,61 +62,85 @@ impl Held {
         }
     }
 
-    /// Whether there is room for a token.
-    #[inline(always)]
-    pub(crate) const fn has_room(&self) -> bool {
-        self.length <= HALF
-    }
-
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Puts a token of a few bytes behind what is held, of which only the last bytes are held from now on: the others are added to `out`.
-    /// There must be room for both.
+    /// How many bytes are held, if there is room for a token.
     #[inline(always)]
-    pub(crate) fn pass(&mut self, token: Token, hold: usize, out: &mut Vec<u8>) {
-        let count = self.length.wrapping_add(token.length).saturating_sub(hold);
-        let behind = u128::from(token.bytes).wrapping_shl(bits(self.length));
-        let both = u128::from_le_bytes(self.short) | behind;
-        let end = out.len().saturating_add(count);
-        out.extend_from_slice(&both.to_le_bytes());
-        out.truncate(end);
-        self.short = both.checked_shr(bits(count)).unwrap_or(0).to_le_bytes();
-        self.length = hold;
+    pub(crate) fn room(&self) -> Option<u32> {
+        cast::u32_from_usize(self.length).filter(|length| *length <= HALF)
+    }
+
+    /// Puts a token behind the bytes that are held, of which only the last stay: the others come out, with zeros or bytes that stay behind
+    /// them.
+    #[inline(always)]
+    pub(crate) fn pass(&mut self, held: u32, token: Token, stay: u32) -> Passed {
+        let count = held.wrapping_add(token.length).saturating_sub(stay);
+        let both = u128::from_le_bytes(self.short) | u128::from(token.bytes).wrapping_shl(held << 3);
+        self.short = both.checked_shr(count << 3).unwrap_or(0).to_le_bytes();
+        self.length = cast::usize_from_u32(stay);
+        Passed {
+            bytes: both.to_le_bytes(),
+            count: cast::usize_from_u32(count),
+        }
+    }
+
+    /// The same for any bytes: what comes out is added to `out`.
+    pub(crate) fn pass_bytes(&mut self, bytes: &[u8], stay: usize, out: &mut Vec<u8>) {
+        let Some(split) = bytes.len().checked_sub(stay) else {
+            self.extend(bytes);
+            let count = self.length.saturating_sub(stay);
+            out.extend_from_slice(self.bytes().get(..count).unwrap_or_default());
+            return self.advance(count);
+        };
+        let (leaves, stays) = bytes.split_at_checked(split).unwrap_or_default();
+        out.extend_from_slice(self.bytes());
+        out.extend_from_slice(leaves);
+        self.advance(usize::MAX);
+        self.extend(stays);
     }
 }
 
+/// Bytes that come out: the first so many of these.
+pub(crate) struct Passed {
+    pub(crate) bytes: [u8; SHORT_BYTES],
+    pub(crate) count: usize,
+}
+
 /// A token of at most eight bytes, as one number.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Token {
     bytes: u64,
-    length: usize,
+    length: u32,
 }
 
 impl Token {
     #[inline(always)]
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
-        let length = bytes.len();
-        let behind = |bytes: u32, by: usize| u64::from(bytes).wrapping_shl(bits(by));
-        let number = if length > HALF {
-            return None;
-        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let length = cast::u32_from_usize(bytes.len()).filter(|length| *length <= HALF)?;
+        let bytes = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
             // Where the two overlap they have the same bytes.
-            u64::from(u32::from_le_bytes(*first)) | behind(u32::from_le_bytes(*last), length.wrapping_sub(4))
+            u64::from(first) | u64::from(last).wrapping_shl((length << 3).wrapping_sub(32))
         } else {
-            let [middle, last] = [length >> 1, length.wrapping_sub(1)];
-            let byte = |place: usize| Some(behind((*bytes.get(place)?).into(), place));
+            let (middle, last) = (length >> 1, length.wrapping_sub(1));
+            let byte = |at: u32| Some(u64::from(*bytes.get(cast::usize_from_u32(at))?).wrapping_shl(at << 3));
             byte(0)? | byte(middle)? | byte(last)?
         };
-        Some(Self { bytes: number, length })
+        Some(Self { bytes, length })
     }
-}
 
-/// How many bits so many bytes have; there are never more than some tens.
-#[inline(always)]
-fn bits(bytes: usize) -> u32 {
-    decidable_canon::cast::u32_from_usize(bytes << 3).unwrap_or(u32::MAX)
+    /// Its bytes, with zeros behind them.
+    #[inline(always)]
+    pub(crate) const fn bytes(self) -> [u8; 8] {
+        self.bytes.to_le_bytes()
+    }
+
+    #[inline(always)]
+    pub(crate) const fn len(self) -> u32 {
+        self.length
+    }
 }
 
 #[cfg(test)]
@@ -134,21 +160,27 @@ mod tests {
                     let mut plain = Held::default();
                     plain.extend(first);
                     assert_eq!(plain.bytes(), first);
-                    let mut quick = plain.clone();
+                    let (mut quick, mut at_once, mut out) = (plain.clone(), plain.clone(), vec![7]);
+                    at_once.pass_bytes(second, keep, &mut out);
+                    assert_eq!((out, at_once.bytes()), ([&[7], leaves].concat(), stays));
                     plain.extend(second);
                     assert_eq!(plain.bytes(), all);
                     plain.advance(leaves.len());
                     assert_eq!((plain.bytes(), plain.len()), (stays, keep));
                     let mut out = vec![7];
-                    let token = Token::of(second).filter(|_| quick.has_room());
-                    assert_eq!(token.is_some(), held <= 8 && (1..=8).contains(&pushed));
-                    if let Some(token) = token {
-                        quick.pass(token, keep, &mut out);
+                    let (token, room) = (Token::of(second), quick.room());
+                    assert_eq!(token.is_some(), (1..=8).contains(&pushed));
+                    assert_eq!(room.is_some(), held <= 8);
+                    if let (Some(token), Some(held)) = (token, room) {
+                        assert_eq!(&token.bytes()[..pushed], second);
+                        let passed = quick.pass(held, token, u32::try_from(keep).unwrap());
+                        out.extend_from_slice(&passed.bytes[..passed.count]);
                         assert_eq!(out, [&[7], leaves].concat());
                         assert_eq!((quick.bytes(), quick.len()), (stays, keep));
                         // What stands behind is zero, or the next token would be another.
-                        if quick.has_room() {
-                            quick.pass(Token::of(b"xyz").unwrap(), 0, &mut out);
+                        if let Some(held) = quick.room() {
+                            let passed = quick.pass(held, Token::of(b"xyz").unwrap(), 0);
+                            out.extend_from_slice(&passed.bytes[..passed.count]);
                             assert_eq!(out, [&[7], all, b"xyz"].concat());
                         }
                     }

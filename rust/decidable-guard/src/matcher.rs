@@ -117,14 +117,15 @@ impl Matcher {
         None
     }
 
-    /// How deep the text is in which rules, in bytes as they see it: [`Cursor::pressure`](crate::Cursor::pressure).
-    pub(crate) fn pressure(&self, tables: &Tables) -> impl Iterator<Item = Pressure> {
+    /// How deep the text is in which rules, in bytes as they see it, and in the texts to stop at with this state:
+    /// [`Cursor::pressure`](crate::Cursor::pressure).
+    pub(crate) fn pressure(&self, tables: &Tables, literal: u32) -> impl Iterator<Item = Pressure> {
         let pressure = |matched: u64, rule: RuleId, remaining: u32| Pressure {
             rule: rule.into(),
             matched,
             remaining,
         };
-        let about = tables.literals.about(self.literal).filter(|about| about.depth > 0);
+        let about = tables.literals.about(literal).filter(|about| about.depth > 0);
         let literal = about.map(|about| pressure(about.depth.into(), about.nearest, about.missing));
         let (read, selected) = (self.read.at, self.selected.at);
         let since = move |at: u64| {
@@ -174,16 +175,14 @@ impl Matcher {
         self.record.end(&tables.record, at, raw_end);
     }
 
-    /// Takes a few bytes that stand for themselves, where there are texts to stop at and nothing else, and says how many of the last may
-    /// begin a match; or takes nothing, if one of them ends a match or may not stand for itself. Where it stands it is not told: [`Self::catch_up`].
-    #[inline(always)]
-    pub(crate) fn walk(&mut self, tables: &Tables, bytes: &[u8]) -> Option<usize> {
-        self.literal = tables.literals.walk(self.literal, bytes)?;
-        Some(self.depth(tables))
+    /// The state of the texts to stop at.
+    pub(crate) const fn literal(&self) -> u32 {
+        self.literal
     }
 
-    /// Everything up to here was taken, each byte for itself.
-    pub(crate) fn catch_up(&mut self, taken: u64) {
+    /// Everything up to here was taken, each byte for itself, where there are texts to stop at and nothing else.
+    pub(crate) fn catch_up(&mut self, literal: u32, taken: u64) {
+        self.literal = literal;
         self.read.at = self.read.at.saturating_add(taken.saturating_sub(self.taken));
         self.read.raw_end = taken;
         self.taken = taken;
