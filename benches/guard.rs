@@ -24,6 +24,7 @@ use decidable_guard::{
 
 const BYTES: usize = 1 << 20;
 const STREAMS: usize = 64;
+const STRETCH: usize = 1 << 16;
 
 fn main() {
     let mut random = Random::new(7);
@@ -136,38 +137,36 @@ fn event(bytes: &[u8]) -> Event<'_> {
     }
 }
 
+/// A stretch of the text is a repetition.
 fn chunks(label: &str, size: usize, text: &[u8], dfa: &DFA, fse: &libfse::FseMap, automaton: &Arc<Automaton>) {
-    let plan = Plan {
-        rounds: 31,
-        round_ms: 20,
-    };
     let start = dfa.start_state(Anchored::No).expect("it begins anywhere");
     let mut cursor = Cursor::new(Arc::clone(automaton));
     let mut theirs = fse.new_cursor().expect("a cursor");
     let mut out = Vec::new();
+    let stretches: Vec<_> = text.chunks_exact(STRETCH).collect();
+    let stretch = |repetition: u64| stretches[repetition as usize % stretches.len()];
+    let mut state = start;
     measure(
         label,
-        plan,
-        text.len() as u64,
+        Plan::default(),
+        STRETCH as u64,
         vec![
-            Contestant::each("libfse", |_| {
-                for chunk in text.chunks(size) {
+            Contestant::each("libfse", |repetition| {
+                for chunk in stretch(repetition).chunks(size) {
                     assert!(fse.scan_with_cursor(&mut theirs, chunk).is_ok());
                 }
             }),
-            Contestant::each("aho-corasick", |_| {
-                let mut state = start;
-                for byte in text {
+            Contestant::each("aho-corasick", |repetition| {
+                for byte in stretch(repetition) {
                     state = dfa.next_state(Anchored::No, state, *byte);
                     if dfa.is_special(state) && dfa.is_match(state) {
                         return true;
                     }
                 }
-                black_box(state);
                 false
             }),
-            Contestant::each("ours", |_| {
-                for chunk in text.chunks(size) {
+            Contestant::each("ours", |repetition| {
+                for chunk in stretch(repetition).chunks(size) {
                     out.clear();
                     black_box(cursor.push(chunk, &mut out));
                 }
@@ -177,12 +176,8 @@ fn chunks(label: &str, size: usize, text: &[u8], dfa: &DFA, fse: &libfse::FseMap
     assert_eq!(cursor.stopped(), None);
 }
 
-/// Each stream gets a token of its part of the text in turn.
+/// Each stream gets a token of its part of the text in turn: a turn is a repetition.
 fn interleaved(label: &str, text: &str, fse: &libfse::FseMap, automaton: &Arc<Automaton>) {
-    let plan = Plan {
-        rounds: 31,
-        round_ms: 20,
-    };
     let cursors = || -> Vec<_> { (0..STREAMS).map(|_| Cursor::new(Arc::clone(automaton))).collect() };
     let (mut ours, mut at_once) = (cursors(), cursors());
     let mut theirs: Vec<_> = (0..STREAMS).map(|_| fse.new_cursor().expect("a cursor")).collect();
@@ -191,33 +186,28 @@ fn interleaved(label: &str, text: &str, fse: &libfse::FseMap, automaton: &Arc<Au
     let turns: Vec<Vec<&[u8]>> = (0..parts[0].len() / 4)
         .map(|turn| parts.iter().map(|part| &part[4 * turn..4 * turn + 4]).collect())
         .collect();
+    let turn = |repetition: u64| &turns[repetition as usize % turns.len()];
     measure(
         label,
-        plan,
-        (turns.len() * STREAMS * 4) as u64,
+        Plan::default(),
+        (STREAMS * 4) as u64,
         vec![
-            Contestant::each("libfse", |_| {
-                for turn in &turns {
-                    for (chunk, stream) in turn.iter().zip(&mut theirs) {
-                        assert!(fse.scan_with_cursor(stream, chunk).is_ok());
-                    }
+            Contestant::each("libfse", |repetition| {
+                for (chunk, stream) in turn(repetition).iter().zip(&mut theirs) {
+                    assert!(fse.scan_with_cursor(stream, chunk).is_ok());
                 }
             }),
-            Contestant::each("ours", |_| {
-                for turn in &turns {
-                    for (chunk, stream) in turn.iter().zip(&mut ours) {
-                        out.clear();
-                        black_box(stream.push(chunk, &mut out));
-                    }
+            Contestant::each("ours", |repetition| {
+                for (chunk, stream) in turn(repetition).iter().zip(&mut ours) {
+                    out.clear();
+                    black_box(stream.push(chunk, &mut out));
                 }
             }),
-            Contestant::each("at once", |_| {
-                for turn in &turns {
-                    other.clear();
-                    ends.clear();
-                    Cursor::push_batch(&mut at_once, turn, &mut other, &mut ends);
-                    black_box((&other, &ends));
-                }
+            Contestant::each("at once", |repetition| {
+                other.clear();
+                ends.clear();
+                Cursor::push_batch(&mut at_once, turn(repetition), &mut other, &mut ends);
+                black_box((&other, &ends));
             }),
         ],
     );
@@ -296,7 +286,8 @@ fn stretches(
     count: usize,
     length: impl Fn(&mut Random, &str) -> Option<usize>,
 ) -> Vec<String> {
-    let again: String = [text, text]
+    let whole = &text[..text.len() / STRETCH * STRETCH];
+    let again: String = [whole, whole, text]
         .into_iter()
         .chain(parts(text).flat_map(|part| [part, part]))
         .collect();
