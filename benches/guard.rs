@@ -182,31 +182,38 @@ fn interleaved(label: &str, text: &str, fse: &libfse::FseMap, automaton: &Arc<Au
     let (mut ours, mut at_once) = (cursors(), cursors());
     let mut theirs: Vec<_> = (0..STREAMS).map(|_| fse.new_cursor().expect("a cursor")).collect();
     let (mut out, mut other, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    // Tokens lie in the order in which they come, as if a model had just made them.
     let parts: Vec<_> = parts(text).map(str::as_bytes).collect();
-    let turns: Vec<Vec<&[u8]>> = (0..parts[0].len() / 4)
-        .map(|turn| parts.iter().map(|part| &part[4 * turn..4 * turn + 4]).collect())
+    let places = (0..parts[0].len() / 4 * 4).step_by(4);
+    let tokens: Vec<u8> = places
+        .flat_map(|place| {
+            parts
+                .iter()
+                .flat_map(move |part| part[place..place + 4].iter().copied())
+        })
         .collect();
-    let turn = |repetition: u64| &turns[repetition as usize % turns.len()];
+    let turns: Vec<_> = tokens.chunks_exact(STREAMS * 4).collect();
+    let turn = |repetition: u64| turns[repetition as usize % turns.len()].chunks_exact(4);
     measure(
         label,
         Plan::default(),
         (STREAMS * 4) as u64,
         vec![
             Contestant::each("libfse", |repetition| {
-                for (chunk, stream) in turn(repetition).iter().zip(&mut theirs) {
-                    assert!(fse.scan_with_cursor(stream, chunk).is_ok());
+                for (stream, token) in theirs.iter_mut().zip(turn(repetition)) {
+                    assert!(fse.scan_with_cursor(stream, token).is_ok());
                 }
             }),
             Contestant::each("ours", |repetition| {
-                for (chunk, stream) in turn(repetition).iter().zip(&mut ours) {
+                for (stream, token) in ours.iter_mut().zip(turn(repetition)) {
                     out.clear();
-                    black_box(stream.push(chunk, &mut out));
+                    black_box(stream.push(token, &mut out));
                 }
             }),
             Contestant::each("at once", |repetition| {
                 other.clear();
                 ends.clear();
-                Cursor::push_batch(&mut at_once, turn(repetition), &mut other, &mut ends);
+                Cursor::push_batch(at_once.iter_mut().zip(turn(repetition)), &mut other, &mut ends);
                 black_box((&other, &ends));
             }),
         ],

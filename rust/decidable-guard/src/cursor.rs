@@ -1,4 +1,4 @@
-use std::{borrow::BorrowMut, collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use decidable_canon::cast;
 
@@ -6,7 +6,7 @@ use crate::{
     Action, Automaton, Rule,
     attempts::Span,
     automaton::Tables,
-    held::{Held, SHORT_BYTES, Token},
+    held::{Held, Token},
     json::{self, Json},
     matcher::{Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
@@ -103,9 +103,6 @@ pub struct Cursor {
 
 /// Bytes that are tried without a lane.
 const LONGEST_PIECE: usize = 64;
-
-/// How many streams are taken side by side.
-const ABREAST: usize = 8;
 
 /// The stream as some of the rules read it.
 #[derive(Clone, Debug, Default)]
@@ -221,9 +218,9 @@ impl Cursor {
         self.push_bytes(bytes, out)
     }
 
-    /// Takes the next bytes of several streams, the first of the first and so on: the same as [`Self::push`] with one after the other, in less
-    /// time where they have the same rules. What may come out is added to `out`, and to `ends` for each stream where that ends. Whether one
-    /// was stopped is asked of it: [`Self::stopped`].
+    /// Takes the next bytes of each of several streams: the same as [`Self::push`] with one after the other, in less time, because none waits for
+    /// another. What may come out is added to `out`, and to `ends` for each stream where that ends. Whether one was stopped is asked of it:
+    /// [`Self::stopped`].
     ///
     /// ```
     /// use std::sync::Arc;
@@ -231,88 +228,23 @@ impl Cursor {
     ///
     /// let automaton = Arc::new(Automaton::new(vec![Rule::literal("drop", "DROP TABLE")])?);
     /// let mut streams = [Cursor::new(Arc::clone(&automaton)), Cursor::new(automaton)];
+    /// let chunks: [&[u8]; 2] = [b"one DROP", b"another"];
     /// let (mut out, mut ends) = (Vec::new(), Vec::new());
-    /// Cursor::push_batch(&mut streams, &[b"one DROP", b"another"], &mut out, &mut ends);
+    /// Cursor::push_batch(streams.iter_mut().zip(chunks), &mut out, &mut ends);
     /// assert_eq!((out.as_slice(), ends.as_slice()), (&b"one another"[..], &[4, 11][..]));
     /// # Ok::<(), decidable_guard::Error>(())
     /// ```
-    pub fn push_batch<C: BorrowMut<Self>>(
-        cursors: &mut [C],
-        chunks: &[&[u8]],
+    pub fn push_batch<'a, 'b>(
+        pushes: impl IntoIterator<Item = (&'a mut Self, &'b [u8])>,
         out: &mut Vec<u8>,
         ends: &mut Vec<usize>,
     ) {
-        for (cursors, chunks) in cursors.chunks_mut(ABREAST).zip(chunks.chunks(ABREAST)) {
-            if let (Some(cursors), Some(chunks)) = (cursors.first_chunk_mut(), chunks.first_chunk())
-                && Self::push_abreast(cursors, chunks, out, ends).is_some()
-            {
-                continue;
-            }
-            for (cursor, bytes) in cursors.iter_mut().zip(chunks) {
-                cursor.borrow_mut().push(bytes, out);
-                ends.push(out.len());
-            }
-        }
-    }
-
-    /// The same for some streams, if there is one that takes a token as [`Self::push_token`] does: all that do are walked side by side.
-    #[inline(always)]
-    fn push_abreast<C: BorrowMut<Self>>(
-        cursors: &mut [C; ABREAST],
-        chunks: &[&[u8]; ABREAST],
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Option<()> {
-        let token = |cursor: &Self, bytes| if cursor.even { Token::of(bytes) } else { None };
-        let mut both = cursors.iter().zip(chunks);
-        let (first, bytes) = both.find(|(cursor, bytes)| token((*cursor).borrow(), bytes).is_some())?;
-        let first: &Self = first.borrow();
-        let literals = &first.automaton.tables.first()?.literals;
-        // Who takes none stands for the first that does.
-        let mut tokens = [token(first, bytes)?; ABREAST];
-        let (mut states, mut stay) = ([first.literal; ABREAST], [0; ABREAST]);
-        let mut takes = [false; ABREAST];
-        for ((cursor, bytes), ((at, state), takes)) in
-            (cursors.iter().zip(chunks)).zip(tokens.iter_mut().zip(&mut states).zip(&mut takes))
-        {
-            let cursor: &Self = cursor.borrow();
-            if let Some(token) = token(cursor, bytes).filter(|_| Arc::ptr_eq(&cursor.automaton, &first.automaton)) {
-                (*at, *state, *takes) = (token, cursor.literal, true);
-            }
-        }
-        let states = literals.walk_abreast(states, &tokens);
-        for ((stay, takes), state) in stay.iter_mut().zip(&mut takes).zip(&states) {
-            *takes &= !literals.matches(*state);
-            *stay = literals.depth(*state);
-        }
-        let mut room = [0; ABREAST * SHORT_BYTES];
-        let mut filled = 0_usize;
-        for (place, (cursor, bytes)) in cursors.iter_mut().zip(chunks).enumerate() {
-            let cursor = cursor.borrow_mut();
-            let known = (takes.get(place), tokens.get(place), states.get(place), stay.get(place));
-            if let (Some(true), Some(token), Some(state), Some(stay)) = known {
-                cursor.read_even(*state, bytes.len(), *stay);
-                if let (Some(held), Some(room)) = (
-                    cursor.held.room(),
-                    room.get_mut(filled..).and_then(|room| room.first_chunk_mut()),
-                ) {
-                    let passed = cursor.held.pass(held, *token, *stay);
-                    *room = passed.bytes;
-                    filled = filled.wrapping_add(passed.count);
-                    ends.push(out.len().saturating_add(filled));
-                    continue;
-                }
-                out.extend_from_slice(room.get(..filled).unwrap_or_default());
-                cursor.held.pass_bytes(bytes, cast::usize_from_u32(*stay), out);
-            } else {
-                out.extend_from_slice(room.get(..filled).unwrap_or_default());
+        for (cursor, bytes) in pushes {
+            if cursor.push_token(bytes, out).is_none() {
                 cursor.push_bytes(bytes, out);
             }
-            filled = 0;
             ends.push(out.len());
         }
-        out.extend_from_slice(room.get(..filled).unwrap_or_default());
-        Some(())
     }
 
     /// Takes a few bytes if every one stands for itself and none ends a match of a text.
@@ -355,8 +287,8 @@ impl Cursor {
     #[inline(always)]
     fn read_even(&mut self, state: u32, length: usize, stay: u32) {
         self.literal = state;
-        self.at = self.at.saturating_add(cast::u64_from_usize(length));
-        self.released = self.at.saturating_sub(stay.into());
+        self.at = self.at.wrapping_add(cast::u64_from_usize(length));
+        self.released = self.at.wrapping_sub(stay.into());
     }
 
     #[inline(never)]

@@ -9,10 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use decidable_canon::cast;
 
-use crate::{
-    held::Token,
-    patterns::{NO_RULE, RuleId},
-};
+use crate::patterns::{NO_RULE, RuleId};
 
 /// A text, the place of its rule, and whether the letters A to Z match in either case.
 pub(crate) struct Literal {
@@ -284,33 +281,20 @@ impl Literals {
     #[inline(always)]
     pub(crate) fn walk(&self, mut state: u32, bytes: &[u8]) -> Option<u32> {
         let [text, _] = &self.watched;
-        for byte in bytes {
+        let (mut four, mut rest) = (bytes.first_chunk::<4>(), bytes);
+        // Most tokens have so many, and then nobody need count them.
+        while let Some([a, b, c, d]) = four {
+            state = self.step(text, state, *a)?;
+            state = self.step(text, state, *b)?;
+            state = self.step(text, state, *c)?;
+            state = self.step(text, state, *d)?;
+            rest = rest.get(4..)?;
+            four = rest.first_chunk::<4>();
+        }
+        for byte in rest {
             state = self.step(text, state, *byte)?;
         }
         (state < MARK).then_some(state)
-    }
-
-    /// The states after a token each of several texts, whose bytes are taken in turn; a marked one where [`Self::walk`] has none.
-    #[inline(always)]
-    pub(crate) fn walk_abreast<const N: usize>(&self, mut states: [u32; N], tokens: &[Token; N]) -> [u32; N] {
-        let [text, _] = &self.watched;
-        let bytes = tokens.map(Token::bytes);
-        let least = tokens.iter().map(|token| token.len()).min().unwrap_or(0);
-        let least = cast::usize_from_u32(least).min(size_of::<u64>());
-        // After a marked state every look fails.
-        for place in 0..least {
-            for (state, bytes) in states.iter_mut().zip(&bytes) {
-                let byte = bytes.get(place).copied().unwrap_or(0);
-                *state = self.step(text, *state, byte).unwrap_or(TRAP);
-            }
-        }
-        for ((state, bytes), token) in states.iter_mut().zip(&bytes).zip(tokens) {
-            let rest = bytes.get(least..cast::usize_from_u32(token.len()));
-            for byte in rest.unwrap_or_default() {
-                *state = self.step(text, *state, *byte).unwrap_or(TRAP);
-            }
-        }
-        states
     }
 
     /// Steps through bytes until a state matches, or before one that may not stand for itself: how many were taken, and the state
