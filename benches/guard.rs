@@ -34,6 +34,8 @@ fn main() {
         let automaton = compared(&format!("{rules} texts"), &stream, &words);
         if rules == 12 {
             audited("12 texts, a token of 4 bytes", stream.as_bytes(), &automaton);
+        } else {
+            with_patterns("1000 texts and 50 patterns, tokens of 4 bytes", &stream, &words);
         }
     }
     let stream = written();
@@ -71,6 +73,29 @@ fn compared(label: &str, text: &str, texts: &[String]) -> Arc<Automaton> {
     }
     interleaved(&format!("{label}, {STREAMS} streams"), text, &fse, &automaton);
     automaton
+}
+
+/// Nobody else here knows patterns.
+fn with_patterns(label: &str, text: &str, words: &[String]) {
+    let pattern = |n: usize| format!(r"\b[a-z]{{{}}}-\d{{{}}}x{n}\b", n % 5 + 2, n % 4 + 3);
+    let texts = words.iter().map(|word| Rule::literal(word, word));
+    let rules = texts.chain((0..50).map(|n| Rule::regex(format!("pattern {n}"), pattern(n))));
+    let automaton = Automaton::new(rules.collect()).expect("the rules make an automaton");
+    let mut cursor = Cursor::new(automaton.into());
+    let mut out = Vec::new();
+    let stretches: Vec<_> = text.as_bytes().chunks_exact(STRETCH).collect();
+    measure(
+        label,
+        Plan::default(),
+        STRETCH as u64,
+        vec![Contestant::each("ours", |repetition| {
+            for chunk in stretches[repetition as usize % stretches.len()].chunks(4) {
+                out.clear();
+                black_box(cursor.push(chunk, &mut out));
+            }
+        })],
+    );
+    assert_eq!(cursor.stopped(), None);
 }
 
 /// What a frame costs: alone, and beside the rules.

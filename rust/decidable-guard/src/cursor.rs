@@ -403,15 +403,17 @@ impl Cursor {
         if self.lanes.iter().any(|lane| lane.matcher.too_many()) {
             return Some(Beyond::Attempts);
         }
-        let held = self.at.saturating_sub(self.safe());
-        (held > cast::u64_from_usize(self.max_hold)).then_some(Beyond::Hold)
+        let most = cast::u64_from_usize(self.max_hold);
+        // No more is held than what has not come out, which is quickly known.
+        let beyond = self.at.saturating_sub(self.released) > most && self.at.saturating_sub(self.safe()) > most;
+        beyond.then_some(Beyond::Hold)
     }
 
     /// Where there is one lane with texts to stop at and nothing else, bytes that stand for themselves need no step of their own.
     fn push_to_literals(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut done = 0;
         loop {
-            let even = self.json.as_ref().is_none_or(|json| json.pending().is_none());
+            let even = self.is_outside_escape();
             let (Some(lane), Some(tables)) = (self.lanes.first_mut(), self.automaton.tables.first()) else {
                 return;
             };
@@ -454,7 +456,7 @@ impl Cursor {
         let at = self.at;
         self.at = at.saturating_add(1);
         let is_plain = self.automaton.is_plain(byte, self.json.is_some());
-        if is_plain && self.pending().is_none() {
+        if is_plain && self.lanes.iter().all(|lane| lane.reader.pending().is_none()) && self.is_outside_escape() {
             return self.read_plain(byte, at);
         }
         self.pieces.clear();
@@ -503,6 +505,12 @@ impl Cursor {
             }
         }
         matched.map(|(_, span)| span).or_else(|| self.unwritable())
+    }
+
+    /// Whether there is no escape that is not complete.
+    #[inline]
+    fn is_outside_escape(&self) -> bool {
+        self.json.as_ref().is_none_or(|json| json.pending().is_none())
     }
 
     /// Where something begins of which it is not known yet how it is read.
@@ -616,11 +624,13 @@ impl Lane {
 }
 
 /// The match that ends first, with the lane that found it.
+#[inline]
 fn earlier(a: Option<(usize, Span)>, b: Option<(usize, Span)>) -> Option<(usize, Span)> {
-    [a, b]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(_, span)| (span.raw_end, span.raw_start, span.rule))
+    let order = |(_, span): &(usize, Span)| (span.raw_end, span.raw_start, span.rule);
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if order(&b) < order(&a) { b } else { a }),
+        (one, None) | (None, one) => one,
+    }
 }
 
 /// Where the text ends for a lane, if it ends with a match.

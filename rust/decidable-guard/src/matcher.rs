@@ -96,15 +96,20 @@ impl Matcher {
         }
         for byte in unit.bytes {
             let place = self.read.place(unit);
-            let ended = self
-                .attempts
-                .ended_before(&tables.stop, Some(*byte), place.at, place.raw_before);
-            if ended.is_some() {
-                return ended;
+            if !self.attempts.is_empty() {
+                let ended = self
+                    .attempts
+                    .ended_before(&tables.stop, Some(*byte), place.at, place.raw_before);
+                if ended.is_some() {
+                    return ended;
+                }
             }
             self.literal = tables.literals.next(self.literal, *byte);
             self.attempts.step(&tables.stop, self.read.last, *byte, place);
             self.read.step(*byte, unit);
+            if self.attempts.is_empty() && !tables.literals.matches(self.literal) {
+                continue;
+            }
             let of_literals = self.literal_match(tables);
             let certain = of_literals.into_iter().chain(self.attempts.ended(self.read.at));
             let leftmost = |span: &Span| (span.start, span.rule);
