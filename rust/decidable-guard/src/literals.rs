@@ -405,3 +405,52 @@ fn either(a: About, b: About) -> About {
         ..deeper
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(texts: &[&str]) -> Literals {
+        let literal = |(text, rule): (&&str, RuleId)| Literal {
+            rule,
+            text: text.as_bytes().to_vec(),
+            ignore_case: false,
+        };
+        let literals: Vec<_> = texts.iter().zip(0..).map(literal).collect();
+        Literals::new(&literals, &[[true; 256]; 2], usize::MAX).unwrap()
+    }
+
+    /// Wherever a match, or its beginning, lies between the places that are searched side by side.
+    #[test]
+    fn a_match_is_found_at_every_place_of_a_stretch() {
+        let literals = of(&["abcdefghijk", "xy", "fgh#"]);
+        for length in [64, 65, 127, 200, 333] {
+            let plain = vec![b'.'; length];
+            for place in 0..length {
+                for text in ["abcdefghijk", "fgh#", "xy"] {
+                    let mut bytes = plain.clone();
+                    let end = length.min(place + text.len());
+                    bytes[place..end].copy_from_slice(&text.as_bytes()[..end - place]);
+                    let mut state = 0;
+                    let mut taken = 0;
+                    for byte in &bytes {
+                        state = literals.next(state, *byte);
+                        taken += 1;
+                        if literals.matches(state) {
+                            break;
+                        }
+                    }
+                    assert_eq!(
+                        literals.scan(0, &bytes, false),
+                        (taken, state),
+                        "{text} at {place} of {length}"
+                    );
+                    let (done, at) = literals.scan_side_by_side(&literals.classes, 0, &bytes);
+                    let before = bytes[..done].iter().fold(0, |state, byte| literals.next(state, *byte));
+                    assert_eq!(at, before, "{text} at {place} of {length}");
+                }
+            }
+            assert!(literals.scan_side_by_side(&literals.classes, 0, &plain).0 > length - LANES || length < 127);
+        }
+    }
+}
