@@ -1090,6 +1090,7 @@ def push_batch(cursors: Iterable[Cursor], chunks: Iterable[str]) -> list[str]:
 def push_batch(cursors: Iterable[Cursor], chunks: Iterable[bytes]) -> list[bytes]: ...
 @overload
 def push_batch(cursors: Iterable[Cursor], chunks: Iterable[str | bytes]) -> list[str | bytes]: ...
+
 @final
 class Pressure:
     """How deep a stream is in a rule: how many bytes may begin a match, and how many more one needs at least."""

@@ -102,7 +102,7 @@ pub struct Cursor {
 }
 
 /// Bytes that are tried without a lane.
-const LONGEST_PIECE: usize = 64;
+const PIECE_BYTES: usize = 64;
 
 /// The stream as some of the rules read it.
 #[derive(Clone, Debug, Default)]
@@ -271,7 +271,7 @@ impl Cursor {
 
     /// The same for more bytes. Where there are many, it does not matter that the lane catches up.
     fn push_piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let piece = self.even && bytes.len() <= LONGEST_PIECE;
+        let piece = self.even && bytes.len() <= PIECE_BYTES;
         let literals = &self.automaton.tables.first().filter(|_| piece)?.literals;
         let (taken, state) = literals.scan(self.literal, bytes, false);
         if taken < bytes.len() || literals.matches(state) {
