@@ -176,6 +176,15 @@ bench: setup ## every benchmark, the reference implementation beside it (minutes
 	$(BIN)/python benches/python/logits.py
 	$(BIN)/python -m pytest benches -o addopts= -o testpaths= --benchmark-only --benchmark-columns=min,median,ops,rounds
 
+# What the guard is measured beside; it never comes into the project's own environment.
+GUARD_PEERS := litellm==1.110.2 fastapi orjson pyahocorasick==2.3.1 hyperscan==0.9.1
+
+.PHONY: bench-guard-peers
+bench-guard-peers: setup ## the guard from Python, beside pyahocorasick, hyperscan and LiteLLM (they are installed apart)
+	@$(BIN)/python -m venv $(VENV)/peers
+	@$(VENV)/peers/bin/python -m pip install --quiet numpy $(GUARD_PEERS)
+	PYTHONPATH=python $(VENV)/peers/bin/python benches/python/guard.py
+
 .PHONY: bench-check
 bench-check: setup ## the figures that bars are set for, held to them (benches/bars.toml)
 	$(BIN)/python benches/check.py

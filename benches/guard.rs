@@ -2,6 +2,10 @@
 //! the crate aho-corasick, stepped byte by byte, and libfse, which is built on it.
 //!
 //! The others only look; ours also copies out what may leave.
+//!
+//! There are two streams. One is of syllables, and so are its texts. The other is what people wrote: this project's documents and
+//! sources, one after the other, so that it changes as they do; its texts are stretches of it whose last letter was changed, words in one
+//! list, and in the other stretches of 4 to 24 bytes.
 
 #![allow(missing_docs)]
 
@@ -20,30 +24,78 @@ use decidable_guard::{
 
 const BYTES: usize = 1 << 20;
 const STREAMS: usize = 64;
+const STRETCH: usize = 1 << 16;
 
 fn main() {
     let mut random = Random::new(7);
-    let text = text(&mut random);
+    let stream = text(&mut random);
     for rules in [12, 1_000] {
         let words = words(&mut random, rules);
-        let dfa = DFA::new(&words).expect("the texts make an automaton");
-        let fse = libfse::FseMap::compile(
-            words
-                .iter()
-                .map(|word| libfse::Rule::new(word.as_bytes(), libfse::FseOpcode::Reject(0)))
-                .collect(),
-        )
-        .expect("the texts make a map");
-        let automaton = words.iter().map(|word| Rule::literal(word, word)).collect();
-        let automaton = Arc::new(Automaton::new(automaton).expect("the texts make an automaton"));
-        for (name, size) in [("tokens of 4 bytes", 4), ("chunks of 4,096 bytes", 4_096)] {
-            chunks(&format!("{rules} texts, {name}"), size, &text, &dfa, &fse, &automaton);
-        }
-        interleaved(&format!("{rules} texts, {STREAMS} streams"), &text, &fse, &automaton);
+        let automaton = compared(&format!("{rules} texts"), &stream, &words);
         if rules == 12 {
-            audited("12 texts, a token of 4 bytes", &text, &automaton);
+            audited("12 texts, a token of 4 bytes", stream.as_bytes(), &automaton);
+        } else {
+            with_patterns("1000 texts and 50 patterns, tokens of 4 bytes", &stream, &words);
         }
     }
+    let stream = written();
+    for rules in [12, 1_000] {
+        let words = stretches(&mut random, &stream, rules, |random, rest| {
+            let length = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+            (random.between(0, 1) == 0 && (4..=24).contains(&length)).then_some(length)
+        });
+        compared(&format!("written, {rules} words"), &stream, &words);
+    }
+    let varied = stretches(&mut random, &stream, 1_000, |random, _| {
+        Some(random.between(4, 24) as usize)
+    });
+    compared("written, 1000 of 4 to 24", &stream, &varied);
+}
+
+fn compared(label: &str, text: &str, texts: &[String]) -> Arc<Automaton> {
+    let stream = text.as_bytes();
+    let dfa = DFA::new(texts).expect("the texts make an automaton");
+    let fse = libfse::FseMap::compile(
+        texts
+            .iter()
+            .map(|text| libfse::Rule::new(text.as_bytes(), libfse::FseOpcode::Reject(0)))
+            .collect(),
+    )
+    .expect("the texts make a map");
+    let automaton = texts.iter().map(|text| Rule::literal(text, text)).collect();
+    let automaton = Arc::new(Automaton::new(automaton).expect("the texts make an automaton"));
+    for (name, size) in [
+        ("tokens of 4 bytes", 4),
+        ("chunks of 4,096 bytes", 4_096),
+        ("chunks of 65,536 bytes", 65_536),
+    ] {
+        chunks(&format!("{label}, {name}"), size, stream, &dfa, &fse, &automaton);
+    }
+    interleaved(&format!("{label}, {STREAMS} streams"), text, &fse, &automaton);
+    automaton
+}
+
+/// Nobody else here knows patterns.
+fn with_patterns(label: &str, text: &str, words: &[String]) {
+    let pattern = |n: usize| format!(r"\b[a-z]{{{}}}-\d{{{}}}x{n}\b", n % 5 + 2, n % 4 + 3);
+    let texts = words.iter().map(|word| Rule::literal(word, word));
+    let rules = texts.chain((0..50).map(|n| Rule::regex(format!("pattern {n}"), pattern(n))));
+    let automaton = Automaton::new(rules.collect()).expect("the rules make an automaton");
+    let mut cursor = Cursor::new(automaton.into());
+    let mut out = Vec::new();
+    let stretches: Vec<_> = text.as_bytes().chunks_exact(STRETCH).collect();
+    measure(
+        label,
+        Plan::default(),
+        STRETCH as u64,
+        vec![Contestant::each("ours", |repetition| {
+            for chunk in stretches[repetition as usize % stretches.len()].chunks(4) {
+                out.clear();
+                black_box(cursor.push(chunk, &mut out));
+            }
+        })],
+    );
+    assert_eq!(cursor.stopped(), None);
 }
 
 /// What a frame costs: alone, and beside the rules.
@@ -110,73 +162,94 @@ fn event(bytes: &[u8]) -> Event<'_> {
     }
 }
 
+/// A stretch of the text is a repetition.
 fn chunks(label: &str, size: usize, text: &[u8], dfa: &DFA, fse: &libfse::FseMap, automaton: &Arc<Automaton>) {
-    let plan = Plan {
-        rounds: 31,
-        round_ms: 20,
-    };
     let start = dfa.start_state(Anchored::No).expect("it begins anywhere");
     let mut cursor = Cursor::new(Arc::clone(automaton));
     let mut theirs = fse.new_cursor().expect("a cursor");
     let mut out = Vec::new();
+    let stretches: Vec<_> = text.chunks_exact(STRETCH).collect();
+    let stretch = |repetition: u64| stretches[repetition as usize % stretches.len()];
+    let mut state = start;
     measure(
         label,
-        plan,
-        text.len() as u64,
+        Plan::default(),
+        STRETCH as u64,
         vec![
-            Contestant::each("libfse", |_| {
-                for chunk in text.chunks(size) {
-                    black_box(fse.scan_with_cursor(&mut theirs, chunk).is_ok());
+            Contestant::each("libfse", |repetition| {
+                for chunk in stretch(repetition).chunks(size) {
+                    assert!(fse.scan_with_cursor(&mut theirs, chunk).is_ok());
                 }
             }),
-            Contestant::each("aho-corasick", |_| {
-                let mut state = start;
-                for byte in text {
+            Contestant::each("aho-corasick", |repetition| {
+                for byte in stretch(repetition) {
                     state = dfa.next_state(Anchored::No, state, *byte);
                     if dfa.is_special(state) && dfa.is_match(state) {
                         return true;
                     }
                 }
-                black_box(state);
                 false
             }),
-            Contestant::each("ours", |_| {
-                for chunk in text.chunks(size) {
+            Contestant::each("ours", |repetition| {
+                for chunk in stretch(repetition).chunks(size) {
                     out.clear();
                     black_box(cursor.push(chunk, &mut out));
                 }
             }),
         ],
     );
+    assert_eq!(cursor.stopped(), None);
 }
 
-/// Each stream gets a token in turn.
-fn interleaved(label: &str, text: &[u8], fse: &libfse::FseMap, automaton: &Arc<Automaton>) {
-    let plan = Plan {
-        rounds: 31,
-        round_ms: 20,
-    };
-    let mut ours: Vec<_> = (0..STREAMS).map(|_| Cursor::new(Arc::clone(automaton))).collect();
+/// Each stream gets a token of its part of the text in turn: a turn is a repetition.
+fn interleaved(label: &str, text: &str, fse: &libfse::FseMap, automaton: &Arc<Automaton>) {
+    let cursors = || -> Vec<_> { (0..STREAMS).map(|_| Cursor::new(Arc::clone(automaton))).collect() };
+    let (mut ours, mut at_once) = (cursors(), cursors());
     let mut theirs: Vec<_> = (0..STREAMS).map(|_| fse.new_cursor().expect("a cursor")).collect();
-    let mut out = Vec::new();
+    let (mut out, mut other, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    // Tokens lie in the order in which they come, as if a model had just made them.
+    let parts: Vec<_> = parts(text).map(str::as_bytes).collect();
+    let places = (0..parts[0].len() / 4 * 4).step_by(4);
+    let tokens: Vec<u8> = places
+        .flat_map(|place| {
+            parts
+                .iter()
+                .flat_map(move |part| part[place..place + 4].iter().copied())
+        })
+        .collect();
+    let turns: Vec<_> = tokens.chunks_exact(STREAMS * 4).collect();
+    let turn = |repetition: u64| turns[repetition as usize % turns.len()].chunks_exact(4);
     measure(
         label,
-        plan,
-        text.len() as u64,
+        Plan::default(),
+        (STREAMS * 4) as u64,
         vec![
-            Contestant::each("libfse", |_| {
-                for (chunk, stream) in text.chunks(4).zip((0..STREAMS).cycle()) {
-                    black_box(fse.scan_with_cursor(&mut theirs[stream], chunk).is_ok());
+            Contestant::each("libfse", |repetition| {
+                for (stream, token) in theirs.iter_mut().zip(turn(repetition)) {
+                    assert!(fse.scan_with_cursor(stream, token).is_ok());
                 }
             }),
-            Contestant::each("ours", |_| {
-                for (chunk, stream) in text.chunks(4).zip((0..STREAMS).cycle()) {
+            Contestant::each("ours", |repetition| {
+                for (stream, token) in ours.iter_mut().zip(turn(repetition)) {
                     out.clear();
-                    black_box(ours[stream].push(chunk, &mut out));
+                    black_box(stream.push(token, &mut out));
                 }
+            }),
+            Contestant::each("at once", |repetition| {
+                other.clear();
+                ends.clear();
+                Cursor::push_batch(at_once.iter_mut().zip(turn(repetition)), &mut other, &mut ends);
+                black_box((&other, &ends));
             }),
         ],
     );
+    assert!(ours.iter().chain(&at_once).all(|stream| stream.stopped().is_none()));
+}
+
+/// Each stream's part of a text.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let length = text.len() / STREAMS;
+    (0..STREAMS).map(move |stream| &text[stream * length..(stream + 1) * length])
 }
 
 const SYLLABLES: [&str; 24] = [
@@ -185,7 +258,7 @@ const SYLLABLES: [&str; 24] = [
 ];
 
 /// Words of some syllables, with spaces, and none of those that are looked for.
-fn text(random: &mut Random) -> Vec<u8> {
+fn text(random: &mut Random) -> String {
     let mut text = String::new();
     while text.len() < BYTES {
         for _ in 0..random.between(1, 4) {
@@ -194,7 +267,7 @@ fn text(random: &mut Random) -> Vec<u8> {
         text.push(' ');
     }
     text.truncate(BYTES);
-    text.into_bytes()
+    text
 }
 
 /// Words of the same syllables that end in a letter which the text does not have.
@@ -205,4 +278,62 @@ fn words(random: &mut Random, count: usize) -> Vec<String> {
         words.insert(word + "x");
     }
     words.into_iter().collect()
+}
+
+/// The project's documents and sources.
+fn written() -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<_> = ["docs", "examples", "python", "rust", "tests"]
+        .map(|folder| root.join(folder))
+        .into();
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of the project") {
+            let path = entry.expect("an entry of it").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|of| of == "md" || of == "rs" || of == "py")
+            {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let mut text: String = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).expect("a text of the project"))
+        .collect();
+    text.retain(|letter| letter.is_ascii());
+    text.truncate(2 * BYTES);
+    text
+}
+
+/// So many stretches of a text, of the length that is given for a place in it, whose last letter was changed so that the text has none,
+/// nor a part of it where it begins again.
+fn stretches(
+    random: &mut Random,
+    text: &str,
+    count: usize,
+    length: impl Fn(&mut Random, &str) -> Option<usize>,
+) -> Vec<String> {
+    let whole = &text[..text.len() / STRETCH * STRETCH];
+    let again: String = [whole, whole, text]
+        .into_iter()
+        .chain(parts(text).flat_map(|part| [part, part]))
+        .collect();
+    let mut found = std::collections::BTreeSet::new();
+    while found.len() < count {
+        let place = random.between(0, text.len() as u64 - 100) as usize;
+        let rest = &text[place..];
+        if let Some(length) = length(random, rest) {
+            let last = random.between(u64::from(b'a'), u64::from(b'z')) as u8;
+            let changed = format!("{}{}", &rest[..length - 1], char::from(last));
+            if !again.contains(&changed) {
+                found.insert(changed);
+            }
+        }
+    }
+    found.into_iter().collect()
 }

@@ -2,6 +2,8 @@
 
 #![allow(missing_docs)]
 
+use std::sync::Arc;
+
 use allocation_counter::measure;
 use decidable_benches::{
     cases::Family,
@@ -223,6 +225,39 @@ fn a_stream_allocates_nothing() {
         assert!(matches == 0 || matches > 1_000);
         assert_eq!(cursor.stopped(), None);
     }
+}
+
+/// Nor do many streams that are pushed to at once, whatever rules each has.
+#[test]
+fn a_batch_of_tokens_allocates_nothing() {
+    let texts = Automaton::new(vec![
+        Rule::literal("drop", "DROP TABLE"),
+        Rule::literal("other", "truncate"),
+    ]);
+    let mixed = Automaton::new(vec![
+        Rule::literal("drop", "DROP TABLE"),
+        Rule::regex("ssn", r"\b\d{3}-\d{2}-\d{4}\b").with_action(Action::Redact),
+    ]);
+    let automata = [texts, mixed].map(|automaton| Arc::new(automaton.expect("rules that can be used")));
+    let mut cursors: Vec<_> = (0..20)
+        .map(|stream| Cursor::new(Arc::clone(&automata[usize::from(stream % 5 == 0)])))
+        .collect();
+    let piece = "Surely DR\u{200b}OP and 078-05-1125, truly\u{2026} trunc. ".as_bytes();
+    let (mut out, mut ends) = (Vec::with_capacity(1 << 12), Vec::with_capacity(20));
+    let mut released = 0;
+    let mut turns = |turns: usize| {
+        for token in piece.chunks(3).cycle().take(turns) {
+            out.clear();
+            ends.clear();
+            Cursor::push_batch(cursors.iter_mut().map(|cursor| (cursor, token)), &mut out, &mut ends);
+            cursors.iter_mut().for_each(|cursor| cursor.matches().for_each(drop));
+            released += out.len();
+        }
+    };
+    turns(1_000);
+    assert_eq!(allocated(|| turns(10_000)), NOTHING);
+    assert!(released > 600_000, "{released}");
+    assert!(cursors.iter().all(|cursor| cursor.stopped().is_none()));
 }
 
 /// Nor does the audit of a generation, as long as its bytes are taken away; and asking how deep a stream is in its rules.

@@ -27,6 +27,15 @@ impl Span {
     }
 }
 
+impl Span {
+    /// The other, unless this one begins before it, or at its place and has an earlier rule.
+    fn or_left_of(self, other: Option<Self>) -> Self {
+        other
+            .filter(|other| (other.start, other.rule) <= (self.start, self.rule))
+            .unwrap_or(self)
+    }
+}
+
 /// Where a byte stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -120,6 +129,12 @@ impl Attempts {
         self.list.first().map(|attempt| attempt.raw_start)
     }
 
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    #[inline]
     pub(crate) const fn too_many(&self) -> bool {
         self.list.len() > MOST_ATTEMPTS
     }
@@ -136,24 +151,35 @@ impl Attempts {
     /// The leftmost match that the byte at `at`, or the end of the text, shows to have ended before it, `raw_end` in the stream.
     #[inline]
     pub(crate) fn ended_before(&self, tables: &[Patterns], byte: Option<u8>, at: u64, raw_end: u64) -> Option<Span> {
-        let ended = self.list.iter().filter_map(|attempt| {
-            let table = tables.get(attempt.table)?;
+        let mut leftmost = None;
+        for attempt in &self.list {
+            let Some(table) = tables.get(attempt.table) else {
+                continue;
+            };
             let rule = attempt.passing(table, table.delayed(attempt.state, table.column(byte)));
-            (rule != NO_RULE).then_some(Span {
-                start: attempt.start,
-                end: at,
-                raw_start: attempt.raw_start,
-                raw_end,
-                rule,
-            })
-        });
-        ended.min_by_key(|span| (span.start, span.rule))
+            if rule != NO_RULE {
+                let span = Span {
+                    start: attempt.start,
+                    end: at,
+                    raw_start: attempt.raw_start,
+                    raw_end,
+                    rule,
+                };
+                leftmost = Some(span.or_left_of(leftmost));
+            }
+        }
+        leftmost
     }
 
     /// The leftmost match that ends at `end`.
     pub(crate) fn ended(&self, end: u64) -> Option<Span> {
-        let ended = self.list.iter().filter(|attempt| attempt.found() && attempt.end == end);
-        ended.map(Attempt::span).min_by_key(|span| (span.start, span.rule))
+        let mut leftmost = None;
+        for attempt in &self.list {
+            if attempt.found() && attempt.end == end {
+                leftmost = Some(attempt.span().or_left_of(leftmost));
+            }
+        }
+        leftmost
     }
 
     /// Takes the byte at a place and begins attempts there.

@@ -6,6 +6,7 @@ use crate::{
     Action, Automaton, Rule,
     attempts::Span,
     automaton::Tables,
+    held::{Held, Token},
     json::{self, Json},
     matcher::{Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
@@ -75,16 +76,22 @@ enum Beyond {
 /// assert_eq!(out, b"SSN [redacted]. ");
 /// # Ok::<(), decidable_guard::Error>(())
 /// ```
+// What a token needs comes first, so that it lies together: many streams have to stay near.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Cursor {
-    automaton: Arc<Automaton>,
-    max_hold: usize,
+    /// Bytes that were taken and did not come out.
+    held: Held,
     /// How many bytes were taken.
     at: u64,
     /// How many of them came out, or were replaced.
     released: u64,
-    /// Those between the two.
-    held: Vec<u8>,
+    automaton: Arc<Automaton>,
+    /// Whether there are texts to stop at and nothing else, and every byte stands for itself as far as that matters. Then a token of a few
+    /// bytes is taken with the state of the texts alone, and the lane catches up when more is asked of it.
+    even: bool,
+    literal: u32,
+    max_hold: usize,
     json: Option<Json>,
     pieces: Vec<Piece>,
     /// One for each of the automaton's tables.
@@ -93,6 +100,9 @@ pub struct Cursor {
     stop: Option<Stop>,
     ended: bool,
 }
+
+/// Bytes that are tried without a lane.
+const PIECE_BYTES: usize = 64;
 
 /// The stream as some of the rules read it.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +122,9 @@ impl Cursor {
             max_hold: MAX_HOLD_BYTES,
             at: 0,
             released: 0,
-            held: Vec::new(),
+            held: Held::default(),
+            even: false,
+            literal: 0,
             json: None,
             pieces: Vec::new(),
             redacted: VecDeque::new(),
@@ -123,7 +135,8 @@ impl Cursor {
 
     /// The same, holding back at most so many bytes: where more would have to be held, the stream is stopped.
     #[must_use]
-    pub fn with_max_hold(self, max_hold: usize) -> Self {
+    pub fn with_max_hold(mut self, max_hold: usize) -> Self {
+        self.catch_up();
         Self { max_hold, ..self }
     }
 
@@ -134,7 +147,8 @@ impl Cursor {
     /// A replacement is written with escapes. A redaction that does not lie within one string cannot be replaced by what keeps the
     /// document one: the stream is stopped at it as soon as it is certain.
     #[must_use]
-    pub fn reading_json(self) -> Self {
+    pub fn reading_json(mut self) -> Self {
+        self.catch_up();
         Self {
             json: Some(Json::default()),
             ..self
@@ -176,7 +190,14 @@ impl Cursor {
     pub fn pressure(&self) -> impl Iterator<Item = Pressure> + '_ {
         let over = self.stop.is_some() || self.ended;
         let lanes = self.lanes.iter().zip(&self.automaton.tables).filter(move |_| !over);
-        lanes.flat_map(|(lane, tables)| lane.matcher.pressure(tables))
+        lanes.flat_map(|(lane, tables)| {
+            let literal = if self.even {
+                self.literal
+            } else {
+                lane.matcher.literal()
+            };
+            lane.matcher.pressure(tables, literal)
+        })
     }
 
     /// Takes the matches that were noted or replaced since the last call: of rules that read alike, each of the two by where they begin.
@@ -189,15 +210,115 @@ impl Cursor {
     }
 
     /// Takes the next bytes; what may come out is added to `out`. Once it is stopped it stays so, and takes nothing more.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
-        if self.stop.is_some() || self.ended {
+        if self.push_token(bytes, out).is_some() {
+            return None;
+        }
+        self.push_bytes(bytes, out)
+    }
+
+    /// Takes the next bytes of each of several streams: the same as [`Self::push`] with one after the other, in less time, because none waits for
+    /// another. What may come out is added to `out`, and to `ends` for each stream where that ends. Whether one was stopped is asked of it:
+    /// [`Self::stopped`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use decidable_guard::{Automaton, Cursor, Rule};
+    ///
+    /// let automaton = Arc::new(Automaton::new(vec![Rule::literal("drop", "DROP TABLE")])?);
+    /// let mut streams = [Cursor::new(Arc::clone(&automaton)), Cursor::new(automaton)];
+    /// let chunks: [&[u8]; 2] = [b"one DROP", b"another"];
+    /// let (mut out, mut ends) = (Vec::new(), Vec::new());
+    /// Cursor::push_batch(streams.iter_mut().zip(chunks), &mut out, &mut ends);
+    /// assert_eq!((out.as_slice(), ends.as_slice()), (&b"one another"[..], &[4, 11][..]));
+    /// # Ok::<(), decidable_guard::Error>(())
+    /// ```
+    pub fn push_batch<'a, 'b>(
+        pushes: impl IntoIterator<Item = (&'a mut Self, &'b [u8])>,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) {
+        for (cursor, bytes) in pushes {
+            if cursor.push_token(bytes, out).is_none() {
+                cursor.push_bytes(bytes, out);
+            }
+            ends.push(out.len());
+        }
+    }
+
+    /// Takes a few bytes if every one stands for itself and none ends a match of a text.
+    #[inline(always)]
+    fn push_token(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        if !self.even {
+            return None;
+        }
+        let literals = &self.automaton.tables.first()?.literals;
+        let token = Token::of(bytes)?;
+        let state = literals.walk(self.literal, bytes)?;
+        let stay = literals.depth(state);
+        self.read_even(state, bytes.len(), stay);
+        if let Some(held) = self.held.room() {
+            let passed = self.held.pass(held, token, stay);
+            let end = out.len().saturating_add(passed.count);
+            out.extend_from_slice(&passed.bytes);
+            out.truncate(end);
+        } else {
+            self.held.pass_bytes(bytes, cast::usize_from_u32(stay), out);
+        }
+        Some(())
+    }
+
+    /// The same for more bytes. Where there are many, it does not matter that the lane catches up.
+    fn push_piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        let piece = self.even && bytes.len() <= PIECE_BYTES;
+        let literals = &self.automaton.tables.first().filter(|_| piece)?.literals;
+        let (taken, state) = literals.scan(self.literal, bytes, false);
+        if taken < bytes.len() || literals.matches(state) {
+            return None;
+        }
+        let stay = literals.depth(state);
+        self.read_even(state, taken, stay);
+        self.held.pass_bytes(bytes, cast::usize_from_u32(stay), out);
+        Some(())
+    }
+
+    /// So many bytes were read that lead to a state of the texts, with which so many stay.
+    #[inline(always)]
+    fn read_even(&mut self, state: u32, length: usize, stay: u32) {
+        self.literal = state;
+        self.at = self.at.wrapping_add(cast::u64_from_usize(length));
+        self.released = self.at.wrapping_sub(stay.into());
+    }
+
+    #[inline(never)]
+    fn push_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
+        if self.stop.is_some() || self.ended || self.push_piece(bytes, out).is_some() {
             return self.stop;
         }
         match self.automaton.literals_only() {
-            Some(longest) if longest <= self.max_hold => self.push_to_literals(bytes, out),
+            Some(longest) if longest <= self.max_hold => {
+                self.catch_up();
+                self.push_to_literals(bytes, out);
+                if let ([lane], None, None) = (self.lanes.as_slice(), &self.json, self.stop)
+                    && lane.is_even()
+                {
+                    self.even = true;
+                    self.literal = lane.matcher.literal();
+                }
+            }
             _ => self.push_to_all(bytes, out),
         }
         self.stop
+    }
+
+    /// Matchers are told what [`Self::push_token`] took.
+    fn catch_up(&mut self) {
+        if core::mem::take(&mut self.even) {
+            for lane in &mut self.lanes {
+                lane.matcher.catch_up(self.literal, self.at);
+            }
+        }
     }
 
     /// The text ends here: what is pending is decided, and the rest comes out.
@@ -206,6 +327,7 @@ impl Cursor {
             return self.stop;
         }
         self.ended = true;
+        self.catch_up();
         let automaton = Arc::clone(&self.automaton);
         self.pieces.clear();
         if let Some(json) = &mut self.json {
@@ -250,7 +372,7 @@ impl Cursor {
                 return;
             }
         }
-        self.held.extend_from_slice(bytes);
+        self.held.extend(bytes);
         self.release(self.safe(), out);
     }
 
@@ -262,7 +384,7 @@ impl Cursor {
         if matched.is_none() && beyond.is_none() {
             return false;
         }
-        self.held.extend_from_slice(taken.unwrap_or_default());
+        self.held.extend(taken.unwrap_or_default());
         match (matched, beyond) {
             (Some(span), _) => self.stop_at(span, out),
             (None, beyond) => {
@@ -281,15 +403,17 @@ impl Cursor {
         if self.lanes.iter().any(|lane| lane.matcher.too_many()) {
             return Some(Beyond::Attempts);
         }
-        let held = self.at.saturating_sub(self.safe());
-        (held > cast::u64_from_usize(self.max_hold)).then_some(Beyond::Hold)
+        let most = cast::u64_from_usize(self.max_hold);
+        // No more is held than what has not come out, which is quickly known.
+        let beyond = self.at.saturating_sub(self.released) > most && self.at.saturating_sub(self.safe()) > most;
+        beyond.then_some(Beyond::Hold)
     }
 
     /// Where there is one lane with texts to stop at and nothing else, bytes that stand for themselves need no step of their own.
     fn push_to_literals(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut done = 0;
         loop {
-            let even = self.json.as_ref().is_none_or(|json| json.pending().is_none());
+            let even = self.is_outside_escape();
             let (Some(lane), Some(tables)) = (self.lanes.first_mut(), self.automaton.tables.first()) else {
                 return;
             };
@@ -299,7 +423,7 @@ impl Cursor {
                 self.at = self.at.saturating_add(cast::u64_from_usize(taken));
                 done = done.wrapping_add(taken);
                 if let Some(span) = matched {
-                    self.held.extend_from_slice(bytes.get(..done).unwrap_or_default());
+                    self.held.extend(bytes.get(..done).unwrap_or_default());
                     return self.stop_at(span, out);
                 }
                 if taken == rest.len() {
@@ -324,18 +448,7 @@ impl Cursor {
         if let Some(json) = &mut self.json {
             json.release(self.released);
         }
-        // Most pieces pass as they are: what may come out at once need not be held first.
-        let now = bytes.len().checked_sub(held).filter(|_| self.held.is_empty());
-        if let Some((released, held)) = now.and_then(|now| bytes.split_at_checked(now)) {
-            out.extend_from_slice(released);
-            self.held.extend_from_slice(held);
-            return;
-        }
-        self.held.extend_from_slice(bytes);
-        let now = self.held.len().saturating_sub(held);
-        out.extend_from_slice(self.held.get(..now).unwrap_or_default());
-        self.held.copy_within(now.., 0);
-        self.held.truncate(held);
+        self.held.pass_bytes(bytes, held, out);
     }
 
     /// Takes a byte; the match that stops, if one does.
@@ -343,7 +456,7 @@ impl Cursor {
         let at = self.at;
         self.at = at.saturating_add(1);
         let is_plain = self.automaton.is_plain(byte, self.json.is_some());
-        if is_plain && self.pending().is_none() {
+        if is_plain && self.lanes.iter().all(|lane| lane.reader.pending().is_none()) && self.is_outside_escape() {
             return self.read_plain(byte, at);
         }
         self.pieces.clear();
@@ -394,6 +507,12 @@ impl Cursor {
         matched.map(|(_, span)| span).or_else(|| self.unwritable())
     }
 
+    /// Whether there is no escape that is not complete.
+    #[inline]
+    fn is_outside_escape(&self) -> bool {
+        self.json.as_ref().is_none_or(|json| json.pending().is_none())
+    }
+
     /// Where something begins of which it is not known yet how it is read.
     fn pending(&self) -> Option<u64> {
         let json = self.json.as_ref().and_then(Json::pending);
@@ -435,7 +554,8 @@ impl Cursor {
 
     fn cut(&mut self, stop: Stop) {
         self.stop = Some(stop);
-        self.held = Vec::new();
+        self.even = false;
+        self.held.clear();
         for lane in &mut self.lanes {
             lane.matcher.cut();
         }
@@ -454,7 +574,12 @@ impl Cursor {
             let until = next.map_or(to, |(_, span)| span.raw_start).max(self.released);
             // What is held is in memory, so that its length fits; and what is released is no more than that.
             let raw = cast::usize_from_u64(until.saturating_sub(self.released)).unwrap_or(0);
-            out.extend_from_slice(self.held.get(done..done.saturating_add(raw)).unwrap_or_default());
+            out.extend_from_slice(
+                self.held
+                    .bytes()
+                    .get(done..done.saturating_add(raw))
+                    .unwrap_or_default(),
+            );
             done = done.saturating_add(raw);
             let Some((lane, span)) = next else {
                 self.released = until;
@@ -477,7 +602,7 @@ impl Cursor {
             }
             self.redacted.push_back(public(span));
         }
-        self.held.drain(..done.min(self.held.len()));
+        self.held.advance(done);
         if let Some(json) = &mut self.json {
             json.release(self.released);
         }
@@ -500,11 +625,13 @@ impl Lane {
 }
 
 /// The match that ends first, with the lane that found it.
+#[inline]
 fn earlier(a: Option<(usize, Span)>, b: Option<(usize, Span)>) -> Option<(usize, Span)> {
-    [a, b]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(_, span)| (span.raw_end, span.raw_start, span.rule))
+    let order = |(_, span): &(usize, Span)| (span.raw_end, span.raw_start, span.rule);
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if order(&b) < order(&a) { b } else { a }),
+        (one, None) | (None, one) => one,
+    }
 }
 
 /// Where the text ends for a lane, if it ends with a match.

@@ -27,6 +27,7 @@ mod json;
 mod automaton;
 mod layout;
 mod matcher;
+mod held;
 mod cursor;
 pub mod audit;
 mod monitor;

@@ -1,6 +1,9 @@
 //! Texts to stop at, all at once: the automaton of Aho and Corasick (Communications of the ACM 18(6), 1975) as one flat table, with a
-//! column for each class of bytes and the matching states last, so that a byte costs one look and one comparison. Bytes that may not stand
-//! for themselves lead to a state behind all others, so that it costs nothing to notice them.
+//! column for each class of bytes. A state that matches is marked, and so is where bytes lead that may not stand for themselves: a marked
+//! state lies outside of the table, so that the look that comes after it fails, and it costs nothing to notice.
+//!
+//! A byte waits for the one before it. Which state a text leads to depends on no more of its last bytes than the longest text has, so that
+//! a long stretch is searched at several places side by side.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,19 +18,28 @@ pub(crate) struct Literal {
     pub(crate) ignore_case: bool,
 }
 
-/// The automaton. A state is the place of its row in the table.
+/// Marks a state that matches. The table has far fewer places.
+const MARK: u32 = 1 << 31;
+
+/// Where bytes lead that may not stand for themselves: no row, and far enough below the largest number to add a column.
+const TRAP: u32 = MARK | 1 << 30;
+
+/// At how many places a long stretch is searched side by side.
+const LANES: usize = 8;
+
+/// Where that is worth it: from so many bytes on, and if each place has at most one of so many parts of them.
+const LEAST: usize = 64;
+const WORTH: usize = 3;
+
+/// The automaton. A state is the place of its row in the table, and its mark.
 #[derive(Debug)]
 pub(crate) struct Literals {
     classes: [u8; 256],
     /// The same where bytes that may not stand for themselves are in the last column: in a text, and in a document in JSON.
     watched: [[u8; 256]; 2],
-    /// Columns of a row. Behind them is the number of the state.
+    /// Columns of a row. Behind them is how many of the last bytes may begin a match.
     columns: usize,
     table: Vec<u32>,
-    /// From here on states match.
-    first_match: u32,
-    /// Where bytes lead that may not stand for themselves.
-    trap: u32,
     about: Vec<About>,
     longest: usize,
 }
@@ -229,62 +241,73 @@ impl Literals {
             .iter()
             .map(|(exactly, folding)| either(exact.about(*exactly), folded.about(*folding)))
             .collect();
-        // Those that match come last; among themselves states stay in the order in which they were found, the shallow first.
-        let mut order: Vec<usize> = (0..states.len()).collect();
-        order.sort_by_key(|state| known.get(*state).is_some_and(|about| about.length > 0));
-        let mut places = vec![0_u32; states.len()];
-        for (place, state) in order.iter().enumerate() {
-            if let Some(room) = places.get_mut(*state) {
-                *room = cast::u32_from_usize(place.saturating_mul(stride))?;
-            }
-        }
-        let row_of = |state: usize| {
-            let start = state.saturating_mul(examples.len());
-            rows.get(start..start.saturating_add(examples.len()))
-                .unwrap_or_default()
+        let place_of = |state: &usize| {
+            let matches = known.get(*state).is_some_and(|about| about.length > 0);
+            let place = cast::u32_from_usize(state.saturating_mul(stride)).filter(|place| *place < TRAP ^ MARK)?;
+            Some(place | if matches { MARK } else { 0 })
         };
-        let trap = cast::u32_from_usize(states.len().saturating_mul(stride))?;
-        let place_of = |state: &usize| places.get(*state).copied().unwrap_or(0);
-        let matching = known.iter().filter(|about| about.length > 0).count();
         let mut table = Vec::with_capacity(states.len().saturating_mul(stride));
-        for (state, number) in order.iter().zip(0..) {
-            table.extend(row_of(*state).iter().map(place_of));
-            table.extend([trap, number]);
+        // States stay in the order in which they were found: the shallow, where a text mostly is, lie together.
+        for (row, about) in rows.chunks(examples.len()).zip(&known) {
+            for next in row {
+                table.push(place_of(next)?);
+            }
+            table.extend([TRAP, about.depth]);
         }
         Some(Self {
             classes,
             watched,
             columns,
             table,
-            trap,
-            first_match: cast::u32_from_usize(states.len().saturating_sub(matching).saturating_mul(stride))?,
-            about: order.iter().filter_map(|state| known.get(*state).copied()).collect(),
+            about: known,
             longest: literals.iter().map(|literal| literal.text.len()).max().unwrap_or(0),
         })
     }
 
+    /// The state after a byte; `None` after a marked one.
     #[inline(always)]
-    fn step(&self, classes: &[u8; 256], state: u32, byte: u8) -> u32 {
+    fn step(&self, classes: &[u8; 256], state: u32, byte: u8) -> Option<u32> {
         let class = classes.get(usize::from(byte)).copied().unwrap_or(0);
         let place = cast::usize_from_u32(state).wrapping_add(usize::from(class));
-        self.table.get(place).copied().unwrap_or(0)
+        self.table.get(place).copied()
     }
 
     #[inline]
     pub(crate) fn next(&self, state: u32, byte: u8) -> u32 {
-        self.step(&self.classes, state, byte)
+        self.step(&self.classes, state & !MARK, byte).unwrap_or(0)
+    }
+
+    /// The state after some bytes of a text, if every one of them stands for itself and none ends a match.
+    #[inline(always)]
+    pub(crate) fn walk(&self, mut state: u32, bytes: &[u8]) -> Option<u32> {
+        let [text, _] = &self.watched;
+        let (mut four, mut rest) = (bytes.first_chunk::<4>(), bytes);
+        // Most tokens have so many, and then nobody need count them.
+        while let Some([a, b, c, d]) = four {
+            state = self.step(text, state, *a)?;
+            state = self.step(text, state, *b)?;
+            state = self.step(text, state, *c)?;
+            state = self.step(text, state, *d)?;
+            rest = rest.get(4..)?;
+            four = rest.first_chunk::<4>();
+        }
+        for byte in rest {
+            state = self.step(text, state, *byte)?;
+        }
+        (state < MARK).then_some(state)
     }
 
     /// Steps through bytes until a state matches, or before one that may not stand for itself: how many were taken, and the state
     /// after them.
     #[inline]
-    pub(crate) fn scan(&self, mut state: u32, bytes: &[u8], json: bool) -> (usize, u32) {
+    pub(crate) fn scan(&self, state: u32, bytes: &[u8], json: bool) -> (usize, u32) {
         let [text, document] = &self.watched;
         let classes = if json { document } else { text };
-        for (place, byte) in bytes.iter().enumerate() {
-            let next = self.step(classes, state, *byte);
-            if next >= self.first_match {
-                return if next == self.trap {
+        let (done, mut state) = self.scan_side_by_side(classes, state, bytes);
+        for (place, byte) in bytes.iter().enumerate().skip(done) {
+            let next = self.step(classes, state, *byte).unwrap_or(0);
+            if next >= MARK {
+                return if next == TRAP {
                     (place, state)
                 } else {
                     (place.wrapping_add(1), next)
@@ -295,15 +318,54 @@ impl Literals {
         (bytes.len(), state)
     }
 
+    /// The same for a beginning of them, as far as no state is marked: several stretches, each but the first begun as many bytes early
+    /// as the longest text has, so that it knows as much as the one before it. At the first mark only what the first stretch has done counts.
+    #[inline(always)]
+    fn scan_side_by_side(&self, classes: &[u8; 256], state: u32, bytes: &[u8]) -> (usize, u32) {
+        let overlaps = self.longest.saturating_mul(LANES - 1);
+        let length = bytes.len().saturating_add(overlaps) / LANES;
+        if length.saturating_mul(WORTH) > bytes.len() || bytes.len() < LEAST {
+            return (0, state);
+        }
+        let every = length.saturating_sub(self.longest);
+        let mut stretches = [bytes; LANES];
+        for (lane, stretch) in stretches.iter_mut().enumerate() {
+            let start = lane.saturating_mul(every);
+            *stretch = bytes.get(start..start.saturating_add(length)).unwrap_or_default();
+        }
+        let mut states = [0; LANES];
+        if let Some(first) = states.first_mut() {
+            *first = state;
+        }
+        for place in 0..length {
+            let mut nexts = [0; LANES];
+            let mut marks = 0;
+            for ((next, state), stretch) in nexts.iter_mut().zip(&states).zip(&stretches) {
+                let Some(byte) = stretch.get(place) else {
+                    return (place, states[0]);
+                };
+                *next = self.step(classes, *state, *byte).unwrap_or(TRAP);
+                marks |= *next;
+            }
+            if marks >= MARK {
+                return (place, states[0]);
+            }
+            states = nexts;
+        }
+        let [.., last] = states;
+        (every.saturating_mul(LANES - 1).saturating_add(length), last)
+    }
+
     #[inline]
     pub(crate) fn matches(&self, state: u32) -> bool {
-        state >= self.first_match
+        state >= MARK
     }
 
     #[inline]
     pub(crate) fn about(&self, state: u32) -> Option<&About> {
-        let number = self.table.get(cast::usize_from_u32(state).wrapping_add(self.columns))?;
-        self.about.get(cast::usize_from_u32(*number))
+        let stride = self.columns.saturating_add(1);
+        let number = cast::usize_from_u32(state & !MARK).checked_div(stride)?;
+        self.about.get(number)
     }
 
     /// The length of the longest text.
@@ -314,7 +376,8 @@ impl Literals {
     /// How many of the last bytes may begin a match.
     #[inline]
     pub(crate) fn depth(&self, state: u32) -> u32 {
-        self.about(state).map_or(0, |about| about.depth)
+        let place = cast::usize_from_u32(state & !MARK).wrapping_add(self.columns);
+        self.table.get(place).copied().unwrap_or(0)
     }
 
     /// How many bytes the tables take.
@@ -340,5 +403,54 @@ fn either(a: About, b: About) -> About {
         length: longer.length,
         rule: longer.rule,
         ..deeper
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(texts: &[&str]) -> Literals {
+        let literal = |(text, rule): (&&str, RuleId)| Literal {
+            rule,
+            text: text.as_bytes().to_vec(),
+            ignore_case: false,
+        };
+        let literals: Vec<_> = texts.iter().zip(0..).map(literal).collect();
+        Literals::new(&literals, &[[true; 256]; 2], usize::MAX).unwrap()
+    }
+
+    /// Wherever a match, or its beginning, lies between the places that are searched side by side.
+    #[test]
+    fn a_match_is_found_at_every_place_of_a_stretch() {
+        let literals = of(&["abcdefghijk", "xy", "fgh#"]);
+        for length in [64, 65, 127, 200, 333] {
+            let plain = vec![b'.'; length];
+            for place in 0..length {
+                for text in ["abcdefghijk", "fgh#", "xy"] {
+                    let mut bytes = plain.clone();
+                    let end = length.min(place + text.len());
+                    bytes[place..end].copy_from_slice(&text.as_bytes()[..end - place]);
+                    let mut state = 0;
+                    let mut taken = 0;
+                    for byte in &bytes {
+                        state = literals.next(state, *byte);
+                        taken += 1;
+                        if literals.matches(state) {
+                            break;
+                        }
+                    }
+                    assert_eq!(
+                        literals.scan(0, &bytes, false),
+                        (taken, state),
+                        "{text} at {place} of {length}"
+                    );
+                    let (done, at) = literals.scan_side_by_side(&literals.classes, 0, &bytes);
+                    let before = bytes[..done].iter().fold(0, |state, byte| literals.next(state, *byte));
+                    assert_eq!(at, before, "{text} at {place} of {length}");
+                }
+            }
+            assert!(literals.scan_side_by_side(&literals.classes, 0, &plain).0 > length - LANES || length < 127);
+        }
     }
 }

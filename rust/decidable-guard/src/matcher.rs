@@ -96,15 +96,20 @@ impl Matcher {
         }
         for byte in unit.bytes {
             let place = self.read.place(unit);
-            let ended = self
-                .attempts
-                .ended_before(&tables.stop, Some(*byte), place.at, place.raw_before);
-            if ended.is_some() {
-                return ended;
+            if !self.attempts.is_empty() {
+                let ended = self
+                    .attempts
+                    .ended_before(&tables.stop, Some(*byte), place.at, place.raw_before);
+                if ended.is_some() {
+                    return ended;
+                }
             }
             self.literal = tables.literals.next(self.literal, *byte);
             self.attempts.step(&tables.stop, self.read.last, *byte, place);
             self.read.step(*byte, unit);
+            if self.attempts.is_empty() && !tables.literals.matches(self.literal) {
+                continue;
+            }
             let of_literals = self.literal_match(tables);
             let certain = of_literals.into_iter().chain(self.attempts.ended(self.read.at));
             let leftmost = |span: &Span| (span.start, span.rule);
@@ -117,14 +122,15 @@ impl Matcher {
         None
     }
 
-    /// How deep the text is in which rules, in bytes as they see it: [`Cursor::pressure`](crate::Cursor::pressure).
-    pub(crate) fn pressure(&self, tables: &Tables) -> impl Iterator<Item = Pressure> {
+    /// How deep the text is in which rules, in bytes as they see it, and in the texts to stop at with this state:
+    /// [`Cursor::pressure`](crate::Cursor::pressure).
+    pub(crate) fn pressure(&self, tables: &Tables, literal: u32) -> impl Iterator<Item = Pressure> {
         let pressure = |matched: u64, rule: RuleId, remaining: u32| Pressure {
             rule: rule.into(),
             matched,
             remaining,
         };
-        let about = tables.literals.about(self.literal).filter(|about| about.depth > 0);
+        let about = tables.literals.about(literal).filter(|about| about.depth > 0);
         let literal = about.map(|about| pressure(about.depth.into(), about.nearest, about.missing));
         let (read, selected) = (self.read.at, self.selected.at);
         let since = move |at: u64| {
@@ -172,6 +178,19 @@ impl Matcher {
         let Read { at, raw_end, .. } = self.selected;
         self.redact.end(&tables.redact, at, raw_end);
         self.record.end(&tables.record, at, raw_end);
+    }
+
+    /// The state of the texts to stop at.
+    pub(crate) const fn literal(&self) -> u32 {
+        self.literal
+    }
+
+    /// Everything up to here was taken, each byte for itself, where there are texts to stop at and nothing else.
+    pub(crate) fn catch_up(&mut self, literal: u32, taken: u64) {
+        self.literal = literal;
+        self.read.at = self.read.at.saturating_add(taken.saturating_sub(self.taken));
+        self.read.raw_end = taken;
+        self.taken = taken;
     }
 
     /// Searches bytes that stand for themselves, where there are texts to stop at and nothing else: how many were taken, and what was

@@ -300,6 +300,7 @@ impl Reader {
     }
 
     /// Where the beginning of a code point is that more must come of.
+    #[inline]
     pub(crate) fn pending(&self) -> Option<u64> {
         (self.length > 0).then_some(self.start)
     }

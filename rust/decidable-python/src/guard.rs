@@ -1,6 +1,6 @@
 //! Rules over streams of text.
 
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use decidable_canon::Canonical as _;
 use pyo3::prelude::*;
@@ -9,7 +9,9 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use crate::errors::{self, Class, raise};
 use crate::model::repr;
 use crate::pressure::pressure;
-use crate::values::{Given, VALID_UNICODE, all_of, integer, optional, optional_text, text, truth, wrong, wrong_type};
+use crate::values::{
+    Given, VALID_UNICODE, all_of, instead, integer, one_of, optional, optional_text, text, truth, wrong, wrong_type,
+};
 
 /// A chunk of so many bytes is worth letting others have the interpreter.
 const BYTES_WORTH_DETACHING: usize = 16_384;
@@ -501,25 +503,80 @@ pub(crate) struct Cursor(Mutex<State>);
 
 impl Cursor {
     /// It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it back.
-    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> PyResult<T>) -> PyResult<T> {
+    #[inline]
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
         match self.0.try_lock() {
-            Ok(mut state) => work(&mut state),
-            Err(TryLockError::Poisoned(poisoned)) => work(&mut poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                let message = "the stream is in use by another thread";
-                Err(errors::plain(py, Class::Conflict, "guard.in_use", message))
-            }
+            Ok(state) => Ok(state),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(in_use(py)),
+        }
+    }
+
+    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> PyResult<T>) -> PyResult<T> {
+        work(&mut *self.lock(py)?)
+    }
+}
+
+#[cold]
+fn in_use(py: Python<'_>) -> PyErr {
+    let message = "the stream is in use by another thread";
+    errors::plain(py, Class::Conflict, "guard.in_use", message)
+}
+
+impl State {
+    /// The bytes of the next chunk, which are of the kind of those before. What is neither text nor bytes stops the stream.
+    #[inline]
+    fn read<'a>(&mut self, chunk: &'a Bound<'_, PyAny>) -> PyResult<(&'a [u8], Kind)> {
+        let (bytes, kind) = if let Ok(text) = chunk.cast::<PyString>() {
+            (text.to_str().ok().map(str::as_bytes), Kind::Text)
+        } else if let Ok(bytes) = chunk.cast::<PyBytes>() {
+            (Some(bytes.as_bytes()), Kind::Bytes)
+        } else {
+            (None, Kind::Text)
+        };
+        match bytes.filter(|_| *self.kind.get_or_insert(kind) == kind) {
+            Some(bytes) => Ok((bytes, kind)),
+            None => Err(self.refused(chunk)),
+        }
+    }
+
+    #[cold]
+    fn refused(&mut self, chunk: &Bound<'_, PyAny>) -> PyErr {
+        self.cursor.fail();
+        match self.kind {
+            Some(Kind::Bytes) => wrong_type("chunk", "bytes, as before", chunk),
+            _ if chunk.is_instance_of::<PyString>() => wrong("chunk", VALID_UNICODE, chunk),
+            _ => wrong_type("chunk", "a str, or bytes throughout", chunk),
         }
     }
 }
 
-fn released<'py>(py: Python<'py>, state: &mut State, kind: Kind) -> PyResult<Bound<'py, PyAny>> {
+/// What comes out for a chunk: itself, if that is all of it and no more. What is not exactly text or bytes may be more than its bytes.
+#[inline]
+fn given<'py>(
+    chunk: &Bound<'py, PyAny>,
+    (bytes, kind): (&[u8], Kind),
+    out: &[u8],
+    cursor: &mut decidable_guard::Cursor,
+) -> PyResult<Bound<'py, PyAny>> {
+    if out == bytes && (chunk.is_exact_instance_of::<PyString>() || chunk.is_exact_instance_of::<PyBytes>()) {
+        return Ok(chunk.clone());
+    }
+    released(chunk.py(), out, kind, cursor)
+}
+
+fn released<'py>(
+    py: Python<'py>,
+    out: &[u8],
+    kind: Kind,
+    cursor: &mut decidable_guard::Cursor,
+) -> PyResult<Bound<'py, PyAny>> {
     match kind {
-        Kind::Bytes => Ok(PyBytes::new(py, &state.out).into_any()),
-        Kind::Text => match core::str::from_utf8(&state.out) {
+        Kind::Bytes => Ok(PyBytes::new(py, out).into_any()),
+        Kind::Text => match core::str::from_utf8(out) {
             Ok(text) => Ok(PyString::new(py, text).into_any()),
             Err(_) => {
-                state.cursor.fail();
+                cursor.fail();
                 let message = "what a stream of text would release is no text";
                 Err(errors::plain(py, Class::InvalidInput, "guard.not_text", message))
             }
@@ -527,49 +584,83 @@ fn released<'py>(py: Python<'py>, state: &mut State, kind: Kind) -> PyResult<Bou
     }
 }
 
+/// Takes the next chunk of each of several streams: the same as `push` with one after the other, in less time. A chunk that is neither text
+/// nor bytes stops its stream and raises, and then nothing was pushed to any.
+#[pyfunction]
+pub(crate) fn push_batch<'py>(cursors: &Bound<'py, PyAny>, chunks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    let py = cursors.py();
+    let each = |field: &str, wanted: &str, values: &Bound<'py, PyAny>| -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let values = values
+            .try_iter()
+            .map_err(|error| instead(py, error, || wrong_type(field, wanted, values)))?;
+        values.collect()
+    };
+    let (cursors, chunks) = (
+        each("cursors", "a sequence of Cursor", cursors)?,
+        each("chunks", "a sequence of str or bytes", chunks)?,
+    );
+    if cursors.len() != chunks.len() {
+        let (streams, given) = (cursors.len(), chunks.len());
+        let message = format!("{given} chunks are given for {streams} streams");
+        return Err(errors::plain(py, Class::InvalidInput, "guard.chunk_count", &message));
+    }
+    // All of them are taken first, so that one that is in use, or given twice, changes none.
+    let mut states = Vec::with_capacity(cursors.len());
+    for (place, cursor) in cursors.iter().enumerate() {
+        let state = one_of::<Cursor>("cursors", "a sequence of Cursor", cursor)?
+            .get()
+            .lock(py);
+        states.push(state.map_err(|error| {
+            if cursors.iter().take(place).any(|before| before.is(cursor)) {
+                let message = "a batch has one chunk for each stream, and this one is given twice";
+                return errors::plain(py, Class::InvalidInput, "guard.given_twice", message);
+            }
+            error
+        })?);
+    }
+    let mut read = Vec::with_capacity(chunks.len());
+    for (state, chunk) in states.iter_mut().zip(&chunks) {
+        read.push(state.read(chunk)?);
+    }
+    let bytes = read.iter().map(|(bytes, _)| *bytes);
+    let (mut out, mut ends) = (Vec::new(), Vec::with_capacity(chunks.len()));
+    let pushes = states.iter_mut().map(|state| &mut state.cursor).zip(bytes);
+    decidable_guard::Cursor::push_batch(pushes, &mut out, &mut ends);
+    let mut rest = out.as_slice();
+    let mut done = 0;
+    let mut given_back = Vec::with_capacity(chunks.len());
+    for (((state, chunk), read), end) in states.iter_mut().zip(&chunks).zip(&read).zip(&ends) {
+        let (now, more) = rest.split_at_checked(end.saturating_sub(done)).unwrap_or_default();
+        (rest, done) = (more, *end);
+        given_back.push(given(chunk, *read, now, &mut state.cursor)?);
+    }
+    PyList::new(py, given_back)
+}
+
 #[pymethods]
 impl Cursor {
     /// Takes the next text or bytes and returns what may come out, of the same kind. What is neither stops the stream and raises.
     fn push<'py>(&self, chunk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = chunk.py();
-        self.with(py, |state| {
-            let (bytes, kind) = if let Ok(text) = chunk.cast::<PyString>() {
-                (text.to_str().ok().map(str::as_bytes), Kind::Text)
-            } else if let Ok(bytes) = chunk.cast::<PyBytes>() {
-                (Some(bytes.as_bytes()), Kind::Bytes)
-            } else {
-                (None, Kind::Text)
-            };
-            let bytes = bytes.filter(|_| *state.kind.get_or_insert(kind) == kind);
-            let Some(bytes) = bytes else {
-                state.cursor.fail();
-                return Err(match state.kind {
-                    Some(Kind::Bytes) => wrong_type("chunk", "bytes, as before", chunk),
-                    _ if chunk.is_instance_of::<PyString>() => wrong("chunk", VALID_UNICODE, chunk),
-                    _ => wrong_type("chunk", "a str, or bytes throughout", chunk),
-                });
-            };
-            let State { cursor, out, .. } = state;
-            out.clear();
-            if bytes.len() > BYTES_WORTH_DETACHING {
-                py.detach(|| cursor.push(bytes, out));
-            } else {
-                cursor.push(bytes, out);
-            }
-            if out.as_slice() == bytes {
-                return Ok(chunk.clone());
-            }
-            released(py, state, kind)
-        })
+        let mut state = self.lock(py)?;
+        let read = state.read(chunk)?;
+        let (bytes, _) = read;
+        let State { cursor, out, .. } = &mut *state;
+        out.clear();
+        if bytes.len() > BYTES_WORTH_DETACHING {
+            py.detach(|| cursor.push(bytes, out));
+        } else {
+            cursor.push(bytes, out);
+        }
+        given(chunk, read, out, cursor)
     }
     /// The stream ends: what is pending is decided, and the rest comes out.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.with(py, |state| {
-            state.out.clear();
-            let State { cursor, out, .. } = state;
+            let State { cursor, out, kind } = state;
+            out.clear();
             cursor.finish(out);
-            let kind = state.kind.unwrap_or(Kind::Text);
-            released(py, state, kind)
+            released(py, out, kind.unwrap_or(Kind::Text), cursor)
         })
     }
     /// Stops the stream, because its source cannot be followed any more.

@@ -1,0 +1,192 @@
+//! However a text is pushed, the same comes of it: as it is cut, side by side with other streams, in long chunks that are searched at several
+//! places, and byte by byte under the same rules with a pattern among them, which goes another way.
+
+#![allow(missing_docs, clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use decidable_guard::{Action, Automaton, Cursor, Match, Pattern, Pressure, Reads, Rule, Stop};
+use proptest::{prelude::*, sample::select};
+
+/// What can be asked of a stream after a push, and what came out.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    out: Vec<u8>,
+    stopped: Option<Stop>,
+    held: usize,
+    taken: u64,
+    released: u64,
+    matches: Vec<Match>,
+    pressure: Vec<Pressure>,
+}
+
+fn seen(cursor: &mut Cursor, out: &[u8]) -> Seen {
+    Seen {
+        out: out.to_vec(),
+        stopped: cursor.stopped(),
+        held: cursor.held(),
+        taken: cursor.taken(),
+        released: cursor.released(),
+        matches: cursor.matches().collect(),
+        pressure: cursor.pressure().collect(),
+    }
+}
+
+fn literal(text: &str, ignore_case: bool, reads: Reads) -> Rule {
+    let text = text.to_owned();
+    Rule::new(
+        &text,
+        Pattern::Literal {
+            text: text.clone(),
+            ignore_case,
+        },
+    )
+    .with_reads(reads)
+}
+
+/// Some sets of rules: few texts and many, short and long, in either case, read in every way, and patterns.
+fn automata() -> Vec<Arc<Automaton>> {
+    let texts = |reads| {
+        vec![
+            literal("abcab", false, reads),
+            literal("bca", true, reads),
+            literal("caaaaaaaabcaaaaaaaabcab", false, reads),
+        ]
+    };
+    let mixed = vec![
+        literal("abcab", false, Reads::Exact),
+        Rule::regex("word", r"\bb+c\b").with_action(Action::Redact),
+        Rule::regex("note", "c[ab]c").with_action(Action::Record),
+    ];
+    let mut sets: Vec<_> = Reads::ALL.into_iter().map(texts).collect();
+    sets.extend([
+        mixed,
+        vec![literal("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", false, Reads::Visible)],
+        vec![],
+    ]);
+    sets.into_iter()
+        .map(|rules| Automaton::new(rules).unwrap().into())
+        .collect()
+}
+
+/// The same rules, and a pattern that is nowhere.
+fn with_a_pattern(automaton: &Automaton) -> Arc<Automaton> {
+    let never = Rule::regex("never", "\u{1}\u{2}\u{3}")
+        .with_action(Action::Record)
+        .with_reads(Reads::Exact);
+    Automaton::new(automaton.rules().iter().cloned().chain([never]).collect())
+        .unwrap()
+        .into()
+}
+
+/// Texts that are near to what is looked for, with what does not stand for itself in some of them.
+fn texts() -> impl Strategy<Value = String> {
+    let plain = select(vec!["a", "b", "c", "aa", "ca", "ab ", "bc", "C", "A", " "]);
+    // Beginnings of the long ones, and all but their beginnings.
+    let parts = select(vec![
+        "caaaaaaaabcaaaaaaa",
+        "abcaaaaaaaabca",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ]);
+    let odd = select(vec![
+        "\u{200b}", "é", "\"", "\\", "\\u0061", "\\u00", "ａ", "😀", "\u{7f}",
+    ]);
+    let plain = prop_oneof![5 => plain, 1 => parts];
+    let mixed = prop_oneof![40 => plain.clone(), 1 => odd];
+    let pieces = |piece: BoxedStrategy<&'static str>| proptest::collection::vec(piece, 0..200);
+    let of = prop_oneof![
+        pieces(plain.boxed()),
+        pieces(mixed.clone().boxed()),
+        proptest::collection::vec(mixed, 0..12)
+    ];
+    of.prop_map(|pieces| pieces.concat())
+}
+
+/// Chunks of a text that end at these places, as far as it has them.
+fn cut<'a>(text: &'a str, lengths: &[usize]) -> Vec<&'a [u8]> {
+    let mut rest = text.as_bytes();
+    let mut chunks = Vec::new();
+    for length in lengths {
+        let (now, more) = rest.split_at((*length).min(rest.len()));
+        chunks.push(now);
+        rest = more;
+    }
+    chunks.push(rest);
+    chunks
+}
+
+fn streams(chosen: &[(usize, bool, usize)]) -> Vec<Cursor> {
+    let automata = automata();
+    let cursor = |(set, json, hold): &(usize, bool, usize)| {
+        let cursor = Cursor::new(Arc::clone(&automata[set % automata.len()])).with_max_hold(*hold);
+        if *json { cursor.reading_json() } else { cursor }
+    };
+    chosen.iter().map(cursor).collect()
+}
+
+fn holds() -> impl Strategy<Value = usize> {
+    prop_oneof![8 => Just(65_536_usize), 1 => 0..40_usize]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_batch_is_one_push_after_the_other(
+        chosen in proptest::collection::vec((0..8_usize, any::<bool>(), holds()), 0..20),
+        texts in proptest::collection::vec(texts(), 20),
+        lengths in proptest::collection::vec(prop_oneof![4 => 0..10_usize, 1 => 0..300_usize], 30),
+        ends in 0..40_usize,
+    ) {
+        let (mut one_by_one, mut at_once) = (streams(&chosen), streams(&chosen));
+        let each: Vec<_> = texts.iter().map(|text| cut(text, &lengths)).collect();
+        for turn in 0..=lengths.len() {
+            // One of them ends before the others.
+            if let (true, Some(one), Some(other)) = (turn == ends, one_by_one.first_mut(), at_once.first_mut()) {
+                let (mut out, mut same) = (Vec::new(), Vec::new());
+                one.finish(&mut out);
+                other.finish(&mut same);
+                prop_assert_eq!(out, same);
+            }
+            let (mut out, mut ends) = (vec![7; turn], vec![3]);
+            let pushes = at_once.iter_mut().zip(&each).map(|(cursor, chunks)| (cursor, chunks[turn]));
+            Cursor::push_batch(pushes, &mut out, &mut ends);
+            prop_assert_eq!(&out[..turn], &vec![7; turn]);
+            prop_assert_eq!(ends.len(), 1 + chosen.len());
+            let mut before = turn;
+            for ((one, other), (chunks, end)) in one_by_one.iter_mut().zip(&mut at_once).zip(each.iter().zip(&ends[1..])) {
+                let mut alone = Vec::new();
+                one.push(chunks[turn], &mut alone);
+                prop_assert_eq!(seen(one, &alone), seen(other, &out[before..*end]));
+                before = *end;
+            }
+            prop_assert_eq!(before, out.len());
+        }
+    }
+
+    #[test]
+    fn a_long_chunk_is_its_bytes_one_by_one(
+        set in 0..8_usize, json in any::<bool>(), text in texts(), lengths in proptest::collection::vec(0..300_usize, 0..4),
+    ) {
+        let automata = automata();
+        let rules = &automata[set % automata.len()];
+        let read = |automaton: &Arc<Automaton>, chunks: &[&[u8]]| {
+            let mut cursor = Cursor::new(Arc::clone(automaton));
+            if json {
+                cursor = cursor.reading_json();
+            }
+            let mut out = Vec::new();
+            for chunk in chunks {
+                cursor.push(chunk, &mut out);
+            }
+            let now = seen(&mut cursor, &out);
+            cursor.finish(&mut out);
+            (now, out, cursor.stopped())
+        };
+        let single: Vec<_> = text.as_bytes().chunks(1).collect();
+        let whole = read(rules, &[text.as_bytes()]);
+        prop_assert_eq!(&whole, &read(rules, &cut(&text, &lengths)));
+        prop_assert_eq!(&whole, &read(rules, &single));
+        prop_assert_eq!(&whole, &read(&with_a_pattern(rules), &single));
+    }
+}
