@@ -1076,7 +1076,7 @@ class Cursor:
 
 @overload
 def push_batch(cursors: Iterable[Cursor], chunks: Iterable[str]) -> list[str]:
-    """Takes the next chunk of each of several streams: the same as ``push`` with one after the other, in less time.
+    """Takes the next chunk of each of several streams: the same as ``push`` with one after the other.
 
     A chunk that is neither text nor bytes, or of another kind than those before, stops its stream and raises. Then,
     and where a stream is in use or given twice, nothing was pushed to any.

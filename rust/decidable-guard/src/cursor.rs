@@ -218,9 +218,8 @@ impl Cursor {
         self.push_bytes(bytes, out)
     }
 
-    /// Takes the next bytes of each of several streams: the same as [`Self::push`] with one after the other, in less time, because none waits for
-    /// another. What may come out is added to `out`, and to `ends` for each stream where that ends. Whether one was stopped is asked of it:
-    /// [`Self::stopped`].
+    /// Takes the next bytes of each of several streams: the same as [`Self::push`] with one after the other. What may come out is added to `out`,
+    /// and to `ends` for each stream where that ends. Whether one was stopped is asked of it: [`Self::stopped`].
     ///
     /// ```
     /// use std::sync::Arc;

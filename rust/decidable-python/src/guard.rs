@@ -584,7 +584,7 @@ fn released<'py>(
     }
 }
 
-/// Takes the next chunk of each of several streams: the same as `push` with one after the other, in less time. A chunk that is neither text
+/// Takes the next chunk of each of several streams: the same as `push` with one after the other. A chunk that is neither text
 /// nor bytes stops its stream and raises, and then nothing was pushed to any.
 #[pyfunction]
 pub(crate) fn push_batch<'py>(cursors: &Bound<'py, PyAny>, chunks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
