@@ -503,7 +503,7 @@ pub(crate) struct Cursor(Mutex<State>);
 
 impl Cursor {
     /// It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it back.
-    #[inline]
+    #[inline(always)]
     fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
         match self.0.try_lock() {
             Ok(state) => Ok(state),
@@ -525,7 +525,7 @@ fn in_use(py: Python<'_>) -> PyErr {
 
 impl State {
     /// The bytes of the next chunk, which are of the kind of those before. What is neither text nor bytes stops the stream.
-    #[inline]
+    #[inline(always)]
     fn read<'a>(&mut self, chunk: &'a Bound<'_, PyAny>) -> PyResult<(&'a [u8], Kind)> {
         let (bytes, kind) = if let Ok(text) = chunk.cast::<PyString>() {
             (text.to_str().ok().map(str::as_bytes), Kind::Text)
@@ -552,7 +552,7 @@ impl State {
 }
 
 /// What comes out for a chunk: itself, if that is all of it and no more. What is not exactly text or bytes may be more than its bytes.
-#[inline]
+#[inline(always)]
 fn given<'py>(
     chunk: &Bound<'py, PyAny>,
     (bytes, kind): (&[u8], Kind),
