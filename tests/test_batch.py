@@ -320,11 +320,17 @@ def test_vectors_are_those_of_the_machine() -> None:
 
 
 def cores() -> int:
-    """As many as this process may use; where a group of processes is held to less, the test that asks is skipped."""
-    for limit in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
-        if Path(limit).exists() and Path(limit).read_text().split()[0] not in ("max", "-1"):
-            pytest.skip("the cores are shared out by a quota")
-    return len(os.sched_getaffinity(0))
+    """As many as this process may use: those that it is bound to, and no more than its group has time of."""
+    most = len(os.sched_getaffinity(0))
+    groups = Path("/proc/self/cgroup").read_text().splitlines()
+    own = Path("/sys/fs/cgroup", *(line[len("0::/") :] for line in groups if line.startswith("0::/")))
+    shares = [each / "cpu.max" for each in (own, *own.parents)]
+    told = [share.read_text().split() for share in shares if share.exists()]
+    older = [Path("/sys/fs/cgroup/cpu", f"cpu.cfs_{part}_us") for part in ("quota", "period")]
+    if all(each.exists() for each in older):
+        told.append([each.read_text().strip() for each in older])
+    whole = [int(quota) // int(period) for quota, period in told if quota not in ("max", "-1")]
+    return min([most, *(max(1, each) for each in whole)])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts cores as Linux has them")

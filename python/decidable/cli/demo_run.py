@@ -8,9 +8,10 @@ submitted in one order, which depends on the trace alone: a settlement waits for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import signal
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -92,6 +93,8 @@ async def _terminable(work: Coroutine[Any, Any, None]) -> None:
     An exception from the middle of the event loop would leave tasks behind that nobody ends.
     """
     loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), False
+    # Elsewhere than in the main thread, and on Windows, an event loop has no signals.
+    hears = sys.platform != "win32" and threading.current_thread() is threading.main_thread()
 
     def terminate() -> None:
         nonlocal terminated
@@ -100,8 +103,7 @@ async def _terminable(work: Coroutine[Any, Any, None]) -> None:
             task.cancel()
 
     chosen = signal.getsignal(signal.SIGTERM)
-    # Elsewhere than in the main thread, and on Windows, an event loop has no signals.
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+    if hears:
         loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         await work
@@ -110,9 +112,8 @@ async def _terminable(work: Coroutine[Any, Any, None]) -> None:
             raise Terminated from None
         raise
     finally:
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            if loop.remove_signal_handler(signal.SIGTERM):
-                signal.signal(signal.SIGTERM, chosen)
+        if hears and loop.remove_signal_handler(signal.SIGTERM):
+            signal.signal(signal.SIGTERM, chosen)
 
 
 async def _play(engine: Engine, clock: ManualClock, tape: _Tape, advance: Callable[[int], None]) -> None:
