@@ -203,10 +203,9 @@ fn chunks(label: &str, size: usize, text: &[u8], dfa: &DFA, fse: &libfse::FseMap
 
 /// Each stream gets a token of its part of the text in turn: a turn is a repetition.
 fn interleaved(label: &str, text: &str, fse: &libfse::FseMap, automaton: &Arc<Automaton>) {
-    let cursors = || -> Vec<_> { (0..STREAMS).map(|_| Cursor::new(Arc::clone(automaton))).collect() };
-    let (mut ours, mut at_once) = (cursors(), cursors());
+    let mut ours: Vec<_> = (0..STREAMS).map(|_| Cursor::new(Arc::clone(automaton))).collect();
     let mut theirs: Vec<_> = (0..STREAMS).map(|_| fse.new_cursor().expect("a cursor")).collect();
-    let (mut out, mut other, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    let mut out = Vec::new();
     // Tokens lie in the order in which they come, as if a model had just made them.
     let parts: Vec<_> = parts(text).map(str::as_bytes).collect();
     let places = (0..parts[0].len() / 4 * 4).step_by(4);
@@ -235,15 +234,9 @@ fn interleaved(label: &str, text: &str, fse: &libfse::FseMap, automaton: &Arc<Au
                     black_box(stream.push(token, &mut out));
                 }
             }),
-            Contestant::each("at once", |repetition| {
-                other.clear();
-                ends.clear();
-                Cursor::push_batch(at_once.iter_mut().zip(turn(repetition)), &mut other, &mut ends);
-                black_box((&other, &ends));
-            }),
         ],
     );
-    assert!(ours.iter().chain(&at_once).all(|stream| stream.stopped().is_none()));
+    assert!(ours.iter().all(|stream| stream.stopped().is_none()));
 }
 
 /// Each stream's part of a text.

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 import codes
 import decidable as dc
 from decidable import Guard, GuardStopped, Match, Rule, StopReason
-from decidable.guard import push_batch
 
 SSN = Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn")
 DROP = Rule.literal("DROP TABLE", ignore_case=True, name="drop")
@@ -447,37 +446,6 @@ def test_threads_share_a_guard_and_not_a_stream() -> None:
         if told:
             break
     assert set(told) == {"guard.in_use"}
-
-
-def test_a_batch_is_a_push_each() -> None:
-    """Text and bytes, guards that differ; what passes as it is comes back as the object that it was."""
-    guards = [Guard([DROP, SSN]), Guard([Rule.literal("DROP TABLE")]), Guard([])]
-    pieces = [TEXT[place : place + 5] for place in range(0, len(TEXT), 5)]
-    cursors = [guards[number % 3].cursor() for number in range(20)]
-    alone = [guards[number % 3].cursor() for number in range(20)]
-    for piece in pieces:
-        chunks: list[str | bytes] = [piece.encode() if number % 2 else piece for number in range(20)]
-        released = push_batch(cursors, chunks)
-        assert released == [cursor.push(chunk) for cursor, chunk in zip(alone, chunks, strict=True)]
-        assert all(one is two for one, two in zip(released, chunks, strict=True) if one == two and one)
-        assert [cursor.stopped for cursor in cursors] == [cursor.stopped for cursor in alone]
-    assert push_batch([], []) == []
-    assert push_batch(iter(cursors[:1]), ("",)) == [""]
-
-
-def test_a_batch_that_cannot_be_pushed_is_pushed_to_none() -> None:
-    guard = Guard([DROP])
-    one, two = guard.cursor(), guard.cursor()
-    refused("guard.chunk_count", lambda: push_batch([one, two], ["a"]))
-    refused("guard.given_twice", lambda: push_batch([one, one], ["a", "b"]))
-    refused("input.wrong_type", lambda: push_batch([one, "x"], ["a", "b"]))  # type: ignore[list-item]
-    refused("input.wrong_type", lambda: push_batch(1, ["a"]))  # type: ignore[call-overload]
-    assert push_batch([one, two], ["DRO", "DRO"]) == ["", ""]
-    refused("input.wrong_type", lambda: push_batch([one, two], ["P it", 1]))  # type: ignore[list-item]
-    assert (one.held, one.stopped) == (3, None)
-    assert two.stopped is not None
-    assert two.stopped.kind == "failed"
-    assert push_batch([one, two], ["x", "x"]) == ["DROx", ""]
 
 
 def test_what_is_more_than_text_comes_out_as_text() -> None:

@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from decidable import Guard, Rule
-from decidable.guard import Token, from_litellm_patterns, push_batch
+from decidable.guard import Token, from_litellm_patterns
 
 try:
     import ahocorasick
@@ -38,7 +38,6 @@ try:
 except ImportError:
     content_filter = None
 
-STREAMS = 64
 OPEN = ExitStack()
 SYLLABLES = ("an", "ber", "co", "da", "en", "fi", "ga", "ho", "in", "ja", "ke", "lo")
 SYLLABLES += ("men", "no", "or", "pa", "re", "sa", "ti", "un", "ver", "wa", "yo", "za")
@@ -141,30 +140,11 @@ def main() -> None:
         built, size = time.perf_counter() - begun, guard.size
         print(f"{label}: compiled in {built * 1e3:.1f} ms, {size[0]:,} states, {size[1]:,} bytes")
         told(rounds_of(sides(texts, regexes), tokens, rounds))
-        print(f"{label}, {STREAMS} streams")
-        told(interleaved(guard, tokens, rounds))
     monitored(Guard([*map(Rule.literal, words(chosen, 12))]), tokens, rounds)
     large(12, rounds)
     large(1_000, rounds)
     if content_filter is not None:
         beside_litellm(rounds)
-
-
-def interleaved(guard: Guard, tokens: list[str], rounds: int) -> dict[str, list[float]]:
-    """Each stream gets a token in turn: by a push each, and all at once."""
-    length = len(tokens) // STREAMS
-    turns = [tokens[turn : length * STREAMS : length] for turn in range(length)]
-    pushes = [guard.cursor().push for _ in range(STREAMS)]
-    cursors = [guard.cursor() for _ in range(STREAMS)]
-
-    def one_by_one(turn: list[str]) -> None:
-        [push(token) for push, token in zip(pushes, turn, strict=True)]
-
-    def at_once(turn: list[str]) -> None:
-        push_batch(cursors, turn)
-
-    samples = rounds_of({"push": one_by_one, "push_batch": at_once}, turns, rounds)
-    return {name: [sample / STREAMS for sample in each] for name, each in samples.items()}
 
 
 def large(count: int, rounds: int) -> None:

@@ -1074,24 +1074,6 @@ class Cursor:
     def pressure(self) -> list[Pressure]: ...
     def matches(self) -> list[Match]: ...
 
-@overload
-def push_batch(cursors: Iterable[Cursor], chunks: Iterable[str]) -> list[str]:
-    """Takes the next chunk of each of several streams: the same as ``push`` with one after the other.
-
-    A chunk that is neither text nor bytes, or of another kind than those before, stops its stream and raises. Then,
-    and where a stream is in use or given twice, nothing was pushed to any.
-
-    Raises:
-        InvalidInput: ``guard.chunk_count``: there is not one chunk for each stream; ``guard.given_twice``; a chunk
-            that is none.
-        Conflict: ``guard.in_use``.
-    """
-
-@overload
-def push_batch(cursors: Iterable[Cursor], chunks: Iterable[bytes]) -> list[bytes]: ...
-@overload
-def push_batch(cursors: Iterable[Cursor], chunks: Iterable[str | bytes]) -> list[str | bytes]: ...
-
 @final
 class Pressure:
     """How deep a stream is in a rule: how many bytes may begin a match, and how many more one needs at least."""

@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason, push_batch
+from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
 from decidable.guard.files import read_rules
 from decidable.guard.imports import from_gitleaks, from_litellm_patterns
@@ -53,7 +53,6 @@ __all__ = [
     "Token",
     "from_gitleaks",
     "from_litellm_patterns",
-    "push_batch",
     "rule_set",
     "verify_audit",
 ]

@@ -218,34 +218,6 @@ impl Cursor {
         self.push_bytes(bytes, out)
     }
 
-    /// Takes the next bytes of each of several streams: the same as [`Self::push`] with one after the other. What may come out is added to `out`,
-    /// and to `ends` for each stream where that ends. Whether one was stopped is asked of it: [`Self::stopped`].
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use decidable_guard::{Automaton, Cursor, Rule};
-    ///
-    /// let automaton = Arc::new(Automaton::new(vec![Rule::literal("drop", "DROP TABLE")])?);
-    /// let mut streams = [Cursor::new(Arc::clone(&automaton)), Cursor::new(automaton)];
-    /// let chunks: [&[u8]; 2] = [b"one DROP", b"another"];
-    /// let (mut out, mut ends) = (Vec::new(), Vec::new());
-    /// Cursor::push_batch(streams.iter_mut().zip(chunks), &mut out, &mut ends);
-    /// assert_eq!((out.as_slice(), ends.as_slice()), (&b"one another"[..], &[4, 11][..]));
-    /// # Ok::<(), decidable_guard::Error>(())
-    /// ```
-    pub fn push_batch<'a, 'b>(
-        pushes: impl IntoIterator<Item = (&'a mut Self, &'b [u8])>,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) {
-        for (cursor, bytes) in pushes {
-            if cursor.push_token(bytes, out).is_none() {
-                cursor.push_bytes(bytes, out);
-            }
-            ends.push(out.len());
-        }
-    }
-
     /// Takes a few bytes if every one stands for itself and none ends a match of a text.
     #[inline(always)]
     fn push_token(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {

@@ -9,9 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use crate::errors::{self, Class, raise};
 use crate::model::repr;
 use crate::pressure::pressure;
-use crate::values::{
-    Given, VALID_UNICODE, all_of, instead, integer, one_of, optional, optional_text, text, truth, wrong, wrong_type,
-};
+use crate::values::{Given, VALID_UNICODE, all_of, integer, optional, optional_text, text, truth, wrong, wrong_type};
 
 /// A chunk of so many bytes is worth letting others have the interpreter.
 const BYTES_WORTH_DETACHING: usize = 16_384;
@@ -582,59 +580,6 @@ fn released<'py>(
             }
         },
     }
-}
-
-/// Takes the next chunk of each of several streams: the same as `push` with one after the other. A chunk that is neither text
-/// nor bytes stops its stream and raises, and then nothing was pushed to any.
-#[pyfunction]
-pub(crate) fn push_batch<'py>(cursors: &Bound<'py, PyAny>, chunks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-    let py = cursors.py();
-    let each = |field: &str, wanted: &str, values: &Bound<'py, PyAny>| -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let values = values
-            .try_iter()
-            .map_err(|error| instead(py, error, || wrong_type(field, wanted, values)))?;
-        values.collect()
-    };
-    let (cursors, chunks) = (
-        each("cursors", "a sequence of Cursor", cursors)?,
-        each("chunks", "a sequence of str or bytes", chunks)?,
-    );
-    if cursors.len() != chunks.len() {
-        let (streams, given) = (cursors.len(), chunks.len());
-        let message = format!("{given} chunks are given for {streams} streams");
-        return Err(errors::plain(py, Class::InvalidInput, "guard.chunk_count", &message));
-    }
-    // All of them are taken first, so that one that is in use, or given twice, changes none.
-    let mut states = Vec::with_capacity(cursors.len());
-    for (place, cursor) in cursors.iter().enumerate() {
-        let state = one_of::<Cursor>("cursors", "a sequence of Cursor", cursor)?
-            .get()
-            .lock(py);
-        states.push(state.map_err(|error| {
-            if cursors.iter().take(place).any(|before| before.is(cursor)) {
-                let message = "a batch has one chunk for each stream, and this one is given twice";
-                return errors::plain(py, Class::InvalidInput, "guard.given_twice", message);
-            }
-            error
-        })?);
-    }
-    let mut read = Vec::with_capacity(chunks.len());
-    for (state, chunk) in states.iter_mut().zip(&chunks) {
-        read.push(state.read(chunk)?);
-    }
-    let bytes = read.iter().map(|(bytes, _)| *bytes);
-    let (mut out, mut ends) = (Vec::new(), Vec::with_capacity(chunks.len()));
-    let pushes = states.iter_mut().map(|state| &mut state.cursor).zip(bytes);
-    decidable_guard::Cursor::push_batch(pushes, &mut out, &mut ends);
-    let mut rest = out.as_slice();
-    let mut done = 0;
-    let mut given_back = Vec::with_capacity(chunks.len());
-    for (((state, chunk), read), end) in states.iter_mut().zip(&chunks).zip(&read).zip(&ends) {
-        let (now, more) = rest.split_at_checked(end.saturating_sub(done)).unwrap_or_default();
-        (rest, done) = (more, *end);
-        given_back.push(given(chunk, *read, now, &mut state.cursor)?);
-    }
-    PyList::new(py, given_back)
 }
 
 #[pymethods]

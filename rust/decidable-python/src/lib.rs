@@ -43,7 +43,7 @@ mod _native {
     #[pymodule_export]
     use super::explain::{Explanation, Lever, Margin, Verdict, WhatWouldWin, visible};
     #[pymodule_export]
-    use super::guard::{Automaton, Cursor, Match, Rule, StopReason, push_batch};
+    use super::guard::{Automaton, Cursor, Match, Rule, StopReason};
     #[pymodule_export]
     use super::key::Key;
     #[pymodule_export]

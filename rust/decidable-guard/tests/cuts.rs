@@ -1,5 +1,4 @@
-//! However a text is pushed, the same comes of it: as it is cut, side by side with other streams, in long chunks that are searched at several
-//! places, and byte by byte under the same rules with a pattern among them, which goes another way.
+//! However a text is pushed, the same comes of it: in tokens, in long chunks that are searched at several places, and byte by byte under the same rules with a pattern among them, which goes another way.
 
 #![allow(missing_docs, clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used)]
 
@@ -115,13 +114,10 @@ fn cut<'a>(text: &'a str, lengths: &[usize]) -> Vec<&'a [u8]> {
     chunks
 }
 
-fn streams(chosen: &[(usize, bool, usize)]) -> Vec<Cursor> {
+fn stream(set: usize, json: bool, hold: usize) -> Cursor {
     let automata = automata();
-    let cursor = |(set, json, hold): &(usize, bool, usize)| {
-        let cursor = Cursor::new(Arc::clone(&automata[set % automata.len()])).with_max_hold(*hold);
-        if *json { cursor.reading_json() } else { cursor }
-    };
-    chosen.iter().map(cursor).collect()
+    let cursor = Cursor::new(Arc::clone(&automata[set % automata.len()])).with_max_hold(hold);
+    if json { cursor.reading_json() } else { cursor }
 }
 
 fn holds() -> impl Strategy<Value = usize> {
@@ -132,36 +128,23 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_batch_is_one_push_after_the_other(
-        chosen in proptest::collection::vec((0..8_usize, any::<bool>(), holds()), 0..20),
-        texts in proptest::collection::vec(texts(), 20),
+    fn tokens_are_their_bytes_one_by_one(
+        (set, json, hold) in (0..8_usize, any::<bool>(), holds()),
+        text in texts(),
         lengths in proptest::collection::vec(prop_oneof![4 => 0..10_usize, 1 => 0..300_usize], 30),
-        ends in 0..40_usize,
     ) {
-        let (mut one_by_one, mut at_once) = (streams(&chosen), streams(&chosen));
-        let each: Vec<_> = texts.iter().map(|text| cut(text, &lengths)).collect();
-        for turn in 0..=lengths.len() {
-            // One of them ends before the others.
-            if let (true, Some(one), Some(other)) = (turn == ends, one_by_one.first_mut(), at_once.first_mut()) {
-                let (mut out, mut same) = (Vec::new(), Vec::new());
-                one.finish(&mut out);
-                other.finish(&mut same);
-                prop_assert_eq!(out, same);
+        let (mut whole, mut single) = (stream(set, json, hold), stream(set, json, hold));
+        for chunk in cut(&text, &lengths) {
+            let (mut out, mut same) = (Vec::new(), Vec::new());
+            whole.push(chunk, &mut out);
+            for byte in chunk {
+                single.push(&[*byte], &mut same);
             }
-            let (mut out, mut ends) = (vec![7; turn], vec![3]);
-            let pushes = at_once.iter_mut().zip(&each).map(|(cursor, chunks)| (cursor, chunks[turn]));
-            Cursor::push_batch(pushes, &mut out, &mut ends);
-            prop_assert_eq!(&out[..turn], &vec![7; turn]);
-            prop_assert_eq!(ends.len(), 1 + chosen.len());
-            let mut before = turn;
-            for ((one, other), (chunks, end)) in one_by_one.iter_mut().zip(&mut at_once).zip(each.iter().zip(&ends[1..])) {
-                let mut alone = Vec::new();
-                one.push(chunks[turn], &mut alone);
-                prop_assert_eq!(seen(one, &alone), seen(other, &out[before..*end]));
-                before = *end;
-            }
-            prop_assert_eq!(before, out.len());
+            prop_assert_eq!(seen(&mut whole, &out), seen(&mut single, &same));
         }
+        let (mut out, mut same) = (Vec::new(), Vec::new());
+        prop_assert_eq!(whole.finish(&mut out), single.finish(&mut same));
+        prop_assert_eq!(seen(&mut whole, &out), seen(&mut single, &same));
     }
 
     #[test]
