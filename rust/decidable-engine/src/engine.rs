@@ -25,12 +25,12 @@ mod tickets;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use decidable_canon::cast;
 use decidable_kernel::Policy;
-use decidable_replay::{Command, Numbered, Record, State, Status, Ticket};
+use decidable_replay::{Command, Record, State, Status, Ticket};
 use decidable_wal::{Entry, Head, Log, Opened, Private};
 
 use self::room::room;
@@ -53,7 +53,11 @@ pub struct Step {
 struct Core {
     book: Book,
     policy: u32,
-    standings: Numbered<Standing>,
+    /// The first ticket of this session.
+    first: u64,
+    /// The open tickets that somebody has acted on or left in this session. Of the others it is clear where they stand
+    /// ([`Core::standing`]).
+    acted: BTreeMap<u64, Standing>,
     /// The open tickets that a key was answered with again, and how often: so many callers hold them beside the first.
     answered_again: BTreeMap<u64, u32>,
     /// Erasures that are recorded and whose names are not forgotten yet: for each the record of the log's that tells when
@@ -85,8 +89,12 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// A forked child must not even wait for a lock: the thread that holds it exists only in the parent.
-    fn refuse_forked(&self) -> Result<(), Error> {
+    /// Refuses a child of the process that opened the engine. It must not even wait for a lock: the thread that holds it
+    /// exists only in the parent. [`Engine::decide`] and [`Engine::settle`] leave the asking to [`Engine::wait`].
+    ///
+    /// # Errors
+    /// `Forked` in such a child.
+    pub fn refuse_forked(&self) -> Result<(), Error> {
         if self.process == std::process::id() {
             Ok(())
         } else {
@@ -96,19 +104,35 @@ impl Engine {
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
         self.refuse_forked()?;
+        self.core_for_step()
+    }
+
+    /// As [`Engine::core`], for a step that counts only once [`Engine::wait`] has returned, which a child never sees: what
+    /// it does before stays in its copy of the state. So it is asked only of who finds the lock held, because asking the
+    /// system takes as long as a tenth of a step.
+    fn core_for_step(&self) -> Result<MutexGuard<'_, Core>, Error> {
+        let core = match self.core.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                self.refuse_forked()?;
+                self.core.lock().map_err(|_| ())
+            }
+            taken => taken.map_err(|_| ()),
+        };
         // A thread that panicked while it held the lock may have left the state ahead of the log.
-        let mut core = self.core.lock().map_err(|_| {
+        let mut core = core.map_err(|()| {
             self.stopped.store(true, Ordering::Release);
             Error::new(ErrorKind::Stopped)
         })?;
         // After a failed write the state is ahead of the log: not even a balance may be read from it.
         if self.log.has_failed() || self.stopped.load(Ordering::Acquire) {
+            self.refuse_forked()?;
             // The log knows the cause, if it was the disk.
             self.log.ready(0)?;
             return Err(Error::new(ErrorKind::Stopped));
         }
         // Here, because nobody may be left who waits for an erasure.
         if !core.erasures.is_empty() {
+            self.refuse_forked()?;
             core.forget_names(self.log.erased());
         }
         Ok(core)
@@ -227,17 +251,26 @@ impl Core {
             .number(name)
             .ok_or_else(|| Error::new(ErrorKind::UnknownAccount(name.to_owned())))
     }
-    fn is_open(&self, number: u64) -> bool {
-        matches!(
-            self.book.state().ticket(number),
-            Some(Ticket::Decided {
+    /// Where a ticket stands, if it is open: nobody knows what became of those that an earlier process left open, and
+    /// nobody acts on those of this session of which nobody said so.
+    fn standing(&self, number: u64) -> Option<Standing> {
+        let unsaid = || {
+            if number < self.first {
+                Standing::InDoubt
+            } else {
+                Standing::Held
+            }
+        };
+        match self.book.state().ticket(number)? {
+            Ticket::Decided {
                 status: Status::Open(_),
                 ..
-            })
-        )
+            } => Some(self.acted.get(&number).copied().unwrap_or_else(unsaid)),
+            _ => None,
+        }
     }
     fn close(&mut self, number: u64) {
-        self.standings.remove(number);
+        self.acted.remove(&number);
         self.answered_again.remove(&number);
     }
     /// A private part under a salt of its own: no other salt, and nothing that this process keeps, says anything of it.
@@ -271,7 +304,7 @@ impl Core {
         Ok(TicketView {
             number,
             ticket,
-            standing: self.standings.get(number).copied(),
+            standing: self.standing(number),
             policy,
         })
     }

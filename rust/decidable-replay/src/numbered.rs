@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use decidable_canon::cast;
 
@@ -13,7 +13,15 @@ pub struct Numbered<T> {
     /// The number of the first place.
     first: u64,
     recent: VecDeque<Option<T>>,
-    older: BTreeMap<u64, T>,
+    older: Older<T>,
+}
+
+/// Numbers and values, ascending. What is taken out leaves its place behind until half of all places are empty: so adding
+/// behind the last and taking out cost no search for room, and an entry takes no more than itself.
+#[derive(Clone, Debug)]
+struct Older<T> {
+    places: VecDeque<(u64, Option<T>)>,
+    empty: usize,
 }
 
 impl<T> Default for Numbered<T> {
@@ -21,7 +29,10 @@ impl<T> Default for Numbered<T> {
         Self {
             first: 0,
             recent: VecDeque::new(),
-            older: BTreeMap::new(),
+            older: Older {
+                places: VecDeque::new(),
+                empty: 0,
+            },
         }
     }
 }
@@ -39,7 +50,7 @@ impl<T> Numbered<T> {
     pub fn get(&self, number: u64) -> Option<&T> {
         match number.checked_sub(self.first) {
             Some(place) => self.recent.get(cast::usize_from_u64(place)?)?.as_ref(),
-            None => self.older.get(&number),
+            None => self.older.get(number),
         }
     }
 
@@ -48,7 +59,7 @@ impl<T> Numbered<T> {
     pub fn change(&mut self, number: u64) -> Option<&mut T> {
         match number.checked_sub(self.first) {
             Some(place) => self.recent.get_mut(cast::usize_from_u64(place)?)?.as_mut(),
-            None => self.older.get_mut(&number),
+            None => self.older.change(number),
         }
     }
 
@@ -59,7 +70,7 @@ impl<T> Numbered<T> {
         match ahead {
             None => match self.place(number) {
                 Some(place) => *place = Some(value),
-                None => drop(self.older.insert(number, value)),
+                None => self.older.insert(number, value),
             },
             Some(Some(gap)) if gap < RECENT_MAX => {
                 self.recent.extend((0..gap).map(|_| None));
@@ -83,7 +94,7 @@ impl<T> Numbered<T> {
     pub fn remove(&mut self, number: u64) -> Option<T> {
         let taken = match self.place(number) {
             Some(place) => place.take(),
-            None => self.older.remove(&number),
+            None => self.older.remove(number),
         };
         while matches!(self.recent.front(), Some(None)) {
             self.retire();
@@ -96,8 +107,10 @@ impl<T> Numbered<T> {
         // Saturating, because a range would step beyond the largest number after the last.
         let recent = (0_u64..).zip(&self.recent);
         let recent = recent.map(|(place, value)| (self.first.saturating_add(place), value));
-        let older = self.older.iter().map(|(number, value)| (*number, value));
-        older.chain(recent.filter_map(|(number, value)| Some((number, value.as_ref()?))))
+        let older = self.older.places.iter().map(|(number, value)| (*number, value));
+        older
+            .chain(recent)
+            .filter_map(|(number, value)| Some((number, value.as_ref()?)))
     }
 
     fn place(&mut self, number: u64) -> Option<&mut Option<T>> {
@@ -108,9 +121,48 @@ impl<T> Numbered<T> {
     /// Moves the first of the recent behind them.
     fn retire(&mut self) {
         if let Some(Some(value)) = self.recent.pop_front() {
-            self.older.insert(self.first, value);
+            self.older.places.push_back((self.first, Some(value)));
         }
         self.first = self.first.saturating_add(1);
+    }
+}
+
+impl<T> Older<T> {
+    fn find(&self, number: u64) -> Result<usize, usize> {
+        self.places.binary_search_by_key(&number, |(number, _)| *number)
+    }
+
+    fn get(&self, number: u64) -> Option<&T> {
+        self.places.get(self.find(number).ok()?)?.1.as_ref()
+    }
+
+    fn change(&mut self, number: u64) -> Option<&mut T> {
+        let at = self.find(number).ok()?;
+        self.places.get_mut(at)?.1.as_mut()
+    }
+
+    fn insert(&mut self, number: u64, value: T) {
+        match self.find(number) {
+            Ok(at) => {
+                if let Some((_, place)) = self.places.get_mut(at)
+                    && place.replace(value).is_none()
+                {
+                    self.empty = self.empty.saturating_sub(1);
+                }
+            }
+            Err(at) => self.places.insert(at, (number, Some(value))),
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<T> {
+        let at = self.find(number).ok()?;
+        let taken = self.places.get_mut(at)?.1.take()?;
+        self.empty = self.empty.saturating_add(1);
+        if self.empty > self.places.len() / 2 {
+            self.places.retain(|(_, value)| value.is_some());
+            self.empty = 0;
+        }
+        Some(taken)
     }
 }
 

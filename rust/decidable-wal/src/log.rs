@@ -52,8 +52,6 @@ pub struct Log {
     file: Arc<dyn StoredFile>,
     segment: SegmentHead,
     opened: Head,
-    /// The process that opened it; a forked child must not touch it.
-    process: u32,
     flusher: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
@@ -108,7 +106,6 @@ impl Log {
             file,
             segment,
             opened: opened.head,
-            process: process::id(),
             flusher: Mutex::new(Some(flusher)),
             lock: Mutex::new(Some(lock)),
         };
@@ -159,8 +156,7 @@ impl Log {
     }
 
     fn next(&self, bytes: usize, room: Room) -> Result<u64, Error> {
-        self.shared.refuse_abandoned()?;
-        let queue = self.shared.queue();
+        let queue = self.shared.enter()?;
         queue.intake()?;
         queue.make_room(1, bytes, room)?;
         Ok(queue.next_seq)
@@ -175,8 +171,7 @@ impl Log {
         if self.shared.durable.load(Ordering::Acquire) >= seq {
             return Ok(());
         }
-        self.shared.refuse_abandoned()?;
-        if self.shared.hurry() <= seq {
+        if self.shared.hurry()? <= seq {
             return Err(Error::new(ErrorKind::UnknownSeq, "no record of that number was appended").at_seq(seq));
         }
         match self.shared.wait_until(timeout, |progress| progress.head.seq >= seq)? {
@@ -191,8 +186,7 @@ impl Log {
     /// # Errors
     /// `DurabilityLost` if a write or sync failed; `Closed` once nothing more will come; `Abandoned`.
     pub fn wait_change(&self, seen: u64, timeout: Option<Duration>) -> Result<u64, Error> {
-        self.shared.refuse_abandoned()?;
-        self.shared.hurry();
+        self.shared.hurry()?;
         self.shared.wait_until(timeout, |progress| progress.head.seq > seen)?;
         Ok(self.shared.durable.load(Ordering::Acquire))
     }
@@ -297,7 +291,7 @@ impl Log {
                 .enqueue(&[note_entry(&note, time_ns)], &zones, Room::Needed)?;
             erased.recorded = Some(position.last);
         }
-        erased.awaits = self.shared.queue().erasure;
+        erased.awaits = self.shared.enter()?.erasure;
         Ok(erased)
     }
 
@@ -306,8 +300,7 @@ impl Log {
     /// # Errors
     /// As [`Log::wait`].
     pub fn wait_erased(&self, erased: &Erased, timeout: Option<Duration>) -> Result<(), Error> {
-        self.shared.refuse_abandoned()?;
-        self.shared.hurry();
+        self.shared.hurry()?;
         let awaits = erased.awaits;
         if self.shared.wait_until(timeout, |progress| progress.erased >= awaits)? {
             Ok(())
@@ -333,8 +326,7 @@ impl Log {
     /// # Errors
     /// `Abandoned`.
     pub fn finish(&self) -> Result<(), Error> {
-        self.shared.refuse_abandoned()?;
-        let last_time_ns = self.shared.queue().last_time_ns;
+        let last_time_ns = self.shared.enter()?.last_time_ns;
         // A log that failed or was finished refuses the note. If it failed, closing says so.
         let _ = self
             .shared
@@ -363,7 +355,7 @@ impl Log {
     /// Writes what is queued and unlocks, without recording a closing: what dropping the log does, which waits for the
     /// disk.
     pub fn drain(&self) {
-        if self.process != process::id() {
+        if self.shared.process != process::id() {
             self.abandon();
         }
         if self.shared.abandoned.load(Ordering::Acquire) {

@@ -1,8 +1,8 @@
 use std::{
     collections::VecDeque,
-    mem,
+    mem, process,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     moved: Condvar,
     /// The number of the last durable record: `progress.head.seq`, to be read without a lock.
     pub(crate) durable: AtomicU64,
+    /// The process that opened the log; a forked child must not touch it.
+    pub(crate) process: u32,
     pub(crate) abandoned: AtomicBool,
     /// Whether `progress` has a failure.
     pub(crate) failed: AtomicBool,
@@ -147,6 +149,7 @@ impl Shared {
             }),
             moved: Condvar::new(),
             durable: AtomicU64::new(head.seq),
+            process: process::id(),
             abandoned: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         }
@@ -162,7 +165,7 @@ impl Shared {
         self.work.notify_all();
     }
 
-    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         hold(&self.queue)
     }
     pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -171,22 +174,43 @@ impl Shared {
 
     pub(crate) fn refuse_abandoned(&self) -> Result<(), Error> {
         if self.abandoned.load(Ordering::Acquire) {
-            Err(Error::new(
-                ErrorKind::Abandoned,
-                "the log belongs to the process that opened it, and this one was forked from it",
-            ))
+            Err(abandoned())
         } else {
             Ok(())
+        }
+    }
+
+    /// As [`Shared::refuse_abandoned`], also in a child that nobody has told: for whoever waits. The threads that would
+    /// wake it exist only in the parent.
+    fn refuse_forked(&self) -> Result<(), Error> {
+        self.refuse_abandoned()?;
+        if self.process == process::id() {
+            Ok(())
+        } else {
+            Err(abandoned())
+        }
+    }
+
+    /// The queue, for a caller. Only one who finds it locked asks whether this is a forked child: asking takes longer than
+    /// all that is done under the lock.
+    pub(crate) fn enter(&self) -> Result<MutexGuard<'_, Queue>, Error> {
+        self.refuse_abandoned()?;
+        match self.queue.try_lock() {
+            Ok(queue) => Ok(queue),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                self.refuse_forked()?;
+                Ok(self.queue())
+            }
         }
     }
 
     /// Puts entries into the batch that is being filled, or into the next. The private parts at `zones` are zeroed once
     /// they are durable.
     pub(crate) fn enqueue(&self, entries: &[Entry<'_>], zones: &[Zone], room: Room) -> Result<Position, Error> {
-        self.refuse_abandoned()?;
         let records = entries.len();
         let bytes = entries.iter().map(weight).sum::<usize>();
-        let mut queue = self.queue();
+        let mut queue = self.enter()?;
         queue.intake()?;
         if room != Room::Closing {
             queue.make_room(records, bytes, room)?;
@@ -219,8 +243,8 @@ impl Shared {
     }
 
     /// Says that somebody waits for what is queued; the number that the next record gets.
-    pub(crate) fn hurry(&self) -> u64 {
-        let mut queue = self.queue();
+    pub(crate) fn hurry(&self) -> Result<u64, Error> {
+        let mut queue = self.enter()?;
         queue.urgent = true;
         let next_seq = queue.next_seq;
         let wake = queue.flusher_is_patient;
@@ -228,7 +252,7 @@ impl Shared {
         if wake {
             self.work.notify_one();
         }
-        next_seq
+        Ok(next_seq)
     }
 
     /// Waits until `reached`, and says whether it was.
@@ -237,6 +261,7 @@ impl Shared {
         timeout: Option<Duration>,
         reached: impl Fn(&Progress) -> bool,
     ) -> Result<bool, Error> {
+        self.refuse_forked()?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut progress = self.progress();
         loop {
@@ -440,6 +465,13 @@ impl Drop for Ending<'_> {
     }
 }
 
+fn abandoned() -> Error {
+    Error::new(
+        ErrorKind::Abandoned,
+        "the log belongs to the process that opened it, and this one was forked from it",
+    )
+}
+
 pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that is done under these locks can leave the data half-changed, so a panic elsewhere does not matter.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -448,3 +480,6 @@ pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn lost(failure: &Failure) -> Error {
     failure.error(ErrorKind::DurabilityLost, "the record may not be durable")
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,10 @@
 use std::time::Instant;
 
 use decidable_kernel::{Decision, Policy, Request};
-use decidable_replay::{Derived, Record, caller_key};
+use decidable_replay::{Derived, caller_key};
 
 use super::room::decision_room;
-use super::{Engine, Standing, Step, TicketView};
+use super::{Engine, Step, TicketView};
 use crate::book::{SHOWN_CHARS, is_name};
 use crate::{Error, ErrorKind};
 
@@ -59,7 +59,7 @@ impl Engine {
     ) -> Result<Answer, Error> {
         // What takes long with a large catalog is done before the state is held, so that nobody waits for it.
         let derived = self.derive(request);
-        let mut core = self.core()?;
+        let mut core = self.core_for_step()?;
         let payer = account.map(|name| core.account(name)).transpose()?;
         let caller_key = key
             .map(|key| keyed(key).map(|key| caller_key(&core.log_id, key)))
@@ -75,7 +75,7 @@ impl Engine {
                 seq: ticket.seq(),
                 started: Instant::now(),
             };
-            if core.standings.get(number).is_some() {
+            if core.standing(number).is_some() {
                 let times = core.answered_again.entry(number).or_default();
                 *times = times.saturating_add(1);
             }
@@ -90,12 +90,9 @@ impl Engine {
         let bytes = decision_room(request, metadata)?;
         let number = core.book.state().next_request();
         let policy = core.policy;
-        let (record, step) = self.write(&mut core, bytes, false, private, |state, seq| {
+        let (_, step) = self.write(&mut core, bytes, false, private, |state, seq| {
             state.decide(seq, policy, payer, &derived, caller_key)
         })?;
-        if matches!(&record, Record::Decision(_)) && core.is_open(number) {
-            core.standings.insert(number, Standing::Held);
-        }
         Ok(Answer {
             view: core.view(number)?,
             step,

@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex};
 
 use decidable_canon::{Key, cast};
 use decidable_kernel::Policy;
-use decidable_replay::{Command, Numbered, Record};
+use decidable_replay::{Command, Record};
 use decidable_wal::{Durability, Head, Opening, Storage};
 
 use super::decide::Kernel;
 use super::room::room;
 use crate::salts::{Salts, random};
 
-use super::{Core, Decide, Engine, Standing};
+use super::{Core, Decide, Engine};
 use crate::{Book, Clock, Entry, Error};
 
 /// How an engine is opened.
@@ -124,10 +124,6 @@ impl Engine {
         }
         let gone: Vec<_> = book.names_gone(opening.scanned()).map(|(seq, _)| seq).collect();
         let (log, opened) = opening.finish(&gone)?;
-        let mut standings = Numbered::new();
-        for (number, _) in book.state().open_tickets() {
-            standings.insert(number, Standing::InDoubt);
-        }
         // What says nothing of where the policy came from is not recorded in place of what does.
         let installed = recorded.filter(|(installed, recorded)| {
             installed.digest() == policy.digest() && (provenance.is_empty() || provenance == *recorded)
@@ -137,7 +133,8 @@ impl Engine {
         let engine = Self {
             core: Mutex::new(Core {
                 policy: 0,
-                standings,
+                first: book.state().next_request(),
+                acted: BTreeMap::new(),
                 answered_again: BTreeMap::new(),
                 erasures: Vec::new(),
                 log_id: log.log_id(),

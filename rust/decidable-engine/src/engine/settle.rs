@@ -40,7 +40,7 @@ impl Engine {
     /// # Errors
     /// If the ticket is unknown, cancelled, settled with other values, or the log cannot take the record.
     pub fn settle(&self, ticket: u64, used: Use) -> Result<Settled, Error> {
-        let mut core = self.core()?;
+        let mut core = self.core_for_step()?;
         if let Some(Ticket::Decided {
             status: Status::Settled { record, seq },
             ..
@@ -82,7 +82,7 @@ impl Engine {
     pub fn cancel(&self, ticket: u64) -> Result<Step, Error> {
         let core = self.core()?;
         if matches!(
-            core.standings.get(ticket),
+            core.standing(ticket),
             Some(Standing::Dispatched | Standing::InDoubt)
         ) {
             return Err(Error::new(ErrorKind::Dispatched(ticket)));
@@ -116,7 +116,7 @@ impl Engine {
             Some(used) => self.settle(ticket, used).map(|settled| settled.step),
             None => {
                 let core = self.core()?;
-                if core.standings.get(ticket) == Some(&Standing::Dispatched) {
+                if core.standing(ticket) == Some(Standing::Dispatched) {
                     return Err(Error::new(ErrorKind::Dispatched(ticket)));
                 }
                 self.release(core, ticket)

@@ -46,9 +46,9 @@ impl Engine {
         let mut core = self.core()?;
         core.open(ticket)?;
         self.log.ready(RECORD_BYTES)?;
-        match core.standings.change(ticket) {
-            Some(standing @ Standing::Held) => {
-                *standing = Standing::Dispatched;
+        match core.standing(ticket) {
+            Some(Standing::Held) => {
+                core.acted.insert(ticket, Standing::Dispatched);
                 Ok(())
             }
             Some(Standing::Dispatched) => Err(Error::new(ErrorKind::Dispatched(ticket))),
@@ -63,7 +63,7 @@ impl Engine {
     /// If the log takes nothing more: then the ticket is in doubt when the log is opened again.
     pub fn disown(&self, ticket: u64) -> Result<(), Error> {
         let mut core = self.core()?;
-        if core.standings.get(ticket) != Some(&Standing::Held) {
+        if core.standing(ticket) != Some(Standing::Held) {
             return Ok(());
         }
         match core.answered_again.get_mut(&ticket) {
@@ -83,8 +83,8 @@ impl Engine {
         self.refuse_forked()?;
         // After a fault too: what is in doubt stays so in this process, and is found so when the log is opened again.
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(standing) = core.standings.change(ticket) {
-            *standing = Standing::InDoubt;
+        if core.standing(ticket).is_some() {
+            core.acted.insert(ticket, Standing::InDoubt);
         }
         Ok(())
     }
@@ -103,6 +103,7 @@ impl Engine {
     /// If the engine was forked or stopped.
     pub fn open_tickets(&self) -> Result<Vec<TicketView>, Error> {
         let core = self.core()?;
-        core.standings.iter().map(|(number, _)| core.view(number)).collect()
+        let open = core.book.state().open_tickets();
+        open.map(|(number, _)| core.view(number)).collect()
     }
 }

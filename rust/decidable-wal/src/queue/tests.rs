@@ -1,0 +1,37 @@
+use decidable_canon::Digest;
+
+use super::*;
+
+/// What the child of a fork has that nobody told of it: all of its parent's but the threads.
+fn in_a_child() -> Shared {
+    let head = Head {
+        log_id: [1; 16],
+        seq: 7,
+        hash: Digest::from_bytes([0; 32]),
+    };
+    let mut shared = Shared::new(head, 0, 0, Durability::Group, QUEUE_RECORDS_MAX, QUEUE_BYTES_MAX);
+    shared.process = shared.process.wrapping_add(1);
+    shared
+}
+
+#[test]
+fn a_child_that_nobody_told_does_not_wait_for_a_lock_that_a_thread_of_its_parent_holds() {
+    let shared = in_a_child();
+    let held = shared.queue();
+    assert_eq!(shared.enter().unwrap_err().kind(), ErrorKind::Abandoned);
+    assert_eq!(
+        shared.enqueue(&[], &[], Room::Needed).unwrap_err().kind(),
+        ErrorKind::Abandoned
+    );
+    assert_eq!(shared.hurry().unwrap_err().kind(), ErrorKind::Abandoned);
+    drop(held);
+    // A lock that nobody holds takes its copy of the queue nowhere.
+    assert_eq!(shared.hurry().unwrap(), 8);
+}
+
+#[test]
+fn a_child_that_nobody_told_does_not_wait_for_a_flusher_that_it_has_not() {
+    let shared = in_a_child();
+    let error = shared.wait_until(None, |progress| progress.head.seq > 7).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Abandoned);
+}
