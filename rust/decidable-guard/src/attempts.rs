@@ -64,6 +64,20 @@ struct Attempt {
 }
 
 impl Attempt {
+    /// One that begins at a place, in a table, and has taken nothing.
+    fn at(start: u64, raw_start: u64, table: usize) -> Self {
+        Self {
+            start,
+            raw_start,
+            table,
+            state: DEAD,
+            end: 0,
+            raw_end: 0,
+            rule: NO_RULE,
+            sum: Sum::default(),
+        }
+    }
+
     /// The rule that a table says matches, if its check passes.
     #[inline]
     fn passing(&self, table: &Patterns, rule: RuleId) -> RuleId {
@@ -201,21 +215,48 @@ impl Attempts {
             if state == DEAD {
                 continue;
             }
-            let mut attempt = Attempt {
-                start: place.at,
-                raw_start: place.raw_start,
-                table: number,
-                state: DEAD,
-                end: 0,
-                raw_end: 0,
-                rule: NO_RULE,
-                sum: Sum::default(),
-            };
+            let mut attempt = Attempt::at(place.at, place.raw_start, number);
             attempt.enter(table, byte, state, place);
             self.list.push(attempt);
         }
         if self.list.len() > 1 {
             self.merge();
+        }
+    }
+
+    /// Takes a byte that stands for itself, in the stream at `raw`, if it ends no match and leaves no more than one attempt under
+    /// way; whether it was so. Else nothing has changed.
+    #[inline(always)]
+    pub(crate) fn step_alone(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64, raw: u64) -> bool {
+        let [table] = tables else { return false };
+        if table.check().is_some() {
+            return false;
+        }
+        let column = table.column(Some(byte));
+        let begins = table.next(table.start(before), column);
+        match self.list.as_mut_slice() {
+            [] if begins == DEAD => true,
+            [] if table.sure(begins) == NO_RULE => {
+                self.list.push(Attempt {
+                    state: begins,
+                    ..Attempt::at(at, raw, 0)
+                });
+                true
+            }
+            [attempt] if !attempt.found() => {
+                let next = table.next(attempt.state, column);
+                // One that begins here and is where the other is ends at once, as in `merge`.
+                let alone = begins == DEAD || begins == next;
+                if !alone || table.delayed(attempt.state, column) != NO_RULE || table.sure(next) != NO_RULE {
+                    return false;
+                }
+                attempt.state = next;
+                if next == DEAD {
+                    self.list.clear();
+                }
+                true
+            }
+            _ => false,
         }
     }
 
@@ -349,6 +390,17 @@ impl Selection {
                 place = before;
             }
         }
+    }
+
+    /// Where the matches end that begin before a place of the stream and were not taken yet, at the latest.
+    pub(crate) fn end_of_those_before(&self, place: u64) -> Option<u64> {
+        let count = self.spans.partition_point(|span| span.raw_start < place);
+        let last = self.spans.get(count.checked_sub(1)?)?.raw_start;
+        let alike = self.spans.range(..count).rev();
+        alike
+            .take_while(|span| span.raw_start == last)
+            .map(|span| span.raw_end)
+            .max()
     }
 
     fn order(&self, place: usize) -> Option<(u64, core::cmp::Reverse<u64>, RuleId)> {

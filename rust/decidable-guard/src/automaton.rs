@@ -130,12 +130,11 @@ impl Automaton {
         plain.get(usize::from(byte)).copied().unwrap_or(false)
     }
 
-    /// The length of the longest text, if there is nothing but texts to stop at, which all read alike.
-    pub(crate) fn literals_only(&self) -> Option<usize> {
+    /// The tables, if there is nothing but what stops, all of which reads alike.
+    #[inline]
+    pub(crate) fn stops_only(&self) -> Option<&Tables> {
         match self.tables.as_slice() {
-            [tables] if tables.stop.is_empty() && tables.redact.is_empty() && tables.record.is_empty() => {
-                Some(tables.literals.longest())
-            }
+            [tables] if tables.redact.is_empty() && tables.record.is_empty() => Some(tables),
             _ => None,
         }
     }

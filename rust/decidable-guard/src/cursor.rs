@@ -267,18 +267,19 @@ impl Cursor {
         if self.stop.is_some() || self.ended || self.push_piece(bytes, out).is_some() {
             return self.stop;
         }
-        match self.automaton.literals_only() {
-            Some(longest) if longest <= self.max_hold => {
+        match self.automaton.stops_only() {
+            Some(tables) => {
+                let literals_only = tables.stop.is_empty() && tables.literals.longest() <= self.max_hold;
                 self.catch_up();
-                self.push_to_literals(bytes, out);
-                if let ([lane], None, None) = (self.lanes.as_slice(), &self.json, self.stop)
+                self.push_to_stops(literals_only, bytes, out);
+                if let ([lane], true, None, None) = (self.lanes.as_slice(), literals_only, &self.json, self.stop)
                     && lane.is_even()
                 {
                     self.even = true;
                     self.literal = lane.matcher.literal();
                 }
             }
-            _ => self.push_to_all(bytes, out),
+            None => self.push_to_all(bytes, out),
         }
         self.stop
     }
@@ -375,41 +376,72 @@ impl Cursor {
             return Some(Beyond::Attempts);
         }
         let most = cast::u64_from_usize(self.max_hold);
+        let held = |from: u64| self.at.saturating_sub(from) > most;
         // No more is held than what has not come out, which is quickly known.
-        let beyond = self.at.saturating_sub(self.released) > most && self.at.saturating_sub(self.safe()) > most;
+        let beyond = held(self.released) && held(self.safe()) && held(self.comes_out());
         beyond.then_some(Beyond::Hold)
     }
 
-    /// Where there is one lane with texts to stop at and nothing else, bytes that stand for themselves need no step of their own.
-    fn push_to_literals(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut done = 0;
+    /// Up to where everything comes out or is replaced: a match that is redacted and begins before what is safe is replaced whole.
+    fn comes_out(&self) -> u64 {
+        let mut end = self.safe().max(self.released);
         loop {
+            let reach = |lane: &Lane| lane.matcher.redact.end_of_those_before(end);
+            let farther = self.lanes.iter().filter_map(reach).fold(end, u64::max);
+            if farther == end {
+                return end;
+            }
+            end = farther;
+        }
+    }
+
+    /// Where there is one lane with nothing but what stops, bytes that stand for themselves need no step of their own: all of them
+    /// where there are only texts, and no longer ones than may be held; else those with which little happens.
+    fn push_to_stops(&mut self, literals_only: bool, bytes: &[u8], out: &mut Vec<u8>) {
+        let (mut passed, mut done) = (0, 0);
+        while done < bytes.len() {
             let even = self.is_outside_escape();
             let (Some(lane), Some(tables)) = (self.lanes.first_mut(), self.automaton.tables.first()) else {
                 return;
             };
             let rest = bytes.get(done..).unwrap_or_default();
-            if even && lane.is_even() {
-                let (taken, matched) = lane.matcher.scan(tables, self.json.is_some(), rest);
+            // What is held after each of so many bytes is no more than is allowed.
+            let unreleased = cast::usize_from_u64(self.at.saturating_sub(self.released)).unwrap_or(usize::MAX);
+            let room = if literals_only {
+                usize::MAX
+            } else {
+                self.max_hold.saturating_sub(unreleased)
+            };
+            let rest = rest.get(..room).unwrap_or(rest);
+            if even && lane.is_even() && room > 0 {
+                let (taken, matched) = if literals_only {
+                    lane.matcher.scan(tables, self.json.is_some(), rest)
+                } else {
+                    (lane.matcher.skim(tables, self.json.is_some(), rest), None)
+                };
                 self.at = self.at.saturating_add(cast::u64_from_usize(taken));
                 done = done.wrapping_add(taken);
                 if let Some(span) = matched {
-                    self.held.extend(bytes.get(..done).unwrap_or_default());
+                    self.held.extend(bytes.get(passed..done).unwrap_or_default());
                     return self.stop_at(span, out);
                 }
                 if taken == rest.len() {
-                    let depth = lane.matcher.depth(tables);
-                    return self.pass(bytes, depth, out);
+                    let held = lane.matcher.live(tables);
+                    self.pass(bytes.get(passed..done).unwrap_or_default(), held, out);
+                    passed = done;
+                    continue;
                 }
             }
             let Some(byte) = bytes.get(done) else { break };
             done = done.saturating_add(1);
-            if self.step(*byte, bytes.get(..done), out) {
+            if self.step(*byte, bytes.get(passed..done), out) {
                 return;
             }
         }
-        let held = self.at.saturating_sub(self.safe());
-        self.pass(bytes, cast::usize_from_u64(held).unwrap_or(usize::MAX), out);
+        if passed < done {
+            let held = cast::usize_from_u64(self.at.saturating_sub(self.safe())).unwrap_or(usize::MAX);
+            self.pass(bytes.get(passed..).unwrap_or_default(), held, out);
+        }
     }
 
     /// Lets everything but so many bytes come out as it is.

@@ -277,6 +277,14 @@ impl Literals {
         self.step(&self.classes, state & !MARK, byte).unwrap_or(0)
     }
 
+    /// The state after a byte, if it stands for itself and ends no match.
+    #[inline(always)]
+    pub(crate) fn pass(&self, state: u32, byte: u8, json: bool) -> Option<u32> {
+        let [text, document] = &self.watched;
+        let next = self.step(if json { document } else { text }, state, byte)?;
+        (next < MARK).then_some(next)
+    }
+
     /// The state after some bytes of a text, if every one of them stands for itself and none ends a match.
     #[inline(always)]
     pub(crate) fn walk(&self, mut state: u32, bytes: &[u8]) -> Option<u32> {

@@ -193,6 +193,31 @@ impl Matcher {
         self.taken = taken;
     }
 
+    /// Takes bytes that stand for themselves, with which nothing is found and no more than one attempt is under way, where there is
+    /// nothing but what stops: how many. The first that is not so ends it.
+    #[inline]
+    pub(crate) fn skim(&mut self, tables: &Tables, json: bool, bytes: &[u8]) -> usize {
+        let (mut state, mut last) = (self.literal, self.read.last);
+        let (mut at, mut raw) = (self.read.at, self.taken);
+        let mut taken = 0_usize;
+        for byte in bytes {
+            let Some(next) = tables.literals.pass(state, *byte, json) else {
+                break;
+            };
+            if !self.attempts.step_alone(&tables.stop, last, *byte, at, raw) {
+                break;
+            }
+            (state, last) = (next, Some(*byte));
+            (at, raw, taken) = (at.wrapping_add(1), raw.wrapping_add(1), taken.wrapping_add(1));
+        }
+        if taken > 0 {
+            self.literal = state;
+            self.taken = raw;
+            self.read = Read { at, raw_end: raw, last };
+        }
+        taken
+    }
+
     /// Searches bytes that stand for themselves, where there are texts to stop at and nothing else: how many were taken, and what was
     /// found with them. The first that does not stand for itself ends it.
     #[inline]
@@ -206,10 +231,15 @@ impl Matcher {
         (taken, self.literal_match(tables))
     }
 
-    /// How many of the last bytes may begin a text to stop at.
+    /// How many of the last bytes may begin a match that stops, where each stands for itself.
     #[inline]
-    pub(crate) fn depth(&self, tables: &Tables) -> usize {
-        cast::usize_from_u32(tables.literals.depth(self.literal))
+    pub(crate) fn live(&self, tables: &Tables) -> usize {
+        let literal = cast::usize_from_u32(tables.literals.depth(self.literal));
+        let attempted = self
+            .attempts
+            .open_from()
+            .map_or(0, |start| self.taken.saturating_sub(start));
+        literal.max(cast::usize_from_u64(attempted).unwrap_or(usize::MAX))
     }
 
     /// Whether what is seen of a live beginning is what is in the stream.

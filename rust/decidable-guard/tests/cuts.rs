@@ -43,6 +43,9 @@ fn literal(text: &str, ignore_case: bool, reads: Reads) -> Rule {
     .with_reads(reads)
 }
 
+/// As many as [`automata`] has.
+const SETS: usize = Reads::ALL.len() + 6;
+
 /// Some sets of rules: few texts and many, short and long, in either case, read in every way, and patterns.
 fn automata() -> Vec<Arc<Automaton>> {
     let texts = |reads| {
@@ -58,11 +61,22 @@ fn automata() -> Vec<Arc<Automaton>> {
         Rule::regex("note", "c[ab]c").with_action(Action::Record),
     ];
     let mut sets: Vec<_> = Reads::ALL.into_iter().map(texts).collect();
+    let stopping = |reads| {
+        vec![
+            literal("abcab", false, reads),
+            Rule::regex("word", r"\bb+c\b").with_reads(reads),
+            Rule::regex("two", "c[ab]{2,4}bc|aa[^c]").with_reads(reads),
+        ]
+    };
     sets.extend([
         mixed,
+        stopping(Reads::Exact),
+        stopping(Reads::Folded),
+        vec![Rule::regex("word", r"\bca{3,}b(?:ca)?\b")],
         vec![literal("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", false, Reads::Visible)],
         vec![],
     ]);
+    assert_eq!(sets.len(), SETS);
     sets.into_iter()
         .map(|rules| Automaton::new(rules).unwrap().into())
         .collect()
@@ -116,7 +130,7 @@ fn cut<'a>(text: &'a str, lengths: &[usize]) -> Vec<&'a [u8]> {
 
 fn stream(set: usize, json: bool, hold: usize) -> Cursor {
     let automata = automata();
-    let cursor = Cursor::new(Arc::clone(&automata[set % automata.len()])).with_max_hold(hold);
+    let cursor = Cursor::new(Arc::clone(&automata[set])).with_max_hold(hold);
     if json { cursor.reading_json() } else { cursor }
 }
 
@@ -129,7 +143,7 @@ proptest! {
 
     #[test]
     fn tokens_are_their_bytes_one_by_one(
-        (set, json, hold) in (0..8_usize, any::<bool>(), holds()),
+        (set, json, hold) in (0..SETS, any::<bool>(), holds()),
         text in texts(),
         lengths in proptest::collection::vec(prop_oneof![4 => 0..10_usize, 1 => 0..300_usize], 30),
     ) {
@@ -149,10 +163,10 @@ proptest! {
 
     #[test]
     fn a_long_chunk_is_its_bytes_one_by_one(
-        set in 0..8_usize, json in any::<bool>(), text in texts(), lengths in proptest::collection::vec(0..300_usize, 0..4),
+        set in 0..SETS, json in any::<bool>(), text in texts(), lengths in proptest::collection::vec(0..300_usize, 0..4),
     ) {
         let automata = automata();
-        let rules = &automata[set % automata.len()];
+        let rules = &automata[set];
         let read = |automaton: &Arc<Automaton>, chunks: &[&[u8]]| {
             let mut cursor = Cursor::new(Arc::clone(automaton));
             if json {
@@ -171,5 +185,25 @@ proptest! {
         prop_assert_eq!(&whole, &read(rules, &cut(&text, &lengths)));
         prop_assert_eq!(&whole, &read(rules, &single));
         prop_assert_eq!(&whole, &read(&with_a_pattern(rules), &single));
+    }
+}
+
+/// What is replaced is not held, also where something else may begin within it.
+#[test]
+fn what_is_allowed_to_be_held_does_not_depend_on_how_a_text_is_cut() {
+    let rules = vec![
+        Rule::regex("word", r"\bu\.").with_action(Action::Redact),
+        literal(".-=", false, Reads::Folded).with_action(Action::Redact),
+    ];
+    let automaton: Arc<_> = Automaton::new(rules).unwrap().into();
+    for text in ["u.-x", "u.-=", "u.u.-u.-"] {
+        for size in 1..=text.len() {
+            let mut cursor = Cursor::new(Arc::clone(&automaton)).with_max_hold(1);
+            let mut out = Vec::new();
+            for chunk in text.as_bytes().chunks(size) {
+                assert_eq!(cursor.push(chunk, &mut out), None, "{text} by {size}");
+            }
+            assert_eq!(cursor.finish(&mut out), None, "{text} by {size}");
+        }
     }
 }

@@ -81,10 +81,7 @@ impl Engine {
     /// If the ticket is unknown, settled, dispatched or in doubt, or the log cannot take the record.
     pub fn cancel(&self, ticket: u64) -> Result<Step, Error> {
         let core = self.core()?;
-        if matches!(
-            core.standing(ticket),
-            Some(Standing::Dispatched | Standing::InDoubt)
-        ) {
+        if matches!(core.standing(ticket), Some(Standing::Dispatched | Standing::InDoubt)) {
             return Err(Error::new(ErrorKind::Dispatched(ticket)));
         }
         self.release(core, ticket)
