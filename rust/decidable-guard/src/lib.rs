@@ -19,6 +19,7 @@ mod check;
 mod folding;
 mod reading;
 mod rule;
+mod sieve;
 mod syntax;
 mod patterns;
 mod literals;

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use decidable_canon::cast;
 
-use crate::patterns::{NO_RULE, RuleId};
+use crate::{
+    patterns::{NO_RULE, RuleId},
+    sieve::Sieve,
+};
 
 /// A text, the place of its rule, and whether the letters A to Z match in either case.
 pub(crate) struct Literal {
@@ -31,6 +34,9 @@ const LANES: usize = 8;
 const LEAST: usize = 64;
 const WORTH: usize = 3;
 
+/// The sieve is worth it from so many bytes on.
+const LEAST_SIEVED: usize = 256;
+
 /// The automaton. A state is the place of its row in the table, and its mark.
 #[derive(Debug)]
 pub(crate) struct Literals {
@@ -42,6 +48,8 @@ pub(crate) struct Literals {
     table: Vec<u32>,
     about: Vec<About>,
     longest: usize,
+    /// Where the texts are few.
+    sieve: Option<Sieve>,
 }
 
 /// What is known of a state.
@@ -261,6 +269,7 @@ impl Literals {
             table,
             about: known,
             longest: literals.iter().map(|literal| literal.text.len()).max().unwrap_or(0),
+            sieve: Sieve::new(literals, plain),
         })
     }
 
@@ -311,7 +320,10 @@ impl Literals {
     pub(crate) fn scan(&self, state: u32, bytes: &[u8], json: bool) -> (usize, u32) {
         let [text, document] = &self.watched;
         let classes = if json { document } else { text };
-        let (done, mut state) = self.scan_side_by_side(classes, state, bytes);
+        let (passed, state) = self.scan_sieved(classes, state, bytes, json);
+        let rest = bytes.get(passed..).unwrap_or_default();
+        let (done, mut state) = self.scan_side_by_side(classes, state, rest);
+        let done = passed.wrapping_add(done);
         for (place, byte) in bytes.iter().enumerate().skip(done) {
             let next = self.step(classes, state, *byte).unwrap_or(0);
             if next >= MARK {
@@ -324,6 +336,30 @@ impl Literals {
             state = next;
         }
         (bytes.len(), state)
+    }
+
+    /// The same for a beginning of them that the sieve lets pass: the state is that of the last bytes of it, as many as the longest
+    /// text has. Texts that began before are looked for first.
+    #[inline(always)]
+    fn scan_sieved(&self, classes: &[u8; 256], state: u32, bytes: &[u8], json: bool) -> (usize, u32) {
+        let Some(sieve) = self.sieve.as_ref().filter(|_| bytes.len() >= LEAST_SIEVED) else {
+            return (0, state);
+        };
+        let passed = sieve.pass(bytes, json);
+        let Some(before) = passed.checked_sub(self.longest).filter(|_| passed >= LEAST_SIEVED) else {
+            return (0, state);
+        };
+        let walk = |state: u32, bytes: &[u8]| {
+            let step = |state, byte: &u8| self.step(classes, state, *byte).filter(|next| *next < MARK);
+            bytes.iter().try_fold(state, step)
+        };
+        let begun = if state == 0 {
+            Some(0)
+        } else {
+            walk(state, bytes.get(..self.longest).unwrap_or_default())
+        };
+        let end = begun.and_then(|_| walk(0, bytes.get(before..passed).unwrap_or_default()));
+        end.map_or((0, state), |end| (passed, end))
     }
 
     /// The same for a beginning of them, as far as no state is marked: several stretches, each but the first begun as many bytes early
