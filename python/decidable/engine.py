@@ -448,7 +448,8 @@ class Engine:
             request: Its number is replaced by the engine's own.
             account: Who pays. Without one nothing is held.
             key: The caller's idempotency key. The same key with the same request and account gives the same ticket,
-                also after the log was opened again; once a ticket is cancelled its key is free. Its digest stays in the
+                also after the log was opened again, until 262,144 later ones were settled (docs/limits.md); once a
+                ticket is cancelled its key is free. Its digest stays in the
                 log, where a key that can be guessed can be recognised.
             metadata: Text kept with the record as its private part: it can be erased.
 

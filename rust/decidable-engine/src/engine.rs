@@ -25,7 +25,7 @@ mod tickets;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use decidable_canon::cast;
@@ -53,7 +53,8 @@ pub struct Step {
 struct Core {
     book: Book,
     policy: u32,
-    /// The first ticket of this session.
+    /// The first ticket of this session. From it on a ticket that is open and of which nobody said anything is held by
+    /// whoever was answered with it.
     first: u64,
     /// The open tickets that somebody has acted on or left in this session. Of the others it is clear where they stand
     /// ([`Core::standing`]).
@@ -78,7 +79,6 @@ pub struct Engine {
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     decide: Box<dyn Decide>,
-    process: u32,
     stopped: AtomicBool,
 }
 
@@ -89,58 +89,34 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Refuses a child of the process that opened the engine. It must not even wait for a lock: the thread that holds it
-    /// exists only in the parent. [`Engine::decide`] and [`Engine::settle`] leave the asking to [`Engine::wait`].
-    ///
-    /// # Errors
-    /// `Forked` in such a child.
-    pub fn refuse_forked(&self) -> Result<(), Error> {
-        if self.process == std::process::id() {
-            Ok(())
-        } else {
-            Err(Error::new(ErrorKind::Forked))
-        }
+    /// A forked child must not even wait for a lock: the thread that holds it exists only in the parent.
+    fn refuse_forked(&self) -> Result<(), Error> {
+        self.log.refuse_forked().map_err(|_| Error::new(ErrorKind::Forked))
     }
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
         self.refuse_forked()?;
-        self.core_for_step()
-    }
-
-    /// As [`Engine::core`], for a step that counts only once [`Engine::wait`] has returned, which a child never sees: what
-    /// it does before stays in its copy of the state. So it is asked only of who finds the lock held, because asking the
-    /// system takes as long as a tenth of a step.
-    fn core_for_step(&self) -> Result<MutexGuard<'_, Core>, Error> {
-        let core = match self.core.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                self.refuse_forked()?;
-                self.core.lock().map_err(|_| ())
-            }
-            taken => taken.map_err(|_| ()),
-        };
         // A thread that panicked while it held the lock may have left the state ahead of the log.
-        let mut core = core.map_err(|()| {
+        let mut core = self.core.lock().map_err(|_| {
             self.stopped.store(true, Ordering::Release);
             Error::new(ErrorKind::Stopped)
         })?;
         // After a failed write the state is ahead of the log: not even a balance may be read from it.
         if self.log.has_failed() || self.stopped.load(Ordering::Acquire) {
-            self.refuse_forked()?;
             // The log knows the cause, if it was the disk.
             self.log.ready(0)?;
             return Err(Error::new(ErrorKind::Stopped));
         }
         // Here, because nobody may be left who waits for an erasure.
         if !core.erasures.is_empty() {
-            self.refuse_forked()?;
             core.forget_names(self.log.erased());
         }
         Ok(core)
     }
 
-    /// Performs a command and hands its record to the log, both or neither. A cancellation is taken also when the log's
-    /// queue is full: else the money of those who give up when the disk stands still would stay held for nobody. There is
-    /// at most one for each open ticket.
+    /// Performs a command and hands its record to the log, both or neither. What ends a ticket is taken also when the log's
+    /// queue is full: else money would stay held for nobody, and what someone knows to be spent would be written nowhere,
+    /// while the disk stands still. There is at most one such record for each open ticket.
     fn perform(
         &self,
         core: &mut Core,
@@ -148,7 +124,7 @@ impl Engine {
         private: Option<Private<'_>>,
     ) -> Result<(Record, Step), Error> {
         let bytes = room(&command, private.as_ref())?;
-        let beyond = matches!(command, Command::Cancel { .. });
+        let beyond = matches!(command, Command::Settle { .. } | Command::Cancel { .. });
         self.write(core, bytes, beyond, private, |state, seq| state.perform(seq, command))
     }
 

@@ -419,15 +419,18 @@ fn another_policy_is_installed_once_and_earlier_tickets_keep_theirs() {
 fn no_step_waits_for_the_disk() {
     let storage = Memory::new();
     let engine = funded(&storage, 1_000_000_000);
+    let decide = || {
+        let answer = engine.decide(&request(CHEAP), Some("acme"), None, Some("words"));
+        answer.unwrap().step.seq
+    };
+    engine.wait((0..500).map(|_| decide()).max().unwrap(), None).unwrap();
     storage.stall(true);
     let mut last = 0;
     for number in 1..=500 {
-        let answer = engine
-            .decide(&request(CHEAP), Some("acme"), None, Some("words"))
-            .unwrap();
+        let decided = decide();
         engine.dispatch(number).unwrap();
         last = engine.settle(number, cost(7)).unwrap().step.seq;
-        assert!(answer.step.seq < last);
+        assert!(decided < last);
     }
     engine.open_account("beta", 1).unwrap();
     assert_eq!(engine.balance("acme").unwrap().committed, 3_500);
@@ -439,6 +442,57 @@ fn no_step_waits_for_the_disk() {
     assert!(engine.wait_change(last - 1, None).unwrap() >= last);
     engine.close().unwrap();
     assert_eq!(verify(&storage).unwrap().settlements, 500);
+}
+
+/// After a power loss there would be no such ticket, or it would be another's.
+#[test]
+fn there_is_no_ticket_to_act_on_before_its_decision_is_durable() {
+    let storage = Memory::new();
+    let engine = funded(&storage, 100_000);
+    let first = engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap();
+    engine.wait(first.step.seq, None).unwrap();
+    storage.stall(true);
+    let second = engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap();
+    let numbers = || {
+        let tickets = engine.open_tickets().unwrap();
+        tickets.iter().map(|view| view.number).collect::<Vec<_>>()
+    };
+    let unknown = [engine.ticket(2).map(drop), engine.dispatch(2)].map(|refused| refused.map_err(|error| error.code()));
+    let (open, known) = (numbers(), engine.ticket(1).is_ok());
+    storage.stall(false);
+    assert_eq!(unknown, [Err("replay.unknown_ticket"); 2]);
+    assert_eq!((open, known), (vec![1], true));
+    engine.wait(second.step.seq, None).unwrap();
+    assert_eq!(numbers(), [1, 2]);
+    engine.dispatch(2).unwrap();
+    assert_eq!(engine.ticket(2).unwrap().standing, Some(Standing::Dispatched));
+}
+
+/// What someone knows to be spent is written, also where nothing else is taken.
+#[test]
+fn a_settlement_is_taken_also_when_the_queue_is_full() {
+    let storage = Memory::new();
+    let engine = funded(&storage, 100_000);
+    let acted = engine.decide(&request(CHEAP), Some("acme"), None, None).unwrap();
+    engine.wait(acted.step.seq, None).unwrap();
+    engine.dispatch(1).unwrap();
+    storage.stall(true);
+    let large = "x".repeat(1 << 20);
+    for metadata in [Some(large.as_str()), None] {
+        let refused = loop {
+            // Nobody meets this, so that no money is asked for.
+            if let Err(error) = engine.decide(&request(10_000), None, None, metadata) {
+                break error;
+            }
+        };
+        assert_eq!(refused.code(), "wal.overloaded");
+    }
+    let settled = engine.settle(1, cost(7));
+    storage.stall(false);
+    engine.wait(settled.unwrap().step.seq, None).unwrap();
+    engine.close().unwrap();
+    let verified = verify(&storage).unwrap();
+    assert_eq!((verified.settlements, verified.open_tickets.len()), (1, 0));
 }
 
 #[test]
@@ -484,6 +538,7 @@ fn a_hold_stays_as_long_as_one_of_those_who_were_answered_may_have_it() {
     let again = ask();
     assert!(!again.replayed && ask().replayed);
     engine.disown(again.view.number).unwrap();
+    engine.wait(again.step.seq, None).unwrap();
     engine.dispatch(again.view.number).unwrap();
     engine.disown(again.view.number).unwrap();
     assert_eq!(reserved(), 1_400);
@@ -552,7 +607,7 @@ fn a_hold_that_nobody_received_is_released_also_when_the_queue_is_full() {
     // A test that fails must not wait for the disk.
     storage.stall(false);
     assert!(taken > 10 && disowned.iter().all(Result::is_ok), "{disowned:?}");
-    cancelled.unwrap();
+    engine.wait(cancelled.unwrap().seq, None).unwrap();
     assert_eq!(refused.unwrap_err().code(), "wal.overloaded");
     assert_eq!(engine.balance("acme").unwrap().reserved, 1_400);
     assert_eq!(engine.open_tickets().unwrap().len(), 1);

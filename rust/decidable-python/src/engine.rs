@@ -189,10 +189,7 @@ impl Engine {
         let metadata = optional_text("metadata", metadata)?;
         let engine = &*self.engine;
         let answer = py
-            .detach(|| {
-                engine.refuse_forked()?;
-                engine.decide(request, account.as_deref(), key.as_deref(), metadata.as_deref())
-            })
+            .detach(|| engine.decide(request, account.as_deref(), key.as_deref(), metadata.as_deref()))
             .map_err(|error| self.fault(py, &error))?;
         if let Err(interrupted) = py.check_signals() {
             // The caller will not receive the answer. Where the log takes nothing more the interrupt matters more.
@@ -261,10 +258,7 @@ impl Engine {
         };
         let engine = &*self.engine;
         let settled = py
-            .detach(|| {
-                engine.refuse_forked()?;
-                engine.settle(number, used)
-            })
+            .detach(|| engine.settle(number, used))
             .map_err(|error| self.fault(py, &error))?;
         Ok(Settlement::of(number, &settled))
     }

@@ -43,6 +43,11 @@ impl Error {
     pub(crate) const fn new(kind: ErrorKind, message: String) -> Self {
         Self { kind, message }
     }
+    /// No ticket of that number is known.
+    #[must_use]
+    pub fn unknown_ticket(number: u64) -> Self {
+        Self::new(ErrorKind::UnknownTicket, format!("no ticket {number} is known"))
+    }
     pub(crate) fn disagrees(what: &str, written: impl fmt::Display, derived: impl fmt::Display) -> Self {
         Self::new(
             ErrorKind::Disagrees,

@@ -15,7 +15,6 @@ mod state;
 pub mod exchange;
 
 pub use error::{Error, ErrorKind};
-pub use numbered::Numbered;
 pub use outcome::{Disposition, Outcome, Selection, Strategy};
 pub use record::{DecisionRecord, Holding, Kind, OutcomeRecord, Record, RefusalRecord, SettlementRecord, Use};
 pub use state::{Command, Derived, QUOTES_PER_TICKET, RETAINED_TICKETS, State, Status, Ticket, caller_key};

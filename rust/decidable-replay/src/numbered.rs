@@ -9,15 +9,15 @@ pub(crate) const RECENT_MAX: usize = 262_144;
 /// A map from numbers that are given out in ascending order and mostly asked for soon after: the latest lie in a row, and
 /// whatever stays longer is kept in order behind them.
 #[derive(Clone, Debug)]
-pub struct Numbered<T> {
+pub(crate) struct Numbered<T> {
     /// The number of the first place.
     first: u64,
     recent: VecDeque<Option<T>>,
     older: Older<T>,
 }
 
-/// Numbers and values, ascending. What is taken out leaves its place behind until half of all places are empty: so adding
-/// behind the last and taking out cost no search for room, and an entry takes no more than itself.
+/// Numbers and values, ascending. What is taken out leaves its place behind until more than half of all places are empty:
+/// so adding behind the last and taking out cost no search for room. Then the room that is left over is given back.
 #[derive(Clone, Debug)]
 struct Older<T> {
     places: VecDeque<(u64, Option<T>)>,
@@ -39,15 +39,13 @@ impl<T> Default for Numbered<T> {
 
 impl<T> Numbered<T> {
     /// A map of nothing.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// The value of a number.
     #[inline]
-    #[must_use]
-    pub fn get(&self, number: u64) -> Option<&T> {
+    pub(crate) fn get(&self, number: u64) -> Option<&T> {
         match number.checked_sub(self.first) {
             Some(place) => self.recent.get(cast::usize_from_u64(place)?)?.as_ref(),
             None => self.older.get(number),
@@ -56,7 +54,7 @@ impl<T> Numbered<T> {
 
     /// The value of a number, to be changed.
     #[inline]
-    pub fn change(&mut self, number: u64) -> Option<&mut T> {
+    pub(crate) fn change(&mut self, number: u64) -> Option<&mut T> {
         match number.checked_sub(self.first) {
             Some(place) => self.recent.get_mut(cast::usize_from_u64(place)?)?.as_mut(),
             None => self.older.change(number),
@@ -64,7 +62,7 @@ impl<T> Numbered<T> {
     }
 
     /// Sets the value of a number.
-    pub fn insert(&mut self, number: u64, value: T) {
+    pub(crate) fn insert(&mut self, number: u64, value: T) {
         let end = self.first.saturating_add(cast::u64_from_usize(self.recent.len()));
         let ahead = number.checked_sub(end).map(cast::usize_from_u64);
         match ahead {
@@ -91,7 +89,7 @@ impl<T> Numbered<T> {
     }
 
     /// Takes the value of a number out.
-    pub fn remove(&mut self, number: u64) -> Option<T> {
+    pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
         let taken = match self.place(number) {
             Some(place) => place.take(),
             None => self.older.remove(number),
@@ -103,7 +101,7 @@ impl<T> Numbered<T> {
     }
 
     /// Numbers and values, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         // Saturating, because a range would step beyond the largest number after the last.
         let recent = (0_u64..).zip(&self.recent);
         let recent = recent.map(|(place, value)| (self.first.saturating_add(place), value));
@@ -160,6 +158,7 @@ impl<T> Older<T> {
         self.empty = self.empty.saturating_add(1);
         if self.empty > self.places.len() / 2 {
             self.places.retain(|(_, value)| value.is_some());
+            self.places.shrink_to(self.places.len().saturating_mul(2));
             self.empty = 0;
         }
         Some(taken)

@@ -11,7 +11,7 @@
 //!
 //! None of it knows the names of accounts, how records are stored, or the time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use decidable_canon::{Digest, cast};
@@ -19,7 +19,9 @@ use decidable_kernel::{Decision, Policy, Request};
 use decidable_ledger::{AccountId, Ledger};
 
 use self::differences::{command_of, difference};
-use crate::{Disposition, Error, ErrorKind, Kind, Numbered, OutcomeRecord, Record, Use};
+use self::tickets::Closed;
+use crate::numbered::Numbered;
+use crate::{Disposition, Error, ErrorKind, Kind, OutcomeRecord, Record, Use};
 
 mod accounts;
 mod answers;
@@ -119,9 +121,10 @@ pub struct State {
     accounts: Vec<AccountId>,
     tickets: Numbered<Ticket>,
     keys: BTreeMap<Digest, u64>,
-    closed: VecDeque<u64>,
-    /// What the closed tickets count as, together.
-    closed_weight: usize,
+    /// The settled tickets, and those that nobody was charged for.
+    settled: Closed,
+    uncharged: Closed,
+    /// As many as each of the two counts as at most.
     retained: usize,
     next_request: u64,
     scratch: Vec<u8>,
@@ -149,8 +152,8 @@ impl State {
             accounts: Vec::new(),
             tickets: Numbered::new(),
             keys: BTreeMap::new(),
-            closed: VecDeque::new(),
-            closed_weight: 0,
+            settled: Closed::default(),
+            uncharged: Closed::default(),
             retained: closed_tickets,
             next_request: 1,
             scratch: Vec::new(),

@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeSet,
-    fmt, mem, process,
+    fmt, mem,
     sync::{Arc, Mutex, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
@@ -195,7 +195,7 @@ impl Log {
     /// it.
     #[must_use]
     pub fn head(&self) -> Head {
-        if self.shared.abandoned.load(Ordering::Acquire) {
+        if self.refuse_forked().is_err() {
             return self.opened;
         }
         self.shared.progress().head
@@ -234,7 +234,7 @@ impl Log {
         seqs: &[u64],
         mut watch: impl FnMut(u64) -> Result<(), String>,
     ) -> Result<Erasure, Error> {
-        self.shared.refuse_abandoned()?;
+        self.refuse_forked()?;
         let wanted = seqs.iter().copied().collect::<BTreeSet<_>>();
         recover::refuse_too_many(wanted.len())?;
         let (head, length) = {
@@ -315,6 +315,21 @@ impl Log {
         self.shared.progress().erased
     }
 
+    /// Refuses a child of the process that opened the log, whether somebody told it of that or not: the threads that it
+    /// would wait for exist only in the parent. What waits, or touches the files, asks by itself.
+    ///
+    /// # Errors
+    /// `Abandoned` in such a child.
+    pub fn refuse_forked(&self) -> Result<(), Error> {
+        self.shared.refuse_forked()
+    }
+
+    /// The number of the last durable record (without syncing: written).
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.shared.durable.load(Ordering::Acquire)
+    }
+
     /// Whether a write or sync failed: then nothing is taken any more.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -339,7 +354,7 @@ impl Log {
     /// # Errors
     /// `DurabilityLost` if a write or sync failed, now or before; the log is unlocked all the same. `Abandoned`.
     pub fn close(&self) -> Result<Head, Error> {
-        self.shared.refuse_abandoned()?;
+        self.refuse_forked()?;
         let mut flusher = hold(&self.flusher);
         if let Some(thread) = flusher.take() {
             self.finish()?;
@@ -355,11 +370,8 @@ impl Log {
     /// Writes what is queued and unlocks, without recording a closing: what dropping the log does, which waits for the
     /// disk.
     pub fn drain(&self) {
-        if self.shared.process != process::id() {
-            self.abandon();
-        }
-        if self.shared.abandoned.load(Ordering::Acquire) {
-            return;
+        if self.refuse_forked().is_err() {
+            return self.abandon();
         }
         let flusher = hold(&self.flusher).take();
         if let Some(flusher) = flusher {
@@ -452,4 +464,37 @@ fn accept(entry: &Entry<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{memory::Memory, queue::tests::in_a_child};
+
+    #[test]
+    fn a_child_that_nobody_told_touches_neither_the_files_nor_the_lock() {
+        let options = Options {
+            create: true,
+            log_id: [7; 16],
+            ..Options::default()
+        };
+        let (log, _) = Log::open(Arc::new(Memory::new()), options, |_| Ok(())).unwrap();
+        let child = Log {
+            shared: Arc::new(in_a_child()),
+            storage: Arc::clone(&log.storage),
+            file: Arc::clone(&log.file),
+            segment: log.segment.clone(),
+            opened: log.opened,
+            flusher: Mutex::new(Some(thread::spawn(|| ()))),
+            lock: Mutex::new(hold(&log.lock).take()),
+        };
+        let abandoned = |error: Error| assert_eq!(error.kind(), ErrorKind::Abandoned);
+        abandoned(child.close().unwrap_err());
+        abandoned(child.begin_erasure(&[1], |_| Ok(())).map(drop).unwrap_err());
+        abandoned(child.wait(8, None).unwrap_err());
+        abandoned(child.wait_change(7, None).unwrap_err());
+        assert_eq!(child.head(), child.opened);
+        // What it was about to join is its parent's to join, and the lock its parent's to release.
+        assert!(hold(&child.flusher).is_some() && hold(&child.lock).is_some());
+    }
 }

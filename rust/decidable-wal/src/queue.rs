@@ -182,7 +182,7 @@ impl Shared {
 
     /// As [`Shared::refuse_abandoned`], also in a child that nobody has told: for whoever waits. The threads that would
     /// wake it exist only in the parent.
-    fn refuse_forked(&self) -> Result<(), Error> {
+    pub(crate) fn refuse_forked(&self) -> Result<(), Error> {
         self.refuse_abandoned()?;
         if self.process == process::id() {
             Ok(())
@@ -482,4 +482,4 @@ pub(crate) fn lost(failure: &Failure) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

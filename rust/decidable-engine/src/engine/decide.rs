@@ -59,7 +59,7 @@ impl Engine {
     ) -> Result<Answer, Error> {
         // What takes long with a large catalog is done before the state is held, so that nobody waits for it.
         let derived = self.derive(request);
-        let mut core = self.core_for_step()?;
+        let mut core = self.core()?;
         let payer = account.map(|name| core.account(name)).transpose()?;
         let caller_key = key
             .map(|key| keyed(key).map(|key| caller_key(&core.log_id, key)))

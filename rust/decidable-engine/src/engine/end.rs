@@ -3,7 +3,6 @@
 //! It knows no step: what is half-way between state and log is kept apart by the lock alone.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use decidable_wal::Head;
@@ -86,7 +85,6 @@ impl Engine {
 
     /// In a forked child: lets go of the log without writing, waiting or unlocking.
     pub fn abandon(&self) {
-        self.stopped.store(true, Ordering::Release);
         self.log.abandon();
     }
 }

@@ -147,7 +147,6 @@ impl Engine {
             policy: Arc::clone(&policy),
             clock,
             decide: decide.unwrap_or_else(|| Box::new(Kernel)),
-            process: std::process::id(),
             stopped: AtomicBool::new(false),
         };
         if install {

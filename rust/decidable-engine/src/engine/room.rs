@@ -12,7 +12,7 @@ pub(super) const RECORD_BYTES: usize = 1_024;
 /// What one quote takes at most.
 const QUOTE_BYTES: usize = 16;
 
-/// At most so many bytes does the record of a command take: what must be free in the queue before the state may move.
+/// At most so many bytes does the record of a command take, a decision's apart ([`decision_room`]): what must be free in the queue before the state may move.
 ///
 /// # Errors
 /// `TooLarge` if the log takes no such record at all.
@@ -23,7 +23,6 @@ pub(super) fn room(command: &Command, private: Option<&Private<'_>>) -> Result<u
             policy.encode(&mut layout);
             layout.len().saturating_add(provenance.len())
         }
-        Command::Decide { request, .. } => quotes_bytes(request),
         _ => 0,
     };
     fits(payload, private.map_or(0, |private| private.bytes.len()))

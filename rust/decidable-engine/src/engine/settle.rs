@@ -40,7 +40,7 @@ impl Engine {
     /// # Errors
     /// If the ticket is unknown, cancelled, settled with other values, or the log cannot take the record.
     pub fn settle(&self, ticket: u64, used: Use) -> Result<Settled, Error> {
-        let mut core = self.core_for_step()?;
+        let mut core = self.core()?;
         if let Some(Ticket::Decided {
             status: Status::Settled { record, seq },
             ..

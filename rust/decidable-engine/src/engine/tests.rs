@@ -79,22 +79,31 @@ fn who_was_answered_again_is_noted_for_open_tickets_alone() {
     assert_eq!(noted(&engine), 0);
 }
 
+/// What is kept of who acts on a ticket goes with it, however often it is left.
 #[test]
-fn a_child_that_nobody_told_gets_no_answer_and_does_not_wait_for_the_lock() {
-    let mut engine = engine();
-    engine.process = engine.process.wrapping_add(1);
-    let forked = |error: Error| assert!(matches!(error.kind(), ErrorKind::Forked), "{error}");
-    // What is not waited for is refused at once.
-    forked(engine.ticket(1).unwrap_err());
-    forked(engine.dispatch(1).unwrap_err());
-    forked(engine.cancel(1).unwrap_err());
-    // A step in its copy of the state ends where its answer would be waited for.
-    let answer = engine.decide(&request(true), None, None, None).unwrap();
-    forked(engine.wait(answer.step.seq, None).unwrap_err());
-    let held = engine.core.lock().unwrap();
-    forked(engine.decide(&request(true), None, None, None).unwrap_err());
-    forked(engine.settle(answer.view.number, Use::default()).unwrap_err());
-    drop(held);
-    engine.abandon();
-    forked(engine.decide(&request(true), None, None, None).unwrap_err());
+fn who_acted_on_a_ticket_is_known_for_open_tickets_alone() {
+    let engine = engine();
+    let acted = || engine.core().unwrap().acted.len();
+    let ask = || {
+        let answer = engine.decide(&request(true), None, None, None).unwrap();
+        engine.wait(answer.step.seq, None).unwrap();
+        answer.view.number
+    };
+    let used = Use {
+        cost_microunits: Some(0),
+        ..Use::default()
+    };
+    let (settled, reconciled, cancelled) = (ask(), ask(), ask());
+    assert_eq!(acted(), 0);
+    engine.dispatch(settled).unwrap();
+    engine.dispatch(reconciled).unwrap();
+    assert_eq!(acted(), 2);
+    engine.settle(settled, used).unwrap();
+    engine.leave(reconciled).unwrap();
+    engine.reconcile(reconciled, None).unwrap();
+    engine.cancel(cancelled).unwrap();
+    for ticket in [settled, reconciled, cancelled] {
+        engine.leave(ticket).unwrap();
+    }
+    assert_eq!(acted(), 0);
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError};
 use decidable_kernel::Policy;
 use decidable_replay::Ticket;
 
-use super::Engine;
 use super::room::RECORD_BYTES;
+use super::{Core, Engine};
 use crate::{Error, ErrorKind};
 
 /// What has become of an open ticket in this process.
@@ -40,10 +40,11 @@ impl Engine {
     /// Says that someone acts on the ticket from now on. It can be said once: whoever says it again would spend twice.
     ///
     /// # Errors
-    /// If the ticket is not open, was dispatched before or is in doubt, or the log takes nothing: then the settlement
+    /// If the ticket is not open, its decision is not durable yet, it was dispatched before or is in doubt, or the log takes nothing: then the settlement
     /// could not be written either.
     pub fn dispatch(&self, ticket: u64) -> Result<(), Error> {
         let mut core = self.core()?;
+        self.expect_durable(&core, ticket)?;
         core.open(ticket)?;
         self.log.ready(RECORD_BYTES)?;
         match core.standing(ticket) {
@@ -89,21 +90,34 @@ impl Engine {
         Ok(())
     }
 
-    /// A ticket by its number.
+    /// A ticket by its number. There is none before its decision is durable: after a power loss it would be another's.
     ///
     /// # Errors
     /// If it is unknown, or was closed so long ago that it is forgotten.
     pub fn ticket(&self, number: u64) -> Result<TicketView, Error> {
-        self.core()?.view(number)
+        let core = self.core()?;
+        self.expect_durable(&core, number)?;
+        core.view(number)
     }
 
-    /// The tickets that are neither settled nor cancelled, in order.
+    fn expect_durable(&self, core: &Core, number: u64) -> Result<(), Error> {
+        let ticket = core.book.state().known_ticket(number)?;
+        if ticket.seq() <= self.log.durable() {
+            Ok(())
+        } else {
+            Err(decidable_replay::Error::unknown_ticket(number).into())
+        }
+    }
+
+    /// The tickets whose decisions are durable and that are neither settled nor cancelled, in order.
     ///
     /// # Errors
     /// If the engine was forked or stopped.
     pub fn open_tickets(&self) -> Result<Vec<TicketView>, Error> {
         let core = self.core()?;
+        let durable = self.log.durable();
         let open = core.book.state().open_tickets();
+        let open = open.filter(|(_, ticket)| ticket.seq() <= durable);
         open.map(|(number, _)| core.view(number)).collect()
     }
 }

@@ -19,6 +19,23 @@ fn check(map: &Numbered<u32>, plain: &BTreeMap<u64, u32>) {
         assert_eq!(map.get(number), plain.get(&number));
     }
     assert!(map.recent.len() <= RECENT_MAX);
+    // Of the older no more than half stand empty.
+    let places = &map.older.places;
+    let empty = places.iter().filter(|(_, value)| value.is_none()).count();
+    assert_eq!(map.older.empty, empty);
+    assert!(empty <= places.len() / 2, "{empty} of {}", places.len());
+}
+
+#[test]
+fn room_that_nothing_needs_is_given_back() {
+    let mut map = Numbered::new();
+    let count = u64::try_from(2 * RECENT_MAX).unwrap();
+    (1..=count).for_each(|number| map.insert(number, 7));
+    assert_eq!(map.older.places.len(), RECENT_MAX);
+    for number in 1..=count {
+        assert_eq!(map.remove(number), Some(7));
+    }
+    assert!(map.older.places.capacity() < 16, "{}", map.older.places.capacity());
 }
 
 proptest! {

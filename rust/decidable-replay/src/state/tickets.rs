@@ -3,6 +3,7 @@
 //!
 //! It knows neither how a request is decided nor what is charged: answers and settlements tell it what to keep.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use decidable_canon::{Digest, Hasher, Sink as _, tag};
@@ -12,9 +13,10 @@ use decidable_ledger::HoldId;
 use super::State;
 use crate::{DecisionRecord, Error, ErrorKind, Holding, RefusalRecord, SettlementRecord, numbered::RECENT_MAX};
 
-/// How many closed tickets are remembered, the latest first: for so long a caller's key answers as before and an
-/// outcome can be observed. One with many quotes counts as several ([`QUOTES_PER_TICKET`]). An open ticket is never
-/// forgotten. At less than a kilobyte each this bounds what closed tickets take in a long-lived process to 256 MB.
+/// How many settled tickets are remembered, the latest first, and as many that nobody was charged for: for so long a
+/// caller's key answers as before and an outcome can be observed. Requests that are refused cost nothing, so however
+/// many come, they push out no settlement. One with many quotes counts as several ([`QUOTES_PER_TICKET`]). An open ticket
+/// is never forgotten. At less than a kilobyte each this bounds what closed tickets take in a long-lived process to 512 MB.
 ///
 /// It is part of the format: a log in which a forgotten key was used again only follows with the same number.
 pub const RETAINED_TICKETS: usize = 262_144;
@@ -25,10 +27,10 @@ const _: () = assert!(RECENT_MAX == RETAINED_TICKETS);
 /// the format, too.
 pub const QUOTES_PER_TICKET: usize = 32;
 
-/// What a closed ticket takes at most, without the quotes that let it count as more: its place, twice because vectors
-/// double, what it points to, its key, which trees keep half empty, and its number in the order of closing.
+/// What a closed ticket takes at most, without the quotes that let it count as more: its place with its number, twice
+/// because vectors double and twice because half of the places may be empty, what it points to, its key, which trees keep half empty, and its number in the order of closing.
 const _: () = assert!(
-    2 * size_of::<Option<Ticket>>()
+    4 * size_of::<(u64, Option<Ticket>)>()
         + size_of::<DecisionRecord>()
         + size_of::<SettlementRecord>()
         + 2 * size_of::<(Digest, u64)>()
@@ -126,6 +128,15 @@ impl Ticket {
             Self::Decided { record, .. } => record.caller_key,
         }
     }
+    const fn is_settled(&self) -> bool {
+        matches!(
+            self,
+            Self::Decided {
+                status: Status::Settled { .. },
+                ..
+            }
+        )
+    }
     const fn is_open(&self) -> bool {
         matches!(
             self,
@@ -146,6 +157,14 @@ pub fn caller_key(log_id: &[u8; 16], key: &str) -> Digest {
     hasher.put(log_id);
     hasher.str(key);
     hasher.finish()
+}
+
+/// Closed tickets in the order of their closing.
+#[derive(Debug, Default)]
+pub(super) struct Closed {
+    numbers: VecDeque<u64>,
+    /// What they count as, together.
+    weight: usize,
 }
 
 impl State {
@@ -190,16 +209,27 @@ impl State {
     }
 
     fn close(&mut self, number: u64) {
-        self.closed.push_back(number);
-        let weight = self.tickets.get(number).map_or(0, Ticket::weight);
-        self.closed_weight = self.closed_weight.saturating_add(weight);
-        while self.closed_weight > self.retained
-            && let Some(oldest) = self.closed.pop_front()
+        let Some(ticket) = self.tickets.get(number) else {
+            return;
+        };
+        let closed = if ticket.is_settled() {
+            &mut self.settled
+        } else {
+            &mut self.uncharged
+        };
+        closed.numbers.push_back(number);
+        closed.weight = closed.weight.saturating_add(ticket.weight());
+        let mut forgotten = Vec::new();
+        while closed.weight > self.retained
+            && let Some(oldest) = closed.numbers.pop_front()
         {
             if let Some(ticket) = self.tickets.remove(oldest) {
-                self.closed_weight = self.closed_weight.saturating_sub(ticket.weight());
-                self.free_key(ticket.caller_key(), oldest);
+                closed.weight = closed.weight.saturating_sub(ticket.weight());
+                forgotten.push((ticket.caller_key(), oldest));
             }
+        }
+        for (key, number) in forgotten {
+            self.free_key(key, number);
         }
     }
 
@@ -252,5 +282,5 @@ impl State {
 }
 
 pub(super) fn unknown_ticket(ticket: u64) -> Error {
-    Error::new(ErrorKind::UnknownTicket, format!("no ticket {ticket} is known"))
+    Error::unknown_ticket(ticket)
 }

@@ -3,7 +3,7 @@ use decidable_canon::Digest;
 use super::*;
 
 /// What the child of a fork has that nobody told of it: all of its parent's but the threads.
-fn in_a_child() -> Shared {
+pub(crate) fn in_a_child() -> Shared {
     let head = Head {
         log_id: [1; 16],
         seq: 7,
@@ -34,4 +34,32 @@ fn a_child_that_nobody_told_does_not_wait_for_a_flusher_that_it_has_not() {
     let shared = in_a_child();
     let error = shared.wait_until(None, |progress| progress.head.seq > 7).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Abandoned);
+}
+
+#[test]
+fn a_failure_drops_what_is_queued_and_whoever_waits_is_heard() {
+    let mut shared = in_a_child();
+    shared.process = std::process::id();
+    let entry = Entry {
+        kind: 16,
+        time_ns: 1,
+        payload: b"x".as_slice().into(),
+        private: None,
+    };
+    assert_eq!(shared.enqueue(&[entry.clone()], &[], Room::Needed).unwrap().last, 8);
+    assert!(!shared.queue().urgent);
+    assert_eq!(shared.hurry().unwrap(), 9);
+    assert!(shared.queue().urgent);
+    shared.poison(&Failure::new("the disk is gone"));
+    let queue = shared.queue();
+    assert_eq!((queue.batches.len(), queue.records, queue.bytes), (0, 0, 0));
+    drop(queue);
+    assert_eq!(
+        shared.enqueue(&[entry], &[], Room::Beyond).unwrap_err().kind(),
+        ErrorKind::Poisoned
+    );
+    assert_eq!(
+        shared.wait_until(None, |_| false).unwrap_err().kind(),
+        ErrorKind::DurabilityLost
+    );
 }
