@@ -523,6 +523,34 @@ def test_nothing_is_written_over_but_what_is_the_commands_own(shown: Path, tmp_p
     )
 
 
+def test_a_head_is_replaced_only_by_one_of_the_log_that_has_it(tmp_path: Path) -> None:
+    """What was kept is the only witness that a log was written anew: with as many other records, or with more."""
+    demo.catalog().save(tmp_path / "models.json")
+
+    def route(state: str, tokens: int) -> None:
+        arguments = ["gpt-5-mini", "--input-tokens", tokens, "--state", state, "--catalog", "models.json"]
+        done = run("route", *arguments, "--objective", "cheapest", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    route("state", 100)
+    for more in ([300], [300, 400]):
+        shutil.rmtree(tmp_path / "other", ignore_errors=True)
+        shutil.copytree(tmp_path / "state", tmp_path / "other")
+        route("state", 200)
+        for tokens in more:
+            route("other", tokens)
+        (tmp_path / "head.json").unlink(missing_ok=True)
+        assert run("verify", "state", "--save-head", "head.json", cwd=tmp_path).returncode == 0
+        kept = (tmp_path / "head.json").read_bytes()
+        done = run("verify", "other", "--save-head", "head.json", cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        assert "head" in done.stderr
+        assert (tmp_path / "head.json").read_bytes() == kept
+    route("state", 500)
+    assert run("verify", "state", "--save-head", "head.json", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "head.json").read_bytes() != kept
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a shell that closes a descriptor")
 @pytest.mark.parametrize(
     "command",

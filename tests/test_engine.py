@@ -882,9 +882,12 @@ def test_a_forked_child_cannot_use_its_parents_engine(path: Path, how: str) -> N
 FORKED_UNDER_LOAD = """
 import os, sys, threading
 import decidable as dc, ground
+from decidable import engine as module
 
-path = sys.argv[1]
+path, hooked = sys.argv[1], sys.argv[2] == "hooked"
 engine = ground.funded(path, 10**9)
+if not hooked:
+    module._open_engines.clear()
 over = threading.Event()
 
 def work():
@@ -911,9 +914,10 @@ print(dc.verify(path, head=engine.close()).decisions)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
-def test_forking_while_threads_write_neither_hangs_nor_harms(path: Path) -> None:
+@pytest.mark.parametrize("how", ["hooked", "untold"])
+def test_forking_while_threads_write_neither_hangs_nor_harms(path: Path, how: str) -> None:
     """A child inherits locks that nobody will release; it must not wait for them."""
-    done = ground.python(FORKED_UNDER_LOAD, path)
+    done = ground.python(FORKED_UNDER_LOAD, path, how)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 20
 

@@ -344,7 +344,18 @@ def test_a_head_of_another_log_or_another_past_is_refused(log: Made, tmp_path: P
     dc.write_head(kept, log.head | {"seq": 49})
     with pytest.raises(dc.VerificationError, match="head"):
         ground.opened(log.path, key=log.key, head=kept)
-    dc.write_head(kept, {})
+    before = kept.read_bytes()
+    no_heads: list[tuple[dict[str, Any], str]] = [
+        ({}, "head.incomplete"),
+        ({"schema_version": "x"}, "head.unknown_schema"),
+        (log.head | {"seq": -1}, "input.out_of_range"),
+        ({"schema_version": "calybris.wal-anchor.v1", "last_hash": "00"}, "head.incomplete"),
+    ]
+    for no_head, code in no_heads:
+        with pytest.raises(dc.InvalidInput) as caught_no_head:
+            dc.write_head(kept, no_head)
+        assert (caught_no_head.value.code, kept.read_bytes()) == (code, before)
+    kept.write_text("{}")
     with pytest.raises(dc.InvalidInput, match=r"the head file .*head\.json: a head needs"):
         ground.opened(log.path, key=log.key, head=kept)
     with pytest.raises(dc.UnknownName) as caught_missing:
@@ -551,6 +562,8 @@ def test_a_log_is_open_in_one_process(tmp_path: Path) -> None:
     ground.opened(path).close()
 
 
+A_HEAD = {"schema_version": "decidable.head.v0", "log_id": "0" * 32, "seq": 1, "hash": "0" * 64}
+
 # --- what is no log ---------------------------------------------------------------------------------------------------
 
 LOST = (dc.VerificationError, "wal.segment_missing")
@@ -645,7 +658,7 @@ NO_LOG: dict[str, tuple[Callable[[Path], object], type[dc.DecidableError], str]]
     "loading half of a character": (lambda _: dc.Catalog.load("\ud800"), dc.InvalidInput, "catalog.unreadable"),
     "loading a NUL": (lambda _: dc.Catalog.load("a\0b"), dc.InvalidInput, "catalog.unreadable"),
     "keeping a head where nothing can be": (
-        lambda path: dc.write_head(path / "none" / "head", {}),
+        lambda path: dc.write_head(path / "none" / "head", A_HEAD),
         dc.InvalidInput,
         "head.unwritable",
     ),

@@ -966,6 +966,7 @@ class Reader:
     def tail(self) -> dict[str, Any] | None:
         """The bytes after the last whole batch, which are no records; known once the records have come to their end."""
 
+def check_head(head: dict[str, Any]) -> None: ...
 def verify_log(
     path: str | os.PathLike[str],
     *,

@@ -555,12 +555,16 @@ class Engine:
         """The ticket of that number, as it stands.
 
         Raises:
-            UnknownName: if there is none, or it was closed so long ago that it is forgotten (docs/limits.md).
+            UnknownName: if there is none, or it was closed so long ago that it is forgotten (docs/limits.md). One that
+                is open is there once its decision is durable.
         """
         return Ticket(self, self._native.ticket(number))
 
     def open_tickets(self) -> list[Ticket]:
-        """The tickets that are neither settled nor cancelled, in order. Those in doubt wait for :meth:`reconcile`."""
+        """The tickets that are neither settled nor cancelled and whose decisions are durable, in order.
+
+        Those in doubt wait for :meth:`reconcile`.
+        """
         return [Ticket(self, answer) for answer in self._native.open_tickets()]
 
     def reconcile(

@@ -222,6 +222,7 @@ def write_head(path: str | os.PathLike[str], head: dict[str, Any]) -> None:
     if not isinstance(head, dict) or not text:
         message = "head must be a dict of what JSON has, as Engine.head gives it"
         raise InvalidInput("input.wrong_type", message, field="head", value=head)
+    _native.check_head(head)
     try:
         _replace(target, text + "\n")
     except OSError as error:

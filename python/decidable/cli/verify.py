@@ -140,6 +140,9 @@ def _verify_log(parsed: argparse.Namespace, screen: Screen) -> int:
         # What was kept of another log, or of a longer one, is the only witness of its end.
         inputs = [parsed.log, parsed.key_file, *parsed.policy]
         may_write(parsed.save_head, inputs=inputs, ours=partial(_no_earlier_head, head=verification.head))
+        if present_head := _kept_beside(parsed.save_head, verification.head):
+            # Of a log that was written anew it is the only witness.
+            verify(parsed.log, policies=policies or None, key=key, head=present_head)
         write_head(parsed.save_head, verification.head)
     if screen.as_json:
         screen.emit(verification_document(verification))
@@ -167,6 +170,14 @@ def _no_earlier_head(path: Path, *, head: dict[str, Any]) -> str | None:
     if same and "log_id" in head and kept[number] <= head[number]:
         return None
     return None if kept == head else " and holds another head"
+
+
+def _kept_beside(path: Path, head: dict[str, Any]) -> dict[str, Any] | None:
+    """The head that a file holds already, unless it is the same: the log must contain it before it is replaced."""
+    if not path.exists():
+        return None
+    kept = read_head(path)
+    return None if kept == head else kept
 
 
 def show_verification(

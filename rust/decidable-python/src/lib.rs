@@ -49,7 +49,7 @@ mod _native {
     #[pymodule_export]
     use super::ledger::{Balance, Hold, Ledger, LedgerSnapshot};
     #[pymodule_export]
-    use super::log::{Reader, Record, export_log, verify_exchange, verify_log};
+    use super::log::{Reader, Record, check_head, export_log, verify_exchange, verify_log};
     #[pymodule_export]
     use super::logits::{LogitBounds, LogitStats, logit_stats, logit_stats_from_top_k};
     #[pymodule_export]

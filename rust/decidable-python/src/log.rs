@@ -19,4 +19,4 @@ mod verify;
 pub(crate) use self::export::export_log;
 pub(crate) use self::reader::Reader;
 pub(crate) use self::record::Record;
-pub(crate) use self::verify::{verify_exchange, verify_log};
+pub(crate) use self::verify::{check_head, verify_exchange, verify_log};

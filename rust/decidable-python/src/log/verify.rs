@@ -114,6 +114,16 @@ pub(crate) fn verify_log<'py>(
     Ok(found)
 }
 
+/// Refuses what is neither a head nor an anchor of the exchange format.
+#[pyfunction]
+pub(crate) fn check_head(head: &Bound<'_, PyDict>) -> PyResult<()> {
+    if head.contains("last_hash")? {
+        anchor_of(head).map(drop)
+    } else {
+        head_of(head).map(drop)
+    }
+}
+
 /// Verifies a JSON-lines log of the exchange format.
 #[pyfunction]
 #[pyo3(signature = (path, *, policies=None, key=None, anchor=None, progress=None))]

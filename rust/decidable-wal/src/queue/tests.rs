@@ -46,7 +46,13 @@ fn a_failure_drops_what_is_queued_and_whoever_waits_is_heard() {
         payload: b"x".as_slice().into(),
         private: None,
     };
-    assert_eq!(shared.enqueue(&[entry.clone()], &[], Room::Needed).unwrap().last, 8);
+    assert_eq!(
+        shared
+            .enqueue(std::slice::from_ref(&entry), &[], Room::Needed)
+            .unwrap()
+            .last,
+        8
+    );
     assert!(!shared.queue().urgent);
     assert_eq!(shared.hurry().unwrap(), 9);
     assert!(shared.queue().urgent);
