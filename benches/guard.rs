@@ -1,7 +1,7 @@
 //! `cargo bench -p decidable-benches --bench guard`: texts to stop at, in a stream that has none of them, per byte. Beside us the table of
 //! the crate aho-corasick, stepped byte by byte, and libfse, which is built on it.
 //!
-//! The others only look; ours also copies out what may leave.
+//! The others only look; ours also copies out what may leave. Beside libfse's entropy of logits stand our statistics of them.
 //!
 //! There are two streams. One is of syllables, and so are its texts. The other is what people wrote: this project's documents and
 //! sources, one after the other, so that it changes as they do; its texts are stretches of it whose last letter was changed, words in one
@@ -20,6 +20,7 @@ use decidable_canon::Canonical as _;
 use decidable_guard::{
     Automaton, Cursor, Event, Monitor, Rule,
     audit::{Head, Trail},
+    logits::LogitStats,
 };
 
 const BYTES: usize = 1 << 20;
@@ -50,6 +51,28 @@ fn main() {
         Some(random.between(4, 24) as usize)
     });
     compared("written, 1000 of 4 to 24", &stream, &varied);
+    logits(&mut random);
+}
+
+/// The statistics of one step of a vocabulary, in single precision: libfse's function gives the entropy alone.
+fn logits(random: &mut Random) {
+    const VOCABULARY: usize = 128_256;
+    let draw = || random.between(0, 1 << 20) as f32 / 65_536.0 - 8.0;
+    let logits: Vec<f32> = std::iter::repeat_with(draw).take(VOCABULARY).collect();
+    let ours = LogitStats::of(logits.as_slice(), 7).expect("the logits are numbers");
+    let theirs = libfse::metrics::shannon_entropy_from_logits(&logits);
+    assert!((ours.entropy - f64::from(theirs)).abs() < 0.01, "both know the entropy");
+    measure(
+        "logits of 128,256 tokens",
+        Plan::default(),
+        1,
+        vec![
+            Contestant::each("libfse", |_| {
+                libfse::metrics::shannon_entropy_from_logits(black_box(&logits))
+            }),
+            Contestant::each("ours", |_| LogitStats::of(black_box(logits.as_slice()), 7)),
+        ],
+    );
 }
 
 fn compared(label: &str, text: &str, texts: &[String]) -> Arc<Automaton> {
