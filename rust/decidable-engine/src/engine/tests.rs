@@ -107,3 +107,15 @@ fn who_acted_on_a_ticket_is_known_for_open_tickets_alone() {
     }
     assert_eq!(acted(), 0);
 }
+
+#[test]
+fn room_for_a_large_record_is_given_back() {
+    let engine = engine();
+    let quotes = (2..10_000).map(|model| (model, 1)).collect();
+    let large = request(true).with_quotes(quotes).unwrap();
+    engine.decide(&large, None, None, None).unwrap();
+    let room = || engine.core().unwrap().payload.capacity();
+    assert!(room() > 100_000);
+    engine.decide(&request(true), None, None, None).unwrap();
+    assert!(room() <= PAYLOAD_BYTES_KEPT);
+}
