@@ -84,20 +84,19 @@ impl Log {
             queue_records_max,
             queue_bytes_max,
         } = ready;
+        let file = writer.file.clone();
         let shared = Arc::new(Shared::new(
             opened.head,
-            writer.length,
+            writer,
             opened.last_time_ns,
-            writer.sync,
             queue_records_max,
             queue_bytes_max,
         ));
-        let file = writer.file.clone();
         let flusher = thread::Builder::new()
             .name("decidable-wal".to_owned())
             .spawn({
                 let shared = shared.clone();
-                move || flush(&shared, writer)
+                move || flush(&shared)
             })
             .map_err(|error| Error::io("cannot start the log's writer", &error))?;
         let log = Self {
@@ -170,6 +169,13 @@ impl Log {
     pub fn wait(&self, seq: u64, timeout: Option<Duration>) -> Result<(), Error> {
         if self.shared.durable.load(Ordering::Acquire) >= seq {
             return Ok(());
+        }
+        self.refuse_forked()?;
+        if self.shared.patient {
+            self.shared.write_up_to(seq);
+            if self.shared.durable.load(Ordering::Acquire) >= seq {
+                return Ok(());
+            }
         }
         if self.shared.hurry()? <= seq {
             return Err(Error::new(ErrorKind::UnknownSeq, "no record of that number was appended").at_seq(seq));
@@ -469,7 +475,7 @@ fn accept(entry: &Entry<'_>) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{memory::Memory, queue::tests::in_a_child};
+    use crate::{memory::Memory, note::Durability, queue::tests::in_a_child};
 
     #[test]
     fn a_child_that_nobody_told_touches_neither_the_files_nor_the_lock() {
@@ -479,22 +485,36 @@ mod tests {
             ..Options::default()
         };
         let (log, _) = Log::open(Arc::new(Memory::new()), options, |_| Ok(())).unwrap();
-        let child = Log {
-            shared: Arc::new(in_a_child()),
-            storage: Arc::clone(&log.storage),
-            file: Arc::clone(&log.file),
-            segment: log.segment.clone(),
-            opened: log.opened,
-            flusher: Mutex::new(Some(thread::spawn(|| ()))),
-            lock: Mutex::new(hold(&log.lock).take()),
-        };
-        let abandoned = |error: Error| assert_eq!(error.kind(), ErrorKind::Abandoned);
-        abandoned(child.close().unwrap_err());
-        abandoned(child.begin_erasure(&[1], |_| Ok(())).map(drop).unwrap_err());
-        abandoned(child.wait(8, None).unwrap_err());
-        abandoned(child.wait_change(7, None).unwrap_err());
-        assert_eq!(child.head(), child.opened);
-        // What it was about to join is its parent's to join, and the lock its parent's to release.
-        assert!(hold(&child.flusher).is_some() && hold(&child.lock).is_some());
+        for sync in [Durability::Group, Durability::None] {
+            let (shared, file) = in_a_child(sync);
+            let child = Log {
+                shared: Arc::new(shared),
+                storage: Arc::clone(&log.storage),
+                file: Arc::clone(&file),
+                segment: log.segment.clone(),
+                opened: log.opened,
+                flusher: Mutex::new(Some(thread::spawn(|| ()))),
+                lock: Mutex::new(hold(&log.lock).take()),
+            };
+            let abandoned = |error: Error| assert_eq!(error.kind(), ErrorKind::Abandoned);
+            let entry = Entry {
+                kind: CALLER_KIND_MIN,
+                time_ns: 1,
+                payload: b"x".as_slice().into(),
+                private: None,
+            };
+            // It goes into its copy of the queue, and no further.
+            let last = child.append(&[entry]).unwrap().last;
+            abandoned(child.wait(last, None).unwrap_err());
+            abandoned(child.wait_change(last, None).unwrap_err());
+            abandoned(child.begin_erasure(&[1], |_| Ok(())).map(drop).unwrap_err());
+            abandoned(child.close().unwrap_err());
+            assert_eq!(child.head(), child.opened);
+            assert_eq!(file.state().unwrap().length, 0);
+            // What it was about to join is its parent's to join, and the lock its parent's to release.
+            assert!(hold(&child.flusher).is_some());
+            *hold(&log.lock) = hold(&child.lock).take();
+            assert!(hold(&log.lock).is_some());
+        }
     }
 }

@@ -39,14 +39,19 @@ const PATIENCE: Duration = Duration::from_millis(1);
 const _: () = assert!(BATCH_RECORDS_MAX <= GROUP_RECORDS_MAX && BATCH_BYTES_MAX <= GROUP_BYTES_MAX);
 const _: () = assert!(GROUP_RECORDS_MAX <= QUEUE_RECORDS_MAX && GROUP_BYTES_MAX <= QUEUE_BYTES_MAX);
 
-/// What callers and the flusher share.
+/// So many times the flusher of an unsynced log looks again before it sleeps until it is woken: waking it costs whoever
+/// appends more than all the rest.
+const LOOKS: usize = 64;
+
+/// What callers and the flusher share. Whoever holds several of the locks took them in this order.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    hand: Mutex<Hand>,
     queue: Mutex<Queue>,
     /// Signalled when the flusher is idle and there is work, and when it has been patient for long enough.
     work: Condvar,
-    /// Whether the flusher waits for more before it writes: only without a sync.
-    patient: bool,
+    /// Whether the flusher waits for more before it writes, and whoever waits writes: only without a sync.
+    pub(crate) patient: bool,
     progress: Mutex<Progress>,
     /// Signalled when `progress` has changed and someone waits.
     moved: Condvar,
@@ -57,6 +62,14 @@ pub(crate) struct Shared {
     pub(crate) abandoned: AtomicBool,
     /// Whether `progress` has a failure.
     pub(crate) failed: AtomicBool,
+}
+
+/// What writes, one batch after the other: the flusher's, and of an unsynced log also that of whoever waits.
+#[derive(Debug)]
+struct Hand {
+    writer: Writer,
+    /// The batch being written; kept for its room.
+    batch: Gathered,
 }
 
 #[derive(Debug)]
@@ -113,15 +126,13 @@ pub(crate) struct Progress {
 
 impl Shared {
     /// The state behind a log that was just opened: nothing queued, everything durable up to `head`, which `length` bytes end with.
-    pub(crate) fn new(
-        head: Head,
-        length: u64,
-        last_time_ns: i64,
-        sync: Durability,
-        records_max: usize,
-        bytes_max: usize,
-    ) -> Self {
+    pub(crate) fn new(head: Head, writer: Writer, last_time_ns: i64, records_max: usize, bytes_max: usize) -> Self {
+        let (length, sync) = (writer.length, writer.sync);
         Self {
+            hand: Mutex::new(Hand {
+                writer,
+                batch: Gathered::default(),
+            }),
             queue: Mutex::new(Queue {
                 batches: VecDeque::new(),
                 spare: Gathered::default(),
@@ -230,7 +241,8 @@ impl Shared {
         if room == Room::Closing {
             queue.intake = Intake::Closed;
         }
-        let enough = queue.flusher_is_patient && (queue.bytes >= PATIENCE_BYTES || room == Room::Closing);
+        let is_over = queue.urgent || queue.bytes >= PATIENCE_BYTES || room == Room::Closing;
+        let enough = queue.flusher_is_patient && is_over;
         let wake = mem::take(&mut queue.flusher_is_idle) || enough;
         drop(queue);
         if wake {
@@ -321,6 +333,34 @@ impl Shared {
         drop(dropped);
     }
 
+    /// Writes what is queued, up to the record `seq`, in place of the flusher, if that does not write just now. Without a
+    /// sync this takes less than waking it.
+    pub(crate) fn write_up_to(&self, seq: u64) {
+        let mut hand = match self.hand.try_lock() {
+            Ok(hand) => hand,
+            // Whoever panicked while it wrote has poisoned the log.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        while self.durable.load(Ordering::Acquire) < seq && self.write_next(&mut hand) {}
+    }
+
+    /// Writes the next batch; whether there was one and it was written.
+    fn write_next(&self, hand: &mut Hand) -> bool {
+        let _guard = Panicking { shared: self };
+        let Hand { writer, batch } = hand;
+        if !self.take(batch) {
+            return false;
+        }
+        match flush_batch(self, writer, batch) {
+            Ok(()) => true,
+            Err(failure) => {
+                self.poison(&failure);
+                false
+            }
+        }
+    }
+
     /// Lets the queue grow until enough is there, somebody waits for it, or the time is over.
     fn be_patient<'a>(&self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
         let begun = Instant::now();
@@ -340,25 +380,44 @@ impl Shared {
         queue
     }
 
-    /// Swaps the next batch for one that was written; false when there will be no more.
-    fn take(&self, batch: &mut Gathered) -> bool {
-        batch.clear();
+    /// Waits for something to write; false when there will be nothing more.
+    fn await_batch(&self) -> bool {
         let mut queue = self.queue();
-        mem::swap(&mut queue.spare, batch);
+        let mut looks = 0;
         while queue.batches.is_empty() {
             if !matches!(queue.intake, Intake::Open) {
                 return false;
             }
-            queue.flusher_is_idle = true;
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            if self.patient && looks < LOOKS {
+                looks = looks.saturating_add(1);
+                queue.flusher_is_patient = true;
+                queue = self
+                    .work
+                    .wait_timeout(queue, PATIENCE)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+                queue.flusher_is_patient = false;
+            } else {
+                queue.flusher_is_idle = true;
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
         }
         queue.flusher_is_idle = false;
         if self.patient {
-            queue = self.be_patient(queue);
+            drop(self.be_patient(queue));
         }
-        if let Some(next) = queue.batches.pop_front() {
-            *batch = next;
-        }
+        true
+    }
+
+    /// Swaps the next batch for one that was written; false if none waits.
+    fn take(&self, batch: &mut Gathered) -> bool {
+        batch.clear();
+        let mut queue = self.queue();
+        mem::swap(&mut queue.spare, batch);
+        let Some(next) = queue.batches.pop_front() else {
+            return false;
+        };
+        *batch = next;
         queue.records = queue.records.saturating_sub(batch.records());
         queue.bytes = queue.bytes.saturating_sub(batch.bytes());
         true
@@ -416,20 +475,21 @@ impl Queue {
 }
 
 /// The life of the flusher: batch after batch until the log is closed or a write or sync fails.
-pub(crate) fn flush(shared: &Shared, mut writer: Writer) {
+pub(crate) fn flush(shared: &Shared) {
     let guard = Ending { shared };
-    let mut batch = Gathered::default();
-    while shared.take(&mut batch) {
-        if let Err(failure) = flush_batch(shared, &mut writer, &batch) {
-            shared.poison(&failure);
-            return;
-        }
+    while shared.await_batch() {
+        // What waited may have been written by whoever waited for it.
+        shared.write_next(&mut hold(&shared.hand));
     }
-    if writer.sync == Durability::None
-        && let Err(failure) = writer.sync()
+    let hand = hold(&shared.hand);
+    let failed = matches!(shared.queue().intake, Intake::Poisoned(_));
+    if !failed
+        && hand.writer.sync == Durability::None
+        && let Err(failure) = hand.writer.sync()
     {
         shared.poison(&failure);
     }
+    drop(hand);
     drop(guard);
 }
 
@@ -451,6 +511,19 @@ fn flush_batch(shared: &Shared, writer: &mut Writer, batch: &Gathered) -> Result
     Ok(())
 }
 
+/// Stops everything when a write panics.
+struct Panicking<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Panicking<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.poison(&Failure::new("the log's writer panicked"));
+        }
+    }
+}
+
 /// Tells everyone who waits when the flusher ends, also when it panics.
 struct Ending<'a> {
     shared: &'a Shared,
@@ -458,9 +531,6 @@ struct Ending<'a> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.shared.poison(&Failure::new("the log's writer panicked"));
-        }
         self.shared.advance(|progress| progress.ended = true);
     }
 }
