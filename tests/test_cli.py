@@ -721,6 +721,7 @@ def test_route_holds_and_logs_in_a_state(tmp_path: Path) -> None:
     again = json.loads(run(*arguments, "--account", "acme", "--key", "k", cwd=tmp_path).stdout)["ticket"]
     assert first["hold_microunits"] > 0
     assert not first["replayed"]
+    assert first["state"] == again["state"] == "in_doubt"
     assert again["replayed"]
     assert first["id"] == again["id"]
     done = run(*arguments[:-1], "--account", "poor", cwd=tmp_path)
@@ -732,7 +733,8 @@ def test_route_holds_and_logs_in_a_state(tmp_path: Path) -> None:
     reckless = run(*arguments, "--account", "acme", "--risk", "98%", "--why", cwd=tmp_path)
     assert json.loads(reckless.stdout)["ticket"]["refusal"] == "safety_ceiling"
     verified = json.loads(run("verify", "state", "--json", cwd=tmp_path).stdout)
-    assert [each["request_sequence"] for each in verified["open_tickets"]] == [first["id"]]
+    stands = [(each["request_sequence"], each["state"]) for each in verified["open_tickets"]]
+    assert stands == [(first["id"], "in_doubt")]
 
 
 def test_route_begins_a_state_and_says_so(tmp_path: Path) -> None:
@@ -745,7 +747,7 @@ def test_route_begins_a_state_and_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
     done = run(*arguments, "--key", "k", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "new/state held no state: one is begun there\n")
-    assert "1, open, nothing is held: no account was named" in done.stdout
+    assert "1, in doubt, nothing is held: no account was named" in done.stdout
     again = run(*arguments, "--key", "k", cwd=tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
     assert "1, in doubt, nothing is held: no account was named, the ticket of an earlier call" in again.stdout

@@ -1,7 +1,8 @@
 """What the documents say is true: their examples run, their links lead somewhere, their tables agree with the code.
 
 In a document, Python blocks and lines of console blocks that begin with `$ decidable` run in the order in which they
-stand, in one namespace and one empty folder per document. A block after `<!-- file: NAME -->` is written to NAME there
+stand, in one namespace and one empty folder per document; of the README each block has a namespace of its own, because
+each can be pasted. A block after `<!-- file: NAME -->` is written to NAME there
 first. Blocks inside an HTML comment run and are not seen. Where a command of a console block is followed by lines that
 are not commands, they are its output; `…` alone on a line stands for any lines, and within a line for any characters.
 """
@@ -106,7 +107,8 @@ def run_python(block: Block, namespace: dict[str, object], where: str) -> None:
 def test_the_examples_of_a_document_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a reader copies works as it stands."""
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {"__name__": "__document__"}
+    fresh: dict[str, object] = {"__name__": "__document__"}
+    namespace = dict(fresh)
     document = path.read_text(encoding="utf-8")
     if re.search("^import pyarrow", document, re.MULTILINE):
         pytest.importorskip("pyarrow", reason="pyarrow has no build for every interpreter")
@@ -115,7 +117,7 @@ def test_the_examples_of_a_document_run(path: Path, tmp_path: Path, monkeypatch:
         if block.file is not None:
             Path(block.file).write_text(block.text, encoding="utf-8")
         elif block.language in {"python", "py"}:
-            run_python(block, namespace, where)
+            run_python(block, dict(fresh) if path == ROOT / "README.md" else namespace, where)
         elif block.language in {"console", "sh", "bash", "shell"}:
             for command, shown in commands(block.text):
                 if shlex.split(command)[0] == "decidable":

@@ -859,6 +859,8 @@ def refused(engine):
         lambda: engine.ticket(1).cancel(),
         lambda: engine.outcome(1, succeeded=True),
         lambda: engine.erase([4]),
+        lambda: engine.ledger.balance("acme"),
+        lambda: engine.open_tickets(),
         lambda: engine.close(),
     ):
         try:

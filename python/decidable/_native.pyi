@@ -623,7 +623,15 @@ class Explanation:
 
 @final
 class Lever:
-    """One quantity and the value at which the answer turns."""
+    """One quantity of a candidate, and the value at which the answer turns.
+
+    ``lever`` says which, and so the unit of ``current``, its value today, and of ``boundary``: ``"quality_bps"`` and
+    ``"risk_ceiling_bps"`` basis points, ``"latency_ms"`` milliseconds of the 95th percentile, ``"price_ppm"`` parts
+    per million of today's price (1,000,000 is today's; both rates are scaled, or the request's quote), ``"enabled"``
+    0 or 1. ``boundary`` is the nearest value at which a candidate would win (:class:`WhatWouldWin`), or the farthest
+    at which the winner still does (:class:`Margin`). ``cost_at_boundary_microunits`` is what the request would cost
+    there, for a price alone.
+    """
 
     __match_args__: ClassVar[tuple[str, ...]]
     def __new__(
@@ -651,7 +659,13 @@ class Lever:
 
 @final
 class WhatWouldWin:
-    """What would make a candidate win, one lever at a time."""
+    """What would make a candidate win, everything else unchanged: each of ``levers`` can do it alone.
+
+    ``model_id`` is the candidate. ``levers`` is a tuple of :class:`Lever`, in the order quality, latency, price, risk
+    ceiling, enabled; what cannot do it alone is left out, a disabled candidate has ``"enabled"`` or nothing, and the
+    one that is selected has none. ``blocked_by_request`` is the reason why the request is refused whatever the
+    catalog, its risk or its confidence, and then there are no levers; else ``None``.
+    """
 
     __match_args__: ClassVar[tuple[str, ...]]
     def __new__(
@@ -676,7 +690,12 @@ class WhatWouldWin:
 
 @final
 class Margin:
-    """How far the winner is from losing, one lever at a time."""
+    """How far the winner is from losing, everything else unchanged: each of ``levers`` can end its selection alone.
+
+    ``model_id`` is the winner. ``levers`` is a tuple of :class:`Lever`, in the order quality, latency, price, risk
+    ceiling: each ``boundary`` is the farthest value at which it still wins, and one step on it does not. What cannot
+    end it alone is left out.
+    """
 
     __match_args__: ClassVar[tuple[str, ...]]
     def __new__(

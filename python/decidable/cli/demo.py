@@ -21,7 +21,7 @@ from decidable import demo as data
 from decidable._native import Key, Policy
 from decidable.builders import counted
 from decidable.cli.answer import explanation_document, model_name, show_decision, show_explanation
-from decidable.cli.demo_run import Run, run
+from decidable.cli.demo_run import IN_FLIGHT, Run, run
 from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, path, positive
 from decidable.cli.report import write_whole
@@ -308,9 +308,10 @@ class _Told:
         screen.heading("Speed and size")
         times = self.facts.durable_ns if self.facts is not None else []
         p50, p99 = nearest_rank(times, 50), nearest_rank(times, 99)
+        flight = f"{count(IN_FLIGHT)} in flight at once"
         rows = [
-            ("durable", f"{count(int(durable.per_second()))} decisions a second, settlements included"),
-            ("not durable", f"{count(int(unsynced.per_second()))} decisions a second, not waiting for the disk"),
+            ("durable", f"{count(int(durable.per_second()))} decisions a second with their settlements, {flight}"),
+            ("not durable", f"{count(int(unsynced.per_second()))} decisions a second, as many in flight"),
         ]
         if p50 is not None and p99 is not None:
             rows.append(("time to durable", f"p50 {duration(p50)}, p99 {duration(p99)}"))

@@ -25,10 +25,10 @@ from decidable.cli.signals import Terminated
 from decidable.demo import Arrival
 from decidable.engine import Engine, Ticket
 
-__all__ = ["Run", "run"]
+__all__ = ["IN_FLIGHT", "Run", "run"]
 
-# How many events are in flight at once.
-_WINDOW: Final = 256
+IN_FLIGHT: Final = 256
+"""How many events are in flight at once, durable or not: else the two would not be comparable."""
 
 
 @dataclass(slots=True)
@@ -71,10 +71,7 @@ def run(
     try:
         for name, initial in accounts.items():
             engine.ledger.open_account(name, initial)
-        if sync == "group":
-            asyncio.run(_terminable(_play(engine, clock, tape, advance)))
-        else:
-            _play_in_turn(engine, clock, tape, advance)
+        asyncio.run(_terminable(_play(engine, clock, tape, advance)))
     finally:
         head = engine.close()
     tape.done.head = head
@@ -119,28 +116,11 @@ async def _terminable(work: Coroutine[Any, Any, None]) -> None:
 async def _play(engine: Engine, clock: ManualClock, tape: _Tape, advance: Callable[[int], None]) -> None:
     """Some hundred events at a time."""
     begun = time.perf_counter_ns()
-    while window := tape.window(_WINDOW):
+    while window := tape.window(IN_FLIGHT):
         answers = await asyncio.gather(*(_step(engine, clock, at, event) for at, event in window))
         for (at, event), answer in zip(window, answers, strict=True):
             tape.note(at, event, answer)
         advance(len(window))
-    tape.done.elapsed_ns = time.perf_counter_ns() - begun
-
-
-def _play_in_turn(engine: Engine, clock: ManualClock, tape: _Tape, advance: Callable[[int], None]) -> None:
-    """One event after the other: where nothing waits for the disk, there is nothing to gather."""
-    begun = time.perf_counter_ns()
-    while window := tape.window(1):
-        ((at, event),) = window
-        clock.advance_to(max(at, clock.time_ns))
-        if isinstance(event, _Settling):
-            answer: Ticket | Settlement = event.ticket.settle(**_usage(event.arrival))
-        else:
-            answer = engine.decide(event.request, account=event.account)
-            if answer.refusal is None:
-                answer.dispatch()
-        tape.note(at, event, answer)
-        advance(1)
     tape.done.elapsed_ns = time.perf_counter_ns() - begun
 
 

@@ -154,7 +154,7 @@ def _ticket(
 ) -> tuple[Ticket, tuple[dict[str, Any], ...]]:
     """The ticket that the engine at --state gives, and the unfinished ends that were cut as it was opened.
 
-    The ticket stays open: whoever makes the call settles it.
+    The ticket is in doubt from then on: whoever makes the call settles it.
     """
     if parsed.account is not None and not holds_a_log(parsed.state):
         message = f"{parsed.state} holds no state, so no account is open there: gateway.open_account opens one"
@@ -182,8 +182,8 @@ def _ticket(
 
 
 def _ticket_document(ticket: Ticket) -> dict[str, Any]:
-    names = ("id", "account", "hold_microunits", "refusal", "state", "seq", "durable_ns", "replayed")
-    return {name: getattr(ticket, name) for name in names}
+    names = ("id", "account", "hold_microunits", "refusal", "seq", "durable_ns", "replayed")
+    return {name: getattr(ticket, name) for name in names} | {"state": _state(ticket)}
 
 
 def _show_ticket(screen: Screen, ticket: Ticket) -> None:
@@ -191,12 +191,18 @@ def _show_ticket(screen: Screen, ticket: Ticket) -> None:
     screen.pairs([("ticket", f"{ticket.id}, {_stands(ticket)}{again}"), ("record", str(ticket.seq))])
 
 
+def _state(ticket: Ticket) -> str:
+    """As ``verify`` would say it: the session that decided has ended, so what it left open is in doubt."""
+    return "in_doubt" if ticket.state == "held" else ticket.state
+
+
 def _stands(ticket: Ticket) -> str:
     """How a ticket stands, and what is held for it."""
     if ticket.refusal is not None:
         return f"refused: {ticket.refusal.replace('_', ' ')}"
-    if ticket.state in ("settled", "cancelled"):
-        return ticket.state
+    state = _state(ticket)
+    if state != "in_doubt":
+        return state
     hold = ticket.hold_microunits
     held = "nothing is held: no account was named" if hold is None else f"{money(hold)} held"
-    return f"{'in doubt' if ticket.state == 'in_doubt' else 'open'}, {held}"
+    return f"in doubt, {held}"

@@ -414,9 +414,11 @@ class Call:
 
         Args:
             usage: The provider's usage, as an object or a mapping: ``prompt_tokens`` and ``completion_tokens``, or
-                ``input_tokens`` and ``output_tokens``, or ``prompt_token_count`` and ``candidates_token_count``. It is
-                priced at the catalog's rates. Tokens read from or written to a prompt cache are counted as
-                input at the full rate, which is not what a provider bills: give ``cost`` where it matters.
+                ``input_tokens`` (and beside it ``cache_read_input_tokens`` and ``cache_creation_input_tokens``) and
+                ``output_tokens``, or ``prompt_token_count`` and ``candidates_token_count`` (and beside it
+                ``thoughts_token_count``). Counts are integers, not text, and where several of these are there they
+                must agree. It is priced at the catalog's rates. Tokens read from or written to a prompt cache are
+                counted as input at the full rate, which is not what a provider bills: give ``cost`` where it matters.
             cost: What the provider billed, rounded up to a microunit. With a usage beside it the cost is charged, and
                 the tokens are in the record.
             latency: How long the answer took.

@@ -367,7 +367,14 @@ impl Explanation {
     }
 }
 
-/// One quantity and the value at which the answer turns.
+/// One quantity of a candidate, and the value at which the answer turns.
+///
+/// ``lever`` says which, and so the unit of ``current``, its value today, and of ``boundary``: ``"quality_bps"`` and
+/// ``"risk_ceiling_bps"`` basis points, ``"latency_ms"`` milliseconds of the 95th percentile, ``"price_ppm"`` parts
+/// per million of today's price (1,000,000 is today's; both rates are scaled, or the request's quote), ``"enabled"``
+/// 0 or 1. ``boundary`` is the nearest value at which a candidate would win (:class:`WhatWouldWin`), or the farthest
+/// at which the winner still does (:class:`Margin`). ``cost_at_boundary_microunits`` is what the request would cost
+/// there, for a price alone.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Lever(pub(crate) decidable_kernel::Lever);
@@ -439,7 +446,12 @@ impl Lever {
     }
 }
 
-/// What would make a candidate win, one lever at a time.
+/// What would make a candidate win, everything else unchanged: each of ``levers`` can do it alone.
+///
+/// ``model_id`` is the candidate. ``levers`` is a tuple of :class:`Lever`, in the order quality, latency, price, risk
+/// ceiling, enabled; what cannot do it alone is left out, a disabled candidate has ``"enabled"`` or nothing, and the
+/// one that is selected has none. ``blocked_by_request`` is the reason why the request is refused whatever the
+/// catalog, its risk or its confidence, and then there are no levers; else ``None``.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct WhatWouldWin(pub(crate) decidable_kernel::WhatWouldWin);
@@ -523,7 +535,11 @@ impl WhatWouldWin {
     }
 }
 
-/// How far the winner is from losing, one lever at a time.
+/// How far the winner is from losing, everything else unchanged: each of ``levers`` can end its selection alone.
+///
+/// ``model_id`` is the winner. ``levers`` is a tuple of :class:`Lever`, in the order quality, latency, price, risk
+/// ceiling: each ``boundary`` is the farthest value at which it still wins, and one step on it does not. What cannot
+/// end it alone is left out.
 #[pyclass(frozen, eq, hash, module = "decidable")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Margin(pub(crate) decidable_kernel::Margin);
