@@ -619,22 +619,22 @@ fn every_command_that_cannot_be_is_refused_with_its_code() {
             ),
         ),
         ("replay.amount_out_of_range", settle(1, cost(1 << 63))),
-        ("replay.ledger", Command::TopUp { account: 0, amount: 0 }),
+        ("ledger.invalid_amount", Command::TopUp { account: 0, amount: 0 }),
         (
-            "replay.ledger",
+            "ledger.overflow",
             Command::TopUp {
                 account: 0,
                 amount: i64::MAX,
             },
         ),
         (
-            "replay.ledger",
+            "ledger.invalid_amount",
             Command::SetCap {
                 account: 0,
                 cap: Some(-1),
             },
         ),
-        ("replay.ledger", Command::OpenAccount { initial: -1 }),
+        ("ledger.invalid_amount", Command::OpenAccount { initial: -1 }),
     ];
     for (code, command) in cases {
         assert_eq!(refused(&mut written, command).code(), code);
