@@ -8,7 +8,7 @@ from typing import Any
 
 from decidable._native import LedgerSnapshot
 from decidable.cli.exits import FINE, Usage
-from decidable.cli.inputs import add_json, decision_of, documents, policy_in, request_of, text_of
+from decidable.cli.inputs import add_json, called, decision_of, documents, policy_in, request_of, text_of
 from decidable.cli.screen import Screen
 
 __all__ = ["add"]
@@ -46,7 +46,7 @@ def _of_file(name: str) -> list[dict[str, Any]]:
 
 
 def _of_document(name: str, line: int, document: dict[str, Any]) -> dict[str, Any]:
-    where = f"{name}, line {line}"
+    where = f"{called(name)}, line {line}"
     if "input_tokens" in document:
         request = request_of(document, where)
         return _found(name, line, "request", request.digest(), request.shared_digest())
