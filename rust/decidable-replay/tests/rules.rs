@@ -68,7 +68,11 @@ fn refused(written: &mut Written, command: Command) -> Error {
     let before = seen(&written.state);
     let error = written.perform(command).unwrap_err();
     assert_eq!(seen(&written.state), before);
-    assert!(error.code().starts_with("replay.") && !error.to_string().contains('\n'));
+    let whose = match error.kind() {
+        ErrorKind::Ledger(_) => "ledger.",
+        _ => "replay.",
+    };
+    assert!(error.code().starts_with(whose) && !error.to_string().contains('\n'));
     error
 }
 
