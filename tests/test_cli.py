@@ -479,6 +479,8 @@ def test_digests_are_those_of_the_vectors(vectors: Path, tmp_path: Path) -> None
     answer = json.loads(run("decide", "policy.json", "request.json", "--json", cwd=tmp_path).stdout)
     (tmp_path / "named.json").write_text(json.dumps(answer["decision"]), encoding="utf-8")
     assert run("digest", "named.json", cwd=tmp_path).stdout == f"{case['decision_digest']}  decision  named.json\n"
+    given = run("digest", "-", cwd=tmp_path, given=json.dumps(ledger["snapshot"]))
+    assert given.stdout == f"{ledger['ledger_digest']}  ledger  -\n", given.stderr
 
 
 @pytest.mark.parametrize(

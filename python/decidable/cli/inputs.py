@@ -32,7 +32,6 @@ __all__ = [
     "policy_in",
     "positive",
     "request_of",
-    "text_of",
 ]
 
 # A larger file of policies, requests or snapshots is refused rather than read into memory.
@@ -134,7 +133,7 @@ def called(name: str) -> str:
     return "standard input" if name == "-" else name
 
 
-def text_of(name: str) -> str:
+def _text_of(name: str) -> str:
     """The text of a file, or of standard input for ``-``."""
     if name == "-":
         if sys.stdin is None:
@@ -155,7 +154,7 @@ def text_of(name: str) -> str:
 
 def documents(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file with the line that each begins on: one object, JSON lines, or one list of objects."""
-    text = text_of(name)
+    text = _text_of(name)
     decoder = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, object_pairs_hook=_once)
     at, found, line, counted = 0, 0, 1, 0
     while (at := _next(text, at)) < len(text):
