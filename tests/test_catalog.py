@@ -547,7 +547,26 @@ WRONG_FILES: dict[str, tuple[str, str, str]] = {
     "a policy that is no table": ("policy = 5\n", "catalog.wrong_type", "line 1, policy"),
     "a map without a name": ('[prices]\nsource = "x"\n', "catalog.missing_key", r"\[prices\], map"),
     "a map that is no text": ("[prices]\nmap = 5\n", "catalog.wrong_type", r"line 2, \[prices\], map"),
-    "a map that is not there": ('[prices]\nmap = "none.json"\n', "catalog.unreadable", "none.json"),
+    "a map that is not there": (
+        '[prices]\nmap = "none.json"\n',
+        "catalog.unreadable",
+        r"line 2, \[prices\], map: .*none\.json cannot be read",
+    ),
+    "an objective that there is not": (
+        '[policy]\nobjective = "best"\n',
+        "kernel.unknown_objective",
+        r'line 2, \[policy\]: objective is "best", which is none of',
+    ),
+    "a limit that is too high": (
+        "[policy]\nhard_risk_limit_bps = 10001\n",
+        "kernel.out_of_range",
+        r"line 2, \[policy\]: hard_risk_limit_bps",
+    ),
+    "a price without a decimal point": (
+        '[[models]]\nname = "a"\ninput = 1\noutput = 1.0\n',
+        "builders.wrong_type",
+        "line 3, .*it must be text such as .* or with a decimal point, as 1.0 in a file",
+    ),
     "another map": (
         '[prices]\nmap = "prices.json"\nsha256 = "00"\n',
         "catalog.digest_mismatch",

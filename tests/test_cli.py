@@ -300,6 +300,16 @@ def test_a_request_that_cannot_be_read_is_2(here: Path, call: Call, given: str, 
         (["decide", "text", "request.json"], "decidable decide: text, line 1: not JSON (expecting value)"),
         (["decide", "policy.json", "text"], "decidable decide: text, line 1: not JSON (expecting value)"),
         (["decide", "text.toml", "request.json"], "decidable decide: text.toml: not TOML: expected '=' after a key in"),
+        (["decide", "policy.json", "-"], "decidable decide: standard input holds no JSON object"),
+        (["decide", "-", "-"], "decidable decide: -: a policy is not read from standard input, and no file has"),
+        (["verify", "-"], "decidable verify: -: a log is not read from standard input, and no file has this name"),
+        (["decide", "off.json", "request.json"], "decidable decide: off.json: the only candidate is not enabled"),
+        (
+            ["route", "x", "--input-tokens", "1", "--catalog", "best.toml"],
+            'decidable route: best.toml, line 2, [policy]: objective is "best", which is none of utility,',
+        ),
+        (["verify", "begun"], "decidable verify: begun: there is no log here"),
+        (["export", "begun"], "decidable export: begun: there is no log here"),
         (["decide", "folder", "request.json"], "decidable decide: folder cannot be read: is a directory"),
         (["verify", "folder"], "decidable verify: there is no log in folder"),
         (["verify", "around"], "decidable verify: there is no log in around; there is one in around/log"),
@@ -342,6 +352,14 @@ def test_a_usual_mistake_is_told_in_its_own_words(here: Path, call: Call, argume
         (here / name).write_text("hello\n", encoding="utf-8")
     (here / "binary").write_bytes(b"\xff\xfe\x00")
     (here / "folder").mkdir()
+    # As a disk leaves it that was full at the beginning of the log.
+    (here / "begun").mkdir()
+    (here / "begun" / "LOCK").touch()
+    off = POLICY | {"models": [{**POLICY["models"][0], "enabled": False}]}  # type: ignore[index]
+    (here / "off.json").write_text(json.dumps(off), encoding="utf-8")
+    (here / "best.toml").write_text(
+        '[policy]\nobjective = "best"\n[[models]]\nname = "x"\ninput = "1"\noutput = "1"\n', encoding="utf-8"
+    )
     dc.Engine.open(here / "around" / "log", policy=dc.Catalog.load(here / "policy.json").policy()).close()
     before = sorted(here.rglob("*"))
     done = call(*arguments)
@@ -461,6 +479,8 @@ def test_digests_are_those_of_the_vectors(vectors: Path, tmp_path: Path) -> None
     answer = json.loads(run("decide", "policy.json", "request.json", "--json", cwd=tmp_path).stdout)
     (tmp_path / "named.json").write_text(json.dumps(answer["decision"]), encoding="utf-8")
     assert run("digest", "named.json", cwd=tmp_path).stdout == f"{case['decision_digest']}  decision  named.json\n"
+    given = run("digest", "-", cwd=tmp_path, given=json.dumps(ledger["snapshot"]))
+    assert given.stdout == f"{ledger['ledger_digest']}  ledger  -\n", given.stderr
 
 
 @pytest.mark.parametrize(
@@ -695,6 +715,10 @@ def test_route_decides_by_names(tmp_path: Path) -> None:
             "--max-output-tokens is 5; it must be at least 9 tokens\n",
         ),
         (["gpt-5", "--input-tokens", "1", "--min-quality", "70"], "unit"),
+        (
+            ["gpt-5", "--input-tokens", "1", "--max-cost", "0.00000001"],
+            "--max-cost is '0.00000001', which is less than",
+        ),
         (["gpt-5", "--input-tokens", "1", "--account", "a"], "--account needs --state"),
         (["gpt-5", "--input-tokens", "1", "--state", "state"], "--state needs --catalog"),
         (["gpt-5", "--input-tokens", "1", "--objective", "utility"], "give --value"),
@@ -1582,6 +1606,8 @@ def test_damage_is_told_with_the_name_of_the_log(shown: Path, tmp_path: Path, ca
     assert done.returncode == 1
     assert done.stderr.startswith("decidable verify: state: ")
     assert json.loads(done.stdout)["error"]["path"] == "state"
+    done = call("report", "state")
+    assert (done.returncode, done.stderr.startswith("decidable report: state: ")) == (1, True)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes")

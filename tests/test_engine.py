@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import copy
 import gc
 import multiprocessing
 import operator
@@ -355,12 +356,19 @@ def test_accounts_are_opened_once_and_named_as_people_write(engine: dc.Engine) -
         with pytest.raises(dc.InvalidInput) as caught_name:
             engine.ledger.open_account(name, 5)
         assert caught_name.value.code == "engine.bad_name"
-    for value, code in ((-1, "replay.ledger"), (2**63, "input.out_of_range"), (1.0, "input.not_an_integer")):
+    for value, code in ((-1, "ledger.invalid_amount"), (2**63, "input.out_of_range"), (1.0, "input.not_an_integer")):
         with pytest.raises(dc.InvalidInput) as caught_amount:
             engine.ledger.open_account("beta", value)
         assert caught_amount.value.code == code
-    with pytest.raises(dc.InvalidInput):
-        engine.ledger.top_up("acme", 0)
+    refusals: list[tuple[Callable[[], object], str, str]] = [
+        (lambda: engine.ledger.top_up("acme", 0), "ledger.invalid_amount", "must be positive, and is 0"),
+        (lambda: engine.ledger.set_cap("acme", -1), "ledger.invalid_amount", "cap must not be negative, and is -1"),
+        (lambda: engine.ledger.top_up("acme", 2**63 - 1), "ledger.overflow", "initial does not fit"),
+    ]
+    for call, code, says in refusals:
+        with pytest.raises(dc.InvalidInput, match=f'^account "acme": .*{says}') as refused:
+            call()
+        assert (refused.value.code, refused.value.account) == (code, "acme")
     assert engine.head() == before
     assert engine.ledger.open_account("ü/бета 🔒", 5).remaining == 5
     assert "ü/бета 🔒" in engine.ledger
@@ -560,6 +568,8 @@ def test_audits_are_noted_of_what_was_acted_on(engine: dc.Engine, path: Path) ->
         with pytest.raises(dc.InvalidInput) as caught:
             engine.audit(ticket.id, wrong)  # type: ignore[arg-type]
         assert (caught.value.code, caught.value.field) == ("input.wrong_type", "audit_hash")
+    with pytest.raises(dc.InvalidInput, match=r"^audit_hash must be 32 bytes, not 31$"):
+        engine.audit(ticket.id, bytes(31))
     with pytest.raises(dc.UnknownName):
         engine.audit(99, bytes(32))
     found = [(record.request_sequence, record.account, record.audit_hash) for record in dc.read(path, kind="audit")]
@@ -567,6 +577,15 @@ def test_audits_are_noted_of_what_was_acted_on(engine: dc.Engine, path: Path) ->
     ground.follow(dc.read(path))
     assert engine.ledger.balance("acme").committed == 5
     dc.verify(path)
+
+
+def test_a_ticket_is_its_engines(engine: dc.Engine) -> None:
+    """It is not pickled, nor copied deeply; a shallow copy is the ticket."""
+    ticket = engine.decide(request(), account="acme")
+    assert copy.copy(ticket) is ticket
+    for attempt in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"^a Ticket belongs to its engine and cannot be pickled or deep-copied"):
+            attempt(ticket)
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -584,8 +603,15 @@ def test_outcomes_are_revised_and_keep_to_what_can_have_happened(engine: dc.Engi
     engine.outcome(refused.id, abandoned=True)
     conflicts("replay.nothing_selected", lambda: engine.outcome(refused.id, succeeded=True))
     conflicts("replay.nothing_selected", lambda: engine.outcome(ceiling.id, abandoned=True))
-    for contradiction in ({}, {"abandoned": True, "succeeded": False}, {"abandoned": True, "cost_microunits": 0}):
-        with pytest.raises(dc.InvalidInput) as caught:
+    for contradiction, says in (
+        ({}, "outcome needs succeeded, cost_microunits or latency_ms; or abandoned=True alone"),
+        ({"abandoned": True, "succeeded": False}, "outcome takes abandoned=True alone, without succeeded"),
+        (
+            {"abandoned": True, "cost_microunits": 0, "latency_ms": 1},
+            "outcome takes abandoned=True alone, without cost_microunits and latency_ms",
+        ),
+    ):
+        with pytest.raises(dc.InvalidInput, match=f"^{says}$") as caught:
             engine.outcome(ticket.id, **contradiction)
         assert caught.value.code == "replay.bad_outcome"
     for wrong in ({"succeeded": 1}, {"abandoned": "yes"}, {"latency_ms": -1}, {"cost_microunits": 0.5}):

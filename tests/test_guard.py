@@ -314,6 +314,8 @@ def test_rules_are_values() -> None:
         ([Rule.regex("a*", name="r")], "guard.empty", "empty text"),
         ([Rule.literal("", name="r")], "guard.empty", "empty text"),
         ([Rule.regex("[a&&b]", name="r")], "guard.empty", "never match"),
+        ([Rule.regex("")], "guard.empty", "its pattern is empty"),
+        ([Rule.literal("")], "guard.empty", "its pattern is empty"),
         ([Rule.literal("a", name="")], "guard.name", "needs a name"),
         ([Rule.literal("a", name="r"), Rule.literal("b", name="r")], "guard.name", "two rules have this name"),
         ([Rule.literal("a" * 16_385, name="r")], "guard.too_large", "longer than 16384"),

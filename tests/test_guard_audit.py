@@ -336,6 +336,14 @@ def test_an_audit_says_what_was_generated(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_one_of_a_thing_in_an_audit_is_one(tmp_path: Path) -> None:
+    """What is established of an audit is counted as people count."""
+    monitor = GUARD.monitor(audit=tmp_path / "one.audit", model="small")
+    monitor.intervene(Token(1, b"078-05-1120 "))
+    monitor.intervene(End())
+    assert verify_audit(tmp_path / "one.audit").established[0] == "1 token and 1 match form one unbroken chain."
+
+
 def rewritten(path: Path, key: bytes | None) -> bytes:
     """The audit again, in plain Python, from what was read of it."""
     report = verify_audit(path)

@@ -158,6 +158,15 @@ def test_a_call_is_settled_at_its_bill(gateway: llm.Gateway) -> None:
         ({"usage": {"output_tokens": 5, "cache_read_input_tokens": 9}}, "llm.unknown_usage"),
         ({"usage": 5}, "llm.unknown_usage"),
         ({"usage": {"prompt_tokens": 5.0, "completion_tokens": 1}}, "builders.wrong_type"),
+        ({"usage": {"prompt_tokens": "1", "completion_tokens": 1}}, "builders.wrong_type"),
+        (
+            {"usage": {"prompt_tokens": 1, "completion_tokens": 2, "input_tokens": 500, "output_tokens": 600}},
+            "llm.contradiction",
+        ),
+        (
+            {"usage": {"prompt_tokens": 500, "completion_tokens": 2, "input_tokens": 500, "output_tokens": 600}},
+            "llm.contradiction",
+        ),
         ({"usage": {"prompt_tokens": -5, "completion_tokens": 1}}, "builders.out_of_range"),
         ({"cost": 0.01}, "builders.wrong_type"),
         ({"cost": "-1"}, "builders.out_of_range"),
@@ -216,6 +225,19 @@ def test_a_budget_is_not_rounded_down_to_nothing(gateway: llm.Gateway, amount: s
     assert "slip" not in gateway.engine.ledger
     assert gateway.open_account("none", "0").initial == 0
     assert gateway.open_account("dropped", "0.0000019").initial == 1
+    with pytest.raises(dc.InvalidInput, match=r"^max_cost is .* less than a microunit") as caught:
+        gateway.route("mini", input_tokens=1, max_cost=amount)
+    assert (caught.value.code, caught.value.field, caught.value.value) == ("builders.inexact", "max_cost", amount)
+    assert gateway.route("mini", input_tokens=1, max_cost="0").refusal == "budget_constraint"
+    with pytest.raises(dc.InvalidInput, match=r"it must be at least 1 microunit$"):
+        gateway.top_up("none", "0")
+
+
+def test_an_outcome_says_something(gateway: llm.Gateway) -> None:
+    """What is missing is told by the names that the gateway has."""
+    with pytest.raises(dc.InvalidInput, match=r"^outcome needs succeeded, cost or latency$") as caught:
+        gateway.outcome(1)
+    assert caught.value.code == "replay.bad_outcome"
 
 
 def test_what_is_wrong_with_a_key_or_a_catalog_is_told_of_it(gateway: llm.Gateway, tmp_path: Path) -> None:

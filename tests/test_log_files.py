@@ -382,6 +382,21 @@ def test_what_is_no_head_is_refused(log: Made, head: Any, code: str) -> None:
         assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("zz", "hash must be 64 lowercase hex digits, and 'z' is none"),
+        ("ab" * 31 + "aB", "hash must be 64 lowercase hex digits, and 'B' is none"),
+        ("ab", "hash must be 64 lowercase hex digits, not 2"),
+        ("", "hash must be 64 lowercase hex digits, not 0"),
+    ],
+)
+def test_a_hash_that_is_none_says_what_is_wrong_with_it(log: Made, written: str, says: str) -> None:
+    """Its length, or the first character that does not belong."""
+    with pytest.raises(dc.InvalidInput, match=f"^{says}$"):
+        dc.verify(log.path, key=log.key, head=log.head | {"hash": written})
+
+
 @pytest.mark.parametrize("member", ["log_id", "hash", "seq"])
 def test_a_heads_members_have_their_types(log: Made, member: str) -> None:
     """Hex digits of the right number, and an integer."""
@@ -535,7 +550,8 @@ def test_a_log_is_open_once_in_this_process(tmp_path: Path) -> None:
     with pytest.raises(dc.LogUnavailable) as caught:
         ground.opened(tmp_path / "log")
     assert caught.value.code == "wal.locked"
-    assert f"pid {os.getpid()}" in str(caught.value)
+    assert f"open for writing by this process, pid {os.getpid()}, or" in str(caught.value)
+    assert "boot" not in str(caught.value)
     assert (caught.value.path, str(caught.value).startswith(f"{tmp_path / 'log'}: ")) == (str(tmp_path / "log"), True)
     # Reading needs no lock.
     assert dc.verify(tmp_path / "log").records == 3
@@ -557,7 +573,7 @@ def test_a_log_is_open_in_one_process(tmp_path: Path) -> None:
         with pytest.raises(dc.LogUnavailable) as caught:
             ground.opened(path)
         assert caught.value.code == "wal.locked"
-        assert f"pid {other.pid}" in str(caught.value)
+        assert str(caught.value) == f"{path}: the log is open for writing elsewhere: pid {other.pid}"
         assert dc.verify(path).records == 2
     ground.opened(path).close()
 

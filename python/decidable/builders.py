@@ -43,6 +43,7 @@ __all__ = [
     "counted",
     "currency_units",
     "describe",
+    "granted",
     "limits",
     "microunits",
     "milliseconds",
@@ -108,11 +109,28 @@ def microunits(value: Friendly, *, field: str, rounding: Rounding, least: int = 
     20000
     """
     example = '"0.02" (currency units) or "20000 microunits"'
+    if _whole(value) is not None:
+        # A document has decimals beside its texts, and there 1.0 is one.
+        raise _wrong_type(field, value, f"text such as {example}, or with a decimal point, as 1.0 in a file")
     number, unit = _quantity(value, field, example)
     scale = {"": 10**6, "microunits": 1, "microunit": 1}.get(unit)
     if scale is None:
         raise _unreadable(field, value, f"an amount of money such as {example}")
     return _ranged(_rounded(number * scale, rounding), field, value, least, most, "microunits")
+
+
+def granted(value: Friendly, *, field: str, least: int = 0) -> int:
+    """Money that may be spent, as microunits, rounded down; what would become nothing by that is refused.
+
+    >>> granted("0.02", field="max_cost"), granted("0", field="max_cost")
+    (20000, 0)
+    """
+    amount = microunits(value, field=field, rounding="down", least=least)
+    if amount == 0 and microunits(value, field=field, rounding="up") != 0:
+        # Dropped to nothing it would pay for nothing, by a slip of the unit.
+        message = f"{field} is {describe(value)}, which is less than a microunit (0.000001)"
+        raise InvalidInput("builders.inexact", message, field=field, value=value)
+    return amount
 
 
 def currency_units(microunits: int) -> Decimal:
@@ -294,7 +312,8 @@ def request(
         max_output_tokens: Largest size of the answer: sizes the hold. The expected size when left out.
         model: Name of the model that the caller would use; ``None`` when any will do.
         value: What a right answer is worth; rounded down. Nothing when left out.
-        max_cost: Most that the expected answer may cost; rounded down. No limit when left out.
+        max_cost: Most that the expected answer may cost; rounded down, and refused where that would make it 0. No
+            limit when left out.
         risk: Risk of the request, nothing when left out.
         confidence: Confidence in the request's data, 100 % when left out.
         min_quality: Least quality of a candidate, none when left out.
@@ -327,7 +346,7 @@ def request(
         fields["business_value_microunits"] = microunits(value, field="value", rounding="down", least=-(2**63))
     if max_cost is not None:
         # The largest u64 means "no limit", and nobody's budget reaches it.
-        fields["budget_limit_microunits"] = microunits(max_cost, field="max_cost", rounding="down")
+        fields["budget_limit_microunits"] = granted(max_cost, field="max_cost")
     if risk is not None:
         fields["risk_bps"] = proportion(risk, field="risk")
     if confidence is not None:
@@ -459,7 +478,7 @@ def _bound(number: int, unit: str) -> str:
         return f"{number // 100}%"
     if unit == "milliseconds":
         return f"{number:,}ms"
-    return f"{number:,} {unit}"
+    return f"{number:,} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def truth(value: object, *, field: str) -> bool:

@@ -249,6 +249,14 @@ class Ticket:
     ) -> None:
         self._leave()
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Ticket belongs to its engine and cannot be pickled or deep-copied: engine.ticket(id) finds it"
+        )
+
     def __repr__(self) -> str:
         if self.refusal is not None:
             return f"<Ticket {self.id}: refused, {self.refusal}>"
@@ -533,7 +541,17 @@ class Engine:
         latency_ms: int | None = None,
         abandoned: bool = False,
     ) -> None:
-        """Note what was observed of a ticket, now or much later. A later observation supersedes an earlier one."""
+        """Note what was observed of a ticket, now or much later. A later observation supersedes an earlier one.
+
+        Args:
+            abandoned: That nothing was done. It is given alone; otherwise at least one of the others is given.
+        """
+        seen = {"succeeded": succeeded, "cost_microunits": cost_microunits, "latency_ms": latency_ms}
+        given = [name for name, value in seen.items() if value is not None]
+        if truth(abandoned, field="abandoned") == bool(given):
+            needs = "outcome needs succeeded, cost_microunits or latency_ms; or abandoned=True alone"
+            too_many = f"outcome takes abandoned=True alone, without {' and '.join(given)}"
+            raise InvalidInput("replay.bad_outcome", too_many if given else needs, ticket=ticket)
         seq = self._native.submit_outcome(
             ticket, abandoned=abandoned, cost_microunits=cost_microunits, latency_ms=latency_ms, succeeded=succeeded
         )

@@ -75,7 +75,8 @@ def verify(
             refused, because it would read as if what the log installed were approved.
         key: The key of a sealed or keyed log.
         head: A head that was kept elsewhere, or the file that holds it: without one, a cut-off end goes unnoticed.
-        progress: Called now and then with the number of the record that was reached.
+        progress: Called after every 4,096 records or entries with the number of the one that was reached, so never for
+            a shorter log. What it raises ends the verification and comes out.
 
     Raises:
         InvalidInput: if no policies were given in ``policies`` (``input.empty``), or something else than policies.

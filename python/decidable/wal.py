@@ -130,6 +130,7 @@ def export(
             was given before an error is the part of the log that was read and verified before it.
         key: The key of the log, if it is sealed.
         out_key: Makes the written log a keyed one.
+        progress: As of :func:`verify <decidable.verify>`.
 
     Returns:
         ``decisions`` (how many were written), ``refusals_left_out`` (requests that the safety ceiling refused, for

@@ -208,7 +208,13 @@ class Catalog:
 
     def policy(self, **changes: Any) -> Policy:
         """The policy over this catalog: the limits of its file, with ``changes`` in either spelling over them."""
-        return builders.policy(self, **changes)
+        try:
+            return builders.policy(self, **changes)
+        except InvalidInput as error:
+            file = self._provenance.get("file")
+            if file is None or error.code != "kernel.no_enabled_candidate":
+                raise
+            raise InvalidInput(error.code, f"{file}: {error.message}", **error.details) from None
 
     def model_id(self, name: str) -> int:
         """The number of a model by its name. Raises :class:`UnknownName`, suggesting close matches."""

@@ -127,6 +127,22 @@ def contents(document: Mapping[str, Any], place: Place, folder: Path, prices: Pr
     return Contents(models, names, limits, provenance)
 
 
+# A catalog that any limits go with.
+_SOME_MODEL: Final = Contents(
+    [
+        Model(
+            model_id=1,
+            quality_bps=0,
+            input_cost_microunits_per_million_tokens=0,
+            output_cost_microunits_per_million_tokens=0,
+        )
+    ],
+    None,
+    {},
+    {},
+)
+
+
 # --- the tables beside the models ---------------------------------------------------------------------------------
 
 
@@ -153,6 +169,8 @@ def _limits(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         for key, value in written.items():
             try:
                 read = builders.limits({key: value})
+                # The kernel's own ranges, found out here, where the line is known.
+                Policy(_SOME_MODEL, **read)
             except InvalidInput as error:
                 raise place.error(error.code, error.message, table=table, key=key, value=value) from error
             if limits.keys() & read.keys():
@@ -169,7 +187,12 @@ def _prices(table: Mapping[str, Any], place: Place, folder: Path) -> PriceMap | 
             raise place.error("catalog.wrong_type", "must be text in quotes", table="prices", key=key, value=value)
     if "map" not in table:
         raise place.error("catalog.missing_key", "the price map's file must be named", table="prices", key="map")
-    prices = PriceMap.of(folder / table["map"])
+    try:
+        prices = PriceMap.of(folder / table["map"])
+    except InvalidInput as error:
+        located = place.error(error.code, error.message, table="prices", key="map", value=table["map"])
+        located.details.update(error.details)
+        raise located from error
     if table.get("sha256", prices.sha256) != prices.sha256:
         raise place.error(
             "catalog.digest_mismatch", f"{prices.name} has the digest {prices.sha256}",

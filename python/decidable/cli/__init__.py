@@ -24,6 +24,7 @@ from decidable.cli.exits import (
     USAGE,
     Usage,
 )
+from decidable.cli.inputs import placed
 from decidable.cli.screen import Screen, about_output
 from decidable.cli.signals import ENDED, ending, signals
 from decidable.errors import DecidableError, VerificationError
@@ -151,15 +152,9 @@ def _system_fault(error: OSError) -> Usage:
 
 
 def _placed(error: DecidableError, parsed: argparse.Namespace) -> DecidableError:
-    """The same fault, naming the log that does not hold, or that the system refused to read or write."""
-    is_of_log = error.details.get("os_code") is not None or isinstance(error, VerificationError)
-    if not is_of_log or error.details.get("path") is not None:
-        return error
+    """The same fault, naming the log that the command was given, where it is one of the log."""
     given = [getattr(parsed, name, None) for name in ("log", "source", "state")]
-    log = next((each for each in given if each is not None), None)
-    if log is None:
-        return error
-    return type(error)(error.code, f"{log}: {error.message}", **error.details | {"path": str(log)})
+    return placed(error, next((each for each in given if each is not None), None))
 
 
 def _failed(screen: Screen, command: str, error: DecidableError, exit_code: int) -> int:

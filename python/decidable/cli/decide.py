@@ -11,7 +11,18 @@ from decidable import builders
 from decidable._native import Key, Policy, Record, Request
 from decidable.cli.answer import decision_document, explanation_document, show_decision, show_explanation
 from decidable.cli.exits import FAILED, FINE, UNFINISHED, Usage
-from decidable.cli.inputs import add_json, documents, key_of, log_at, path, policies_of, policy_in, present, request_of
+from decidable.cli.inputs import (
+    add_json,
+    called,
+    documents,
+    key_of,
+    log_at,
+    path,
+    policies_of,
+    policy_in,
+    present,
+    request_of,
+)
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets, unfinished
 from decidable.replay import verify
@@ -59,7 +70,7 @@ def add(commands: Any) -> None:
 def _decide(parsed: argparse.Namespace, screen: Screen) -> int:
     policy = policy_in(parsed.policy)
     for place, (line, document) in enumerate(documents(parsed.request)):
-        request = request_of(document, f"{parsed.request}, line {line}")
+        request = request_of(document, f"{called(parsed.request)}, line {line}")
         decision = policy.decide(request)
         if screen.as_json:
             screen.emit_line(decision_document(policy, request, decision))
@@ -71,7 +82,7 @@ def _decide(parsed: argparse.Namespace, screen: Screen) -> int:
 
 
 def _explain(parsed: argparse.Namespace, screen: Screen) -> int:
-    present(parsed.source)
+    present(parsed.source, "a policy or a log")
     is_policy = parsed.source.suffix.lower() in _POLICIES or parsed.what == "-"
     if parsed.source.is_dir() or not (is_policy or Path(parsed.what).exists()):
         return _explain_logged(parsed, screen, _number(parsed.what))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from decidable._native import LedgerSnapshot
 from decidable.cli.exits import FINE, Usage
-from decidable.cli.inputs import add_json, decision_of, documents, policy_in, request_of, text_of
+from decidable.cli.inputs import add_json, called, decision_of, documents, policy_in, request_of
 from decidable.cli.screen import Screen
 
 __all__ = ["add"]
@@ -46,14 +47,14 @@ def _of_file(name: str) -> list[dict[str, Any]]:
 
 
 def _of_document(name: str, line: int, document: dict[str, Any]) -> dict[str, Any]:
-    where = f"{name}, line {line}"
+    where = f"{called(name)}, line {line}"
     if "input_tokens" in document:
         request = request_of(document, where)
         return _found(name, line, "request", request.digest(), request.shared_digest())
     if "action" in document:
         return _found(name, line, "decision", decision_of(document, where).digest())
     if "tenants" in document:
-        return _found(name, line, "ledger", LedgerSnapshot.from_json(text_of(name)).digest())
+        return _found(name, line, "ledger", LedgerSnapshot.from_json(json.dumps(document)).digest())
     raise Usage(
         "cli.unknown_contents", f"{where}: neither a policy, a request, a decision nor a ledger", path=name, line=line
     )

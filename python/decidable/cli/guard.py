@@ -92,7 +92,7 @@ def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
     elif sources:
         raise Usage("cli.usage", "beside --set only what is read is named (see decidable guard --help)")
     elif parsed.rules is not None:
-        sources = {parsed.rules: present(Path(parsed.rules))}
+        sources = {parsed.rules: present(Path(parsed.rules), "a file of rules")}
     elif parsed.held:
         sources = {each: set_file(each) for each in SETS}
     else:

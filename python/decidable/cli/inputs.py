@@ -14,23 +14,24 @@ from decidable._native import Decision, Key, Policy, Request
 from decidable.catalog import Catalog
 from decidable.catalog.documents import json_fault
 from decidable.cli.exits import Usage
-from decidable.errors import DecidableError, InvalidInput, UnknownName
+from decidable.errors import DecidableError, InvalidInput, UnknownName, VerificationError
 from decidable.report import exchange
 from decidable.wal import LOCK, SEGMENT, holds_a_log
 
 __all__ = [
     "add_evidence",
     "add_json",
+    "called",
     "decision_of",
     "documents",
     "key_of",
     "log_at",
     "path",
+    "placed",
     "policies_of",
     "policy_in",
     "positive",
     "request_of",
-    "text_of",
 ]
 
 # A larger file of policies, requests or snapshots is refused rather than read into memory.
@@ -72,9 +73,9 @@ def positive(text: str) -> int:
 
 def policy_in(path: Path) -> Policy:
     """The policy of a file: TOML or JSON, the policy's fields and its models."""
-    present(path)
+    present(path, "a policy")
     try:
-        return builders.policy(Catalog.load(path))
+        return Catalog.load(path).policy()
     except InvalidInput as error:
         if error.details.get("field") in _REQUEST_FIELDS and not error.details.get("table"):
             message = f"{path} holds a request where a policy is wanted"
@@ -91,20 +92,23 @@ def key_of(parsed: argparse.Namespace) -> Key | None:
     """The key of ``--key-file``, if one is given."""
     if parsed.key_file is None:
         return None
-    present(parsed.key_file)
+    present(parsed.key_file, "a key")
     return Key.from_file(parsed.key_file)
 
 
-def present(path: Path) -> Path:
-    """The path, or the fault that nothing is there."""
+def present(path: Path, what: str = "this") -> Path:
+    """The path, or the fault that nothing is there; ``what`` is what is looked for."""
     if not path.exists():
+        if str(path) == "-":
+            message = f"{path}: {what} is not read from standard input, and no file has this name"
+            raise Usage("cli.missing_file", message, path=str(path))
         raise Usage("cli.missing_file", f"{path}: no such file or directory", path=str(path))
     return path
 
 
 def log_at(path: Path) -> Path:
     """The log, or the fault that none is there, with the place where one is."""
-    present(path)
+    present(path, "a log")
     # Where one was and its segment is gone, that is what is to be told.
     if path.is_dir() and not holds_a_log(path) and not (path / LOCK).exists():
         near = [each for each in sorted(path.iterdir()) if each.is_dir() and holds_a_log(each)]
@@ -116,7 +120,20 @@ def log_at(path: Path) -> Path:
     return path
 
 
-def text_of(name: str) -> str:
+def placed(error: DecidableError, log: Path | None) -> DecidableError:
+    """The same fault, naming the log that does not hold, or that the system refused to read or write."""
+    is_of_log = error.details.get("os_code") is not None or isinstance(error, VerificationError)
+    if log is None or not is_of_log or error.details.get("path") is not None:
+        return error
+    return type(error)(error.code, f"{log}: {error.message}", **error.details | {"path": str(log)})
+
+
+def called(name: str) -> str:
+    """How a message calls an input."""
+    return "standard input" if name == "-" else name
+
+
+def _text_of(name: str) -> str:
     """The text of a file, or of standard input for ``-``."""
     if name == "-":
         if sys.stdin is None:
@@ -126,18 +143,18 @@ def text_of(name: str) -> str:
         with Path(name).open("rb") as file:
             raw = file.read(_MOST_BYTES + 1)
     if len(raw) > _MOST_BYTES:
-        raise Usage("cli.too_large", f"{name} is larger than {_MOST_BYTES:,} bytes", path=name)
+        raise Usage("cli.too_large", f"{called(name)} is larger than {_MOST_BYTES:,} bytes", path=name)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Usage(
-            "cli.malformed", f"{name} is not UTF-8 at byte {error.start}", path=name, offset=error.start
+            "cli.malformed", f"{called(name)} is not UTF-8 at byte {error.start}", path=name, offset=error.start
         ) from None
 
 
 def documents(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file with the line that each begins on: one object, JSON lines, or one list of objects."""
-    text = text_of(name)
+    text = _text_of(name)
     decoder = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, object_pairs_hook=_once)
     at, found, line, counted = 0, 0, 1, 0
     while (at := _next(text, at)) < len(text):
@@ -147,18 +164,21 @@ def documents(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
             document, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise Usage(
-                "cli.malformed", f"{name}, line {error.lineno}: {json_fault(error)}", path=name, line=error.lineno
+                "cli.malformed",
+                f"{called(name)}, line {error.lineno}: {json_fault(error)}",
+                path=name,
+                line=error.lineno,
             ) from None
         except (ValueError, RecursionError) as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise Usage("cli.malformed", f"{name}, line {line}: {reason}", path=name, line=line) from None
+            raise Usage("cli.malformed", f"{called(name)}, line {line}: {reason}", path=name, line=line) from None
         for each in document if isinstance(document, list) else [document]:
             if not isinstance(each, dict):
-                raise Usage("cli.malformed", f"{name}, line {line}: not a JSON object", path=name, line=line)
+                raise Usage("cli.malformed", f"{called(name)}, line {line}: not a JSON object", path=name, line=line)
             found += 1
             yield line, each
     if not found:
-        raise Usage("cli.malformed", f"{name} holds no JSON object", path=name)
+        raise Usage("cli.malformed", f"{called(name)} holds no JSON object", path=name)
 
 
 _REQUEST_FIELDS: Final = (

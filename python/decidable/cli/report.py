@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from decidable.cli.exits import FAILED, FINE, UNFINISHED, Usage
-from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, path, policies_of, present
+from decidable.cli.inputs import add_evidence, add_json, key_of, log_at, path, placed, policies_of, present
 from decidable.cli.output import STANDARD_OUTPUT, StandardOutput, may_write
 from decidable.cli.screen import Screen, reached
 from decidable.cli.verify import octets
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
 def _report(parsed: argparse.Namespace, screen: Screen) -> int:
     log_at(parsed.log)
     if parsed.head is not None:
-        present(parsed.head)
+        present(parsed.head, "a head")
     output = None if parsed.output == STANDARD_OUTPUT else place(parsed.output)
     if output is not None:
         may_write(output, inputs=[parsed.log, parsed.head, parsed.key_file, *parsed.policy], ours=_no_report)
@@ -65,7 +65,7 @@ def _report(parsed: argparse.Namespace, screen: Screen) -> int:
     else:
         _show(screen, output, write_whole(output, page), verdict)
     if rendered.error is not None:
-        screen.error("decidable report", rendered.error.message)
+        screen.error("decidable report", placed(rendered.error, parsed.log).message)
         return FAILED
     return FINE if verdict.state == "holds" else UNFINISHED
 

@@ -145,7 +145,7 @@ def _routed(parsed: argparse.Namespace, screen: Screen) -> int:
 
 def _catalog(parsed: argparse.Namespace) -> Catalog:
     if parsed.catalog is not None:
-        return Catalog.load(present(parsed.catalog))
+        return Catalog.load(present(parsed.catalog, "a catalog"))
     return demo.catalog()
 
 

@@ -258,7 +258,9 @@ class Gateway:
         cost: Friendly | None = None,
         latency: str | None = None,
     ) -> None:
-        """Records how a call turned out, which is known later than what it cost."""
+        """Records how a call turned out, which is known later than what it cost. At least one of the three is given."""
+        if succeeded is None and cost is None and latency is None:
+            raise InvalidInput("replay.bad_outcome", "outcome needs succeeded, cost or latency", ticket=call_id)
         self.engine.outcome(
             call_id,
             succeeded=succeeded,
@@ -291,11 +293,11 @@ class Gateway:
             InvalidInput: The amount is negative, cannot be read, or is less than a microunit and not ``"0"``.
             Conflict: An account of that name is open, unless ``exist_ok``.
         """
-        return self.engine.ledger.open_account(account, _budget(initial, "initial"), exist_ok=exist_ok)
+        return self.engine.ledger.open_account(account, builders.granted(initial, field="initial"), exist_ok=exist_ok)
 
     def top_up(self, account: str, amount: Friendly) -> Balance:
         """Adds to an account's budget. A debt is repaid first."""
-        return self.engine.ledger.top_up(account, _budget(amount, "amount", least=1))
+        return self.engine.ledger.top_up(account, builders.granted(amount, field="amount", least=1))
 
     def balance(self, account: str) -> Balance:
         """What an account has left, what is held of it, and what was spent, in microunits."""
@@ -425,6 +427,7 @@ class Call:
 
         Raises:
             Conflict: It was settled before, at another amount.
+            InvalidInput: The usage has none of these pairs, or several that differ; or a count is no whole number.
         """
         return self._ticket.settle(**_use(usage, cost, latency))
 
@@ -478,15 +481,6 @@ def _sizes(expected: int | str | None, most: int | str | None) -> tuple[int, int
     return usual, min(usual * MAX_TO_EXPECTED, builders.U32_MAX) if largest is None else largest
 
 
-def _budget(amount: Friendly, field: str, least: int = 0) -> int:
-    budget = builders.microunits(amount, field=field, rounding="down", least=least)
-    if budget == 0 and builders.microunits(amount, field=field, rounding="up") != 0:
-        # Dropped to nothing it would be an account that can never pay, opened by a slip of the unit.
-        message = f"{field} is {builders.describe(amount)}, which is less than a microunit (0.000001)"
-        raise InvalidInput("builders.inexact", message, field=field, value=amount)
-    return budget
-
-
 def _bill(cost: Friendly | None) -> int | None:
     return None if cost is None else builders.microunits(cost, field="cost", rounding="up")
 
@@ -527,19 +521,37 @@ _USAGES: Final = (
 )
 
 
+def _reported(number: Any, name: str) -> int:
+    """A count as a client reports it: no text, which people write."""
+    if isinstance(number, str):
+        message = f"{name} is {builders.describe(number)} of type str; a usage has whole numbers of tokens"
+        raise InvalidInput("builders.wrong_type", message, field=name, value=number)
+    return builders.tokens(number, field=name)
+
+
 def _tokens_used(usage: object) -> tuple[int, int]:
     """Input and output tokens of a provider's usage, whichever names it uses."""
 
     def count(name: str) -> Any:
         return usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
 
-    for inputs, outputs in _USAGES:
-        if count(inputs[0]) is not None and count(outputs[0]) is not None:
-            used = []
-            for names in (inputs, outputs):
-                counts = [(name, count(name)) for name in names]
-                used.append(sum(builders.tokens(n, field=name) for name, n in counts if n is not None))
-            return used[0], used[1]
+    def used(names: tuple[str, ...]) -> int:
+        counts = [(name, count(name)) for name in names]
+        return sum(_reported(n, name) for name, n in counts if n is not None)
+
+    found = {
+        (inputs[0], outputs[0]): (used(inputs), used(outputs))
+        for inputs, outputs in _USAGES
+        if count(inputs[0]) is not None and count(outputs[0]) is not None
+    }
+    if len(set(found.values())) > 1:
+        said = "; ".join(
+            f"{sent:,} and {received:,} by {' and '.join(names)}" for names, (sent, received) in found.items()
+        )
+        message = f"usage contradicts itself: {said}; give the counts that were billed, or cost"
+        raise InvalidInput("llm.contradiction", message, field="usage", value=usage)
+    for tokens in found.values():
+        return tokens
     raise InvalidInput(
         "llm.unknown_usage",
         f"usage {builders.describe(usage)} has neither prompt_tokens and completion_tokens, nor input_tokens and "

@@ -167,7 +167,7 @@ def _said(
     found: dict[str, Any], guard: Ruled | None, key: Key | None, log: str | os.PathLike[str] | None, named: int
 ) -> tuple[list[str], list[str]]:
     tokens, matches, end, decision = len(found["frames"]), len(found["matches"]), found["end"], found["decision"]
-    established = [f"{tokens} tokens and {matches} matches form one unbroken chain."]
+    established = [f"{counted(tokens, 'token')} and {counted(matches, 'match', 'matches')} form one unbroken chain."]
     missing = []
     if end is not None:
         established.append(f"The generation ended, {end[0].replace('_', ' ')}, and its totals are those of its frames.")

@@ -780,7 +780,10 @@ fn account_names_are_names_and_stay_apart_from_erased_ones() {
         engine.open_account("acme", 1).unwrap_err().code(),
         "engine.account_exists"
     );
-    assert_eq!(engine.open_account("beta", -1).unwrap_err().code(), "replay.ledger");
+    assert_eq!(
+        engine.open_account("beta", -1).unwrap_err().code(),
+        "ledger.invalid_amount"
+    );
     let (_, step) = engine.open_account(&"ü".repeat(128), 5).unwrap();
     engine.wait(step.seq, None).unwrap();
     assert_eq!(engine.balances().unwrap().len(), 2);

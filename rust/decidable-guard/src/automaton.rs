@@ -60,13 +60,18 @@ impl Automaton {
         }
         let mut names = std::collections::HashSet::new();
         for rule in &rules {
+            let (Pattern::Literal { text, .. } | Pattern::Regex(text)) = &rule.pattern;
+            // Before the name, which is often made of it.
+            if text.is_empty() {
+                let why = "its pattern is empty, and the empty text is everywhere";
+                return Err(Error::new(ErrorKind::Empty, &rule.name, why));
+            }
             if rule.name.is_empty() {
                 return Err(Error::new(ErrorKind::Name, &rule.name, "a rule needs a name"));
             }
             if !names.insert(rule.name.as_str()) {
                 return Err(Error::new(ErrorKind::Name, &rule.name, "two rules have this name"));
             }
-            let (Pattern::Literal { text, .. } | Pattern::Regex(text)) = &rule.pattern;
             if text.len() > LONGEST_PATTERN_BYTES {
                 let why = format_args!(
                     "a pattern of {} bytes is longer than {LONGEST_PATTERN_BYTES}",

@@ -166,7 +166,10 @@ impl Error {
             .of_candidate(model_id)
     }
     pub(crate) fn no_enabled_candidate(count: u64) -> Self {
-        let message = format!("none of the {count} candidates is enabled");
+        let message = match count {
+            1 => "the only candidate is not enabled".to_owned(),
+            _ => format!("none of the {count} candidates is enabled"),
+        };
         Self::new(ErrorKind::NoEnabledCandidate, message).naming("enabled", 0)
     }
     pub(crate) fn name_length(group: &'static str, id: u32, bytes: u64, largest: u64) -> Self {

@@ -117,7 +117,7 @@ impl Ledger {
         let words = found.top_up_alone(amount).ok_or_else(|| {
             Error::new(
                 ErrorKind::Overflow,
-                format_args!("account {account}: with {amount} microunits more, initial does not fit"),
+                format_args!("with {amount} microunits more, initial does not fit: it is at most 2^63 - 1"),
             )
         })?;
         still.changed();

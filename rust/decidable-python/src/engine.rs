@@ -44,6 +44,16 @@ impl Engine {
     fn fault(&self, py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
         errors::engine_of(py, error, &self.log)
     }
+    /// As [`Self::fault`], of an operation on the account of that name.
+    fn fault_of(&self, py: Python<'_>, error: &decidable_engine::Error, account: &str) -> PyErr {
+        match error.kind() {
+            decidable_engine::ErrorKind::Replay(inner) if error.seq().is_none() => match inner.kind() {
+                decidable_replay::ErrorKind::Ledger(kind) => errors::ledger_of(py, kind, inner, account),
+                _ => self.fault(py, error),
+            },
+            _ => self.fault(py, error),
+        }
+    }
 }
 
 impl Drop for Engine {
@@ -326,7 +336,7 @@ impl Engine {
         let engine = &*self.engine;
         let (balance, step) = py
             .detach(|| engine.open_account(&name, initial))
-            .map_err(|error| self.fault(py, &error))?;
+            .map_err(|error| self.fault_of(py, &error, &name))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
@@ -340,7 +350,7 @@ impl Engine {
         let engine = &*self.engine;
         let (balance, step) = py
             .detach(|| engine.top_up(&name, amount))
-            .map_err(|error| self.fault(py, &error))?;
+            .map_err(|error| self.fault_of(py, &error, &name))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 
@@ -355,7 +365,7 @@ impl Engine {
         let engine = &*self.engine;
         let (balance, step) = py
             .detach(|| engine.set_cap(&name, cap))
-            .map_err(|error| self.fault(py, &error))?;
+            .map_err(|error| self.fault_of(py, &error, &name))?;
         Ok((Balance::new(name, balance), step.seq))
     }
 

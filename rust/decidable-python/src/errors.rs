@@ -79,15 +79,35 @@ pub(crate) fn logits(py: Python<'_>, error: &decidable_guard::logits::Error, row
     })
 }
 
-pub(crate) fn ledger(py: Python<'_>, error: &decidable_ledger::Error) -> PyErr {
+const fn ledger_class(kind: decidable_ledger::ErrorKind) -> Class {
     use decidable_ledger::ErrorKind as Kind;
-    let class = match error.kind() {
+    match kind {
         Kind::UnknownAccount => Class::UnknownName,
         Kind::UnknownHold | Kind::HoldInUse | Kind::AccountExists => Class::Conflict,
         Kind::Unbalanced => Class::VerificationError,
         _ => Class::InvalidInput,
-    };
-    plain(py, class, error.code(), &error.to_string())
+    }
+}
+
+pub(crate) fn ledger(py: Python<'_>, error: &decidable_ledger::Error) -> PyErr {
+    plain(py, ledger_class(error.kind()), error.code(), &error.to_string())
+}
+
+/// What the ledger refuses of an account: an amount is told with the name that the caller has for the account.
+pub(crate) fn ledger_of(
+    py: Python<'_>,
+    kind: decidable_ledger::ErrorKind,
+    error: &dyn Display,
+    account: &str,
+) -> PyErr {
+    use decidable_ledger::ErrorKind as Kind;
+    if !matches!(kind, Kind::InvalidAmount | Kind::Overflow) {
+        return plain(py, ledger_class(kind), kind.code(), &error.to_string());
+    }
+    let message = format!("account {account:?}: {error}");
+    raise(py, ledger_class(kind), kind.code(), &message, |details| {
+        details.set_item("account", account)
+    })
 }
 
 fn wal_class(kind: decidable_wal::ErrorKind) -> Class {
@@ -100,10 +120,6 @@ fn wal_class(kind: decidable_wal::ErrorKind) -> Class {
         Kind::Invalid | Kind::TooLarge | Kind::NotALog => Class::InvalidInput,
         _ => Class::LogUnavailable,
     }
-}
-
-pub(crate) fn wal(py: Python<'_>, error: &decidable_wal::Error) -> PyErr {
-    log(py, error, error.seq(), None)
 }
 
 /// The message, and the detail, of what is wrong with the log in this directory.
@@ -142,6 +158,13 @@ fn log(py: Python<'_>, error: &decidable_wal::Error, seq: Option<u64>, at: Optio
     )
 }
 
+/// An error of reading a log. That there is none names the directory; the rest says where in the log it is.
+pub(crate) fn reading(py: Python<'_>, error: &decidable_engine::Error, log: &Path) -> PyErr {
+    use decidable_engine::ErrorKind as Kind;
+    let none = matches!(error.kind(), Kind::Log(inner) if inner.kind() == decidable_wal::ErrorKind::NotFound);
+    placed(py, error, none.then_some(log))
+}
+
 pub(crate) fn engine(py: Python<'_>, error: &decidable_engine::Error) -> PyErr {
     placed(py, error, None)
 }
@@ -161,6 +184,7 @@ fn placed(py: Python<'_>, error: &decidable_engine::Error, at: Option<&Path>) ->
             Replay::UnknownPolicy | Replay::UnknownAccount | Replay::UnknownTicket => Class::UnknownName,
             Replay::NothingSelected | Replay::AlreadyClosed | Replay::KeyConflict => Class::Conflict,
             Replay::Disagrees => Class::VerificationError,
+            Replay::Ledger(kind) => ledger_class(kind),
             _ => Class::InvalidInput,
         },
         // Whatever is wrong with a record that was read is wrong with the log.

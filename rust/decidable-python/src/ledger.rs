@@ -137,7 +137,7 @@ impl Ledger {
         let id = self
             .0
             .open_account(&name, integer("initial", initial)?)
-            .map_err(|error| errors::ledger(account.py(), &error))?;
+            .map_err(|error| errors::ledger_of(account.py(), error.kind(), &error, &name))?;
         self.figures(account.py(), name, id)
     }
     /// Adds `amount` microunits; debt is repaid first.
@@ -146,7 +146,7 @@ impl Ledger {
         let balance = self
             .0
             .top_up(id, integer("amount", amount)?)
-            .map_err(|error| errors::ledger(account.py(), &error))?;
+            .map_err(|error| errors::ledger_of(account.py(), error.kind(), &error, &name))?;
         Ok(Balance::new(name, balance))
     }
     /// Sets the most that may be held at a time, or lifts it with `None`.
@@ -155,7 +155,7 @@ impl Ledger {
         let (name, id) = self.find(account)?;
         self.0
             .set_cap(id, optional("cap", cap)?)
-            .map_err(|error| errors::ledger(account.py(), &error))?;
+            .map_err(|error| errors::ledger_of(account.py(), error.kind(), &error, &name))?;
         self.figures(account.py(), name, id)
     }
     /// Sets `amount` microunits aside, or says why not.
@@ -166,7 +166,7 @@ impl Ledger {
         let answer = self
             .0
             .reserve(id, hold, amount)
-            .map_err(|error| errors::ledger(account.py(), &error))?;
+            .map_err(|error| errors::ledger_of(account.py(), error.kind(), &error, &name))?;
         let denial = match answer {
             Reserve::Held { .. } => None,
             Reserve::Denied { reason, .. } => Some(reason),

@@ -275,9 +275,10 @@ pub(crate) fn bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'
 
 /// Exactly `N` bytes.
 pub(crate) fn exactly<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<[u8; N]> {
-    bytes(field, value)?
+    let given = bytes(field, value)?;
+    given
         .try_into()
-        .map_err(|_| wrong_type(field, &format!("{N} bytes"), value))
+        .map_err(|_| wrong(field, &format!("{N} bytes, not {}", given.len()), value))
 }
 
 /// A dictionary from integers.
@@ -316,9 +317,18 @@ pub(crate) fn all_of<T: PyClass<Frozen = True> + Sync, V>(
 
 /// Exactly `N` bytes in lowercase hex.
 pub(crate) fn hex_bytes<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<[u8; N]> {
-    hex::decode(&text(field, value)?)
+    let given = text(field, value)?;
+    hex::decode(&given)
         .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| wrong_type(field, &format!("{} lowercase hex digits", N.saturating_mul(2)), value))
+        .ok_or_else(|| {
+            let wanted = format!("{} lowercase hex digits", N.saturating_mul(2));
+            let other = given.chars().find(|each| !matches!(each, '0'..='9' | 'a'..='f'));
+            let found = match other {
+                Some(other) => format!("and {other:?} is none"),
+                None => format!("not {}", given.len()),
+            };
+            wrong(field, &format!("{wanted}, {found}"), value)
+        })
 }
 
 /// The members of a document that says what it is, by name: of `what`, with its article, whose schema is this one.

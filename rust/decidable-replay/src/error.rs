@@ -31,8 +31,8 @@ pub enum ErrorKind {
     BadOutcome,
     /// A count has reached its limit.
     TooMany,
-    /// The ledger refuses the operation as such.
-    Ledger,
+    /// The ledger refuses the operation as such, for this reason.
+    Ledger(decidable_ledger::ErrorKind),
     /// A record is not the one that follows from the records before it.
     Disagrees,
     /// A record's bytes are not a layout that this version knows.
@@ -61,7 +61,7 @@ impl Error {
         )
     }
     pub(crate) fn ledger(error: &decidable_ledger::Error) -> Self {
-        Self::new(ErrorKind::Ledger, error.to_string())
+        Self::new(ErrorKind::Ledger(error.kind()), error.to_string())
     }
 
     /// What went wrong.
@@ -83,7 +83,7 @@ impl Error {
             ErrorKind::NoCost => "replay.no_cost",
             ErrorKind::BadOutcome => "replay.bad_outcome",
             ErrorKind::TooMany => "replay.too_many",
-            ErrorKind::Ledger => "replay.ledger",
+            ErrorKind::Ledger(kind) => kind.code(),
             ErrorKind::Disagrees => "replay.disagrees",
             ErrorKind::Unreadable => "replay.unreadable",
         }

@@ -68,7 +68,11 @@ fn refused(written: &mut Written, command: Command) -> Error {
     let before = seen(&written.state);
     let error = written.perform(command).unwrap_err();
     assert_eq!(seen(&written.state), before);
-    assert!(error.code().starts_with("replay.") && !error.to_string().contains('\n'));
+    let whose = match error.kind() {
+        ErrorKind::Ledger(_) => "ledger.",
+        _ => "replay.",
+    };
+    assert!(error.code().starts_with(whose) && !error.to_string().contains('\n'));
     error
 }
 
@@ -619,22 +623,22 @@ fn every_command_that_cannot_be_is_refused_with_its_code() {
             ),
         ),
         ("replay.amount_out_of_range", settle(1, cost(1 << 63))),
-        ("replay.ledger", Command::TopUp { account: 0, amount: 0 }),
+        ("ledger.invalid_amount", Command::TopUp { account: 0, amount: 0 }),
         (
-            "replay.ledger",
+            "ledger.overflow",
             Command::TopUp {
                 account: 0,
                 amount: i64::MAX,
             },
         ),
         (
-            "replay.ledger",
+            "ledger.invalid_amount",
             Command::SetCap {
                 account: 0,
                 cap: Some(-1),
             },
         ),
-        ("replay.ledger", Command::OpenAccount { initial: -1 }),
+        ("ledger.invalid_amount", Command::OpenAccount { initial: -1 }),
     ];
     for (code, command) in cases {
         assert_eq!(refused(&mut written, command).code(), code);

@@ -398,11 +398,20 @@ fn lock_text(options: &Options, marked: bool) -> String {
 fn take_lock(storage: &dyn Storage, options: &Options, marked: bool) -> Result<Box<dyn Lock>, Error> {
     match storage.lock(LOCK_NAME, &lock_text(options, marked)) {
         Ok(Locking::Held(lock)) => Ok(lock),
-        Ok(Locking::Busy(holder)) => Err(Error::new(
-            ErrorKind::Locked,
-            format!("the log is open for writing elsewhere: {}", holder.replace('\n', ", ")),
-        )),
+        Ok(Locking::Busy(holder)) => Err(Error::new(ErrorKind::Locked, open_elsewhere(&holder))),
         Err(error) => Err(Error::io("cannot lock the log", &error)),
+    }
+}
+
+/// Who holds the log, as far as its lock file says. Processes in different containers can have the same number.
+fn open_elsewhere(holder: &str) -> String {
+    match holder.lines().find_map(|line| line.strip_prefix("pid ")) {
+        Some(pid) if pid == process::id().to_string() => format!(
+            "the log is open for writing by this process, pid {pid}, or by one of the same number in another container: close \
+             what was opened before"
+        ),
+        Some(pid) => format!("the log is open for writing elsewhere: pid {pid}"),
+        None => "the log is open for writing elsewhere".to_owned(),
     }
 }
 

@@ -112,7 +112,7 @@ pub(crate) fn export_log<'py>(
     let mut progress = Progress::to(py, progress.as_ref())?;
     let exported = py.detach(|| {
         let out = BufWriter::new(&mut target);
-        let exported = decidable_engine::export(&Files::new(path), key, out, out_key, |seq| progress.step(seq));
+        let exported = decidable_engine::export(&Files::new(path.clone()), key, out, out_key, |seq| progress.step(seq));
         exported.map(|exported| target.sync().map(|()| exported))
     });
     if let Some(interrupted) = progress.interrupted {
@@ -131,7 +131,7 @@ pub(crate) fn export_log<'py>(
         )
         | (Ok(Err(error)), Target::File { path, .. }) => return Err(unwritable(py, &path, "written", &error)),
         (Ok(Err(error)), Target::Stream { .. }) => return Err(error.into()),
-        (Err(error), _) => return Err(errors::engine(py, &error)),
+        (Err(error), _) => return Err(errors::reading(py, &error, &path)),
     };
     let summary = PyDict::new(py);
     summary.set_item("decisions", exported.decisions)?;

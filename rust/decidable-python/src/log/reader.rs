@@ -52,8 +52,8 @@ impl Reader {
             ..ScanOptions::default()
         };
         let scan = py
-            .detach(|| Scan::open(&Files::new(path), &options))
-            .map_err(|error| errors::wal(py, &error))?;
+            .detach(|| Scan::open(&Files::new(path.clone()), &options))
+            .map_err(|error| errors::reading(py, &error.into(), &path))?;
         let reading = Reading {
             scan: Some(scan),
             book: Book::new(),

@@ -61,14 +61,14 @@ pub(crate) fn verify_log<'py>(
     let digests = given(policies)?.map(|policies| policies.iter().map(|policy| policy.digest()).collect::<Vec<_>>());
     let mut progress = Progress::to(py, progress.as_ref())?;
     let verified = py.detach(|| {
-        decidable_engine::verify(&Files::new(path), key, head, digests.as_deref(), |seq| {
+        decidable_engine::verify(&Files::new(path.clone()), key, head, digests.as_deref(), |seq| {
             progress.step(seq)
         })
     });
     if let Some(interrupted) = progress.interrupted {
         return Err(interrupted);
     }
-    let verified = verified.map_err(|error| errors::engine(py, &error))?;
+    let verified = verified.map_err(|error| errors::reading(py, &error, &path))?;
     let scanned = &verified.scanned;
     let found = PyDict::new(py);
     found.set_item("head", head_dict(py, &scanned.head)?)?;
