@@ -185,6 +185,10 @@ impl Literals {
             }))
         };
         let (exact, folded) = (of(false), of(true));
+        let texts: Vec<_> = literals
+            .iter()
+            .map(|literal| (literal.text.as_slice(), literal.ignore_case))
+            .collect();
         let used = |tree: &Tree| {
             let mut used = [false; 256];
             for byte in tree.nodes.iter().flat_map(|node| node.children.keys()) {
@@ -269,7 +273,7 @@ impl Literals {
             table,
             about: known,
             longest: literals.iter().map(|literal| literal.text.len()).max().unwrap_or(0),
-            sieve: Sieve::new(literals, plain),
+            sieve: Sieve::new(&texts, plain),
         })
     }
 

@@ -4,8 +4,6 @@
 
 use fearless_simd::{Level, dispatch, prelude::*, u8x16};
 
-use crate::literals::Literal;
-
 /// Bytes of a window. A shorter text has places in its window where anything stands.
 const WINDOW: usize = 4;
 
@@ -74,8 +72,7 @@ fn mark([low, high]: &mut Halves, byte: u8, bits: u8) {
 }
 
 impl Text {
-    fn new(literal: &Literal) -> Self {
-        let bytes = &literal.text;
+    fn new(bytes: &[u8], ignore_case: bool) -> Self {
         let frequency = |byte: &u8| {
             let rank = FREQUENT.iter().position(|letter| *letter == byte.to_ascii_lowercase());
             rank.map_or(0, |rank| FREQUENT.len().saturating_sub(rank))
@@ -83,8 +80,8 @@ impl Text {
         let windows = bytes.windows(WINDOW).enumerate();
         let offset = windows.min_by_key(|(_, window)| window.iter().map(frequency).sum::<usize>());
         Self {
-            bytes: bytes.clone(),
-            ignore_case: literal.ignore_case,
+            bytes: bytes.to_vec(),
+            ignore_case,
             offset: offset.map_or(0, |(offset, _)| offset),
             bit: 0,
         }
@@ -110,13 +107,17 @@ impl Text {
 }
 
 impl Sieve {
+    /// Takes texts, each with whether the letters A to Z match in either case, and as `Literals` does which bytes stand for themselves.
     /// `None` where the texts are too many, or the machine has no look by half a byte.
-    pub(crate) fn new(literals: &[Literal], plain: &[[bool; 256]; 2]) -> Option<Self> {
+    pub(crate) fn new(texts: &[(&[u8], bool)], plain: &[[bool; 256]; 2]) -> Option<Self> {
         let level = Level::new();
-        if literals.is_empty() || literals.len() > MOST || !has_looks(level) {
+        if texts.is_empty() || texts.len() > MOST || !has_looks(level) {
             return None;
         }
-        let mut texts: Vec<_> = literals.iter().map(Text::new).collect();
+        let mut texts: Vec<_> = texts
+            .iter()
+            .map(|(text, ignore_case)| Text::new(text, *ignore_case))
+            .collect();
         texts.sort_by(|a, b| a.window().cmp(b.window()));
         let mut window = [[[0; 16]; 2]; WINDOW];
         let share = texts.len().div_ceil(8);

@@ -16,13 +16,14 @@ fn levels() -> Vec<Level> {
     all.into_iter().flatten().collect()
 }
 
-fn literals(texts: &[String], ignore_case: bool) -> Vec<Literal> {
-    let literal = |(text, rule): (&String, u16)| Literal {
-        rule,
-        text: text.as_bytes().to_vec(),
-        ignore_case: ignore_case && rule % 2 == 0,
-    };
-    texts.iter().zip(0..).map(literal).collect()
+/// A sieve for texts, of which every other is compared in either case if one is.
+fn sieve(texts: &[String], ignore_case: bool, plain: &[[bool; 256]; 2]) -> Option<Sieve> {
+    let texts: Vec<_> = texts
+        .iter()
+        .enumerate()
+        .map(|(place, text)| (text.as_bytes(), ignore_case && place % 2 == 0))
+        .collect();
+    Sieve::new(&texts, plain)
 }
 
 /// The same, place by place: up to the first byte that does not stand for itself or begins the window of a text that is there whole.
@@ -54,7 +55,7 @@ proptest! {
         for byte in odd {
             plain[usize::from(byte)] = false;
         }
-        let mut sieve = Sieve::new(&literals(&texts, ignore_case), &[[true; 256], plain]).expect("the machine has looks");
+        let mut sieve = sieve(&texts, ignore_case, &[[true; 256], plain]).expect("the machine has looks");
         let bytes = pieces.concat().into_bytes();
         for level in levels() {
             sieve.level = level;
@@ -69,11 +70,7 @@ proptest! {
 /// Bytes in which nothing is pass but for less than a window, at every length, with every width.
 #[test]
 fn all_of_what_is_clean_passes() {
-    let mut sieve = Sieve::new(
-        &literals(&["needle".to_owned(), "pin".to_owned()], false),
-        &[[true; 256]; 2],
-    )
-    .unwrap();
+    let mut sieve = sieve(&["needle".to_owned(), "pin".to_owned()], false, &[[true; 256]; 2]).unwrap();
     for level in levels() {
         sieve.level = level;
         for length in 64 + WINDOW..300 {
@@ -86,11 +83,7 @@ fn all_of_what_is_clean_passes() {
 /// What is there is stopped at, wherever it is, and where it is not there whole it passes.
 #[test]
 fn a_text_is_found_at_every_place() {
-    let mut sieve = Sieve::new(
-        &literals(&["needle".to_owned(), "pin".to_owned()], false),
-        &[[true; 256]; 2],
-    )
-    .unwrap();
+    let mut sieve = sieve(&["needle".to_owned(), "pin".to_owned()], false, &[[true; 256]; 2]).unwrap();
     for level in levels() {
         sieve.level = level;
         for place in 0..200 {
@@ -115,7 +108,7 @@ fn a_text_is_found_at_every_place() {
 #[test]
 fn too_much_to_compare_ends_it() {
     let texts = vec!["bbbbbbbbba".to_owned()];
-    let sieve = Sieve::new(&literals(&texts, false), &[[true; 256]; 2]).unwrap();
+    let sieve = sieve(&texts, false, &[[true; 256]; 2]).unwrap();
     let bytes = vec![b'b'; 6_400];
     assert_eq!(sieve.pass(&bytes, false), COMPARED_AT_LEAST + 100 - 1);
 }
@@ -124,7 +117,7 @@ fn too_much_to_compare_ends_it() {
 fn it_is_for_few_texts() {
     let texts: Vec<_> = (0..=MOST).map(|n| format!("text {n}")).collect();
     let plain = [[true; 256]; 2];
-    assert!(Sieve::new(&literals(&texts[..MOST], false), &plain).is_some());
-    assert!(Sieve::new(&literals(&texts, false), &plain).is_none());
-    assert!(Sieve::new(&[], &plain).is_none());
+    assert!(sieve(&texts[..MOST], false, &plain).is_some());
+    assert!(sieve(&texts, false, &plain).is_none());
+    assert!(sieve(&[], false, &plain).is_none());
 }
