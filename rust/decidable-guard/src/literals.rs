@@ -456,6 +456,8 @@ fn either(a: About, b: About) -> About {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn of(texts: &[&str]) -> Literals {
@@ -499,6 +501,50 @@ mod tests {
                 }
             }
             assert!(literals.scan_side_by_side(&literals.classes, 0, &plain).0 > length - LANES || length < 127);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Also where a text began in an earlier chunk, ends in a later one, or is nowhere: as byte after byte.
+        #[test]
+        fn a_long_chunk_is_scanned_as_its_bytes_are(
+            texts in proptest::collection::vec("[a-c]{1,6}|needle[a-c]{0,20}", 1..20),
+            ignore_case in any::<bool>(),
+            (cut, ended) in (any::<prop::sample::Index>(), any::<bool>()),
+            pieces in proptest::collection::vec((250..600_usize, "[a-c]{0,3}|nee|needle|NEEDLEa|\\x01"), 0..8),
+            json in any::<bool>(),
+        ) {
+            let literal = |(text, rule): (&String, RuleId)| Literal {
+                rule,
+                text: text.clone().into_bytes(),
+                ignore_case,
+            };
+            let literals: Vec<_> = texts.iter().zip(0..).map(literal).collect();
+            let mut plain = [[true; 256]; 2];
+            plain[1][1] = false;
+            let literals = Literals::new(&literals, &plain, usize::MAX).unwrap();
+            // A text that begins before the chunk, and goes on in it or nearly so.
+            let (before, after) = texts[0].split_at(cut.index(texts[0].len()));
+            let after = if ended { after } else { &after[..after.len() - 1] };
+            let begun = before.bytes().try_fold(0, |state, byte| literals.pass(state, byte, false)).unwrap_or(0);
+            let bytes = pieces.iter().map(|(clean, piece)| ".".repeat(*clean) + piece).collect::<String>();
+            let bytes = (after.to_owned() + &bytes).into_bytes();
+            let mut expected = (bytes.len(), begun);
+            for (place, byte) in bytes.iter().enumerate() {
+                let next = literals.next(expected.1, *byte);
+                if json && *byte == 1 {
+                    expected.0 = place;
+                    break;
+                }
+                expected.1 = next;
+                if literals.matches(next) {
+                    expected.0 = place + 1;
+                    break;
+                }
+            }
+            prop_assert_eq!(literals.scan(begun, &bytes, json), expected);
         }
     }
 }

@@ -13,6 +13,9 @@ const MOST: usize = 16;
 /// The rarest bytes of a text make its window: letters of English, the most frequent first (P. Norvig, English Letter Frequency Counts, 2013).
 const FREQUENT: &[u8] = b" etaoinsrhldcumfpgwybvkxjqz";
 
+/// A text of more bytes costs more to compare than a look at the table for each.
+const LONGEST: usize = 64;
+
 /// So many places are compared, and one more for so many bytes: beyond, going by the table is no slower.
 const COMPARED_AT_LEAST: usize = 8;
 const BYTES_PER_COMPARED: usize = 64;
@@ -108,10 +111,11 @@ impl Text {
 
 impl Sieve {
     /// Takes texts, each with whether the letters A to Z match in either case, and as `Literals` does which bytes stand for themselves.
-    /// `None` where the texts are too many, or the machine has no look by half a byte.
+    /// `None` where the texts are too many or one is too long, or the machine has no look by half a byte.
     pub(crate) fn new(texts: &[(&[u8], bool)], plain: &[[bool; 256]; 2]) -> Option<Self> {
         let level = Level::new();
-        if texts.is_empty() || texts.len() > MOST || !has_looks(level) {
+        let fit = texts.len() <= MOST && texts.iter().all(|(text, _)| text.len() <= LONGEST);
+        if texts.is_empty() || !fit || !has_looks(level) {
             return None;
         }
         let mut texts: Vec<_> = texts

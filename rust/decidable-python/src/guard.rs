@@ -505,7 +505,12 @@ impl Cursor {
     fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
         match self.0.try_lock() {
             Ok(state) => Ok(state),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // Whoever panicked may have left the stream half-way.
+                let mut state = poisoned.into_inner();
+                state.cursor.fail();
+                Ok(state)
+            }
             Err(TryLockError::WouldBlock) => Err(in_use(py)),
         }
     }

@@ -114,10 +114,12 @@ fn too_much_to_compare_ends_it() {
 }
 
 #[test]
-fn it_is_for_few_texts() {
+fn it_is_for_few_texts_and_short_ones() {
     let texts: Vec<_> = (0..=MOST).map(|n| format!("text {n}")).collect();
     let plain = [[true; 256]; 2];
     assert!(sieve(&texts[..MOST], false, &plain).is_some());
     assert!(sieve(&texts, false, &plain).is_none());
     assert!(sieve(&[], false, &plain).is_none());
+    let long = |length: usize| sieve(&["j".repeat(length)], false, &plain);
+    assert!(long(LONGEST).is_some() && long(LONGEST + 1).is_none());
 }
