@@ -210,7 +210,7 @@ def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> N
         "gates": filled((10_000, 1), np.uint8),
     }
     rows["risk_bps"][9_999] = 10_001
-    with pytest.raises(dc.InvalidInput, match="row 9999: risk_bps is 10001") as caught:
+    with pytest.raises(dc.InvalidInput, match="row 9999: risk_bps must be at most 10000, not 10001") as caught:
         policy.decide_batch(rows, **room)
     assert (caught.value.row, caught.value.field) == (9_999, "risk_bps")
     rows["risk_bps"] = 0
@@ -276,7 +276,7 @@ def test_rows_that_are_changed_meanwhile_are_decided_as_copied_or_refused_by_the
         if row is None:
             policy.decide_batch(meddled, threads=1, **room)
         else:
-            with pytest.raises(dc.InvalidInput, match=f"^row {row}: risk_bps is 10001"):
+            with pytest.raises(dc.InvalidInput, match=f"^row {row}: risk_bps must be at most 10000, not 10001"):
                 policy.decide_batch(meddled, threads=1, **room)
         assert room["out"][:written].tobytes() == expected[:written].tobytes()
         assert (room["gates"][:written] == 0).all()
@@ -412,3 +412,41 @@ def test_threads_are_started_as_asked_for_and_no_more_than_cores() -> None:
     assert (two, digests_of_two) == (several, several)
     assert several <= min(all_of_them, unsaid)
     assert max(all_of_them, unsaid) < cores()
+
+
+class Strange(np.ndarray[Any, Any]):
+    """An array whose own views are of something else."""
+
+    def reshape(self, *_: object, **__: object) -> Any:
+        return np.zeros(3, np.uint8)
+
+    def view(self, *_: object, **__: object) -> Any:
+        return np.zeros(3, np.uint8)
+
+
+def test_an_array_is_taken_as_it_is_whatever_its_class_makes_of_it() -> None:
+    """Rows that are there are decided and room that is there is written, not memory that nobody wrote."""
+    _, policy, requests = next(cases(1, 50))
+    rows = rows_of(requests)
+    expected = policy.decide_batch(rows)
+    strange = np.ndarray.view(rows, Strange)
+    assert policy.decide_batch(strange).tobytes() == expected.tobytes()
+    assert policy.decide_batch(strange[::2]).tobytes() == expected[::2].tobytes()
+    out, counts = np.zeros_like(expected), np.zeros(len(rows), dc.REJECTION_DTYPE)
+    policy.decide_batch(rows, out=np.ndarray.view(out, Strange), counts=np.ndarray.view(counts, Strange))
+    assert out.tobytes() == expected.tobytes()
+    again = np.zeros_like(counts)
+    policy.decide_batch(rows, counts=again)
+    assert counts.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("name", ["requests", "out", "holds"])
+def test_a_mask_is_refused(name: str) -> None:
+    """What it hides would be taken for what is there."""
+    _, policy, requests = next(cases(1, 3))
+    rows = rows_of(requests)
+    rooms = {"requests": rows, "out": policy.decide_batch(rows), "holds": np.zeros(3, np.uint64)}
+    rooms[name] = np.ma.masked_array(rooms[name])
+    with pytest.raises(dc.InvalidInput) as caught:
+        policy.decide_batch(rooms.pop("requests"), **rooms)
+    assert (caught.value.code, name in caught.value.message) == ("input.wrong_type", True)

@@ -8,7 +8,7 @@ use decidable_kernel::Vectors;
 use decidable_kernel::batch::{
     self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows,
 };
-use numpy::{PyArray1, PyArrayMethods as _};
+use numpy::{PyArray1, PyArrayMethods as _, PyUntypedArray};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PySlice, PyTuple};
@@ -128,10 +128,10 @@ pub(crate) fn decide<'py>(
         let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
         let plan = plan_for(rows_here);
         let (decided, counts, gates, holds) = (
-            decided.piece(first, rows_here),
-            counts.piece(first, rows_here),
-            gates.piece(first, rows_here),
-            holds.piece(first, rows_here),
+            decided.piece(py, first, rows_here)?,
+            counts.piece(py, first, rows_here)?,
+            gates.piece(py, first, rows_here)?,
+            holds.piece(py, first, rows_here)?,
         );
         py.detach(|| -> Result<(), decidable_kernel::Error> {
             let rows = rows_of(copy, most)?;
@@ -222,7 +222,7 @@ pub(crate) fn digest_batch<'py>(
         let copy = input.copy(first, at_a_time, &mut copy)?;
         let rows_here = copy.len() / row_bytes;
         let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;
-        if let Some(out) = room.piece(first, rows_here) {
+        if let Some(out) = room.piece(py, first, rows_here)? {
             let plan = Plan::threads(threads);
             py.detach(|| match row_bytes {
                 REQUEST_ROW_BYTES => batch::digest_requests(Rows::new(copy)?, &here, out, plan),
@@ -301,12 +301,9 @@ fn quotes_of(all: &[(u64, u32, u64)], first: usize, rows: usize) -> Result<Quote
 /// An error of a batch, with its row counted from the first of all.
 pub(crate) fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {
     let row = error.row().map(|row| row.saturating_add(first));
-    let message = match (row, error.kind(), error.field(), error.value()) {
-        (Some(row), decidable_kernel::ErrorKind::OutOfRange, Some(field), Some(value)) => {
-            format!("row {row}: {field} is {value}, above 10,000")
-        }
-        (Some(row), ..) => error.clone().in_row(row).to_string(),
-        _ => error.to_string(),
+    let message = match row {
+        Some(row) => error.clone().in_row(row).to_string(),
+        None => error.to_string(),
     };
     raise(py, Class::InvalidInput, error.code(), &message, |details| {
         details.set_item("row", row)?;
@@ -324,10 +321,17 @@ fn not_contiguous(py: Python<'_>, error: &dyn core::fmt::Display) -> PyErr {
     )
 }
 
-/// An array's bytes, in place.
+/// An array's bytes, in place. A subclass may have views of its own, so NumPy is asked for the array as it is.
 fn as_bytes<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    let plain = array.py().get_type::<PyUntypedArray>();
+    let array = plain.getattr("view")?.call1((array, &plain))?;
     let flat = array.call_method1("reshape", (-1,))?;
     Ok(flat.call_method1("view", ("u1",))?.cast_into::<PyArray1<u8>>()?)
+}
+
+/// Rows that an array says it has and that are not there.
+fn not_there(py: Python<'_>) -> PyErr {
+    not_contiguous(py, &"it does not have the rows that it says it has")
 }
 
 /// Rows that come in.
@@ -367,7 +371,8 @@ impl<'py> Input<'py> {
             .as_slice()
             .map_err(|error| not_contiguous(self.array.py(), &error))?;
         let range = first.saturating_mul(self.row_bytes)..end.saturating_mul(self.row_bytes);
-        copy.extend_from_slice(bytes.get(range).unwrap_or_default());
+        let rows = bytes.get(range).ok_or_else(|| not_there(self.array.py()))?;
+        copy.extend_from_slice(rows);
         Ok(())
     }
 }
@@ -392,10 +397,14 @@ impl<'py> Room<'py> {
     }
 
     /// The room of some rows.
-    fn piece(&mut self, first: usize, rows: usize) -> Option<&mut [u8]> {
+    fn piece(&mut self, py: Python<'_>, first: usize, rows: usize) -> PyResult<Option<&mut [u8]>> {
         let start = first.saturating_mul(self.row_bytes);
         let end = start.saturating_add(rows.saturating_mul(self.row_bytes));
-        self.bytes.as_mut()?.as_slice_mut().ok()?.get_mut(start..end)
+        let Some(bytes) = &mut self.bytes else {
+            return Ok(None);
+        };
+        let room = bytes.as_slice_mut().ok().and_then(|bytes| bytes.get_mut(start..end));
+        room.map(Some).ok_or_else(|| not_there(py))
     }
 }
 
@@ -472,7 +481,9 @@ impl<'py> Arrays<'py> {
         shape: Option<&[usize]>,
     ) -> PyResult<()> {
         let py = array.py();
-        if !array.is_instance(&self.numpy.getattr("ndarray")?)? {
+        // What a mask hides would be taken for what is there.
+        let masked = self.numpy.getattr("ma")?.getattr("MaskedArray")?;
+        if !array.is_instance(&self.numpy.getattr("ndarray")?)? || array.is_instance(&masked)? {
             return Err(wrong_type(field, &format!("a NumPy array of {name}"), array));
         }
         let has = array.getattr("dtype")?;

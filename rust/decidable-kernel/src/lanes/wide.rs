@@ -50,6 +50,10 @@ const LARGEST_LATENCY_PENALTY: u64 = 1 << 45;
 /// More than any cost within the bounds, which is below 2 × 2^(24 + 15).
 const BUDGET_BITS: u32 = 41;
 
+const _: () = assert!(2 << (TOKEN_BITS + WHOLE_RATE_BITS) < 1_u64 << BUDGET_BITS);
+// So a utility, the largest number in a key, fits above its place.
+const _: () = assert!((1 << BUDGET_BITS) + 5 * LARGEST_VALUE + LARGEST_LATENCY_PENALTY < 1 << (63 - POINT_BITS));
+
 /// The largest value under a multiplier of risk: its product with that is at most [`LARGEST_VALUE`] × 10^4, too.
 fn value_max(multiplier_bps: u16) -> u64 {
     LARGEST_VALUE * u64::from(BPS_WHOLE) / u64::from(multiplier_bps.max(BPS_WHOLE))
