@@ -523,6 +523,9 @@ def test_an_audit_is_written_as_it_goes(tmp_path: Path) -> None:
     """In pieces; one that is left says that it failed, and one that nobody ended is unfinished and holds so far."""
     path = tmp_path / "answer.audit"
     monitor = GUARD.monitor(audit=path)
+    # From the beginning on it is an audit that has not come to its end.
+    begun = verify_audit(path)
+    assert (begun.ending, begun.frames, begun.rules) == (None, (), GUARD.digest())
     sizes = set()
     for number in range(1_000):
         monitor.intervene(Token(number, b"so "))

@@ -32,15 +32,15 @@ struct State {
 }
 
 impl State {
-    /// Writes what was gathered of the audit; at the end all of it, durably.
-    fn write(&mut self, py: Python<'_>, last: bool) -> PyResult<()> {
+    /// Writes what was gathered of the audit, if it is so much; at the end all of it, durably.
+    fn write(&mut self, py: Python<'_>, least: usize, last: bool) -> PyResult<()> {
         let Some((file, path)) = &mut self.file else {
             return Ok(());
         };
         let Some(trail) = self.monitor.trail() else {
             return Ok(());
         };
-        if !last && trail.bytes().len() < GATHERED_BYTES {
+        if !last && trail.bytes().len() < least {
             return Ok(());
         }
         let written = file.write_all(trail.bytes());
@@ -64,7 +64,7 @@ impl State {
         let ends = matches!(event, Event::End);
         self.monitor.intervene(event, time_ns, &mut self.out);
         let last = ends || self.monitor.cursor().stopped().is_some();
-        self.write(py, last)
+        self.write(py, GATHERED_BYTES, last)
     }
 }
 
@@ -211,12 +211,15 @@ impl Monitor {
             let created = create(&path).map_err(|error| unwritable(py, &path, &error))?;
             file = Some((created, path));
         }
+        let mut state = State {
+            monitor,
+            file,
+            out: Vec::new(),
+        };
+        // An audit that breaks off is one from its first token on.
+        state.write(py, 0, false)?;
         Ok(Self {
-            state: Mutex::new(State {
-                monitor,
-                file,
-                out: Vec::new(),
-            }),
+            state: Mutex::new(state),
             fault: AtomicBool::new(false),
         })
     }
