@@ -35,7 +35,7 @@ pub enum Stop {
     HeldTooMuch(u64),
     /// More attempts would have to be followed than is allowed.
     TooManyAttempts(u64),
-    /// Whoever feeds the stream could not go on, and said so.
+    /// Whoever feeds the stream could not go on, and said so, or went on after its end.
     Failed(u64),
     /// The model was less sure of its tokens than is allowed.
     Uncertain(u64),
@@ -209,7 +209,8 @@ impl Cursor {
         self.redacted.drain(..).chain(recorded.map(public))
     }
 
-    /// Takes the next bytes; what may come out is added to `out`. Once it is stopped it stays so, and takes nothing more.
+    /// Takes the next bytes; what may come out is added to `out`. Once it is stopped it stays so, and takes nothing more. What comes
+    /// after the end stops it as failed: it would be swallowed.
     #[inline]
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
         if self.push_token(bytes, out).is_some() {
@@ -264,6 +265,9 @@ impl Cursor {
 
     #[inline(never)]
     fn push_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Stop> {
+        if self.ended && !bytes.is_empty() {
+            return Some(self.stop_for(Stop::Failed));
+        }
         if self.stop.is_some() || self.ended || self.push_piece(bytes, out).is_some() {
             return self.stop;
         }

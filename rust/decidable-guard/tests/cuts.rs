@@ -207,3 +207,19 @@ fn what_is_allowed_to_be_held_does_not_depend_on_how_a_text_is_cut() {
         }
     }
 }
+
+#[test]
+fn what_comes_after_the_end_is_not_swallowed() {
+    for automaton in automata() {
+        let mut cursor = Cursor::new(automaton);
+        let mut out = Vec::new();
+        cursor.push(b"xy", &mut out);
+        assert_eq!(cursor.finish(&mut out), None);
+        assert_eq!((cursor.push(b"", &mut out), cursor.stopped()), (None, None));
+        assert_eq!(cursor.push(b"z", &mut out), Some(Stop::Failed(2)));
+        assert_eq!(
+            (cursor.stopped(), out.as_slice()),
+            (Some(Stop::Failed(2)), b"xy".as_slice())
+        );
+    }
+}

@@ -122,7 +122,7 @@ fn cases() -> Vec<Case> {
             .unwrap_err(),
             ErrorKind::NoEnabledCandidate,
             Some(("enabled", 0)),
-            "none of the 1 candidates is enabled",
+            "the only candidate is not enabled",
         ),
         (
             names(&[(1, "")], &[]).unwrap_err(),
