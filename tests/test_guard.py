@@ -227,6 +227,61 @@ def test_a_stream_that_is_left_early_releases_nothing_more() -> None:
     assert (list(stream), source.closed, source.read) == ([], 1, 1)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, OSError])
+def test_a_stream_that_did_not_come_to_its_end_says_so(kind: type[BaseException]) -> None:
+    """Whatever broke it off: nothing that was held comes out, and it does not look like one that ended."""
+    failed = StopReason("failed", None, 2, None)
+
+    def interrupted() -> Iterator[str]:
+        yield "a DRO"
+        raise kind
+
+    async def interrupted_there() -> AsyncIterator[str]:
+        yield "a DRO"
+        raise kind
+
+    async def run() -> None:
+        stream = Guard([DROP]).astream(interrupted_there())
+        assert await anext(stream) == "a "
+        with pytest.raises(kind):
+            await anext(stream)
+        assert (stream.stopped, stream.held) == (failed, 0)
+
+    stream = Guard([DROP]).stream(interrupted())
+    assert next(stream) == "a "
+    with pytest.raises(kind):
+        next(stream)
+    assert (stream.stopped, stream.held, list(stream)) == (failed, 0, [])
+    if kind in (GeneratorExit, OSError):
+        # The others would end the loop itself.
+        asyncio.run(run())
+
+
+def test_a_stream_that_is_closed_before_its_end_says_so() -> None:
+    """Also before its beginning; not where its source had ended, or a rule had stopped it."""
+
+    async def run(pieces: tuple[str, ...], taken: int) -> StopReason | None:
+        stream = Guard([DROP]).astream(Source(*pieces))
+        for _ in range(taken):
+            await anext(stream)
+        await stream.aclose()
+        return stream.stopped
+
+    for pieces, taken, start in ((("a DRO", "P"), 0, 0), (("a DRO", "P"), 1, 2), (("a", "DRO"), 2, None)):
+        stream = Guard([DROP]).stream(Source(*pieces))
+        for _ in range(taken):
+            next(stream)
+        stream.close()
+        stream.close()
+        expected = None if start is None else StopReason("failed", None, start, None)
+        assert stream.stopped == asyncio.run(run(pieces, taken)) == expected
+    stream = Guard([DROP]).stream(["a DROP TABLE"])
+    next(stream)
+    stream.close()
+    assert stream.stopped is not None
+    assert stream.stopped.kind == "matched"
+
+
 def test_streams_for_asyncio() -> None:
     """The same pieces, stops and closings."""
 
