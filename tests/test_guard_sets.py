@@ -389,3 +389,15 @@ def test_what_cannot_be_written_again_is_refused(pattern: str) -> None:
     """With the construct that it is for."""
     with pytest.raises(imports._Untaken):
         imports._written_again(pattern, imports._PYTHON)
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """Whichever reads it."""
+    file = tmp_path / "deep"
+    for read, deep in (
+        (from_litellm_patterns, "[" * 100_000),
+        (from_gitleaks, f"a = {'[' * 100_000}"),
+        (Guard.load, f"a = {'[' * 100_000}"),
+    ):
+        file.write_text(deep, encoding="utf-8")
+        assert str(file) in str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]

@@ -41,7 +41,7 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput("guard.unreadable", f"{file} cannot be read: {error.strerror}", path=str(file)) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
     rules = document.pop("rules", None)
     if document or not isinstance(rules, list):
