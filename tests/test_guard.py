@@ -400,9 +400,28 @@ def test_arguments_that_cannot_be() -> None:
     assert refused("input.wrong_type", lambda: Rule.literal(b"a")).field == "text"  # type: ignore[arg-type]
     assert refused("input.wrong_type", lambda: Rule.regex("a", name=1)).field == "name"  # type: ignore[arg-type]
     assert refused("input.wrong_type", lambda: Rule.literal("a", ignore_case=1)).field == "ignore_case"  # type: ignore[arg-type]
-    refused("input.out_of_range", lambda: Guard([DROP], max_hold=-1).cursor())
+    data = Guard([DROP]).to_bytes()
+    for code, value in (("input.out_of_range", -1), ("input.not_an_integer", "x"), ("input.not_an_integer", 1.5)):
+        most: Any = value
+        assert refused(code, lambda most=most: Guard([DROP], max_hold=most)).field == "max_hold"  # type: ignore[misc]
+        assert refused(code, lambda most=most: Guard.from_bytes(data, max_hold=most)).field == "max_hold"  # type: ignore[misc]
     assert Guard([]).check("anything") == ("anything", None, [])
     assert Guard([Rule.literal("a", action="ignore")]).check("a") == ("a", None, [])
+
+
+class Named(Guard):
+    """A guard of one's own."""
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda guard: pickle.loads(pickle.dumps(guard))])
+def test_a_guard_is_pickled_with_its_rules_and_how_much_it_holds(again: Callable[[Guard], Guard]) -> None:
+    """So that a worker of another process can have it."""
+    for kind in (Guard, Named):
+        guard = kind([DROP, SSN, NOTE, Rule.regex(r"\b\d{13}\b", check="luhn", reads="folded", severity="low")], max_hold=4)
+        there = again(guard)
+        assert type(there) is kind
+        assert (there.rules, there.digest()) == (guard.rules, guard.digest())
+        assert there.check("a drop t")[1] == guard.check("a drop t")[1] == StopReason("held_too_much", None, 2, None)
 
 
 def test_rules_in_a_file(tmp_path: Path) -> None:

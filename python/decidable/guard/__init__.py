@@ -69,13 +69,19 @@ class Guard:
         max_hold: How many bytes a stream holds back at most: where it would be more, it is stopped.
 
     Raises:
-        InvalidInput: A rule cannot be used; the message and ``rule`` name it (docs/errors.md, ``guard.``).
+        InvalidInput: A rule cannot be used; the message and ``rule`` name it (docs/errors.md, ``guard.``). Or
+            ``max_hold`` is none.
     """
 
     __slots__ = ("_automaton", "_max_hold")
 
     def __init__(self, rules: Iterable[Rule], *, max_hold: int = MAX_HOLD_BYTES) -> None:
-        self._automaton = Automaton(rules)
+        self._keep(Automaton(rules), max_hold)
+
+    def _keep(self, automaton: Automaton, max_hold: int) -> None:
+        # The first stream would refuse what is no size, and that is late.
+        automaton.cursor(max_hold, False)
+        self._automaton = automaton
         self._max_hold = max_hold
 
     @classmethod
@@ -86,9 +92,11 @@ class Guard:
             InvalidInput: The bytes are not exactly that: ``guard.unreadable``, with the ``offset``.
         """
         guard = cls.__new__(cls)
-        guard._automaton = Automaton.from_bytes(data)
-        guard._max_hold = max_hold
+        guard._keep(Automaton.from_bytes(data), max_hold)
         return guard
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _guard, (type(self), self.to_bytes(), self._max_hold)
 
     def to_bytes(self) -> bytes:
         """The rules and their digest (docs/spec/audit.md), without what is compiled from them and ``max_hold``."""
@@ -207,6 +215,11 @@ class Guard:
 
     def __repr__(self) -> str:
         return f"<Guard of {len(self.rules)} rules>"
+
+
+def _guard(kind: type[Guard], data: bytes, max_hold: int) -> Guard:
+    """What a pickled guard is rebuilt with: its rules are compiled again."""
+    return kind.from_bytes(data, max_hold=max_hold)
 
 
 def _rule(
