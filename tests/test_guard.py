@@ -446,6 +446,8 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         ("[[rules]]\nliteral = '1'\ncheck = 'luhn'", "check is for regexes"),
         ("[[rules]]\nliteral = 'a'\naction = 'log'", "rule 1: action is"),
         ("[[rules]]\nliteral = 'a'\nreads = 'raw'", "rule 1: reads is"),
+        ("[[rules]]\nliteral = 3", "rule 1: literal must be a str, not int"),
+        ("[[rules]]\nregex = ['a']", "rule 1: regex must be a str, not list"),
         ("[[rules", "no TOML"),
         ("rules = ['a']", "must be a table"),
     ):
@@ -454,6 +456,13 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         assert says in str(error)
         assert str(file) in str(error)
     refused("guard.unreadable", lambda: Guard.load(tmp_path / "nothing.toml"))
+    file.write_text("[[rules]]\nregex = '(?=a)'", encoding="utf-8")
+    error = refused("guard.unsupported", lambda: Guard.load(file))
+    assert str(error) == f'{file}: rule "(?=a)": look-around at byte 0 is not supported'
+    assert (error.path, error.rule) == (str(file), "(?=a)")
+    most: Any = "x"
+    file.write_text("[[rules]]\nliteral = 'a'", encoding="utf-8")
+    assert "path" not in refused("input.not_an_integer", lambda: Guard.load(file, max_hold=most)).details
 
 
 @settings(max_examples=300)

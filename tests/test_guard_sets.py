@@ -154,6 +154,15 @@ def test_what_is_held_is_counted_in_code_points() -> None:
     assert held([Rule.literal("aaaa")], "aaa") == Held(positions=3, p50=2, p99=3, most=3, holding=3, matches=0)
 
 
+def test_the_command_names_the_file_of_a_pattern_that_cannot_be_used(tmp_path: Path) -> None:
+    """Whatever it is to do with the rules."""
+    (tmp_path / "r.toml").write_text("[[rules]]\nregex = '(?=a)'", encoding="utf-8")
+    for option in ([], ["--costs"], ["--test"], ["--held"]):
+        run = command("r.toml", *option, cwd=tmp_path)
+        assert run.returncode == 2
+        assert run.stderr == 'decidable guard: r.toml: rule "(?=a)": look-around at byte 0 is not supported\n'
+
+
 def test_the_command_reports_what_is_held(tmp_path: Path) -> None:
     """Of a file of rules, of sets, of every set; of a file or of Python's help."""
     (tmp_path / "rules.toml").write_text('[[rules]]\nliteral = "ab"\n', encoding="utf-8")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
-from decidable.guard.files import read_rules
+from decidable.guard.files import naming, read_rules
 from decidable.guard.imports import from_gitleaks, from_litellm_patterns
 from decidable.guard.monitor import Continue, Decided, End, Monitor, Stop, Text, Token, audit_file
 from decidable.guard.runnable import as_runnable
@@ -113,8 +113,13 @@ class Guard:
         Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``severity``, ``reads``,
         ``ignore_case`` or ``check`` as :class:`Rule`; also ``matches`` and ``passes``, its examples
         (docs/guard-sets.md).
+
+        Raises:
+            InvalidInput: As of a :class:`Guard`, with the ``path``; ``guard.unreadable``.
         """
-        return cls(read_rules(path), max_hold=max_hold)
+        rules = read_rules(path)
+        with naming(path):
+            return cls(rules, max_hold=max_hold)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
