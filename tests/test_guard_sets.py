@@ -163,6 +163,36 @@ def test_the_command_names_the_file_of_a_pattern_that_cannot_be_used(tmp_path: P
         assert run.stderr == 'decidable guard: r.toml: rule "(?=a)": look-around at byte 0 is not supported\n'
 
 
+def test_options_stand_anywhere(tmp_path: Path) -> None:
+    """Before what is named, between, and behind; what is not known is told as before."""
+    (tmp_path / "r.toml").write_text("[[rules]]\nliteral = 'no'\naction = 'redact'", encoding="utf-8")
+    for file in ("f.txt", "-f.txt"):
+        (tmp_path / file).write_text("yes, no", encoding="utf-8")
+    for option in ("--json", "--held"):
+        shown = command(option, "r.toml", "f.txt", cwd=tmp_path)
+        assert shown.returncode == 0
+        assert command("r.toml", option, "f.txt", cwd=tmp_path).stdout == shown.stdout
+        assert command("r.toml", "f.txt", option, cwd=tmp_path).stdout == shown.stdout
+    for arguments in (["--", "r.toml", "-f.txt"], ["r.toml", "--", "-f.txt"]):
+        assert command(*arguments, cwd=tmp_path).stdout == "yes, [redacted]"
+    for given in (["r.toml", "--json", "f.txt", "more"], ["r.toml", "more", "--nothing", "f.txt"]):
+        told = command(*given, cwd=tmp_path)
+        assert told.returncode == 2
+        assert "unknown arguments: " in told.stderr
+
+
+@pytest.mark.parametrize("option", ["--costs", "--test"])
+def test_what_is_not_read_is_not_named(option: str, tmp_path: Path) -> None:
+    """Beside a file of rules and beside a set."""
+    (tmp_path / "r.toml").write_text("[[rules]]\nliteral = 'no'", encoding="utf-8")
+    (tmp_path / "f.txt").write_text("yes", encoding="utf-8")
+    for given in (["r.toml", option, "f.txt"], ["r.toml", "f.txt", option], ["--set", "sql", option, "f.txt"]):
+        run = command(*given, cwd=tmp_path)
+        assert run.returncode == 2
+        assert f"{option} reads no FILE" in run.stderr
+    assert command("r.toml", option, cwd=tmp_path).returncode == 0
+
+
 def test_the_command_reports_what_is_held(tmp_path: Path) -> None:
     """Of a file of rules, of sets, of every set; of a file or of Python's help."""
     (tmp_path / "rules.toml").write_text('[[rules]]\nliteral = "ab"\n', encoding="utf-8")

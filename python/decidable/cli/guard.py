@@ -56,6 +56,9 @@ def add(commands: Any) -> None:
 
 def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
     sources, name = _sources(parsed)
+    if name is not None and (parsed.costs or parsed.test):
+        option = "--costs" if parsed.costs else "--test"
+        raise Usage("cli.usage", f"{option} reads no FILE (see decidable guard --help)")
     if parsed.test:
         return _test(sources, screen)
     if parsed.held:
