@@ -409,6 +409,16 @@ def test_arguments_that_cannot_be() -> None:
     assert Guard([Rule.literal("a", action="ignore")]).check("a") == ("a", None, [])
 
 
+def test_an_automaton_has_as_many_rules_as_the_document_says() -> None:
+    """docs/limits.md: the number that is accepted, and one more is refused."""
+    table = (Path(__file__).parent.parent / "docs" / "limits.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"([\d,]+) rules are accepted", table)
+    most = int(written.replace(",", ""))
+    rules = [Rule.literal("a", action="ignore", name=str(number)) for number in range(most + 1)]
+    assert len(Guard(rules[:-1]).rules) == most
+    assert str(refused("guard.too_large", lambda: Guard(rules))) == f"{most + 1} rules are more than {most}"
+
+
 class Named(Guard):
     """A guard of one's own."""
 

@@ -163,6 +163,18 @@ def test_the_command_names_the_file_of_a_pattern_that_cannot_be_used(tmp_path: P
         assert run.stderr == 'decidable guard: r.toml: rule "(?=a)": look-around at byte 0 is not supported\n'
 
 
+def test_a_word_that_never_ends_stops_a_stream_under_email() -> None:
+    """As docs/guard-sets.md says: 64 KiB of what an address may begin with is held, and no more."""
+    assert "`email` holds all of them" in DOCUMENT
+    guard = Guard(rule_set("email"))
+    most = 64 << 10
+    assert guard.check("a" * most) == ("a" * most, None, [])
+    released, stopped, _ = guard.check("a" * (most + 1))
+    assert released == ""
+    assert stopped is not None
+    assert stopped.kind == "held_too_much"
+
+
 def test_options_stand_anywhere(tmp_path: Path) -> None:
     """Before what is named, between, and behind; what is not known is told as before."""
     (tmp_path / "r.toml").write_text("[[rules]]\nliteral = 'no'\naction = 'redact'", encoding="utf-8")
