@@ -427,7 +427,9 @@ class Named(Guard):
 def test_a_guard_is_pickled_with_its_rules_and_how_much_it_holds(again: Callable[[Guard], Guard]) -> None:
     """So that a worker of another process can have it."""
     for kind in (Guard, Named):
-        guard = kind([DROP, SSN, NOTE, Rule.regex(r"\b\d{13}\b", check="luhn", reads="folded", severity="low")], max_hold=4)
+        guard = kind(
+            [DROP, SSN, NOTE, Rule.regex(r"\b\d{13}\b", check="luhn", reads="folded", severity="low")], max_hold=4
+        )
         there = again(guard)
         assert type(there) is kind
         assert (there.rules, there.digest()) == (guard.rules, guard.digest())
