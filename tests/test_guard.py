@@ -227,6 +227,61 @@ def test_a_stream_that_is_left_early_releases_nothing_more() -> None:
     assert (list(stream), source.closed, source.read) == ([], 1, 1)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, OSError])
+def test_a_stream_that_did_not_come_to_its_end_says_so(kind: type[BaseException]) -> None:
+    """Whatever broke it off: nothing that was held comes out, and it does not look like one that ended."""
+    failed = StopReason("failed", None, 2, None)
+
+    def interrupted() -> Iterator[str]:
+        yield "a DRO"
+        raise kind
+
+    async def interrupted_there() -> AsyncIterator[str]:
+        yield "a DRO"
+        raise kind
+
+    async def run() -> None:
+        stream = Guard([DROP]).astream(interrupted_there())
+        assert await anext(stream) == "a "
+        with pytest.raises(kind):
+            await anext(stream)
+        assert (stream.stopped, stream.held) == (failed, 0)
+
+    stream = Guard([DROP]).stream(interrupted())
+    assert next(stream) == "a "
+    with pytest.raises(kind):
+        next(stream)
+    assert (stream.stopped, stream.held, list(stream)) == (failed, 0, [])
+    if kind in (GeneratorExit, OSError):
+        # The others would end the loop itself.
+        asyncio.run(run())
+
+
+def test_a_stream_that_is_closed_before_its_end_says_so() -> None:
+    """Also before its beginning; not where its source had ended, or a rule had stopped it."""
+
+    async def run(pieces: tuple[str, ...], taken: int) -> StopReason | None:
+        stream = Guard([DROP]).astream(Source(*pieces))
+        for _ in range(taken):
+            await anext(stream)
+        await stream.aclose()
+        return stream.stopped
+
+    for pieces, taken, start in ((("a DRO", "P"), 0, 0), (("a DRO", "P"), 1, 2), (("a", "DRO"), 2, None)):
+        stream = Guard([DROP]).stream(Source(*pieces))
+        for _ in range(taken):
+            next(stream)
+        stream.close()
+        stream.close()
+        expected = None if start is None else StopReason("failed", None, start, None)
+        assert stream.stopped == asyncio.run(run(pieces, taken)) == expected
+    stream = Guard([DROP]).stream(["a DROP TABLE"])
+    next(stream)
+    stream.close()
+    assert stream.stopped is not None
+    assert stream.stopped.kind == "matched"
+
+
 def test_streams_for_asyncio() -> None:
     """The same pieces, stops and closings."""
 
@@ -345,9 +400,40 @@ def test_arguments_that_cannot_be() -> None:
     assert refused("input.wrong_type", lambda: Rule.literal(b"a")).field == "text"  # type: ignore[arg-type]
     assert refused("input.wrong_type", lambda: Rule.regex("a", name=1)).field == "name"  # type: ignore[arg-type]
     assert refused("input.wrong_type", lambda: Rule.literal("a", ignore_case=1)).field == "ignore_case"  # type: ignore[arg-type]
-    refused("input.out_of_range", lambda: Guard([DROP], max_hold=-1).cursor())
+    data = Guard([DROP]).to_bytes()
+    for code, value in (("input.out_of_range", -1), ("input.not_an_integer", "x"), ("input.not_an_integer", 1.5)):
+        most: Any = value
+        assert refused(code, lambda most=most: Guard([DROP], max_hold=most)).field == "max_hold"  # type: ignore[misc]
+        assert refused(code, lambda most=most: Guard.from_bytes(data, max_hold=most)).field == "max_hold"  # type: ignore[misc]
     assert Guard([]).check("anything") == ("anything", None, [])
     assert Guard([Rule.literal("a", action="ignore")]).check("a") == ("a", None, [])
+
+
+def test_an_automaton_has_as_many_rules_as_the_document_says() -> None:
+    """docs/limits.md: the number that is accepted, and one more is refused."""
+    table = (Path(__file__).parent.parent / "docs" / "limits.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"([\d,]+) rules are accepted", table)
+    most = int(written.replace(",", ""))
+    rules = [Rule.literal("a", action="ignore", name=str(number)) for number in range(most + 1)]
+    assert len(Guard(rules[:-1]).rules) == most
+    assert str(refused("guard.too_large", lambda: Guard(rules))) == f"{most + 1} rules are more than {most}"
+
+
+class Named(Guard):
+    """A guard of one's own."""
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda guard: pickle.loads(pickle.dumps(guard))])
+def test_a_guard_is_pickled_with_its_rules_and_how_much_it_holds(again: Callable[[Guard], Guard]) -> None:
+    """So that a worker of another process can have it."""
+    for kind in (Guard, Named):
+        guard = kind(
+            [DROP, SSN, NOTE, Rule.regex(r"\b\d{13}\b", check="luhn", reads="folded", severity="low")], max_hold=4
+        )
+        there = again(guard)
+        assert type(there) is kind
+        assert (there.rules, there.digest()) == (guard.rules, guard.digest())
+        assert there.check("a drop t")[1] == guard.check("a drop t")[1] == StopReason("held_too_much", None, 2, None)
 
 
 def test_rules_in_a_file(tmp_path: Path) -> None:
@@ -372,6 +458,8 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         ("[[rules]]\nliteral = '1'\ncheck = 'luhn'", "check is for regexes"),
         ("[[rules]]\nliteral = 'a'\naction = 'log'", "rule 1: action is"),
         ("[[rules]]\nliteral = 'a'\nreads = 'raw'", "rule 1: reads is"),
+        ("[[rules]]\nliteral = 3", "rule 1: literal must be a str, not int"),
+        ("[[rules]]\nregex = ['a']", "rule 1: regex must be a str, not list"),
         ("[[rules", "no TOML"),
         ("rules = ['a']", "must be a table"),
     ):
@@ -380,6 +468,13 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         assert says in str(error)
         assert str(file) in str(error)
     refused("guard.unreadable", lambda: Guard.load(tmp_path / "nothing.toml"))
+    file.write_text("[[rules]]\nregex = '(?=a)'", encoding="utf-8")
+    error = refused("guard.unsupported", lambda: Guard.load(file))
+    assert str(error) == f'{file}: rule "(?=a)": look-around at byte 0 is not supported'
+    assert (error.path, error.rule) == (str(file), "(?=a)")
+    most: Any = "x"
+    file.write_text("[[rules]]\nliteral = 'a'", encoding="utf-8")
+    assert "path" not in refused("input.not_an_integer", lambda: Guard.load(file, max_hold=most)).details
 
 
 @settings(max_examples=300)

@@ -255,7 +255,12 @@ def test_a_generation_is_over_after_its_end() -> None:
     assert monitor.intervene(Text("DROP")) == Continue(b"")
     assert monitor.intervene(End()) == Continue(b"DROP")
     assert monitor.intervene(End()) == Continue(b"")
+    assert monitor.fault is None
     assert monitor.intervene(Text("x")) == Stop(StopReason("failed", None, 4, None), b"")
+    fault = monitor.fault
+    assert str(fault) == "the generation was at its end"
+    assert monitor.intervene(Token(1, b"x")) == Stop(StopReason("failed", None, 4, None), b"")
+    assert monitor.fault is fault
     with GUARD.monitor() as left:
         left.intervene(Text("DROP"))
     assert left.stopped == StopReason("failed", None, 0, None)

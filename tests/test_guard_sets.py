@@ -154,6 +154,57 @@ def test_what_is_held_is_counted_in_code_points() -> None:
     assert held([Rule.literal("aaaa")], "aaa") == Held(positions=3, p50=2, p99=3, most=3, holding=3, matches=0)
 
 
+def test_the_command_names_the_file_of_a_pattern_that_cannot_be_used(tmp_path: Path) -> None:
+    """Whatever it is to do with the rules."""
+    (tmp_path / "r.toml").write_text("[[rules]]\nregex = '(?=a)'", encoding="utf-8")
+    for option in ([], ["--costs"], ["--test"], ["--held"]):
+        run = command("r.toml", *option, cwd=tmp_path)
+        assert run.returncode == 2
+        assert run.stderr == 'decidable guard: r.toml: rule "(?=a)": look-around at byte 0 is not supported\n'
+
+
+def test_a_word_that_never_ends_stops_a_stream_under_email() -> None:
+    """As docs/guard-sets.md says: 64 KiB of what an address may begin with is held, and no more."""
+    assert "`email` holds all of them" in DOCUMENT
+    guard = Guard(rule_set("email"))
+    most = 64 << 10
+    assert guard.check("a" * most) == ("a" * most, None, [])
+    released, stopped, _ = guard.check("a" * (most + 1))
+    assert released == ""
+    assert stopped is not None
+    assert stopped.kind == "held_too_much"
+
+
+def test_options_stand_anywhere(tmp_path: Path) -> None:
+    """Before what is named, between, and behind; what is not known is told as before."""
+    (tmp_path / "r.toml").write_text("[[rules]]\nliteral = 'no'\naction = 'redact'", encoding="utf-8")
+    for file in ("f.txt", "-f.txt"):
+        (tmp_path / file).write_text("yes, no", encoding="utf-8")
+    for option in ("--json", "--held"):
+        shown = command(option, "r.toml", "f.txt", cwd=tmp_path)
+        assert shown.returncode == 0
+        assert command("r.toml", option, "f.txt", cwd=tmp_path).stdout == shown.stdout
+        assert command("r.toml", "f.txt", option, cwd=tmp_path).stdout == shown.stdout
+    for arguments in (["--", "r.toml", "-f.txt"], ["r.toml", "--", "-f.txt"]):
+        assert command(*arguments, cwd=tmp_path).stdout == "yes, [redacted]"
+    for given in (["r.toml", "--json", "f.txt", "more"], ["r.toml", "more", "--nothing", "f.txt"]):
+        told = command(*given, cwd=tmp_path)
+        assert told.returncode == 2
+        assert "unknown arguments: " in told.stderr
+
+
+@pytest.mark.parametrize("option", ["--costs", "--test"])
+def test_what_is_not_read_is_not_named(option: str, tmp_path: Path) -> None:
+    """Beside a file of rules and beside a set."""
+    (tmp_path / "r.toml").write_text("[[rules]]\nliteral = 'no'", encoding="utf-8")
+    (tmp_path / "f.txt").write_text("yes", encoding="utf-8")
+    for given in (["r.toml", option, "f.txt"], ["r.toml", "f.txt", option], ["--set", "sql", option, "f.txt"]):
+        run = command(*given, cwd=tmp_path)
+        assert run.returncode == 2
+        assert f"{option} reads no FILE" in run.stderr
+    assert command("r.toml", option, cwd=tmp_path).returncode == 0
+
+
 def test_the_command_reports_what_is_held(tmp_path: Path) -> None:
     """Of a file of rules, of sets, of every set; of a file or of Python's help."""
     (tmp_path / "rules.toml").write_text('[[rules]]\nliteral = "ab"\n', encoding="utf-8")
@@ -389,3 +440,15 @@ def test_what_cannot_be_written_again_is_refused(pattern: str) -> None:
     """With the construct that it is for."""
     with pytest.raises(imports._Untaken):
         imports._written_again(pattern, imports._PYTHON)
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """Whichever reads it."""
+    file = tmp_path / "deep"
+    for read, deep in (
+        (from_litellm_patterns, "[" * 100_000),
+        (from_gitleaks, f"a = {'[' * 100_000}"),
+        (Guard.load, f"a = {'[' * 100_000}"),
+    ):
+        file.write_text(deep, encoding="utf-8")
+        assert str(file) in str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]

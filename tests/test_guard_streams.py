@@ -1215,10 +1215,51 @@ def test_nothing_passes_unread() -> None:
         error = refused("guard.unknown_chunk", lambda body=body: list(GUARD.stream([body], sse=True)))  # type: ignore[misc]
         assert error.field == place
         assert "table" not in str(error)
-    with pytest.raises(UnicodeDecodeError):
-        list(GUARD.stream([b"data: \xff"], sse=True))
+    for body in (b"data: \xff", b"data: \xc3"):
+        error = refused("guard.unknown_chunk", lambda body=body: list(GUARD.stream([body], sse=True)))  # type: ignore[misc]
+        assert (str(error), error.field) == ("bytes of a chunk are no UTF-8", "bytes")
     failed = list(GUARD.stream([wire({"error": {"message": "no drop table"}})], sse=True))
     assert b"table" not in b"".join(failed)
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_a_mark_of_the_byte_order_is_no_text(kind: type) -> None:
+    """At the beginning alone, and wherever the body is cut; the first event behind it is read."""
+    body = wire(ChatDicts().chunk(0, {"content": "ok"})).decode()
+    for size in (1, 3, 1000):
+        for marked in (body, f"\ufeff{body}"):
+            cut = ["", *(marked[at : at + size] for at in range(0, len(marked), size))]
+            pieces: list[Any] = cut if kind is str else [piece.encode() for piece in cut]
+            out = b"".join(piece if kind is bytes else piece.encode() for piece in GUARD.stream(pieces, sse=True))
+            assert json.loads(out.removeprefix(b"data: "))["choices"][0]["delta"]["content"] == "ok"
+    twice: Any = f"\ufeff\ufeff{body}" if kind is str else f"\ufeff\ufeff{body}".encode()
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([twice], sse=True)))
+
+
+def test_a_body_without_an_event_is_refused() -> None:
+    """It is another document, or broke off before there was any; nothing of it would come out."""
+    for body in ('{"error": "x"}', b'{"error": "x"}', "<html>\n<p>502</p>\n\n</html>\n", ": hi\n\n", "event: ping\n\n"):
+        stream: Any = GUARD.stream([body], sse=True)
+        assert refused("guard.unknown_chunk", lambda stream=stream: list(stream)).field == "body"  # type: ignore[misc]
+        assert stream.stopped == StopReason("failed", None, 0, None)
+    for pieces in ([], [""], [b""], ["data: [DONE]\n\n"]):
+        stream = GUARD.stream(pieces, sse=True)
+        list(stream)
+        assert stream.stopped is None
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    """By JSON's reader or by ours, in an event or in a client's chunk."""
+    said = '{"choices":[{"index":0,"delta":{"content":"ok"}}],"zz":'
+    body = f"data: {said}{'[' * 100_000}1{']' * 100_000}}}"
+    deep: Any = "1"
+    for _ in range(5_000):
+        deep = [deep]
+    begun = {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "input": {"a": deep}}}
+    for pieces in ([f"{body}\n\n"], [body], [body.encode()], [begun]):
+        stream: Any = GUARD.stream(pieces, sse=pieces != [begun])
+        assert refused("guard.unknown_chunk", lambda stream=stream: list(stream)).field == "nesting"  # type: ignore[misc]
+        assert stream.stopped.kind == "failed"
 
 
 def test_an_event_is_no_longer_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:

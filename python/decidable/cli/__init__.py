@@ -40,6 +40,18 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
+        self._is_parsing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, more = super().parse_known_args(args, namespace)
+        if not more or self._is_parsing or self._subparsers is not None:
+            return parsed, more
+        # With options between what is named, argparse takes what may be left out for left out.
+        self._is_parsing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_parsing = False
 
     def _print_message(self, message: str, file: Any = None) -> None:
         # argparse takes help that cannot be written for help that was read.

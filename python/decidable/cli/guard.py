@@ -15,7 +15,7 @@ from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
 from decidable.cli.screen import Screen, about_output
 from decidable.guard import Guard, GuardedStream
-from decidable.guard.files import read_rules
+from decidable.guard.files import naming, read_rules
 from decidable.guard.sets import SETS, Failed, Held, failing, held, set_file
 from decidable.report.quantity import count
 
@@ -56,11 +56,15 @@ def add(commands: Any) -> None:
 
 def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
     sources, name = _sources(parsed)
+    if name is not None and (parsed.costs or parsed.test):
+        option = "--costs" if parsed.costs else "--test"
+        raise Usage("cli.usage", f"{option} reads no FILE (see decidable guard --help)")
     if parsed.test:
         return _test(sources, screen)
     if parsed.held:
         return _held(sources, name, screen)
-    guard = Guard([rule for path in sources.values() for rule in read_rules(path)])
+    with naming(", ".join(map(str, sources.values()))):
+        guard = Guard([rule for path in sources.values() for rule in read_rules(path)])
     if parsed.costs:
         return _costs(guard, screen)
     stream = guard.stream(_pieces(name or "-"))
@@ -182,7 +186,10 @@ def _test(sources: dict[str, Path], screen: Screen) -> int:
 def _held(sources: dict[str, Path], name: str | None, screen: Screen) -> int:
     """What the rules of each source hold back of a text."""
     text = _help_of_python() if name is None else b"".join(_pieces(name)).decode("utf-8", "replace")
-    found = {source: held(read_rules(path), text) for source, path in sources.items()}
+    found = {}
+    for source, path in sources.items():
+        with naming(path):
+            found[source] = held(read_rules(path), text)
     if screen.as_json:
         screen.emit({"code_points": len(text), "sets": {source: asdict(each) for source, each in found.items()}})
         return FINE

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
-from decidable.guard.files import read_rules
+from decidable.guard.files import naming, read_rules
 from decidable.guard.imports import from_gitleaks, from_litellm_patterns
 from decidable.guard.monitor import Continue, Decided, End, Monitor, Stop, Text, Token, audit_file
 from decidable.guard.runnable import as_runnable
@@ -69,13 +69,19 @@ class Guard:
         max_hold: How many bytes a stream holds back at most: where it would be more, it is stopped.
 
     Raises:
-        InvalidInput: A rule cannot be used; the message and ``rule`` name it (docs/errors.md, ``guard.``).
+        InvalidInput: A rule cannot be used; the message and ``rule`` name it (docs/errors.md, ``guard.``). Or
+            ``max_hold`` is none.
     """
 
     __slots__ = ("_automaton", "_max_hold")
 
     def __init__(self, rules: Iterable[Rule], *, max_hold: int = MAX_HOLD_BYTES) -> None:
-        self._automaton = Automaton(rules)
+        self._keep(Automaton(rules), max_hold)
+
+    def _keep(self, automaton: Automaton, max_hold: int) -> None:
+        # The first stream would refuse what is no size, and that is late.
+        automaton.cursor(max_hold, False)
+        self._automaton = automaton
         self._max_hold = max_hold
 
     @classmethod
@@ -86,9 +92,11 @@ class Guard:
             InvalidInput: The bytes are not exactly that: ``guard.unreadable``, with the ``offset``.
         """
         guard = cls.__new__(cls)
-        guard._automaton = Automaton.from_bytes(data)
-        guard._max_hold = max_hold
+        guard._keep(Automaton.from_bytes(data), max_hold)
         return guard
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _guard, (type(self), self.to_bytes(), self._max_hold)
 
     def to_bytes(self) -> bytes:
         """The rules and their digest (docs/spec/audit.md), without what is compiled from them and ``max_hold``."""
@@ -105,8 +113,13 @@ class Guard:
         Each has ``literal`` or ``regex``, and ``name``, ``action``, ``replacement``, ``severity``, ``reads``,
         ``ignore_case`` or ``check`` as :class:`Rule`; also ``matches`` and ``passes``, its examples
         (docs/guard-sets.md).
+
+        Raises:
+            InvalidInput: As of a :class:`Guard`, with the ``path``; ``guard.unreadable``.
         """
-        return cls(read_rules(path), max_hold=max_hold)
+        rules = read_rules(path)
+        with naming(path):
+            return cls(rules, max_hold=max_hold)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -207,6 +220,11 @@ class Guard:
 
     def __repr__(self) -> str:
         return f"<Guard of {len(self.rules)} rules>"
+
+
+def _guard(kind: type[Guard], data: bytes, max_hold: int) -> Guard:
+    """What a pickled guard is rebuilt with: its rules are compiled again."""
+    return kind.from_bytes(data, max_hold=max_hold)
 
 
 def _rule(

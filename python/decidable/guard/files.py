@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +13,7 @@ from decidable._native import Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 
-__all__ = ["Written", "read_rules", "read_written"]
+__all__ = ["Written", "naming", "read_rules", "read_written"]
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
 _EXAMPLES: Final = ("matches", "passes")
@@ -23,6 +25,18 @@ class Written(NamedTuple):
     rule: Rule
     matches: tuple[tuple[str, ...], ...]
     passes: tuple[tuple[str, ...], ...]
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Where the rules of a file are compiled: a fault of theirs names the file."""
+    try:
+        yield
+    except InvalidInput as error:
+        if not error.code.startswith("guard.") or error.details.get("path") is not None:
+            raise
+        file = os.fspath(path)
+        raise InvalidInput(error.code, f"{file}: {error.message}", **error.details | {"path": file}) from error
 
 
 def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
@@ -41,7 +55,7 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput("guard.unreadable", f"{file} cannot be read: {error.strerror}", path=str(file)) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
     rules = document.pop("rules", None)
     if document or not isinstance(rules, list):
@@ -69,6 +83,9 @@ def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
         rule["action"] = action
     if ("literal" in rule) == ("regex" in rule):
         raise fault("it must have either literal or regex")
+    for name in ("literal", "regex"):
+        if not isinstance(rule.get(name, ""), str):
+            raise fault(f"{name} must be a str, not {type(rule[name]).__name__}")
     rest = {name: value for name, value in rule.items() if name not in ("literal", "regex")}
     if "regex" in rule and "ignore_case" in rest:
         raise fault("ignore_case is for literals; a regex says (?i)")

@@ -77,7 +77,7 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
     file = Path(path)
     try:
         document = tomllib.loads(_text(file))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _unreadable(file, f"is no TOML: {error}") from error
     rules = document.get("rules")
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
@@ -160,7 +160,7 @@ def from_litellm_patterns(path: str | os.PathLike[str] | None = None, *, action:
     file = _installed() if path is None else Path(path)
     try:
         document = json.loads(_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable(file, f"is no JSON: {error}") from error
     patterns = document.get("patterns") if isinstance(document, dict) else None
     if not isinstance(patterns, list) or not all(_is_pattern(pattern) for pattern in patterns):

@@ -119,6 +119,9 @@ class Monitor:
         try:
             released = self._taken(event)
             stopped = self._native.stopped
+            if self._fault is None and stopped is not None and stopped.kind == "failed":
+                # What comes after the end stops without raising anything.
+                self._fault = RuntimeError("the generation was at its end")
         except BaseException as error:
             stopped, released = self._failed(error), b""
             if not isinstance(error, Exception):

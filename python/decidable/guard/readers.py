@@ -105,10 +105,16 @@ class TypedReader:
     def take(self, chunk: Any) -> list[Any]:
         if self._shaped is None:
             self._shaped = self._shape(chunk)
-        return self._shaped.take(chunk)
+        try:
+            return self._shaped.take(chunk)
+        except RecursionError:
+            raise unknown_chunk("nesting", "is too deep") from None
 
     def finish(self) -> list[Any]:
-        return self._shaped.finish() if self._shaped is not None else []
+        try:
+            return self._shaped.finish() if self._shaped is not None else []
+        except RecursionError:
+            raise unknown_chunk("nesting", "is too deep") from None
 
     def end(self, notice: str) -> list[Any]:
         return self._shaped.end(notice) if self._shaped is not None else []

@@ -14,7 +14,7 @@ from typing import Final
 from decidable._native import MAX_HOLD_BYTES, Automaton, Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
-from decidable.guard.files import Written, read_written
+from decidable.guard.files import Written, naming, read_written
 
 __all__ = ["SETS", "Failed", "Held", "failing", "held", "rule_set", "set_file"]
 
@@ -65,7 +65,8 @@ def failing(path: str | os.PathLike[str]) -> tuple[list[Failed], Counter[str]]:
     failed: list[Failed] = []
     often: Counter[str] = Counter()
     for written in read_written(path, action="stop"):
-        automaton = Automaton([written.rule])
+        with naming(path):
+            automaton = Automaton([written.rule])
         often[written.rule.name] = len(written.matches) + len(written.passes)
         failed += _failing(automaton, written)
     return failed, often

@@ -41,7 +41,7 @@ class EventReader:
         self._event: str | None = None
         self._kept: list[str] = []
         self._names_events = False
-        self._done = False
+        self._has_begun = self._has_event = False
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a piece: one piece of the same kind, or none."""
@@ -49,13 +49,22 @@ class EventReader:
             self._kind = bytes if isinstance(chunk, bytes) else str
         if self._kind is None or not isinstance(chunk, self._kind):
             raise wrong_kind("text or bytes of server-sent events, as before", chunk)
-        return self._written(self._read(self._decode.decode(chunk) if isinstance(chunk, bytes) else str(chunk)))
+        text = self._decoded(chunk) if isinstance(chunk, bytes) else str(chunk)
+        if text and not self._has_begun:
+            self._has_begun = True
+            if self._kind is str:
+                # The mark of the byte order is no text; of bytes the decoder takes it off.
+                text = text.removeprefix("\ufeff")
+        return self._written(self._read(text))
 
     def finish(self) -> list[Any]:
         """The end of the body ends its last event, and the texts that are not at their end."""
-        out = self._read(self._decode.decode(b"", True) if self._kind is bytes else "")
+        out = self._read(self._decoded(b"", True) if self._kind is bytes else "")
         if "".join(self._line) or self._data:
             out += self._read("\n\n")
+        if self._has_begun and not self._has_event:
+            # Such as the page of an error: what it says would be gone without a word.
+            raise InvalidInput("guard.unknown_chunk", "the body has no server-sent event in it", field="body")
         if self._reader is not None and self._channels.stopped is None:
             out += [self._event_of(each) for each in self._reader.finish()]
         return self._written(out)
@@ -66,6 +75,12 @@ class EventReader:
         if not self._names_events:
             out.append("data: [DONE]\n\n")
         return self._written(out)
+
+    def _decoded(self, chunk: bytes, final: bool = False) -> str:
+        try:
+            return self._decode.decode(chunk, final)
+        except UnicodeDecodeError:
+            raise unknown_chunk("bytes", "are no UTF-8") from None
 
     def _written(self, out: list[str]) -> list[Any]:
         text = "".join(out)
@@ -119,6 +134,7 @@ class EventReader:
         self._data, self._event, self._kept, self._length = [], None, [], 0
         if not data:
             return [kept + "\n"] if kept else []
+        self._has_event = True
         if data.strip() == "[DONE]":
             rest = [self._event_of(each) for each in self._reader.finish()] if self._reader is not None else []
             return rest if self._channels.stopped is not None else [*rest, kept + "data: [DONE]\n\n"]

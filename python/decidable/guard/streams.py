@@ -6,7 +6,6 @@ nothing that was held comes out after a fault.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
@@ -116,6 +115,7 @@ class GuardedStream(_Guarded, Generic[Chunk]):
         self._released.close()
         if not begun:
             # A generator that has not begun has nothing to tidy up.
+            self._reader.fail()
             _close(self._chunks, self._chunks)
 
     def _run(self, chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
@@ -130,7 +130,8 @@ class GuardedStream(_Guarded, Generic[Chunk]):
                 yield from released
             else:
                 released = self._finish()
-        except Exception:
+        except BaseException:
+            # Also what interrupts a program, and the end of a stream that is left.
             self._reader.fail()
             raise
         finally:
@@ -165,6 +166,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
         begun, self._begun = self._begun, True
         await self._released.aclose()
         if not begun:
+            self._reader.fail()
             await _aclose(self._chunks, self._chunks)
 
     async def _run(self, chunks: AsyncIterable[Chunk]) -> AsyncGenerator[Chunk, None]:
@@ -180,7 +182,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
                     yield piece
             else:
                 released = self._finish()
-        except (Exception, asyncio.CancelledError):
+        except BaseException:
             self._reader.fail()
             raise
         finally:
