@@ -115,6 +115,48 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Threads take pieces of the rows, each with what stands beside them.
+    #[test]
+    fn everything_beside_many_rows_is_the_same_on_every_number_of_threads(
+        policy in cases::policy(20, &Objective::ALL),
+        requests in prop::collection::vec(cases::request(), 1..60),
+    ) {
+        const ROWS: usize = 3 * 4_096 + 13;
+        let each: Vec<_> = requests
+            .iter()
+            .map(|request| {
+                let (decision, counts) = policy.derive_counted(request);
+                let mut decided = Vec::new();
+                decision.encode(&mut decided);
+                let hold = policy.hold(request, &decision).unwrap_or(0).to_le_bytes();
+                [decided, counted(&counts), gates(&policy, request), hold.to_vec()]
+            })
+            .collect();
+        let expected = [0, 1, 2, 3].map(|part| -> Vec<u8> {
+            each.iter().cycle().take(ROWS).flat_map(|each| each[part].iter().copied()).collect()
+        });
+        let requests: Vec<_> = requests.iter().cycle().take(ROWS).cloned().collect();
+        let (rows, quotes) = (bytes(&requests), quotes(&requests));
+        let most: Vec<_> = requests.iter().map(Request::max_output_tokens).collect();
+        let rows = Rows::new(&rows).unwrap().with_max_output_tokens(&most).unwrap();
+        for threads in 1..=3 {
+            let plan = Plan::threads(threads);
+            let mut found = expected.each_ref().map(|expected| vec![7; expected.len()]);
+            let [decisions, counts, lost, holds] = &mut found;
+            batch::decide_rows(&policy, rows, &quotes, decisions, plan).unwrap();
+            batch::count(&policy, rows, &quotes, decisions, counts, plan).unwrap();
+            batch::gates(&policy, rows, &quotes, lost, plan).unwrap();
+            batch::holds(&policy, rows, &quotes, decisions, holds, plan).unwrap();
+            for ((found, expected), what) in found.iter().zip(&expected).zip(["decisions", "counts", "gates", "holds"]) {
+                prop_assert!(found == expected, "{} on {} threads", what, threads);
+            }
+        }
+    }
+}
+
 #[test]
 fn quotes_that_cannot_be_are_refused_with_their_row() {
     let refused = |quotes: &[(u64, u32, u64)], rows| Quotes::new(quotes.iter().copied(), rows).unwrap_err();
