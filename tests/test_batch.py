@@ -283,6 +283,28 @@ def test_rows_that_are_changed_meanwhile_are_decided_as_copied_or_refused_by_the
         assert set(room["out"][written:].tobytes()) | set(room["gates"][written:].tobytes()) <= {0xAA}
 
 
+def test_rows_of_a_large_catalog_are_fewer_at_a_time() -> None:
+    """Between two pieces an interrupt is heard, and what a piece takes does not grow with the catalog."""
+    _, rows = simple()
+    for count, pieces in ((1, 1), (65_535, 5)):
+        catalog = dc.Catalog(
+            [
+                dc.Model(
+                    model_id=number,
+                    quality_bps=9_000,
+                    input_cost_microunits_per_million_tokens=10,
+                    output_cost_microunits_per_million_tokens=20,
+                )
+                for number in range(1, count + 1)
+            ]
+        )
+        counted = np.zeros(2 * 2_300, dc.REQUEST_DTYPE)[::2].view(Meddled)
+        counted[...] = rows[:2_300]
+        Meddled.copied, Meddled.moment = 0, 0
+        dc.Policy(catalog).decide_batch(counted, threads=1)
+        assert Meddled.copied == pieces
+
+
 def test_arrays_that_lie_in_one_another_are_refused() -> None:
     """Room that is written where rows are read, and where largest uses are."""
     policy, rows = simple()

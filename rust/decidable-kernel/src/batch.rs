@@ -16,6 +16,7 @@ use crate::{
     Decision, Error, Policy, Rejections, RequestFields, Vectors,
     decision::{self, DecisionRow, eligible_of, selected_of},
     lanes::{LANES, Lanes},
+    left::PIECE,
     request::{self, RequestRow},
     slower,
 };
@@ -39,11 +40,15 @@ pub const HOLD_ROW_BYTES: usize = 8;
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 32;
 
-/// A thread is worth starting for this many rows: about ten times what starting it costs.
+/// A thread is worth starting for this many rows of a catalog of ordinary size, and for fewer of a larger one: about ten
+/// times what starting it costs.
 const ROWS_PER_THREAD: usize = 4_096;
 
-/// A thread takes so many rows at a time: some ten microseconds of work.
+/// A thread takes so many rows at a time, of a larger catalog fewer: some ten microseconds of work.
 const ROWS_PER_PIECE: usize = 1_024;
+
+/// So many candidates has a catalog of ordinary size.
+const ORDINARY_CANDIDATES: usize = 64;
 
 /// Making a catalog ready for narrow lanes is worth it for this many rows: about ten times what it costs.
 const ROWS_WORTH_LANES: usize = 32;
@@ -146,28 +151,34 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
     let vectors = plan.vectors.unwrap_or_else(Vectors::best);
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
     let lanes = lanes.as_ref();
-    share(plan, requests, decisions, |first_row, requests, decisions| {
-        match lanes {
-            Some(lanes) => lanes.decide(requests, decisions),
-            None => {
-                for (request, decision) in requests.iter().zip(&mut *decisions) {
-                    policy
-                        .decide_plainly(&RequestFields::from_row(request), &[])
-                        .encode(&mut Row::new(decision));
+    share(
+        plan,
+        policy.candidates().len(),
+        requests,
+        decisions,
+        |first_row, requests, decisions| {
+            match lanes {
+                Some(lanes) => lanes.decide(requests, decisions),
+                None => {
+                    for (request, decision) in requests.iter().zip(&mut *decisions) {
+                        policy
+                            .decide_plainly(&RequestFields::from_row(request), &[])
+                            .encode(&mut Row::new(decision));
+                    }
                 }
             }
-        }
-        quotes.each(first_row, requests, decisions, |request, costs, room| {
-            let fields = RequestFields::from_row(request);
-            let unquoted = Decision::decode(&mut Reader::new(room)).ok();
-            let requoted = unquoted.and_then(|unquoted| policy.requote(&unquoted, &fields, costs));
-            let decision = requoted.unwrap_or_else(|| policy.decide_plainly(&fields, costs));
-            if requoted.is_none() && decision.evaluated_models > 0 {
-                slower::count(|slower| &mut slower.requoted);
-            }
-            decision.encode(&mut Row::new(room));
-        });
-    });
+            quotes.each(first_row, requests, decisions, |request, costs, room| {
+                let fields = RequestFields::from_row(request);
+                let unquoted = Decision::decode(&mut Reader::new(room)).ok();
+                let requoted = unquoted.and_then(|unquoted| policy.requote(&unquoted, &fields, costs));
+                let decision = requoted.unwrap_or_else(|| policy.decide_plainly(&fields, costs));
+                if requoted.is_none() && decision.evaluated_models > 0 {
+                    slower::count(|slower| &mut slower.requoted);
+                }
+                decision.encode(&mut Row::new(room));
+            });
+        },
+    );
     Ok(())
 }
 
@@ -192,30 +203,36 @@ pub fn count(
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
     let lanes = lanes.as_ref();
     let write = |room: &mut [u8; COUNTS_ROW_BYTES], counts: &Rejections| counts.encode(&mut Row::new(room));
-    share(plan, requests, counts, |first_row, requests, rooms| {
-        let decided = decided.get(first_row..).unwrap_or_default();
-        let groups = requests.chunks(LANES).zip(decided.chunks(LANES));
-        for ((requests, decided), rooms) in groups.zip(rooms.chunks_mut(LANES)) {
-            let mut each = [None; LANES];
-            for (each, (request, decision)) in each.iter_mut().zip(requests.iter().zip(decided)) {
-                *each = Some((request, eligible_of(decision)));
-            }
-            match lanes.and_then(|lanes| lanes.count(&each)) {
-                Some(counted) => counted
-                    .iter()
-                    .zip(rooms)
-                    .for_each(|(counted, room)| write(room, counted)),
-                None => {
-                    for (request, room) in requests.iter().zip(rooms) {
-                        write(room, &policy.count_fields(&RequestFields::from_row(request), &[]));
+    share(
+        plan,
+        policy.candidates().len(),
+        requests,
+        counts,
+        |first_row, requests, rooms| {
+            let decided = decided.get(first_row..).unwrap_or_default();
+            let groups = requests.chunks(LANES).zip(decided.chunks(LANES));
+            for ((requests, decided), rooms) in groups.zip(rooms.chunks_mut(LANES)) {
+                let mut each = [None; LANES];
+                for (each, (request, decision)) in each.iter_mut().zip(requests.iter().zip(decided)) {
+                    *each = Some((request, eligible_of(decision)));
+                }
+                match lanes.and_then(|lanes| lanes.count(&each)) {
+                    Some(counted) => counted
+                        .iter()
+                        .zip(rooms)
+                        .for_each(|(counted, room)| write(room, counted)),
+                    None => {
+                        for (request, room) in requests.iter().zip(rooms) {
+                            write(room, &policy.count_fields(&RequestFields::from_row(request), &[]));
+                        }
                     }
                 }
             }
-        }
-        quotes.each(first_row, requests, rooms, |request, costs, room| {
-            write(room, &policy.count_fields(&RequestFields::from_row(request), costs));
-        });
-    });
+            quotes.each(first_row, requests, rooms, |request, costs, room| {
+                write(room, &policy.count_fields(&RequestFields::from_row(request), costs));
+            });
+        },
+    );
     Ok(())
 }
 
@@ -244,7 +261,7 @@ pub fn holds(
         let hold = selected.and_then(|model_id| policy.hold_fields(&fields, costs, most, model_id));
         hold.unwrap_or(0).to_le_bytes()
     };
-    share(plan, requests, holds, |first_row, requests, rooms| {
+    share(plan, 1, requests, holds, |first_row, requests, rooms| {
         for ((request, room), row) in requests.iter().zip(&mut *rooms).zip(first_row..) {
             *room = hold(row, request, &[]);
         }
@@ -273,7 +290,7 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
         ));
     }
     let mut rooms: Vec<&mut [u8]> = out.chunks_mut(candidates).collect();
-    share(plan, requests, &mut rooms, |first_row, requests, rooms| {
+    share(plan, candidates, requests, &mut rooms, |first_row, requests, rooms| {
         let lose = |request: &RequestRow, costs: &[(u32, u64)], room: &mut [u8]| {
             policy.lose(&RequestFields::from_row(request), costs, room);
         };
@@ -294,7 +311,7 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
 pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
     digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan, tag::REQUEST, rows.requests, digests);
-    share(plan, rows.requests, digests, |first_row, requests, digests| {
+    share(plan, 1, rows.requests, digests, |first_row, requests, digests| {
         quotes.each(first_row, requests, digests, |_, costs, room| {
             *room = *request::quoted_digest(&Digest::from_bytes(*room), costs).bytes();
         });
@@ -328,7 +345,7 @@ fn digest<const BYTES: usize, const TAGGED: usize>(
 ) {
     /// Hashed in turn: more than two gain nothing.
     const TOGETHER: usize = 2;
-    share(plan, rows, digests, |_, rows, digests| {
+    share(plan, 1, rows, digests, |_, rows, digests| {
         let (pairs, last) = rows.as_chunks::<TOGETHER>();
         let (rooms, last_room) = digests.as_chunks_mut::<TOGETHER>();
         let message = |row: &[u8; BYTES]| Message::<2>::of_row::<TAGGED>(tag, row);
@@ -342,17 +359,27 @@ fn digest<const BYTES: usize, const TAGGED: usize>(
     });
 }
 
-/// Has the work done on the plan's threads, of which the caller's is one. Each takes the next piece of what goes in, with the number of
+/// Has the work on rows, for each of which so many candidates are looked at, done on the plan's threads, of which the caller's is one. Each takes the next piece of what goes in, with the number of
 /// its first row, and of the room for what comes out, so that the caller's works while others start. Threads beyond the machine's
 /// cores gain nothing and are not started; where the system refuses one, those that there are do all of it.
-fn share<I: Sync, O: Send>(plan: Plan, input: &[I], room: &mut [O], work: impl Fn(usize, &[I], &mut [O]) + Sync) {
-    let worth = plan.threads.min(input.len() / ROWS_PER_THREAD);
+fn share<I: Sync, O: Send>(
+    plan: Plan,
+    candidates: usize,
+    input: &[I],
+    room: &mut [O],
+    work: impl Fn(usize, &[I], &mut [O]) + Sync,
+) {
+    let larger = (candidates / ORDINARY_CANDIDATES).max(1);
+    let per_thread = (ROWS_PER_THREAD / larger).max(1);
+    // Whole groups of what is decided side by side.
+    let per_piece = (ROWS_PER_PIECE / larger).next_multiple_of(PIECE).max(PIECE);
+    let worth = plan.threads.min(input.len() / per_thread);
     if worth <= 1 {
         return work(0, input, room);
     }
     let threads = worth.min(thread::available_parallelism().map_or(1, NonZero::get));
-    let pieces = (0..).step_by(ROWS_PER_PIECE).zip(input.chunks(ROWS_PER_PIECE));
-    let pieces = Mutex::new(pieces.zip(room.chunks_mut(ROWS_PER_PIECE)));
+    let pieces = (0..).step_by(per_piece).zip(input.chunks(per_piece));
+    let pieces = Mutex::new(pieces.zip(room.chunks_mut(per_piece)));
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
     let take_part = || {
         while let Some(((first_row, input), room)) = next() {

@@ -27,6 +27,13 @@ const MORE_WITH_THREADS: usize = 16;
 /// cores are busy with something else, a thread that is waited for costs more than it brings in less.
 const WORK_WORTH_A_THREAD: usize = 1 << 21;
 
+/// So many candidates are looked at a time by each thread at most, some tenths of a second where there are no vectors: an interrupt
+/// is heard in between.
+const WORK_AT_A_TIME: usize = 1 << 25;
+
+/// Rows are never fewer at a time: what is prepared for a catalog would cost as much as deciding them.
+const ROWS_AT_LEAST: usize = 64;
+
 /// What a row costs beside its candidates, as so many candidates.
 const WORK_OF_A_ROW: usize = 24;
 
@@ -99,7 +106,7 @@ pub(crate) fn decide<'py>(
     if let Some(holds) = asked.holds {
         arrays.expect_out("holds", holds, &arrays.u64, "uint64", &[count])?;
     }
-    let at_a_time = at_a_time(plan_for(count).threads);
+    let at_a_time = at_a_time(plan_for(count).threads, candidates.saturating_add(WORK_OF_A_ROW));
     let (mut copy, mut tokens) = (Vec::new(), Vec::new());
     // What is refused leaves room of the caller's as it is. One piece is checked as a whole before it is decided; of several the
     // first would be written before the last is looked at.
@@ -214,7 +221,7 @@ pub(crate) fn digest_batch<'py>(
         .numpy
         .call_method1("empty", ((count, DIGEST_BYTES), &arrays.byte))?;
     let threads = threads_for(threads, count, WORK_OF_A_DIGEST);
-    let at_a_time = at_a_time(threads);
+    let at_a_time = at_a_time(threads, WORK_OF_A_DIGEST);
     let mut copy = Vec::new();
     let mut room = Room::of(Some(&digests), DIGEST_BYTES)?;
     for first in (0..count).step_by(at_a_time) {
@@ -241,12 +248,14 @@ pub(crate) fn vectors(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(py, Vectors::available().map(Vectors::label).collect::<Vec<_>>())
 }
 
-/// Rows of a piece for so many threads.
-fn at_a_time(threads: usize) -> usize {
-    match threads {
+/// Rows of a piece for so many threads, each row as much work as looking at so many candidates.
+fn at_a_time(threads: usize, work_of_a_row: usize) -> usize {
+    let rows = match threads {
         0 | 1 => ROWS_AT_A_TIME,
         _ => ROWS_AT_A_TIME.saturating_mul(MORE_WITH_THREADS).saturating_mul(threads),
-    }
+    };
+    let heard = WORK_AT_A_TIME.saturating_mul(threads.max(1)) / work_of_a_row.max(1);
+    rows.min(heard.max(ROWS_AT_LEAST))
 }
 
 /// How many cores there are: asked once, because asking takes as long as deciding some hundred rows.
