@@ -64,8 +64,10 @@ impl Node {
         let here = |yes: bool| if yes { BTreeSet::from([at]) } else { BTreeSet::new() };
         match self {
             Self::Char(c) => one(text.get(at) == Some(c)),
-            Self::Class(chars, negated) => one(text.get(at).is_some_and(|c| chars.contains(c) != *negated)),
-            Self::Any => one(text.get(at).is_some_and(|c| *c != '\n')),
+            Self::Class(chars, negated) => one(text
+                .get(at)
+                .is_some_and(|c| *c != PART && chars.contains(c) != *negated)),
+            Self::Any => one(text.get(at).is_some_and(|c| *c != '\n' && *c != PART)),
             Self::Concat(nodes) => nodes.iter().fold(BTreeSet::from([at]), |ends, node| {
                 ends.into_iter().flat_map(|at| node.ends(text, at)).collect()
             }),
@@ -174,6 +176,9 @@ impl Random {
         Node::Concat(nodes)
     }
 }
+
+/// Stands for a code point of which not all bytes have been read: something is there, and nothing matches it.
+const PART: char = '\u{fffe}';
 
 /// A code point as rules see it.
 #[derive(Clone, Copy, Debug)]
@@ -547,7 +552,13 @@ impl Case {
                 }
                 None => seen.len(),
             };
-            let chars: Vec<char> = seen[..over].iter().map(|seen| seen.c).collect();
+            let mut chars: Vec<char> = seen[..over].iter().map(|seen| seen.c).collect();
+            if let (Some((when, _, _, _, of, _)), Some(next)) = (stop, seen.get(over))
+                && of != lane
+                && next.first < when
+            {
+                chars.push(PART);
+            }
             let raw = |(rule, start, end): Found| (rule, seen[start].start, seen[end - 1].end);
             redacted.extend(case.selected(Action::Redact, &chars).into_iter().map(raw));
             recorded.extend(case.selected(Action::Record, &chars).into_iter().map(raw));
