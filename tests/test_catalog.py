@@ -714,3 +714,11 @@ def test_what_is_no_table_is_refused() -> None:
     with pytest.raises(dc.InvalidInput, match="float") as caught:
         Catalog.from_arrow(floats)
     assert caught.value.code == "builders.wrong_type"
+
+
+def test_an_integer_that_python_does_not_read_is_told_in_words_of_the_file(tmp_path: Path) -> None:
+    """Not with the name of a setting of the interpreter."""
+    path = tmp_path / "catalog.json"
+    path.write_text('{"models": ' + "9" * 5_001 + "}")
+    with pytest.raises(dc.InvalidInput, match=r"catalog\.json: an integer has more digits than any that is read$"):
+        dc.Catalog.load(path)

@@ -287,6 +287,7 @@ def test_a_request_that_cannot_be_read_is_2(here: Path, call: Call, given: str, 
     ("arguments", "says"),
     [
         (["vrify", "state"], "decidable: there is no command 'vrify'; did you mean verify? (see decidable --help)"),
+        (["nosuch", "state"], "decidable: there is no command 'nosuch' (see decidable --help)"),
         (["verify", "a", "b"], "decidable verify: unknown arguments: b (see decidable verify --help)"),
         (["export", "a", "--format", "xml"], "argument --format: 'xml' is none of json-lines, csv (see"),
         (["bench", "--sizes", "x"], "argument --sizes: 'x' is not a whole number (see"),

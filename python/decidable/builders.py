@@ -402,7 +402,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not known: the known ones that look like it."""
-    close = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    close = get_close_matches(name, list(known), n=3)
     return f"; did you mean {' or '.join(ascii(match)[1:-1] for match in close)}?" if close else ""
 
 

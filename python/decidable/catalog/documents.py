@@ -53,10 +53,17 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, Any], Place]:
     except tomllib.TOMLDecodeError as error:
         raise _malformed(path, f"not TOML: {_lowered(str(error))}") from error
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise _malformed(path, "nested too deeply" if isinstance(error, RecursionError) else str(error)) from error
+        raise _malformed(path, _reason(error)) from error
     if not isinstance(document, dict):
         raise _malformed(path, "not a JSON object")
     return document, Place(path.name, text if is_toml else None)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    # Python's own words name a setting of the interpreter.
+    return "an integer has more digits than any that is read" if "max_str_digits" in str(error) else str(error)
 
 
 def json_fault(error: json.JSONDecodeError) -> str:

@@ -15,6 +15,8 @@
 //! same whatever came before; look-around and back-references cannot be, and are refused by name.
 
 mod error;
+#[cfg(test)]
+mod levels;
 mod check;
 mod folding;
 mod reading;

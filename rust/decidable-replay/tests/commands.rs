@@ -165,15 +165,21 @@ proptest! {
     }
 }
 
-#[test]
-fn closed_tickets_are_forgotten_in_the_same_order_live_and_in_replay() {
-    let mut written = Written::on(State::remembering(3));
+/// A log with a policy, whose state remembers so many closed tickets.
+fn remembering(closed_tickets: usize) -> Written {
+    let mut written = Written::on(State::remembering(closed_tickets));
     written
         .perform(Command::InstallPolicy {
             policy: cheapest(1),
             provenance: String::new(),
         })
         .unwrap();
+    written
+}
+
+#[test]
+fn closed_tickets_are_forgotten_in_the_same_order_live_and_in_replay() {
+    let mut written = remembering(3);
     written.perform(Command::OpenAccount { initial: 1_000_000 }).unwrap();
     // 1 stays open; 2 to 5 are closed in the order 5, 3, 2, 4.
     for key in 1..=5 {
@@ -260,13 +266,7 @@ fn closed_tickets_are_forgotten_in_the_same_order_live_and_in_replay() {
 /// Whoever only asks, and is refused, cannot make a retry of what was paid for be paid for again.
 #[test]
 fn what_nobody_was_charged_for_pushes_out_no_settlement() {
-    let mut written = Written::on(State::remembering(3));
-    written
-        .perform(Command::InstallPolicy {
-            policy: cheapest(1),
-            provenance: String::new(),
-        })
-        .unwrap();
+    let mut written = remembering(3);
     let used = Use {
         cost_microunits: Some(1),
         ..Use::default()
@@ -315,13 +315,7 @@ fn what_nobody_was_charged_for_pushes_out_no_settlement() {
 
 #[test]
 fn a_closed_ticket_with_many_quotes_counts_as_several() {
-    let mut written = Written::on(State::remembering(4));
-    written
-        .perform(Command::InstallPolicy {
-            policy: cheapest(1),
-            provenance: String::new(),
-        })
-        .unwrap();
+    let mut written = remembering(4);
     let quoted = |count: u32| {
         let quotes = (1_000..1_000 + count).map(|model| (model, 1)).collect();
         decide(None, request_for(99).with_quotes(quotes).unwrap())
@@ -348,13 +342,7 @@ fn a_closed_ticket_with_many_quotes_counts_as_several() {
 
 #[test]
 fn forgetting_a_ticket_leaves_a_key_that_a_later_one_took_over() {
-    let mut written = Written::on(State::remembering(1));
-    written
-        .perform(Command::InstallPolicy {
-            policy: cheapest(1),
-            provenance: String::new(),
-        })
-        .unwrap();
+    let mut written = remembering(1);
     let key = Digest::from_bytes([9; 32]);
     written.perform(keyed(None, request_for(steps::FREE), 9)).unwrap();
     written.perform(Command::Cancel { ticket: 1 }).unwrap();

@@ -364,19 +364,22 @@ impl Shared {
     /// Lets the queue grow until enough is there, somebody waits for it, or the time is over.
     fn be_patient<'a>(&self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
         let begun = Instant::now();
-        queue.flusher_is_patient = true;
         while !queue.urgent && queue.bytes < PATIENCE_BYTES && matches!(queue.intake, Intake::Open) {
             let Some(left) = PATIENCE.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else {
                 break;
             };
-            queue = self
-                .work
-                .wait_timeout(queue, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            queue = self.doze(queue, left);
         }
-        queue.flusher_is_patient = false;
         queue.urgent = false;
+        queue
+    }
+
+    /// Sleeps as a patient flusher does: for so long, or until somebody has no patience.
+    fn doze<'a>(&self, mut queue: MutexGuard<'a, Queue>, time: Duration) -> MutexGuard<'a, Queue> {
+        queue.flusher_is_patient = true;
+        let woken = self.work.wait_timeout(queue, time);
+        let (mut queue, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        queue.flusher_is_patient = false;
         queue
     }
 
@@ -390,13 +393,7 @@ impl Shared {
             }
             if self.patient && looks < LOOKS {
                 looks = looks.saturating_add(1);
-                queue.flusher_is_patient = true;
-                queue = self
-                    .work
-                    .wait_timeout(queue, PATIENCE)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0;
-                queue.flusher_is_patient = false;
+                queue = self.doze(queue, PATIENCE);
             } else {
                 queue.flusher_is_idle = true;
                 queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);

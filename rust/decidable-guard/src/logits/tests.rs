@@ -1,25 +1,10 @@
-use fearless_simd::Level;
 use proptest::prelude::*;
 
 use super::{
     numbers::{LN_2, LOG2_E, LOWEST, MASKED, ln, power, weight},
     *,
 };
-
-/// The instructions that this machine has.
-fn levels() -> Vec<Level> {
-    let found = Level::new();
-    #[cfg(target_arch = "x86_64")]
-    let all = [
-        found.as_sse2().map(Level::Sse2),
-        found.as_sse4_2().map(Level::Sse4_2),
-        found.as_avx2().map(Level::Avx2),
-        found.as_avx512().map(Level::Avx512),
-    ];
-    #[cfg(not(target_arch = "x86_64"))]
-    let all = [Some(found)];
-    all.into_iter().flatten().collect()
-}
+use crate::levels::levels;
 
 /// The definition: one logit after the other, no vectors.
 fn plain(logits: &[f32], selected: usize) -> LogitStats {

@@ -1,20 +1,7 @@
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-
-fn levels() -> Vec<Level> {
-    let found = Level::new();
-    #[cfg(target_arch = "x86_64")]
-    let all = [
-        found.as_sse2().map(Level::Sse2),
-        found.as_sse4_2().map(Level::Sse4_2),
-        found.as_avx2().map(Level::Avx2),
-        found.as_avx512().map(Level::Avx512),
-    ];
-    #[cfg(not(target_arch = "x86_64"))]
-    let all = [Some(found)];
-    all.into_iter().flatten().collect()
-}
+use crate::levels::levels;
 
 /// A sieve for texts, of which every other is compared in either case if one is.
 fn sieve(texts: &[String], ignore_case: bool, plain: &[[bool; 256]; 2]) -> Option<Sieve> {
