@@ -218,7 +218,7 @@ fn quotes(workload: &Workload) {
                 .expect("quotes in ascending order")
         })
         .collect();
-    let rows = Rows::new(&bytes).expect("valid rows");
+    let rows = Rows::new(&bytes, batch::Plan::default()).expect("valid rows");
     let mut contestants = Vec::new();
     for (label, quotes, threads) in [
         ("none", &none, 1),
@@ -366,7 +366,7 @@ fn digests(workload: &Workload) {
         request.fields().encode(&mut rows);
         decision.encode(&mut decision_rows);
     }
-    let rows = Rows::new(&rows).expect("valid rows");
+    let rows = Rows::new(&rows, batch::Plan::default()).expect("valid rows");
     let mut out = vec![0; requests.len() * 32];
     measure(
         "digest/requests of a batch",

@@ -190,7 +190,7 @@ def simple() -> tuple[dc.Policy, np.ndarray]:
     rows = np.zeros(10_000, dc.REQUEST_DTYPE)
     rows["confidence_bps"] = 10_000
     rows["business_value_microunits"] = 1_000
-    rows["budget_limit_microunits"] = rows["allowed_provider_mask"] = 2**64 - 1
+    rows["budget_limit_microunits"], rows["allowed_provider_mask"] = 10_000, 2**64 - 1
     return dc.Policy(dc.Catalog([model])), rows
 
 
@@ -362,14 +362,14 @@ def test_a_piece_is_as_large_as_its_threads_are_many() -> None:
     count, piece, most = 1 << 18, 4_096, cores()
     rows = np.zeros(2 * count, dc.REQUEST_DTYPE)[::2].view(Meddled)
     rows[...] = few[0]
-    on_two, on_all = (piece if most == 1 else piece * 16 * threads for threads in (min(2, most), most))
-    # A row counts as 24 candidates beside its own, and 2 ** 21 of them as a thread: 83,886 rows with one model.
+    on_two, on_all = piece * min(2, most), piece * most
+    # A row counts as 24 candidates beside its own, and 2 ** 20 of them as a thread: 41,943 rows with one model.
     for threads, number, at_a_time in (
         (1, count, piece),
         (2, count, on_two),
         (65_535, count, on_all),
-        (None, 160_000, piece),
-        (None, 240_000, on_two),
+        (None, 80_000, piece),
+        (None, 120_000, on_two),
     ):
         Meddled.copied = Meddled.moment = 0
         policy.decide_batch(rows[:number], threads=threads)
@@ -393,7 +393,9 @@ policy = dc.Policy(dc.Catalog([model.replace(model_id=number) for number in rang
 rows = np.zeros(500_000, dc.REQUEST_DTYPE)
 rows["confidence_bps"] = 10_000
 rows["business_value_microunits"] = 1_000
-rows["budget_limit_microunits"] = rows["allowed_provider_mask"] = 2**64 - 1
+rows["budget_limit_microunits"], rows["allowed_provider_mask"] = 10_000, 2**64 - 1
+
+others = len(os.listdir("/proc/self/task")) + 1
 
 def more_threads(work):
     most, over = 0, False
@@ -401,11 +403,10 @@ def more_threads(work):
     def look():
         nonlocal most
         while not over:
-            most = max(most, len(os.listdir("/proc/self/task")) - before)
+            most = max(most, len(os.listdir("/proc/self/task")) - others)
             time.sleep(0.0005)
 
     watcher = threading.Thread(target=look)
-    before = len(os.listdir("/proc/self/task")) + 1
     watcher.start()
     work()
     over = True
@@ -414,26 +415,83 @@ def more_threads(work):
 
 print(
     more_threads(lambda: policy.decide_batch(rows, threads=1)),
+    more_threads(lambda: dc.digest_batch(rows, threads=1)),
     more_threads(lambda: policy.decide_batch(rows, threads=2)),
+    more_threads(lambda: dc.digest_batch(rows, threads=2)),
     more_threads(lambda: policy.decide_batch(rows, threads=65_535)),
     more_threads(lambda: policy.decide_batch(rows)),
-    more_threads(lambda: dc.digest_batch(rows, threads=1)),
-    more_threads(lambda: dc.digest_batch(rows, threads=2)),
+    more_threads(lambda: None),
 )
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sees a process' threads as Linux has them")
 def test_threads_are_started_as_asked_for_and_no_more_than_cores() -> None:
-    """As the system sees them while half a million rows are decided and hashed; the caller's own takes part."""
+    """As the system sees them while half a million rows are decided and hashed; the caller's own takes part. They stay."""
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     several = min(2, cores()) - 1
-    alone, two, all_of_them, unsaid, digests_alone, digests_of_two = map(int, done.stdout.split())
+    alone, digests_alone, two, digests_of_two, all_of_them, unsaid, left = map(int, done.stdout.split())
     assert (alone, digests_alone) == (0, 0)
     assert (two, digests_of_two) == (several, several)
-    assert several <= min(all_of_them, unsaid)
-    assert max(all_of_them, unsaid) < cores()
+    assert several <= min(all_of_them, unsaid, left)
+    assert max(all_of_them, unsaid, left) < cores()
+
+
+FORKED = """
+import os, signal, sys, threading, time
+import numpy as np
+from decidable.bench import workload
+
+work = workload.synthetic(22)
+policy, rows = work.policy, np.tile(work.rows, 8)
+expected = policy.decide_batch(rows, threads=1).tobytes()
+
+def decide():
+    assert policy.decide_batch(rows, threads=2).tobytes() == expected
+
+def in_a_child(deep=1):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            decide()
+            if deep:
+                in_a_child(deep - 1)
+            decide()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+in_a_child()
+decide()
+in_a_child()
+over = False
+
+def keep_deciding():
+    while not over:
+        decide()
+
+others = [threading.Thread(target=keep_deciding) for _ in range(2)]
+for other in others:
+    other.start()
+for _ in range(20):
+    in_a_child()
+over = True
+for other in others:
+    other.join()
+decide()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_decides_on_threads_of_its_own() -> None:
+    """Before its parent has any, after, while another thread of the parent uses them, and a child of the child."""
+    done = subprocess.run(
+        [sys.executable, "-Wignore", "-c", FORKED], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
 
 
 class Strange(np.ndarray[Any, Any]):

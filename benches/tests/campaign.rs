@@ -233,7 +233,7 @@ impl Case {
     /// The decisions and the counts of a batch of all requests.
     fn batch(&self, plan: Plan) -> [(Mismatches, Slower); 2] {
         let rows = self.rows();
-        let rows = Rows::new(&rows).expect("valid rows");
+        let rows = Rows::new(&rows, Plan::default()).expect("valid rows");
         let quotes = self.quotes();
 
         let mut expected = Vec::new();
@@ -264,7 +264,7 @@ impl Case {
             expected.extend(verdicts.iter().map(|verdict| lost_at(verdict.finding)));
         }
         let mut found = vec![0xaa; expected.len()];
-        let rows = Rows::new(&rows).expect("valid rows");
+        let rows = Rows::new(&rows, Plan::default()).expect("valid rows");
         batch::gates(&self.policy, rows, &self.quotes(), &mut found, plan).expect("room for the gates");
         differing(&found, &expected, self.policy.candidates().len())
     }
@@ -288,7 +288,7 @@ impl Case {
         }
         let mut found = expected.each_ref().map(|expected| vec![0xaa; expected.len()]);
         let [of_requests, of_decisions] = &mut found;
-        let rows = Rows::new(&rows).expect("valid rows");
+        let rows = Rows::new(&rows, Plan::default()).expect("valid rows");
         batch::digest_requests(rows, &Quotes::default(), of_requests, plan).expect("room for the digests");
         batch::digest_decisions(&decisions, of_decisions, plan).expect("room for the digests");
         let pairs = found.iter().zip(&expected);

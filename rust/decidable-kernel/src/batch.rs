@@ -3,12 +3,7 @@
 //! A request row is the layout `calyinp1` without its tag, a decision row is `calydcn1` without its tag
 //! (docs/spec/formats.md). Quotes and largest uses stand beside the rows.
 
-use std::{
-    num::NonZero,
-    panic::resume_unwind,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use decidable_canon::{Canonical as _, Digest, Message, Reader, Row, cast, tag, units::BPS_WHOLE};
 
@@ -16,14 +11,15 @@ use crate::{
     Decision, Error, Policy, Rejections, RequestFields, Vectors,
     decision::{self, DecisionRow, eligible_of, selected_of},
     lanes::{LANES, Lanes},
-    left::PIECE,
     request::{self, RequestRow},
     slower,
 };
 
 mod quotes;
+mod threads;
 
 pub use quotes::Quotes;
+use threads::share;
 
 pub use crate::{
     decision::DECISION_ROW_BYTES,
@@ -40,18 +36,11 @@ pub const HOLD_ROW_BYTES: usize = 8;
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 32;
 
-/// A thread is worth starting for this many rows of a catalog of ordinary size, and for fewer of a larger one: about ten
-/// times what starting it costs.
-const ROWS_PER_THREAD: usize = 4_096;
-
-/// A thread takes so many rows at a time, of a larger catalog fewer: some ten microseconds of work.
-const ROWS_PER_PIECE: usize = 1_024;
-
-/// So many candidates has a catalog of ordinary size.
-const ORDINARY_CANDIDATES: usize = 64;
-
 /// Making a catalog ready for narrow lanes is worth it for this many rows: about ten times what it costs.
 const ROWS_WORTH_LANES: usize = 32;
+
+/// Looking at so many rows takes longer than waking a thread.
+const ROWS_WORTH_THREADS: usize = 32_768;
 
 /// How a batch is decided. Nothing of it changes a decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,11 +68,11 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Takes bytes as rows.
+    /// Takes bytes as rows, and looks at them as planned.
     ///
     /// # Errors
     /// `RowCount` if they are not whole rows; `OutOfRange` with the row and the field if a proportion is above 10,000.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Error> {
+    pub fn new(bytes: &'a [u8], plan: Plan) -> Result<Self, Error> {
         let (requests, rest) = bytes.as_chunks::<REQUEST_ROW_BYTES>();
         if !rest.is_empty() {
             return Err(Error::row_count(
@@ -92,12 +81,30 @@ impl<'a> Rows<'a> {
                 format_args!("a multiple of {REQUEST_ROW_BYTES}"),
             ));
         }
-        for (row, request) in requests.iter().enumerate() {
-            if !has_proportions(request) {
-                RequestFields::from_row(request)
-                    .validate()
-                    .map_err(|error| error.in_row(row))?;
-            }
+        let threads = if requests.len() < ROWS_WORTH_THREADS {
+            1
+        } else {
+            plan.threads
+        };
+        let plan = Plan { threads, ..plan };
+        let first_wrong = AtomicUsize::new(usize::MAX);
+        share(
+            plan,
+            1,
+            requests,
+            &mut vec![(); requests.len()],
+            1,
+            |first_row, requests, _| {
+                if let Some(row) = requests.iter().position(|row| !has_proportions(row)) {
+                    first_wrong.fetch_min(first_row.saturating_add(row), Ordering::Relaxed);
+                }
+            },
+        );
+        let row = first_wrong.into_inner();
+        if let Some(wrong) = requests.get(row) {
+            RequestFields::from_row(wrong)
+                .validate()
+                .map_err(|error| error.in_row(row))?;
         }
         Ok(Self {
             requests,
@@ -138,7 +145,7 @@ impl<'a> Rows<'a> {
 /// `RowCount` if `rows` is not whole rows or `out` has not one row for each, `OutOfRange` with the row and the field if
 /// a proportion is above 10,000. Nothing is written to `out` then.
 pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], plan: Plan) -> Result<(), Error> {
-    decide_rows(policy, Rows::new(rows)?, &Quotes::default(), out, plan)
+    decide_rows(policy, Rows::new(rows, plan)?, &Quotes::default(), out, plan)
 }
 
 /// The same for rows that were taken already, with quotes.
@@ -156,6 +163,7 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
         policy.candidates().len(),
         requests,
         decisions,
+        1,
         |first_row, requests, decisions| {
             match lanes {
                 Some(lanes) => lanes.decide(requests, decisions),
@@ -208,6 +216,7 @@ pub fn count(
         policy.candidates().len(),
         requests,
         counts,
+        1,
         |first_row, requests, rooms| {
             let decided = decided.get(first_row..).unwrap_or_default();
             let groups = requests.chunks(LANES).zip(decided.chunks(LANES));
@@ -261,7 +270,7 @@ pub fn holds(
         let hold = selected.and_then(|model_id| policy.hold_fields(&fields, costs, most, model_id));
         hold.unwrap_or(0).to_le_bytes()
     };
-    share(plan, 1, requests, holds, |first_row, requests, rooms| {
+    share(plan, 1, requests, holds, 1, |first_row, requests, rooms| {
         for ((request, room), row) in requests.iter().zip(&mut *rooms).zip(first_row..) {
             *room = hold(row, request, &[]);
         }
@@ -289,18 +298,26 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
             format_args!("{} rows of {candidates}", requests.len()),
         ));
     }
-    let mut rooms: Vec<&mut [u8]> = out.chunks_mut(candidates).collect();
-    share(plan, candidates, requests, &mut rooms, |first_row, requests, rooms| {
-        let lose = |request: &RequestRow, costs: &[(u32, u64)], room: &mut [u8]| {
-            policy.lose(&RequestFields::from_row(request), costs, room);
-        };
-        for (request, room) in requests.iter().zip(&mut *rooms) {
-            lose(request, &[], room);
-        }
-        quotes.each(first_row, requests, rooms, |request, costs, room| {
-            lose(request, costs, room)
-        });
-    });
+    share(
+        plan,
+        candidates,
+        requests,
+        out,
+        candidates,
+        |first_row, requests, rooms| {
+            let lose = |request: &RequestRow, costs: &[(u32, u64)], room: &mut [u8]| {
+                policy.lose(&RequestFields::from_row(request), costs, room);
+            };
+            for (request, room) in requests.iter().zip(rooms.chunks_exact_mut(candidates)) {
+                lose(request, &[], room);
+            }
+            for (row, costs) in quotes.within(first_row..first_row.saturating_add(requests.len())) {
+                if let (Some(request), Some(room)) = (requests.get(row), rooms.chunks_exact_mut(candidates).nth(row)) {
+                    lose(request, costs, room);
+                }
+            }
+        },
+    );
     Ok(())
 }
 
@@ -311,7 +328,7 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
 pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
     digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan, tag::REQUEST, rows.requests, digests);
-    share(plan, 1, rows.requests, digests, |first_row, requests, digests| {
+    share(plan, 1, rows.requests, digests, 1, |first_row, requests, digests| {
         quotes.each(first_row, requests, digests, |_, costs, room| {
             *room = *request::quoted_digest(&Digest::from_bytes(*room), costs).bytes();
         });
@@ -345,7 +362,7 @@ fn digest<const BYTES: usize, const TAGGED: usize>(
 ) {
     /// Hashed in turn: more than two gain nothing.
     const TOGETHER: usize = 2;
-    share(plan, 1, rows, digests, |_, rows, digests| {
+    share(plan, 1, rows, digests, 1, |_, rows, digests| {
         let (pairs, last) = rows.as_chunks::<TOGETHER>();
         let (rooms, last_room) = digests.as_chunks_mut::<TOGETHER>();
         let message = |row: &[u8; BYTES]| Message::<2>::of_row::<TAGGED>(tag, row);
@@ -355,43 +372,6 @@ fn digest<const BYTES: usize, const TAGGED: usize>(
         }
         for (row, room) in last.iter().zip(last_room) {
             *room = *message(row).digest().bytes();
-        }
-    });
-}
-
-/// Has the work on rows, for each of which so many candidates are looked at, done on the plan's threads, of which the caller's is one. Each takes the next piece of what goes in, with the number of
-/// its first row, and of the room for what comes out, so that the caller's works while others start. Threads beyond the machine's
-/// cores gain nothing and are not started; where the system refuses one, those that there are do all of it.
-fn share<I: Sync, O: Send>(
-    plan: Plan,
-    candidates: usize,
-    input: &[I],
-    room: &mut [O],
-    work: impl Fn(usize, &[I], &mut [O]) + Sync,
-) {
-    let larger = (candidates / ORDINARY_CANDIDATES).max(1);
-    let per_thread = (ROWS_PER_THREAD / larger).max(1);
-    // Whole groups of what is decided side by side.
-    let per_piece = (ROWS_PER_PIECE / larger).next_multiple_of(PIECE).max(PIECE);
-    let worth = plan.threads.min(input.len() / per_thread);
-    if worth <= 1 {
-        return work(0, input, room);
-    }
-    let threads = worth.min(thread::available_parallelism().map_or(1, NonZero::get));
-    let pieces = (0..).step_by(per_piece).zip(input.chunks(per_piece));
-    let pieces = Mutex::new(pieces.zip(room.chunks_mut(per_piece)));
-    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let take_part = || {
-        while let Some(((first_row, input), room)) = next() {
-            work(first_row, input, room);
-        }
-    };
-    thread::scope(|scope| {
-        let start = |_| thread::Builder::new().spawn_scoped(scope, take_part).ok();
-        let others: Vec<_> = (1..threads).map_while(start).collect();
-        take_part();
-        for other in others {
-            other.join().unwrap_or_else(|cause| resume_unwind(cause));
         }
     });
 }

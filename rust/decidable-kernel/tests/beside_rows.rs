@@ -56,7 +56,7 @@ proptest! {
         requests in prop::collection::vec(cases::request(), 0..60),
     ) {
         let rows = bytes(&requests);
-        let rows = Rows::new(&rows).unwrap();
+        let rows = Rows::new(&rows, Plan::default()).unwrap();
         let quotes = quotes(&requests);
         let mut expected = (Vec::new(), Vec::new(), Vec::new());
         for request in &requests {
@@ -104,7 +104,7 @@ proptest! {
             decision.encode(&mut decisions);
         }
         let mut found = vec![0; requests.len() * 32];
-        let rows = Rows::new(&rows).unwrap();
+        let rows = Rows::new(&rows, Plan::default()).unwrap();
         batch::digest_requests(rows, &Quotes::default(), &mut found, Plan::threads(2)).unwrap();
         prop_assert!(found == of_requests);
         batch::digest_requests(rows, &quotes(&requests), &mut found, Plan::threads(2)).unwrap();
@@ -141,7 +141,7 @@ proptest! {
         let requests: Vec<_> = requests.iter().cycle().take(ROWS).cloned().collect();
         let (rows, quotes) = (bytes(&requests), quotes(&requests));
         let most: Vec<_> = requests.iter().map(Request::max_output_tokens).collect();
-        let rows = Rows::new(&rows).unwrap().with_max_output_tokens(&most).unwrap();
+        let rows = Rows::new(&rows, Plan::default()).unwrap().with_max_output_tokens(&most).unwrap();
         for threads in 1..=3 {
             let plan = Plan::threads(threads);
             let mut found = expected.each_ref().map(|expected| vec![7; expected.len()]);
@@ -191,7 +191,11 @@ fn room_that_does_not_fit_is_refused_and_left_as_it_is() {
         Request::new(decidable_kernel::RequestFields::default()).unwrap();
         3
     ]);
-    let (rows, none, plan) = (Rows::new(&rows).unwrap(), Quotes::default(), Plan::default());
+    let (rows, none, plan) = (
+        Rows::new(&rows, Plan::default()).unwrap(),
+        Quotes::default(),
+        Plan::default(),
+    );
     let mut decisions = vec![0; 3 * DECISION_ROW_BYTES];
     batch::decide_rows(&policy, rows, &none, &mut decisions, plan).unwrap();
     for length in [0, 107, 109, 144] {
@@ -224,7 +228,7 @@ fn a_largest_use_is_there_for_each_row_and_reaches_the_expected_one() {
     })
     .unwrap();
     let rows = bytes(&vec![request; 3]);
-    let rows = Rows::new(&rows).unwrap();
+    let rows = Rows::new(&rows, Plan::default()).unwrap();
     assert_eq!(
         rows.with_max_output_tokens(&[5, 6]).unwrap_err().kind(),
         ErrorKind::RowCount
@@ -277,7 +281,7 @@ fn a_quote_can_make_the_second_of_a_request_that_had_one_candidate() {
             let mut decisions = vec![0; requests.len() * DECISION_ROW_BYTES];
             batch::decide_rows(
                 &policy,
-                Rows::new(&rows).unwrap(),
+                Rows::new(&rows, Plan::default()).unwrap(),
                 &quotes(&requests),
                 &mut decisions,
                 plan,

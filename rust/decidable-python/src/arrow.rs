@@ -152,7 +152,7 @@ pub(crate) fn decide<'py>(
             let mut out = vec![0; count.saturating_mul(DECISION_ROW_BYTES)];
             py.detach(|| {
                 let quotes = Quotes::new(quotes, count)?;
-                batch::decide_rows(policy, Rows::new(&rows)?, &quotes, &mut out, plan(count))
+                batch::decide_rows(policy, Rows::new(&rows, plan(count))?, &quotes, &mut out, plan(count))
             })
             .map_err(|error| batch_error(py, &error, first))?;
             chunks.push(out);

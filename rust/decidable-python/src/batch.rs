@@ -20,12 +20,9 @@ use crate::values::{counted, optional, optional_text, otherwise, wrong_type};
 /// and beside the arrays of the caller a batch takes no more memory.
 const ROWS_AT_A_TIME: usize = 4_096;
 
-/// With several threads each takes so many times as much, because starting a thread costs as much as deciding some hundred rows.
-const MORE_WITH_THREADS: usize = 16;
-
-/// So many candidates looked at make a thread worth starting where nobody said how many: some hundred microseconds. Where the
+/// So many candidates looked at make a thread worth waking where nobody said how many: some hundred microseconds. Where the
 /// cores are busy with something else, a thread that is waited for costs more than it brings in less.
-const WORK_WORTH_A_THREAD: usize = 1 << 21;
+const WORK_WORTH_A_THREAD: usize = 1 << 20;
 
 /// So many candidates are looked at a time by each thread at most, some tenths of a second where there are no vectors: an interrupt
 /// is heard in between.
@@ -106,7 +103,8 @@ pub(crate) fn decide<'py>(
     if let Some(holds) = asked.holds {
         arrays.expect_out("holds", holds, &arrays.u64, "uint64", &[count])?;
     }
-    let at_a_time = at_a_time(plan_for(count).threads, candidates.saturating_add(WORK_OF_A_ROW));
+    let plan = plan_for(count);
+    let at_a_time = at_a_time(plan.threads, candidates.saturating_add(WORK_OF_A_ROW));
     let (mut copy, mut tokens) = (Vec::new(), Vec::new());
     // What is refused leaves room of the caller's as it is. One piece is checked as a whole before it is decided; of several the
     // first would be written before the last is looked at.
@@ -117,8 +115,9 @@ pub(crate) fn decide<'py>(
             let copy = input.copy(first, at_a_time, &mut copy)?;
             let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
             py.detach(|| {
-                rows_of(copy, most)?;
-                quotes_of(&quotes, first, copy.len() / REQUEST_ROW_BYTES).map(drop)
+                let count = copy.len() / REQUEST_ROW_BYTES;
+                rows_of(copy, most, plan)?;
+                quotes_of(&quotes, first, count).map(drop)
             })
             .map_err(|error| batch_error(py, &error, first))?;
         }
@@ -133,7 +132,6 @@ pub(crate) fn decide<'py>(
         let rows_here = copy.len() / REQUEST_ROW_BYTES;
         let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;
         let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
-        let plan = plan_for(rows_here);
         let (decided, counts, gates, holds) = (
             decided.piece(py, first, rows_here)?,
             counts.piece(py, first, rows_here)?,
@@ -141,7 +139,7 @@ pub(crate) fn decide<'py>(
             holds.piece(py, first, rows_here)?,
         );
         py.detach(|| -> Result<(), decidable_kernel::Error> {
-            let rows = rows_of(copy, most)?;
+            let rows = rows_of(copy, most, plan)?;
             let Some(decided) = decided else { return Ok(()) };
             batch::decide_rows(policy, rows, &here, decided, plan)?;
             if let Some(counts) = counts {
@@ -178,8 +176,8 @@ fn most_of<'a>(
     Ok(Some(tokens))
 }
 
-fn rows_of<'a>(bytes: &'a [u8], most: Option<&'a [u32]>) -> Result<Rows<'a>, decidable_kernel::Error> {
-    let rows = Rows::new(bytes)?;
+fn rows_of<'a>(bytes: &'a [u8], most: Option<&'a [u32]>, plan: Plan) -> Result<Rows<'a>, decidable_kernel::Error> {
+    let rows = Rows::new(bytes, plan)?;
     match most {
         Some(most) => rows.with_max_output_tokens(most),
         None => Ok(rows),
@@ -232,7 +230,7 @@ pub(crate) fn digest_batch<'py>(
         if let Some(out) = room.piece(py, first, rows_here)? {
             let plan = Plan::threads(threads);
             py.detach(|| match row_bytes {
-                REQUEST_ROW_BYTES => batch::digest_requests(Rows::new(copy)?, &here, out, plan),
+                REQUEST_ROW_BYTES => batch::digest_requests(Rows::new(copy, plan)?, &here, out, plan),
                 _ => batch::digest_decisions(copy, out, plan),
             })
             .map_err(|error| batch_error(py, &error, first))?;
@@ -250,12 +248,10 @@ pub(crate) fn vectors(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
 
 /// Rows of a piece for so many threads, each row as much work as looking at so many candidates.
 fn at_a_time(threads: usize, work_of_a_row: usize) -> usize {
-    let rows = match threads {
-        0 | 1 => ROWS_AT_A_TIME,
-        _ => ROWS_AT_A_TIME.saturating_mul(MORE_WITH_THREADS).saturating_mul(threads),
-    };
-    let heard = WORK_AT_A_TIME.saturating_mul(threads.max(1)) / work_of_a_row.max(1);
-    rows.min(heard.max(ROWS_AT_LEAST))
+    let heard = WORK_AT_A_TIME / work_of_a_row.max(1);
+    ROWS_AT_A_TIME
+        .min(heard.max(ROWS_AT_LEAST))
+        .saturating_mul(threads.max(1))
 }
 
 /// How many cores there are: asked once, because asking takes as long as deciding some hundred rows.

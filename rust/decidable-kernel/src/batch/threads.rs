@@ -1,0 +1,153 @@
+//! Rows shared out among threads, of which the caller's is one.
+
+use std::{
+    mem::forget,
+    num::NonZero,
+    panic::resume_unwind,
+    process,
+    sync::{
+        Mutex, PoisonError, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
+
+use super::Plan;
+use crate::left::PIECE;
+
+/// A thread is worth waking for this many rows of a catalog of ordinary size, and for fewer of a larger one: at least as long
+/// as it takes to wake.
+const ROWS_PER_THREAD: usize = 4_096;
+
+/// A thread takes so many rows at a time, of a larger catalog fewer: some ten microseconds of work.
+const ROWS_PER_PIECE: usize = 1_024;
+
+/// So many candidates has a catalog of ordinary size.
+const ORDINARY_CANDIDATES: usize = 64;
+
+/// The caller gives up its turn so often before it sleeps until the others are done: they take about a piece longer than it, and
+/// being woken takes longer than that.
+const TURNS_GIVEN: usize = 64;
+
+/// The threads that wait for the next batch: waking one that is there takes less time than starting one.
+///
+/// One batch has them at a time. One that comes meanwhile starts its own, so that it never waits for another, and so does a child of
+/// a fork that finds them taken for ever.
+static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+
+struct Kept {
+    /// The process that started them: a child of a fork has none of its parent's threads.
+    process: u32,
+    /// The machine's cores beside the caller's: more threads gain nothing.
+    most: usize,
+    threads: ThreadPool,
+}
+
+/// Has the work on rows, for each of which so many candidates are looked at, done on the plan's threads. Each takes the next piece of
+/// what goes in, with the number of its first row, and of the room for what comes out, `per_row` items a row, so that the caller's works
+/// while others wake. Threads beyond the machine's cores gain nothing and are not started; where the system refuses one,
+/// those that there are do all of it.
+pub(super) fn share<I: Sync, O: Send>(
+    plan: Plan,
+    candidates: usize,
+    input: &[I],
+    room: &mut [O],
+    per_row: usize,
+    work: impl Fn(usize, &[I], &mut [O]) + Sync,
+) {
+    let larger = (candidates / ORDINARY_CANDIDATES).max(1);
+    let per_thread = (ROWS_PER_THREAD / larger).max(1);
+    // Whole groups of what is decided side by side.
+    let per_piece = (ROWS_PER_PIECE / larger).next_multiple_of(PIECE).max(PIECE);
+    let worth = plan.threads.min(input.len() / per_thread);
+    if worth <= 1 {
+        return work(0, input, room);
+    }
+    let pieces = (0..).step_by(per_piece).zip(input.chunks(per_piece));
+    let rooms = room.chunks_mut(per_piece.saturating_mul(per_row).max(1));
+    let pieces = Mutex::new(pieces.zip(rooms));
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let take_part = || {
+        while let Some(((first_row, input), room)) = next() {
+            work(first_row, input, room);
+        }
+    };
+    on_threads(worth.saturating_sub(1), &take_part);
+}
+
+/// Does the work here and on so many other threads, or as many as there are.
+fn on_threads(others: usize, work: &(impl Fn() + Sync)) {
+    let mut kept = match KEPT.try_lock() {
+        Ok(kept) => kept,
+        // What failed was a batch's work, and its threads wait again.
+        Err(TryLockError::Poisoned(kept)) => kept.into_inner(),
+        Err(TryLockError::WouldBlock) => return on_new_threads(others, work),
+    };
+    match wait_for_work(&mut kept, others) {
+        Some(kept) => {
+            let count = others.min(kept.threads.current_num_threads());
+            let at_work = AtomicUsize::new(count);
+            kept.threads.in_place_scope(|scope| {
+                for _ in 0..count {
+                    scope.spawn(|_| {
+                        work();
+                        at_work.fetch_sub(1, Ordering::Release);
+                    });
+                }
+                work();
+                for _ in 0..TURNS_GIVEN {
+                    if at_work.load(Ordering::Acquire) == 0 {
+                        break;
+                    }
+                    thread::yield_now();
+                }
+            });
+        }
+        None => {
+            drop(kept);
+            on_new_threads(others, work);
+        }
+    }
+}
+
+/// The threads that are kept: as many as a batch has asked for so far, and the machine has cores.
+fn wait_for_work(kept: &mut Option<Kept>, others: usize) -> Option<&Kept> {
+    let process = process::id();
+    if let Some(inherited) = kept.take_if(|kept| kept.process != process) {
+        // They would be told to end, and are not there.
+        forget(inherited);
+    }
+    let enough = |kept: &Kept| kept.threads.current_num_threads() >= others.min(kept.most);
+    if !kept.as_ref().is_some_and(enough) {
+        let most = cores().saturating_sub(1);
+        // None would mean one for each core.
+        let count = NonZero::new(others.min(most))?.get();
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(count)
+            .thread_name(|_| "decidable-batch".into());
+        if let Ok(threads) = threads.build() {
+            *kept = Some(Kept { process, most, threads });
+        }
+    }
+    kept.as_ref()
+}
+
+fn on_new_threads(others: usize, work: &(impl Fn() + Sync)) {
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let started: Vec<_> = (0..others.min(cores().saturating_sub(1))).map_while(start).collect();
+        work();
+        for other in started {
+            other.join().unwrap_or_else(|cause| resume_unwind(cause));
+        }
+    });
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+#[cfg(test)]
+mod tests;

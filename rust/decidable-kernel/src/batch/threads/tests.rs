@@ -1,0 +1,74 @@
+//! Every row is worked on once, whoever else works.
+
+use std::{panic, thread};
+
+use super::{Plan, share};
+
+const ROWS: usize = 40_003;
+const PER_ROW: usize = 3;
+
+/// What each item of the room is after work that says its row and what went in.
+fn shared(threads: usize, rows: usize) -> Vec<usize> {
+    let input: Vec<usize> = (0..rows).map(|row| row * 7).collect();
+    let mut room = vec![0; rows * PER_ROW];
+    share(
+        Plan::threads(threads),
+        1,
+        &input,
+        &mut room,
+        PER_ROW,
+        |first_row, input, room| {
+            for ((row, input), room) in (first_row..).zip(input).zip(room.chunks_exact_mut(PER_ROW)) {
+                for item in room {
+                    *item += row + input + 1;
+                }
+            }
+        },
+    );
+    room
+}
+
+fn expected(rows: usize) -> Vec<usize> {
+    (0..rows * PER_ROW).map(|item| item / PER_ROW * 8 + 1).collect()
+}
+
+#[test]
+fn every_row_is_worked_on_once_however_many_threads_there_are() {
+    // More than before, and fewer: threads are kept from one batch to the next.
+    for threads in [0, 1, 3, 2, 64, 1] {
+        for rows in [0, 1, 8_191, 8_192, ROWS] {
+            assert!(
+                shared(threads, rows) == expected(rows),
+                "{threads} threads, {rows} rows"
+            );
+        }
+    }
+}
+
+#[test]
+fn batches_at_the_same_time_do_not_wait_for_each_other_and_lose_nothing() {
+    thread::scope(|scope| {
+        for threads in [2, 3, 2, 4] {
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    assert!(shared(threads, ROWS) == expected(ROWS), "{threads} threads");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn work_that_fails_fails_its_batch_and_no_later_one() {
+    let input = vec![0_usize; ROWS];
+    for failing in [0, ROWS - 1] {
+        let failed = panic::catch_unwind(|| {
+            let mut room = vec![0; ROWS];
+            share(Plan::threads(2), 1, &input, &mut room, 1, |first_row, input, _| {
+                assert!(!(first_row..first_row + input.len()).contains(&failing), "as it should");
+            });
+        });
+        assert!(failed.is_err());
+        assert!(shared(2, ROWS) == expected(ROWS));
+    }
+}
