@@ -14,7 +14,7 @@ use decidable_benches::{cases::Family, peer, random::Random};
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
     Decision, Finding, Gate, Objective, Policy, Rejections, Request, Slower, Vectors,
-    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows},
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, Rows},
     slower,
 };
 
@@ -28,6 +28,9 @@ const LARGER: [u32; 2] = [256, 1_000];
 /// And this one, every so many rounds.
 const LARGEST: u32 = 65_535;
 const ROUNDS_PER_LARGEST: u64 = 8;
+
+/// Ways that cost more see one request for so many of the others.
+const FEWER: u64 = 25;
 
 /// So many mismatches of each way are shown, with the candidates that they are about, or all of a small catalog.
 const SHOWN: u64 = 3;
@@ -81,11 +84,12 @@ impl Way {
     }
 }
 
-/// Batches with one width of vectors: what is decided, and what is counted.
+/// Batches with one width of vectors: what is decided, what is counted, and both of requests with quotes.
 struct Wide {
     vectors: Vectors,
     decided: Way,
     counted: Way,
+    quoted: Way,
 }
 
 struct Campaign {
@@ -94,8 +98,8 @@ struct Campaign {
     single: Way,
     counted: Way,
     quoted: Way,
-    quoted_rows: Way,
     gates: Way,
+    holds: Way,
     digests: Way,
     reference: Way,
 }
@@ -269,6 +273,35 @@ impl Case {
         differing(&found, &expected, self.policy.candidates().len())
     }
 
+    /// Gives each request a largest use above its expected one, or at it.
+    fn with_largest_uses(&mut self, random: &mut Random) {
+        for request in &mut self.requests {
+            let expected = request.fields().output_tokens;
+            let more = random.next() >> random.below(64);
+            let most = random.pick(&[u64::from(expected), u64::from(expected).saturating_add(more), u64::MAX]);
+            let most = u32::try_from(most).unwrap_or(u32::MAX);
+            *request = request
+                .clone()
+                .with_max_output_tokens(most)
+                .expect("not below the expected use");
+        }
+    }
+
+    /// What to hold for each request in a batch of all, beside single calls.
+    fn holds(&self, plan: Plan) -> Mismatches {
+        let (rows, mut decisions, mut expected) = (self.rows(), Vec::new(), Vec::new());
+        for (request, decision) in self.requests.iter().zip(&self.expected) {
+            decision.encode(&mut decisions);
+            expected.extend(self.policy.hold(request, decision).unwrap_or(0).to_le_bytes());
+        }
+        let most: Vec<_> = self.requests.iter().map(Request::max_output_tokens).collect();
+        let rows = Rows::new(&rows, Plan::default()).and_then(|rows| rows.with_max_output_tokens(&most));
+        let mut found = vec![0xaa; expected.len()];
+        let rows = rows.expect("valid rows");
+        batch::holds(&self.policy, rows, &self.quotes(), &decisions, &mut found, plan).expect("room for the holds");
+        differing(&found, &expected, HOLD_ROW_BYTES)
+    }
+
     /// The digests of requests and decisions, in batches and by the reference.
     fn digests(&self, plan: Plan) -> Mismatches {
         let rows = self.rows();
@@ -401,14 +434,15 @@ impl Campaign {
                     vectors,
                     decided: Way::fast(format!("batch, {}", vectors.label())),
                     counted: Way::fast(format!("counts of a batch, {}", vectors.label())),
+                    quoted: Way::fast(format!("batch with quotes, {}", vectors.label())),
                 })
                 .collect(),
-            threads: Way::new("batch, 2 threads"),
+            threads: Way::new("batch, 2 to 4 threads"),
             single: Way::fast("single calls"),
             counted: Way::new("single calls that count"),
             quoted: Way::fast("single calls with quotes"),
-            quoted_rows: Way::fast("batch with quotes"),
             gates: Way::new("gates of a batch"),
+            holds: Way::new("holds of a batch"),
             digests: Way::new("digests of a batch"),
             reference: Way::new("the reference"),
         }
@@ -417,21 +451,25 @@ impl Campaign {
     fn ways(&self) -> impl Iterator<Item = &Way> {
         let decided = self.wide.iter().map(|wide| &wide.decided);
         let counted = self.wide.iter().map(|wide| &wide.counted);
-        decided.chain([&self.single, &self.threads]).chain(counted).chain([
+        let quoted = self.wide.iter().map(|wide| &wide.quoted);
+        let single = decided.chain([&self.single, &self.threads]);
+        single.chain(counted).chain(quoted).chain([
             &self.counted,
             &self.quoted,
-            &self.quoted_rows,
             &self.gates,
+            &self.holds,
             &self.digests,
             &self.reference,
         ])
     }
 
-    /// How many requests the way with the fewest has decided by itself, beside the reference.
+    /// How many requests the way with the fewest has decided by itself, beside the reference. Ways that cost more, or that the reference does not know,
+    /// have [`FEWER`] times fewer, and of those not all by itself.
     fn least(&self) -> u64 {
         let wide = self.wide.iter().flat_map(|wide| [&wide.decided, &wide.counted]);
-        let ways = wide.chain([&self.single]);
-        ways.map(|way| way.own_beside).min().unwrap_or(0)
+        let ways = wide.chain([&self.single]).map(|way| way.own_beside);
+        let others = self.ways().map(|way| way.requests * FEWER);
+        ways.chain(others).min().unwrap_or(0)
     }
 
     fn print(&self) {
@@ -493,27 +531,41 @@ impl Campaign {
                 let case = case.quoted(random);
                 let (mismatches, slower) = case.single();
                 case.count(&mut self.quoted, slower.exact, mismatches);
-                let [(decided, slower), (counted, _)] = case.batch(plan);
-                let left = slower.requoted + case.admitted_without_quotes();
-                case.count(&mut self.quoted_rows, left, [decided, counted].concat());
+                for wide in &mut self.wide {
+                    let plan = Plan {
+                        vectors: Some(wide.vectors),
+                        ..plan
+                    };
+                    let [(decided, slower), (counted, _)] = case.batch(plan);
+                    let left = slower.requoted + case.admitted_without_quotes();
+                    case.count(&mut wide.quoted, left, [decided, counted].concat());
+                }
             }
             1 => case.count(&mut self.gates, 0, case.gates(plan)),
             2 => case.count(&mut self.digests, 0, case.digests(plan)),
+            3 => {
+                let mut case = case.quoted(random);
+                case.with_largest_uses(random);
+                case.count(&mut self.holds, 0, case.holds(plan));
+            }
             _ => {}
         }
     }
 
-    /// A batch that is large enough for two threads.
+    /// A batch that is large enough for several threads.
     fn threads(&mut self, random: &mut Random) {
-        let rows = random.between(8_192, 9_191);
-        let case = Case::new(random, Family::Realistic, Objective::Utility, 22, rows);
-        let plan = Plan::threads(2);
+        let (family, objective) = (random.pick(&Family::ALL), objective(random));
+        let (candidates, most) = random.pick(&[(1, 16_384), (22, 16_384), (64, 16_384), (256, 4_096), (1_000, 1_024)]);
+        let rows = random.between(most, most + 999);
+        let mut case = Case::new(random, family, objective, candidates, rows);
+        if random.one_in(2) {
+            case = case.quoted(random);
+        }
+        case.with_largest_uses(random);
+        let plan = Plan::threads(random.pick(&[2, 3, 4]));
         let [(decided, _), (counted, _)] = case.batch(plan);
-        case.count(
-            &mut self.threads,
-            0,
-            [decided, counted, case.gates(plan), case.digests(plan)].concat(),
-        );
+        let others = [case.gates(plan), case.digests(plan), case.holds(plan)];
+        case.count(&mut self.threads, 0, [decided, counted, others.concat()].concat());
         if let Some(theirs) = &case.theirs {
             case.count(&mut self.reference, 0, case.by_the_reference(theirs));
         }
@@ -585,12 +637,19 @@ fn every_way_decides_as_the_definition_and_the_reference() {
         assert_eq!(way.mismatches, 0, "{}", way.name);
     }
     // Otherwise the definition was compared with itself.
-    let requoted = campaign.quoted_rows.own();
-    assert!(requoted.is_some_and(|(own, _)| own > 0), "{requoted:?}");
     for Wide {
-        vectors, decided: way, ..
+        vectors,
+        decided: way,
+        quoted,
+        ..
     } in &campaign.wide
     {
+        let requoted = quoted.own();
+        assert!(
+            requoted.is_some_and(|(own, _)| own > 0),
+            "{}: {requoted:?}",
+            quoted.name
+        );
         let enough = if *vectors == Vectors::Plain { 80.0 } else { 40.0 };
         assert!(
             way.own().is_some_and(|(_, share)| share > enough),
