@@ -56,7 +56,8 @@ enum Beyond {
 /// - *Redact* and *record*: of matches that overlap the leftmost counts, of those the longest, of those the first rule's. The two
 ///   kinds do not see each other, nor what is put in a match's place. Where a stream is stopped, its text ends with the match.
 ///
-/// A pattern that ends in `\b` or `$` matches when the byte after it, or the end, has come.
+/// A pattern that ends in `\b` or `$` matches when the byte after it, or the end, has come. So where a match that stops
+/// has ended, and another that counts before it may have ended there too, nothing of the two comes out until that is decided.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -144,6 +144,9 @@ fn it_is_the_next_byte_that_the_rules_see() {
     // One code point that is seen as three.
     let dots = [r"x\.\b", r"\."].map(|pattern| Rule::regex(pattern, pattern).with_reads(Reads::Folded));
     check(&cursor(dots), "x…a", told("x", (1, 1, 4), 4));
+    // They begin at one place of the stream, though not as they are seen.
+    let dots = [r"\B\.", r"\.\.\B"].map(|pattern| Rule::regex(pattern, pattern).with_reads(Reads::Folded));
+    check(&cursor(dots), "x…", told("x", (1, 1, 4), 4));
 }
 
 #[test]
@@ -168,6 +171,11 @@ fn what_cannot_be_written_does_not_come_before_it() {
     document("[akey-1]", told("[", (0, 1, 6), 7));
     document("[akey- 1]", told("[a", (1, 2, 6), 7));
     document("[akey-", told("[a", (1, 2, 6), 7));
+    // It may also begin before what is waited for.
+    let wide = Rule::literal("wide", "zakey-").with_action(Action::Redact);
+    let document = cursor(rules().into_iter().chain([wide])).reading_json();
+    check(&document, "[zakey-1]", told("[", (0, 2, 7), 8));
+    check(&document, "[zakey-.]", told("[", (1, 3, 7), 8));
 }
 
 /// Rules that read differently do not wait for each other, and then it is the first of those that are certain.
