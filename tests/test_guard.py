@@ -90,6 +90,35 @@ def test_texts_are_found_as_a_search_of_the_whole_finds_them(words: list[str], t
 
 
 @settings(max_examples=300)
+@given(
+    patterns=st.permutations(["a-", "-", "ba", "a"]).flatmap(
+        lambda words: st.tuples(*(st.sampled_from([word, rf"{word}\b", rf"{word}\B"]) for word in words))
+    ),
+    text=st.text("ab- é", max_size=12),
+    cuts=st.lists(st.integers(1, 7), min_size=1),
+)
+def test_of_stops_that_end_at_one_byte_the_whole_text_says_which_counts(
+    patterns: tuple[str, ...], text: str, cuts: list[int]
+) -> None:
+    """The earliest end, then the earliest begin, then the first rule, also where the next byte decides one."""
+    stream = Guard([Rule.regex(pattern) for pattern in patterns]).stream(_cut(text, cuts))
+    found = [
+        (match.end(), match.start(), pattern)
+        for pattern in patterns
+        for start in range(len(text))
+        if (match := re.compile(pattern, re.ASCII).match(text, start))
+    ]
+    out = "".join(stream)
+    if not found:
+        assert (out, stream.stopped) == (text, None)
+        return
+    end, start, pattern = min(found, key=lambda of: (of[0], of[1], patterns.index(of[2])))
+    assert stream.stopped is not None
+    assert (out, stream.stopped.rule) == (text[:start], pattern)
+    assert (stream.stopped.start, stream.stopped.end) == (len(text[:start].encode()), len(text[:end].encode()))
+
+
+@settings(max_examples=300)
 @given(text=st.text("ab1 -", max_size=40), cuts=st.lists(st.integers(1, 7), min_size=1))
 def test_redactions_are_those_of_a_substitution(text: str, cuts: list[int]) -> None:
     """Where the pattern's own preference is the longest match, Python's `re` replaces the same."""

@@ -831,6 +831,25 @@ def test_tool_calls_keep_their_ids_and_names() -> None:
     assert Chat().texts(list(stream)) == {(0, "tool_arguments[0]"): "{} "}
 
 
+def test_in_arguments_too_the_next_byte_may_say_which_stop_counts() -> None:
+    """Of two that end at one byte; it may come with a later chunk, or the arguments may end."""
+    guard = Guard([Rule.literal("-", name="minus"), Rule.regex(r"key-\b", name="key")])
+    chat = Chat()
+    call = {"name": "look", "arguments": ""}
+    begin = chat.chunk(0, {"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": call}]})
+    for rest, released, stopped in [
+        (["1"], '"', ("key", 1, 5)),
+        (['"'], '"key', ("minus", 4, 5)),
+        (["\\", "u003", "1"], '"', ("key", 1, 5)),
+        ([], '"key', ("minus", 4, 5)),
+    ]:
+        pieces = ['"ke', "y-", *rest]
+        chunks = [chat.chunk(0, {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}) for text in pieces]
+        stream = guard.stream([begin, *chunks, chat.chunk(0, {}, "tool_calls")])
+        assert Chat().texts(list(stream)) == {(0, "tool_arguments[0]"): released}
+        assert stream.stopped == StopReason("matched", *stopped, 0, "tool_arguments[0]")
+
+
 def test_a_stop_ends_every_choice() -> None:
     """With what others hold left out, and those that were finished left alone."""
     chat = Chat()

@@ -29,7 +29,7 @@ impl Span {
 
 impl Span {
     /// The other, unless this one begins before it, or at its place and has an earlier rule.
-    fn or_left_of(self, other: Option<Self>) -> Self {
+    pub(crate) fn or_left_of(self, other: Option<Self>) -> Self {
         other
             .filter(|other| (other.start, other.rule) <= (self.start, self.rule))
             .unwrap_or(self)
@@ -194,6 +194,16 @@ impl Attempts {
             }
         }
         leftmost
+    }
+
+    /// Whether the next byte, or the end of the text, may show that a match ends here which begins before one that does for certain, or at its
+    /// place and has an earlier rule.
+    pub(crate) fn may_end_left_of(&self, tables: &[Patterns], certain: &Span) -> bool {
+        self.list.iter().any(|attempt| {
+            let table = tables.get(attempt.table).filter(|_| attempt.state != DEAD);
+            let pending = table.map_or(NO_RULE, |table| attempt.passing(table, table.pending(attempt.state)));
+            pending != NO_RULE && (attempt.start, pending) < (certain.start, certain.rule)
+        })
     }
 
     /// Takes the byte at a place and begins attempts there.

@@ -56,7 +56,8 @@ enum Beyond {
 /// - *Redact* and *record*: of matches that overlap the leftmost counts, of those the longest, of those the first rule's. The two
 ///   kinds do not see each other, nor what is put in a match's place. Where a stream is stopped, its text ends with the match.
 ///
-/// A pattern that ends in `\b` or `$` matches when the byte after it, or the end, has come.
+/// A pattern that ends in `\b` or `$` matches when the byte after it, or the end, has come. So where a match that stops
+/// has ended, and another that counts before it may have ended there too, nothing of the two comes out until that is decided.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -485,10 +486,13 @@ impl Cursor {
         for (number, (lane, tables)) in self.lanes.iter_mut().zip(&self.automaton.tables).enumerate() {
             matched = earlier(matched, lane.matcher.look(tables, &unit).map(|span| (number, span)));
         }
+        matched = self.or_deferred(matched);
         for (number, (lane, tables)) in self.lanes.iter_mut().zip(&self.automaton.tables).enumerate() {
             lane.matcher.select(tables, &unit, until(matched, number));
         }
-        matched.map(|(_, span)| span).or_else(|| self.unwritable())
+        matched
+            .map(|(_, span)| span)
+            .or_else(|| self.unwritable().filter(|_| !self.is_deferred()))
     }
 
     /// Reads the pieces that have come, each lane as its rules do; the match that stops, if one does.
@@ -506,12 +510,32 @@ impl Cursor {
             let found = units.iter().find_map(|unit| matcher.look(tables, &unit));
             matched = earlier(matched, found.map(|span| (number, span)));
         }
+        matched = self.or_deferred(matched);
         for (number, (lane, tables)) in self.lanes.iter_mut().zip(&self.automaton.tables).enumerate() {
             for unit in lane.units.iter() {
                 lane.matcher.select(tables, &unit, until(matched, number));
             }
         }
-        matched.map(|(_, span)| span).or_else(|| self.unwritable())
+        matched
+            .map(|(_, span)| span)
+            .or_else(|| self.unwritable().filter(|_| !self.is_deferred()))
+    }
+
+    /// Of a match that stops and those that are deferred the one that ends first: the text ends now, so that nothing shows any more which
+    /// others do.
+    #[inline]
+    fn or_deferred(&self, matched: Option<(usize, Span)>) -> Option<(usize, Span)> {
+        matched.as_ref()?;
+        let deferred = self.lanes.iter().map(|lane| lane.matcher.deferred()).enumerate();
+        deferred.fold(matched, |matched, (number, span)| {
+            earlier(matched, span.map(|span| (number, span)))
+        })
+    }
+
+    /// Whether the stream is stopped where it is, and the next byte says at which match.
+    #[inline]
+    fn is_deferred(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.matcher.deferred().is_some())
     }
 
     /// Whether there is no escape that is not complete.
@@ -531,7 +555,10 @@ impl Cursor {
     fn safe(&self) -> u64 {
         let lanes = self.lanes.iter().zip(&self.automaton.tables);
         let open = lanes.filter_map(|(lane, tables)| lane.matcher.open_from(tables));
-        open.chain(self.pending()).fold(self.at, u64::min)
+        let safe = open.chain(self.pending()).fold(self.at, u64::min);
+        // What cannot be written waits with a match that stops before it.
+        let waits = if self.is_deferred() { self.unwritable() } else { None };
+        waits.map_or(safe, |span| span.raw_start.min(safe))
     }
 
     /// The first redaction that cannot be written into the document.

@@ -62,6 +62,8 @@ pub(crate) struct Matcher {
     read: Read,
     literal: u32,
     attempts: Attempts,
+    /// A match that stops and ends here for certain, while the next byte may show that another does which counts before it.
+    deferred: Option<Span>,
     /// Units that a live beginning of a text to stop at may have.
     odd: VecDeque<Odd>,
     /// Where the whole of what was taken ends, seen or not.
@@ -97,10 +99,9 @@ impl Matcher {
         for byte in unit.bytes {
             let place = self.read.place(unit);
             if !self.attempts.is_empty() {
-                let ended = self
-                    .attempts
-                    .ended_before(&tables.stop, Some(*byte), place.at, place.raw_before);
+                let ended = self.ended_before(tables, Some(*byte));
                 if ended.is_some() {
+                    self.deferred = None;
                     return ended;
                 }
             }
@@ -111,12 +112,16 @@ impl Matcher {
                 continue;
             }
             let of_literals = self.literal_match(tables);
-            let certain = of_literals.into_iter().chain(self.attempts.ended(self.read.at));
-            let leftmost = |span: &Span| (span.start, span.rule);
-            if let Some(certain) = certain.min_by_key(leftmost) {
-                // The text ends here, which may decide what else ends here.
-                return self.ended(tables).into_iter().chain([certain]).min_by_key(leftmost);
+            let certain = match self.attempts.ended(self.read.at) {
+                Some(ended) => Some(ended.or_left_of(of_literals)),
+                None => of_literals,
+            };
+            if let Some(span) = &certain
+                && !self.attempts.may_end_left_of(&tables.stop, span)
+            {
+                return certain;
             }
+            self.deferred = certain;
         }
         self.forget(tables);
         None
@@ -147,8 +152,23 @@ impl Matcher {
 
     /// The match that stops at the end of the text, if it ends here.
     pub(crate) fn ended(&self, tables: &Tables) -> Option<Span> {
-        self.attempts
-            .ended_before(&tables.stop, None, self.read.at, self.read.raw_end)
+        self.ended_before(tables, None)
+    }
+
+    /// The match that stops and ends here, if what comes next, or the end, shows one.
+    #[inline]
+    fn ended_before(&self, tables: &Tables, next: Option<u8>) -> Option<Span> {
+        let Read { at, raw_end, .. } = self.read;
+        match self.attempts.ended_before(&tables.stop, next, at, raw_end) {
+            Some(ended) => Some(ended.or_left_of(self.deferred)),
+            None => self.deferred,
+        }
+    }
+
+    /// A match that stops and ends here for certain, though another may count before it.
+    #[inline]
+    pub(crate) const fn deferred(&self) -> Option<Span> {
+        self.deferred
     }
 
     /// Searches a unit for what is redacted and noted; if the text ends with a match, up to there.
@@ -242,9 +262,9 @@ impl Matcher {
         literal.max(cast::usize_from_u64(attempted).unwrap_or(usize::MAX))
     }
 
-    /// Whether what is seen of a live beginning is what is in the stream.
+    /// Whether what is seen of a live beginning is what is in the stream, and the next byte decides no match by what it is.
     pub(crate) fn is_even(&self) -> bool {
-        self.odd.is_empty()
+        self.odd.is_empty() && self.deferred.is_none()
     }
 
     /// The match that ends here, of the texts to stop at.
@@ -293,6 +313,7 @@ impl Matcher {
     pub(crate) fn open_from(&self, tables: &Tables) -> Option<u64> {
         let depth = u64::from(tables.literals.depth(self.literal));
         let literal = (depth > 0).then(|| self.raw_start(self.read.at.saturating_sub(depth)));
+        // What is deferred begins no earlier than an attempt because of which it is.
         let starts = [literal, self.attempts.open_from(), self.redact.open_from()];
         starts.into_iter().flatten().min()
     }
@@ -304,6 +325,7 @@ impl Matcher {
     /// The stream was stopped: nothing that was held will be asked for.
     pub(crate) fn cut(&mut self) {
         self.attempts = Attempts::default();
+        self.deferred = None;
         self.redact = Selection::default();
         self.odd = VecDeque::new();
     }

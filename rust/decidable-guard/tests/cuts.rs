@@ -44,7 +44,7 @@ fn literal(text: &str, ignore_case: bool, reads: Reads) -> Rule {
 }
 
 /// As many as [`automata`] has.
-const SETS: usize = Reads::ALL.len() + 6;
+const SETS: usize = Reads::ALL.len() + 7;
 
 /// Some sets of rules: few texts and many, short and long, in either case, read in every way, and patterns.
 fn automata() -> Vec<Arc<Automaton>> {
@@ -72,6 +72,12 @@ fn automata() -> Vec<Arc<Automaton>> {
         mixed,
         stopping(Reads::Exact),
         stopping(Reads::Folded),
+        // Of these the next byte may say which counts.
+        vec![
+            Rule::regex("ends", r"c[ab]*ab\b"),
+            literal("aab", false, Reads::Visible),
+            Rule::regex("goes on", r"b[ac]+ab\B"),
+        ],
         vec![Rule::regex("word", r"\bca{3,}b(?:ca)?\b")],
         vec![literal("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", false, Reads::Visible)],
         vec![],

@@ -1,0 +1,222 @@
+//! Several stops that may end at one byte: which of them counts, and that nothing of it has left, however the text is cut.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use decidable_guard::{Action, Automaton, Cursor, Match, Reads, Rule, Stop};
+
+type Found = (usize, u64, u64);
+
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    released: &'a str,
+    stop: Option<Found>,
+    /// How many bytes it takes to be stopped; one more than there are where the end does it.
+    after: usize,
+}
+
+fn found(stop: Option<Stop>) -> Option<Found> {
+    match stop {
+        Some(Stop::Matched(Match { rule, start, end })) => Some((rule, start, end)),
+        other => {
+            assert_eq!(other, None);
+            None
+        }
+    }
+}
+
+/// The same whole, byte by byte, and for every way to cut it in two; and nothing but what is released has left before.
+fn check(cursor: &Cursor, text: &str, told: Told<'_>) {
+    let bytes = text.as_bytes();
+    let mut cuts: Vec<Vec<&[u8]>> = (0..=bytes.len())
+        .map(|place| vec![&bytes[..place], &bytes[place..]])
+        .collect();
+    cuts.push(bytes.chunks(1).collect());
+    for chunks in cuts {
+        let (mut cursor, mut out, mut taken) = (cursor.clone(), Vec::new(), 0);
+        for chunk in &chunks {
+            cursor.push(chunk, &mut out);
+            taken += chunk.len();
+            assert!(told.released.as_bytes().starts_with(&out), "{text} as {chunks:?}");
+            assert_eq!(cursor.stopped().is_some(), taken >= told.after, "{text} as {chunks:?}");
+        }
+        cursor.finish(&mut out);
+        assert_eq!(
+            (String::from_utf8(out).unwrap().as_str(), found(cursor.stopped())),
+            (told.released, told.stop),
+            "{text} as {chunks:?}"
+        );
+    }
+}
+
+fn cursor(rules: impl IntoIterator<Item = Rule>) -> Cursor {
+    Cursor::new(Arc::new(Automaton::new(rules.into_iter().collect()).unwrap()))
+}
+
+/// Patterns by their places, each a rule that stops; and the same with the texts among them looked for as texts.
+fn check_stops(patterns: &[&str], text: &str, told: Told<'_>) {
+    let pattern = |text: &&str| Rule::regex(*text, *text);
+    let literal = |text: &&str| match text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        true => Rule::literal(*text, *text),
+        false => pattern(text),
+    };
+    check(&cursor(patterns.iter().map(pattern)), text, told);
+    check(&cursor(patterns.iter().map(literal)), text, told);
+    // Before and behind what is in no match, which is passed quickly.
+    let far = "...... ...... ".repeat(20);
+    let moved = Told {
+        released: &format!("{far}{}", told.released),
+        stop: told.stop.map(|(rule, start, end)| (rule, start + 280, end + 280)),
+        after: told.after + 280,
+    };
+    check(&cursor(patterns.iter().map(literal)), &format!("{far}{text}"), moved);
+}
+
+fn told(released: &str, stop: Found, after: usize) -> Told<'_> {
+    Told {
+        released,
+        stop: Some(stop),
+        after,
+    }
+}
+
+#[test]
+fn of_stops_that_end_at_one_byte_the_next_byte_may_say_which_counts() {
+    // It begins first, if it is one.
+    check_stops(&[r"key-\b", "-"], "key-1", told("", (0, 0, 4), 5));
+    check_stops(&["-", r"key-\b"], "key-1", told("", (1, 0, 4), 5));
+    check_stops(&[r"key-\b", "-"], "key- 1", told("key", (1, 3, 4), 5));
+    check_stops(&[r"key-\b", "-"], "key-", told("key", (1, 3, 4), 5));
+    check_stops(&[r"key-\B", "-"], "key-1", told("key", (1, 3, 4), 5));
+    check_stops(&[r"key-\B", "-"], "key- 1", told("", (0, 0, 4), 5));
+    check_stops(&[r"key-\B", "-"], "key-", told("", (0, 0, 4), 5));
+    check_stops(&[r"ba\b", "a"], "bab", told("b", (1, 1, 2), 3));
+    check_stops(&[r"ba\b", "a"], "ba b", told("", (0, 0, 2), 3));
+    check_stops(&[r"ba\b", "a"], "ba", told("", (0, 0, 2), 3));
+    check_stops(&["ba$", "a"], "ba", told("", (0, 0, 2), 3));
+    check_stops(&["ba$", "a"], "ba\n", told("b", (1, 1, 2), 3));
+    check_stops(&["(?m)ba$", "a"], "ba\n", told("", (0, 0, 2), 3));
+    // The same where the next byte ends a stop itself, or begins one.
+    check_stops(&[r"ba\b", "a"], "baa", told("b", (1, 1, 2), 3));
+    check_stops(&[r"key-\b", "-"], "key-key-1", told("", (0, 0, 4), 5));
+    // In one pattern.
+    check_stops(&[r"key-\b|-"], "key-1", told("", (0, 0, 4), 5));
+    check_stops(&[r"key-\b|-"], "key-.", told("key", (0, 3, 4), 5));
+}
+
+#[test]
+fn of_stops_that_begin_and_end_at_one_byte_the_next_byte_may_say_which_rule_is_first() {
+    check_stops(&[r"ab\b", "ab"], "ab.", told("", (0, 0, 2), 3));
+    check_stops(&[r"ab\b", "ab"], "abc", told("", (1, 0, 2), 3));
+    check_stops(&[r"ab\b", "ab"], "ab", told("", (0, 0, 2), 3));
+    // Nothing that may come is before it.
+    check_stops(&["ab", r"ab\b"], "ab.", told("", (0, 0, 2), 2));
+    check_stops(&["key-", r"-\b"], "key-1", told("", (0, 0, 4), 4));
+    check_stops(&[r"-\b", "key-"], "key-1", told("", (1, 0, 4), 4));
+}
+
+#[test]
+fn of_several_that_the_next_byte_decides_the_first_counts() {
+    let rules = [r"xkey-\b", r"key-\B", "-"];
+    check_stops(&rules, "xkey-1", told("", (0, 0, 5), 6));
+    check_stops(&rules, "xkey-.", told("x", (1, 1, 5), 6));
+    check_stops(&rules, "key-1", told("key", (2, 3, 4), 5));
+    // One that may end later is none of them.
+    check_stops(&["key-1", "-"], "key-1", told("key", (1, 3, 4), 4));
+    check_stops(&[r"key-1\b", r"key-\b", "y-"], "key-1", told("", (1, 0, 4), 5));
+}
+
+#[test]
+fn it_is_the_next_byte_that_the_rules_see() {
+    let rules = |reads| [r"key-\b", "-"].map(|pattern| Rule::regex(pattern, pattern).with_reads(reads));
+    for reads in [Reads::Visible, Reads::Folded] {
+        let text = "key-\u{200b}\u{ad}1";
+        check(&cursor(rules(reads)), text, told("", (0, 0, 4), text.len()));
+        let text = "key-\u{200b}\u{ad}.";
+        check(&cursor(rules(reads)), text, told("key", (1, 3, 4), text.len()));
+        let text = "key-\u{200b}\u{ad}";
+        check(&cursor(rules(reads)), text, told("key", (1, 3, 4), text.len() + 1));
+    }
+    check(&cursor(rules(Reads::Exact)), "key-\u{200b}1", told("key", (1, 3, 4), 5));
+    // It is known what it looks like when all of it is there.
+    check(&cursor(rules(Reads::Folded)), "ｋeｙ-ｂ", told("", (0, 0, 8), 11));
+    // One code point that is seen as three.
+    let dots = [r"x\.\b", r"\."].map(|pattern| Rule::regex(pattern, pattern).with_reads(Reads::Folded));
+    check(&cursor(dots), "x…a", told("x", (1, 1, 4), 4));
+    // They begin at one place of the stream, though not as they are seen.
+    let dots = [r"\B\.", r"\.\.\B"].map(|pattern| Rule::regex(pattern, pattern).with_reads(Reads::Folded));
+    check(&cursor(dots), "x…", told("x", (1, 1, 4), 4));
+}
+
+#[test]
+fn it_is_so_in_a_document() {
+    let rules = || [r"key-\b", "-"].map(|pattern| Rule::regex(pattern, pattern));
+    let document = |text, told| check(&cursor(rules()).reading_json(), text, told);
+    document(r#"{"a": "key-1"}"#, told(r#"{"a": ""#, (0, 7, 11), 12));
+    document(r#"{"a": "key-"}"#, told(r#"{"a": "key"#, (1, 10, 11), 12));
+    document(r#"{"a": "key\u002d\u0031"}"#, told(r#"{"a": ""#, (0, 7, 16), 22));
+    document(r#"{"a": "key-\n1"}"#, told(r#"{"a": "key"#, (1, 10, 11), 13));
+    document(r#"{"a": "key-"#, told(r#"{"a": "key"#, (1, 10, 11), 12));
+}
+
+/// A redaction that lies in no string stops, too, and waits as well.
+#[test]
+fn what_cannot_be_written_does_not_come_before_it() {
+    let rules = || {
+        let minus = Rule::literal("minus", "-").with_action(Action::Redact);
+        [Rule::regex("far", r"akey-\b"), Rule::literal("near", "key-"), minus]
+    };
+    let document = |text, told| check(&cursor(rules()).reading_json(), text, told);
+    document("[akey-1]", told("[", (0, 1, 6), 7));
+    document("[akey- 1]", told("[a", (1, 2, 6), 7));
+    document("[akey-", told("[a", (1, 2, 6), 7));
+    // It may also begin before what is waited for.
+    let wide = Rule::literal("wide", "zakey-").with_action(Action::Redact);
+    let document = cursor(rules().into_iter().chain([wide])).reading_json();
+    check(&document, "[zakey-1]", told("[", (0, 2, 7), 8));
+    check(&document, "[zakey-.]", told("[", (1, 3, 7), 8));
+}
+
+/// Rules that read differently do not wait for each other, and then it is the first of those that are certain.
+#[test]
+fn another_reading_does_not_wait() {
+    let rules = || {
+        let exact = Rule::literal("minus", "-").with_reads(Reads::Exact);
+        [Rule::regex("far", r"key-\b"), Rule::literal("near", "y-"), exact]
+    };
+    check(&cursor(rules()), "key-1", told("ke", (1, 2, 4), 4));
+    check(&cursor(rules().into_iter().rev()), "key-1", told("ke", (1, 2, 4), 4));
+}
+
+/// A redaction is the leftmost and longest of the whole text.
+#[test]
+fn redactions_that_end_at_one_byte_are_decided_alike() {
+    let rules = || [r"key-\b", "-"].map(|pattern| Rule::regex(pattern, pattern).with_action(Action::Redact));
+    for (text, released) in [
+        ("key-1", "[redacted]1"),
+        ("key-.", "key[redacted]."),
+        ("key-", "key[redacted]"),
+    ] {
+        let told = Told {
+            released,
+            stop: None,
+            after: usize::MAX,
+        };
+        check(&cursor(rules()), text, told);
+        check(&cursor(rules().into_iter().rev()), text, told);
+    }
+}
+
+/// What waits is held, and what is held is no more than is allowed.
+#[test]
+fn what_waits_is_held() {
+    let held = |most| {
+        let mut cursor = cursor([r"key-\b", "-"].map(|pattern| Rule::regex(pattern, pattern))).with_max_hold(most);
+        let mut out = Vec::new();
+        let stopped = cursor.push(b". key-", &mut out);
+        (String::from_utf8(out).unwrap(), stopped, cursor.held())
+    };
+    assert_eq!(held(4), (". ".to_owned(), None, 4));
+    assert_eq!(held(3), (". ".to_owned(), Some(Stop::HeldTooMuch(2)), 0));
+}
