@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import codes
 import decidable as dc
+import plain
 from decidable import Guard, GuardStopped, Match, Rule, StopReason
 
 SSN = Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn")
@@ -581,3 +582,34 @@ def test_what_is_more_than_text_comes_out_as_text() -> None:
 
     released = Guard([DROP]).cursor().push(Loud("quiet"))
     assert (released, type(released)) == ("quiet", str)
+
+
+TEXTS = st.text("abe 1the2üéZ_-\n", max_size=24)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["stop", "redact", "record"]),
+            st.sampled_from(plain.PATTERNS) | st.text("abe 1ü", min_size=1, max_size=3),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    TEXTS,
+)
+@settings(deadline=None, max_examples=500)
+def test_what_comes_out_is_what_a_plain_search_lets_out(drawn: list[tuple[str, Any]], text: str) -> None:
+    """The search by which `make test-transformers` judges."""
+    sought = [
+        plain.Sought(str(number), action, re.escape(what), literal=what)
+        if isinstance(what, str)
+        else plain.Sought(str(number), action, *what)
+        for number, (action, what) in enumerate(drawn)
+    ]
+    came, stopped, _ = Guard([each.rule for each in sought]).check(text)
+    expected, reason = plain.released(sought, text)
+    assert came == expected
+    found = None if stopped is None else (stopped.rule, stopped.start, stopped.end)
+    octets = None if reason is None else (reason[0], *(len(text[:place].encode()) for place in reason[1:]))
+    assert found == octets

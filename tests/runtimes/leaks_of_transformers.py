@@ -1,13 +1,14 @@
 """``make test-transformers``: generations of a tiny random model under random rules, none of which leaks.
 
 The model and its tokenizer are made here, without a download. For each seed the same generation runs without a guard;
-what a guarded one writes must be exactly what the guard lets of that text, and nothing of a match that stops may be in
-it. The seed is printed; ``DECIDABLE_SEED=… make test-transformers`` repeats a run.
+what a guarded one writes must be exactly what a plain search of that text lets out of it (plain.py), so nothing of a
+match that stops is in it. The seed is printed; ``DECIDABLE_SEED=… make test-transformers`` repeats a run.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -22,9 +23,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard.transformers import Session
+from plain import PATTERNS, Sought, released
 
 RUNS = 200
 TOKENS = 80
+MOST_OF_A_STEP = 0.01
 CORPUS = [
     "Drop the table, said the naïve user; the café is closed and the key is 078-05-1120.",
     "Zürich, Łódź, 東京 and Ελλάδα are places. The secret is a secret is a secret.",
@@ -71,20 +74,19 @@ def generate(model: Any, seed: int, **options: Any) -> Any:
     )
 
 
-def rules_of(random: Random, text: str) -> list[Rule]:
+def sought_in(random: Random, text: str) -> list[Sought]:
     """Rules most of which match what the model says: parts of it, and patterns."""
-    rules = []
+    sought = []
     for number in range(random.randrange(1, 5)):
-        action = random.choice(["stop", "stop", "redact", "record"])
+        name, action = str(number), random.choice(["stop", "stop", "redact", "record"])
         if random.random() < 0.7 and len(text) > 4:
             start = random.randrange(len(text) - 3)
             part = text[start : start + random.randrange(1, 12)]
             if part.strip() and "\ufffd" not in part and part.isprintable():
-                rules.append(Rule.literal(part, action=action, name=str(number), reads="exact"))
+                sought.append(Sought(name, action, re.escape(part), literal=part))
                 continue
-        pattern = random.choice([r"[0-9]{2,4}", r"\b[a-z]{3,6}\b", r"[A-Z][a-z]+", r"é|ü|東", r"the .{1,6}e"])
-        rules.append(Rule.regex(pattern, action=action, name=str(number), reads="exact"))
-    return rules
+        sought.append(Sought(name, action, *random.choice(PATTERNS)))
+    return sought
 
 
 def test_nothing_leaks_from_generations(made: tuple[Any, Any]) -> None:
@@ -95,15 +97,17 @@ def test_nothing_leaks_from_generations(made: tuple[Any, Any]) -> None:
     for seed in range(first, first + RUNS):
         ids = generate(model, seed)[0, 3:].tolist()
         text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        guard = Guard(rules_of(Random(seed), text))
-        expected, reason, _ = guard.check(text)
+        sought = sought_in(Random(seed), text)
+        guard = Guard([each.rule for each in sought])
+        # Not by the guard: a search of the whole text.
+        expected, reason = released(sought, text)
         written: list[str] = []
         with Session(guard, tokenizer, write=written.append) as session:
             generate(model, seed, **session.options())
         assert session.fault is None, seed
         assert (session.stopped is None) == (reason is None), seed
         if reason is not None and session.stopped is not None:
-            assert (session.stopped.rule, session.stopped.start) == (reason.rule, reason.start), seed
+            assert (session.stopped.rule, session.stopped.start) == (reason[0], len(text[: reason[1]].encode())), seed
             stopped += 1
         assert "".join(written) == session.text == expected, seed
         redacted += "[redacted]" in expected
@@ -121,14 +125,19 @@ def test_an_audit_has_every_token_and_its_statistics_cost_little(made: tuple[Any
     assert [frame.token_id for frame in report.frames][: len(ids)] == ids
     assert report.ending == "finished"
     logits = torch.randn(len(tokenizer)).numpy()
-    started = time.perf_counter()
-    for _ in range(1_000):
-        dc.logit_stats(logits, 3)
-    each = (time.perf_counter() - started) / 1_000
-    started = time.perf_counter()
-    generate(model, 7)
-    step = (time.perf_counter() - started) / len(ids)
-    print(f"logit_stats: {each * 1e6:.1f} us of a step's {step * 1e6:.0f} us ({100 * each / step:.2f} %)")
+    shares = []
+    # Other work on a machine makes a share larger or smaller: the best of three counts.
+    for _ in range(3):
+        started = time.perf_counter()
+        for _ in range(1_000):
+            dc.logit_stats(logits, 3)
+        each = (time.perf_counter() - started) / 1_000
+        started = time.perf_counter()
+        generate(model, 7)
+        step = (time.perf_counter() - started) / len(ids)
+        print(f"logit_stats: {each * 1e6:.1f} us of a step's {step * 1e6:.0f} us ({100 * each / step:.2f} %)")
+        shares.append(each / step)
+    assert min(shares) < MOST_OF_A_STEP
 
 
 def test_a_model_that_is_unsure_is_stopped(made: tuple[Any, Any]) -> None:
