@@ -359,6 +359,8 @@ pub(crate) struct Selection {
     attempts: Attempts,
     /// Those that are certain and were not taken yet.
     pub(crate) spans: VecDeque<Span>,
+    /// How many of them, from the first on, are as they were when [`Self::news`] was asked.
+    known: usize,
 }
 
 impl Selection {
@@ -389,7 +391,21 @@ impl Selection {
                 self.spans.swap(before, place);
                 place = before;
             }
+            self.known = self.known.min(place);
         }
+    }
+
+    /// Those among which are all that became certain since the last call: few, whatever was not taken.
+    pub(crate) fn news(&mut self) -> impl Iterator<Item = &Span> {
+        let known = self.known.min(self.spans.len());
+        self.known = self.spans.len();
+        self.spans.range(known..)
+    }
+
+    /// Takes the first of them.
+    pub(crate) fn take_first(&mut self) -> Option<Span> {
+        self.known = self.known.saturating_sub(1);
+        self.spans.pop_front()
     }
 
     /// Where the matches end that begin before a place of the stream and were not taken yet, at the latest.

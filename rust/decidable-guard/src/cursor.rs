@@ -10,6 +10,7 @@ use crate::{
     json::{self, Json},
     matcher::{Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
+    steps,
 };
 
 /// Bytes that a stream holds back at most, unless its owner says otherwise: some pages of text.
@@ -534,11 +535,16 @@ impl Cursor {
         open.chain(self.pending()).fold(self.at, u64::min)
     }
 
-    /// The first redaction that cannot be written into the document.
-    fn unwritable(&self) -> Option<Span> {
+    /// The first redaction that cannot be written into the document, of those that became certain since the last call: one that can be
+    /// written stays so, and at one that cannot the stream is stopped.
+    fn unwritable(&mut self) -> Option<Span> {
         let json = self.json.as_ref()?;
-        let spans = self.lanes.iter().flat_map(|lane| &lane.matcher.redact.spans);
-        let fits = |span: &&Span| json.is_in_string(span.raw_start.max(self.released), span.raw_end);
+        let released = self.released;
+        let spans = self.lanes.iter_mut().flat_map(|lane| lane.matcher.redact.news());
+        let fits = |span: &&Span| {
+            steps::count();
+            json.is_in_string(span.raw_start.max(released), span.raw_end)
+        };
         spans
             .filter(|span| !fits(span))
             .min_by_key(|span| span.order())
@@ -605,7 +611,7 @@ impl Cursor {
             self.released = until.max(span.raw_end);
             done = done.saturating_add(cast::usize_from_u64(self.released.saturating_sub(until)).unwrap_or(0));
             if let Some(lane) = self.lanes.get_mut(lane) {
-                lane.matcher.redact.spans.pop_front();
+                lane.matcher.redact.take_first();
             }
             self.redacted.push_back(public(span));
         }

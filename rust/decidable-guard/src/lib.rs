@@ -14,6 +14,7 @@
 //! A rule looks for a text or for a regular expression. Patterns are compiled to tables of states over bytes, so that a byte costs the
 //! same whatever came before; look-around and back-references cannot be, and are refused by name.
 
+mod steps;
 mod error;
 #[cfg(test)]
 mod levels;

@@ -9,6 +9,7 @@ use crate::{
     automaton::Tables,
     patterns::RuleId,
     reading::Unit,
+    steps,
 };
 
 /// How deep a stream is in a rule.
@@ -87,7 +88,9 @@ impl Matcher {
     pub(crate) fn look(&mut self, tables: &Tables, unit: &Unit<'_>) -> Option<Span> {
         self.taken = unit.end;
         let length = cast::u64_from_usize(unit.bytes.len());
-        if unit.end.saturating_sub(unit.start) != length || length > 1 {
+        // Behind such a unit, those without a byte say nothing more of where the bytes before them are.
+        let is_known = || length == 0 && self.odd.back().is_some_and(|odd| odd.end == self.read.at);
+        if (unit.end.saturating_sub(unit.start) != length || length > 1) && !is_known() {
             self.odd.push_back(Odd {
                 start: self.read.at,
                 end: self.read.at.saturating_add(length),
@@ -265,17 +268,15 @@ impl Matcher {
 
     /// Where the byte that was seen at a place begins in the stream.
     fn raw_start(&self, place: u64) -> u64 {
-        let (mut seen, mut raw) = (self.read.at, self.taken);
-        for odd in self.odd.iter().rev() {
-            if place >= odd.end {
-                break;
-            }
-            (seen, raw) = (odd.start, odd.raw_start);
-            if place >= odd.start {
-                return raw;
-            }
+        let before = self.odd.partition_point(|odd| {
+            steps::count();
+            odd.end <= place
+        });
+        // Up to the next unit that is not so, each byte is one.
+        match self.odd.get(before) {
+            Some(odd) => odd.raw_start.saturating_sub(odd.start.saturating_sub(place)),
+            None => self.taken.saturating_sub(self.read.at.saturating_sub(place)),
         }
-        raw.saturating_sub(seen.saturating_sub(place))
     }
 
     fn forget(&mut self, tables: &Tables) {
