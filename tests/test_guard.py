@@ -390,6 +390,17 @@ def test_rules_that_cannot_be_used_are_refused_by_name(rules: list[Rule], code: 
         refused(code, lambda: Guard([Rule.regex(rules[0].pattern, action="ignore", name="r")]))
 
 
+def test_why_a_rule_cannot_be_used_is_told_however_long_its_pattern_is() -> None:
+    """A rule without a name is called by its pattern: of that the beginning is told, and the whole of it is a detail."""
+    for fault, code, why in (("(", "guard.syntax", "unclosed group, at byte 8000"), ("|", "guard.empty", "empty text")):
+        pattern = "é" * 4_000 + fault
+        error = refused(code, lambda pattern=pattern: Guard([Rule.regex(pattern)]))  # type: ignore[misc]
+        assert str(error).startswith(f'rule "{"é" * 80}"…: ')
+        assert why in str(error)
+        assert error.rule == pattern
+    assert str(refused("guard.syntax", lambda: Guard([Rule.regex("a" * 79 + "(")]))).startswith(f'rule "{"a" * 79}(": ')
+
+
 def test_arguments_that_cannot_be() -> None:
     """Typed errors, with the field."""
     refused("guard.unknown_action", lambda: Rule.literal("a", action="log"))
