@@ -72,4 +72,26 @@ mod counted {
         assert!(steps <= text.len() * 20, "{steps} for {}", text.len());
         assert!(matches!(cursor.stopped(), Some(Stop::Matched(_))));
     }
+
+    #[test]
+    fn attempts_that_matches_part_are_looked_at_once_a_byte() {
+        // Each x begins one that goes on as the others do, but each has found a match that the next one's start lies in.
+        let rules = [("w", "w[wvxy]*c|wx"), ("v", "v[vxy]*c|vx"), ("x", "x[xy]*c|xx")];
+        let rules = rules.map(|(name, pattern)| Rule::regex(name, pattern).with_action(Action::Redact));
+        let automaton = Arc::new(Automaton::new(rules.into()).unwrap());
+        for count in [50, 400] {
+            let mut cursor = Cursor::new(Arc::clone(&automaton));
+            let mut out = Vec::new();
+            cursor.push(format!("wxv{}", "x".repeat(count)).as_bytes(), &mut out);
+            assert!(cursor.pressure().count() >= count, "they do not go on side by side");
+            COUNT.set(0);
+            cursor.push("y".repeat(10).as_bytes(), &mut out);
+            let steps = COUNT.get();
+            assert!(
+                steps <= 10 * 4 * (count + 2),
+                "{steps} for 10 bytes and {count} attempts"
+            );
+            assert_eq!(cursor.stopped(), None);
+        }
+    }
 }
