@@ -41,7 +41,7 @@ pub mod logits;
 pub use attempts::MOST_ATTEMPTS;
 pub use automaton::{Automaton, LONGEST_PATTERN_BYTES, MOST_RULES, MOST_TABLE_BYTES};
 pub use check::Check;
-pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Stop};
+pub use cursor::{Cursor, MAX_HOLD_BYTES, MOST_MATCHES, Match, Stop};
 pub use error::{Error, ErrorKind};
 pub use matcher::Pressure;
 pub use monitor::{Event, Intervention, Monitor, MostEntropy};

@@ -7,6 +7,7 @@ use decidable_canon::cast;
 use crate::{
     attempts::{Attempts, Place, Selection, Span},
     automaton::Tables,
+    cursor::MOST_MATCHES,
     patterns::RuleId,
     reading::Unit,
     steps,
@@ -71,6 +72,9 @@ pub(crate) struct Matcher {
     selected: Read,
     pub(crate) redact: Selection,
     pub(crate) record: Selection,
+    /// Whether every match is kept that is noted, until it is taken; else how many were not.
+    pub(crate) keeps_all: bool,
+    pub(crate) dropped: u64,
 }
 
 /// Of matches that stop, the one that ends first counts, and of those that end there the one that begins first, and of those the first
@@ -172,7 +176,18 @@ impl Matcher {
             let place = self.selected.place(unit);
             self.redact.step(&tables.redact, self.selected.last, *byte, place);
             self.record.step(&tables.record, self.selected.last, *byte, place);
+            self.drop_more();
             self.selected.step(*byte, unit);
+        }
+    }
+
+    /// Of what was noted and not taken the first is kept.
+    #[inline]
+    fn drop_more(&mut self) {
+        let more = self.record.spans.len().saturating_sub(MOST_MATCHES);
+        if more > 0 && !self.keeps_all {
+            self.record.spans.truncate(MOST_MATCHES);
+            self.dropped = self.dropped.saturating_add(cast::u64_from_usize(more));
         }
     }
 
@@ -181,6 +196,7 @@ impl Matcher {
         let Read { at, raw_end, .. } = self.selected;
         self.redact.end(&tables.redact, at, raw_end);
         self.record.end(&tables.record, at, raw_end);
+        self.drop_more();
     }
 
     /// The state of the texts to stop at.
