@@ -425,7 +425,7 @@ def test_rules_that_cannot_be_used_are_refused_by_name(rules: list[Rule], code: 
 
 
 def test_why_a_rule_cannot_be_used_is_told_however_long_its_pattern_is() -> None:
-    """A rule without a name is called by its pattern: of that the beginning is told, and the whole of it is a detail."""
+    """A rule without a name is called by its pattern: its beginning is told, the whole is a detail."""
     for fault, code, why in (("(", "guard.syntax", "unclosed group, at byte 8000"), ("|", "guard.empty", "empty text")):
         pattern = "é" * 4_000 + fault
         error = refused(code, lambda pattern=pattern: Guard([Rule.regex(pattern)]))  # type: ignore[misc]
