@@ -158,6 +158,40 @@ def test_a_pattern_that_ends_in_a_boundary_is_decided_by_what_comes() -> None:
     assert (list(last), last.stopped) == (["an "], StopReason("matched", r"\bass\b", 3, 6))
 
 
+@pytest.mark.parametrize(("action", "out"), [("record", "ab"), ("redact", "[redacted]b")])
+def test_of_very_many_matches_the_first_are_kept_and_the_others_counted(action: str, out: str) -> None:
+    """docs/limits.md: nothing else changes, however a text is cut, and who takes them all the while has all."""
+    most, more = 65_536, 100
+    guard = Guard([Rule.literal("a", action=action)])
+    text = "ab" * (most + more)
+    for size in (4_096, len(text)):
+        pieces = [text[place : place + size] for place in range(0, len(text), size)]
+        cursor = guard.cursor()
+        assert "".join(cursor.push(piece) for piece in pieces) + cursor.finish() == out * (most + more)
+        assert (cursor.stopped, cursor.matches_dropped) == (None, more)
+        found = cursor.matches()
+        assert [match.start for match in found] == [2 * number for number in range(most)]
+        assert (cursor.matches(), cursor.matches_dropped) == ([], more)
+
+        stream = guard.stream(pieces)
+        asked = [next(stream), len(stream.matches), *stream][1]
+        assert asked == sum(match.start < size for match in found)
+        assert (len(stream.matches), stream.matches_dropped) == (most, more)
+        assert list(stream.matches) == found
+
+        cursor = guard.cursor()
+        taken = [match for piece in pieces for match in (cursor.push(piece), cursor.matches())[1]]
+        assert (len(taken), cursor.matches_dropped) == ((most, more) if size == len(text) else (most + more, 0))
+    assert len(guard.check(text)[2]) == most + more
+    chunks = [
+        {"choices": [{"index": 0, "delta": {"content": text}}]},
+        {"choices": [{"index": 1, "delta": {"content": "a"}}]},
+    ]
+    typed: Any = guard.stream(chunks)
+    assert len(list(typed)) == 2
+    assert (len(typed.matches), typed.matches_dropped) == (most, more + 1)
+
+
 class Source:
     """An iterable that says how far it was read and whether it was closed."""
 
@@ -418,6 +452,17 @@ def test_rules_that_cannot_be_used_are_refused_by_name(rules: list[Rule], code: 
     # A rule that is switched off is read all the same.
     if code == "guard.unsupported":
         refused(code, lambda: Guard([Rule.regex(rules[0].pattern, action="ignore", name="r")]))
+
+
+def test_why_a_rule_cannot_be_used_is_told_however_long_its_pattern_is() -> None:
+    """A rule without a name is called by its pattern: its beginning is told, the whole is a detail."""
+    for fault, code, why in (("(", "guard.syntax", "unclosed group, at byte 8000"), ("|", "guard.empty", "empty text")):
+        pattern = "é" * 4_000 + fault
+        error = refused(code, lambda pattern=pattern: Guard([Rule.regex(pattern)]))  # type: ignore[misc]
+        assert str(error).startswith(f'rule "{"é" * 80}"…: ')
+        assert why in str(error)
+        assert error.rule == pattern
+    assert str(refused("guard.syntax", lambda: Guard([Rule.regex("a" * 79 + "(")]))).startswith(f'rule "{"a" * 79}(": ')
 
 
 def test_arguments_that_cannot_be() -> None:

@@ -60,6 +60,16 @@ def fields(rule: Rule) -> dict[str, Any]:
     )
 
 
+def test_an_audit_has_every_match_whoever_takes_them(tmp_path: Path) -> None:
+    """The monitor itself keeps the first of them (docs/limits.md)."""
+    most = 65_536
+    with Guard([Rule.literal("a", action="record")]).monitor(audit=tmp_path / "audit") as monitor:
+        monitor.intervene(Text(b"a" * (most + 7)))
+        monitor.intervene(End())
+    assert (len(monitor.matches()), monitor.matches_dropped) == (most, 7)
+    assert len(verify_audit(tmp_path / "audit").matches) == most + 7
+
+
 def test_rules_are_the_bytes_of_the_vectors() -> None:
     """And of the model in plain Python, which has them from the document."""
     vector = VECTORS["rules"]

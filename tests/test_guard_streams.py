@@ -1472,3 +1472,97 @@ for chunk in ({"choices": [{"index": 0, "delta": {"content": "drop"}}]}, {"type"
 assert not {"openai", "anthropic", "langchain_core", "pydantic", "vllm"} & sys.modules.keys(), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- a dict with attributes, helpers of clients, context managers -------------------------------------------------
+
+
+class Both(dict[str, Any]):
+    """A chunk whose fields are items and attributes at once, as some clients have them."""
+
+    def __init__(self, **both: Any) -> None:
+        super().__init__(both)
+        vars(self).update(both)
+
+
+class Attributes(dict[str, Any]):
+    """One whose fields are attributes alone."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__()
+        vars(self).update(attributes)
+
+
+@pytest.mark.parametrize("kind", [Both, Attributes])
+def test_a_dict_with_attributes_is_read_by_both(kind: Any) -> None:
+    """Neither says what was not let out; where the two disagree it is refused."""
+
+    def chunk(content: str) -> Any:
+        return kind(choices=[kind(index=0, delta=kind(content=content), finish_reason=None)])
+
+    out: Any = list(GUARD.stream([chunk("a 078-05-1120 "), chunk("b DROP TABLE c")]))
+    texts = [each.choices[0].delta.content for each in out[:2]]
+    assert texts == ["a [redacted] ", "b "]
+    assert out[2].choices[0].finish_reason == "content_filter"
+    assert all(type(each) is kind and "DROP" not in repr((each, vars(each))) for each in out)
+    if kind is Both:
+        assert [each["choices"][0]["delta"]["content"] for each in out[:2]] == texts
+    apart = chunk("a")
+    apart.choices[0].delta["content"] = "b"
+    refused_at = "choices[].delta" if kind is Both else None
+    if refused_at:
+        assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([apart]))).field == refused_at
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([kind(said="DROP TABLE")])))
+
+
+def test_what_a_helper_of_a_client_makes_is_refused_with_what_to_take() -> None:
+    """On their own types: chat, messages, responses."""
+    from anthropic.lib.streaming import TextEvent
+    from openai.lib.streaming.chat import ContentDeltaEvent
+    from openai.lib.streaming.responses import ResponseTextDeltaEvent
+
+    chat = ContentDeltaEvent(type="content.delta", delta="a", snapshot="a")
+    message = TextEvent(type="text", text="a", snapshot="a")
+    response = ResponseTextDeltaEvent.model_construct(type="response.output_text.delta", delta="a", snapshot="a")
+    begin = {"type": "message_start", "message": {"content": []}}
+    chunks: Any
+    for chunks, instead in (
+        ([chat], "chat.completions.create(stream=True)"),
+        ([begin, message], "messages.create(stream=True)"),
+        ([response], "responses.create(stream=True)"),
+    ):
+        error = refused("guard.unknown_chunk", lambda chunks=chunks: list(GUARD.stream(chunks)))  # type: ignore[misc]
+        assert instead in str(error)
+
+
+def test_a_stream_is_a_context_manager() -> None:
+    """However its block is left, the source is closed, once."""
+    source = Source("a ", "b ", "c")
+    with GUARD.stream(source) as stream:
+        assert next(stream) == "a "
+    assert (source.closed, list(stream)) == (1, [])
+    assert stream.stopped is not None
+    assert stream.stopped.kind == "failed"
+    source = Source("a ", "b")
+    with GUARD.stream(source) as stream:
+        assert "".join(stream) == "a b"
+    assert (source.closed, stream.stopped) == (1, None)
+
+    async def run() -> tuple[bool, Any]:
+        over = False
+
+        async def pieces() -> AsyncIterator[str]:
+            nonlocal over
+            try:
+                yield "a "
+                yield "b"
+            finally:
+                over = True
+
+        async with GUARD.astream(pieces()) as stream:
+            assert await anext(stream) == "a "
+        return over, stream.stopped
+
+    over, stopped = asyncio.run(run())
+    assert over
+    assert stopped.kind == "failed"

@@ -10,6 +10,9 @@ import pytest
 # What a batch may take besides the arrays that it is given and the one that it returns, on two threads.
 MOST_MEBIBYTES = 32
 
+# What rules that are refused may have taken: their limit, and what the last table was made from.
+MOST_MEBIBYTES_OF_TABLES = 64 + 64
+
 PROGRAM = """
 import resource, sys
 import numpy as np
@@ -138,3 +141,36 @@ def test_where_the_system_refuses_a_thread_the_others_do_its_part() -> None:
         [sys.executable, "-c", PROGRAM + REFUSED_A_THREAD], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "refused\n")
+
+
+TABLES_THAT_DO_NOT_FIT = """
+import resource, sys
+from decidable import Guard, InvalidInput, Rule
+
+def peak():
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10
+
+# Each has a table of some megabytes, and together they share nothing.
+rules = [Rule.regex(f"{chr(0x4e00 + n)}(?:a|b)*a(?:a|b){{16}}c", name=f"hard {n}") for n in range(60)]
+Guard(rules[:1])
+before = peak()
+try:
+    Guard(rules)
+except InvalidInput as error:
+    print(error.code, error.details["rule"], peak() - before, sep="|")
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the standard library has no peak of memory there")
+def test_rules_whose_tables_do_not_fit_are_refused_at_the_limit() -> None:
+    """Not after all were made: the rule is named at which the limit was reached, and little more was taken."""
+    done = subprocess.run([sys.executable, "-c", TABLES_THAT_DO_NOT_FIT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told, message = done.stdout.splitlines()
+    code, rule, taken = told.split("|")
+    assert code == "guard.too_large"
+    assert message == f'rule "{rule}": with its table all of them take more than 67108864 bytes'
+    assert 5 < int(rule.removeprefix("hard ")) < 30
+    assert float(taken) < MOST_MEBIBYTES_OF_TABLES

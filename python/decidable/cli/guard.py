@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from decidable._native import Cursor, StopReason
 from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
 from decidable.cli.screen import Screen, about_output
-from decidable.guard import Guard, GuardedStream
+from decidable.guard import Guard
 from decidable.guard.files import naming, read_rules
 from decidable.guard.sets import SETS, Failed, Held, failing, held, set_file
 from decidable.report.quantity import count
@@ -67,25 +68,35 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
         guard = Guard([rule for path in sources.values() for rule in read_rules(path)])
     if parsed.costs:
         return _costs(guard, screen)
-    stream = guard.stream(_pieces(name or "-"))
+    cursor = guard.cursor()
     released = 0
-    for piece in stream:
+    found: Counter[tuple[str, str]] = Counter()
+    for piece in _released(cursor, _pieces(name or "-")):
+        # Taken all the while: however many there are, each is counted.
+        found.update((match.rule, match.action) for match in cursor.matches())
         released += len(piece)
-        if not screen.as_json:
+        if piece and not screen.as_json:
             _write(piece)
-    found = Counter((match.rule, match.action) for match in stream.matches)
     if screen.as_json:
-        screen.emit(_document(stream, released, found))
+        screen.emit(_document(cursor.stopped, released, found))
     else:
         for (rule, action), times in sorted(found.items()):
             often = "once" if times == 1 else f"{count(times)} times"
             screen.note(f"decidable guard: {rule!r} {_DONE[action]} {often}")
-    reason = stream.stopped
+    reason = cursor.stopped
     if reason is None:
         return FINE
     what = f"rule {reason.rule!r} stopped it" if reason.rule is not None else reason.kind.replace("_", " ")
     screen.error("decidable guard", f"{what}, at byte {count(reason.start)}")
     return FAILED
+
+
+def _released(cursor: Cursor, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield cursor.push(piece)
+        if cursor.stopped is not None:
+            return
+    yield cursor.finish()
 
 
 def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
@@ -107,8 +118,7 @@ def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
 _DONE: Final = {"redact": "replaced", "record": "noted"}
 
 
-def _document(stream: GuardedStream[bytes], released: int, found: Counter[tuple[str, str]]) -> dict[str, Any]:
-    reason = stream.stopped
+def _document(reason: StopReason | None, released: int, found: Counter[tuple[str, str]]) -> dict[str, Any]:
     return {
         "released_bytes": released,
         "stopped": None

@@ -134,6 +134,9 @@ class Guard:
     def cursor(self, *, json: bool = False) -> Cursor:
         """One stream, for whoever pushes himself: ``push``, ``finish``, ``stopped``, ``matches``, ``pressure``.
 
+        Matches are kept until ``matches()`` takes them, the first ``MOST_MATCHES`` of each kind (docs/limits.md);
+        ``matches_dropped`` says how many were not.
+
         With ``json`` it is a document in JSON, such as the arguments of a tool's call: rules see the strings as what
         they stand for (``\\u0044ROP`` is ``DROP``), and what is replaced is written with escapes.
         """
@@ -171,7 +174,8 @@ class Guard:
 
     def check(self, text: Chunk) -> tuple[Chunk, StopReason | None, list[Match]]:
         """A whole text at once: what may come out of it, why it was stopped, and what was noted or replaced."""
-        cursor = self.cursor()
+        # The text bounds how many there are.
+        cursor = self._automaton.cursor(self._max_hold, False, True)
         released: Chunk = cursor.push(text)
         rest: Chunk = cursor.finish()
         return released + rest, cursor.stopped, cursor.matches()

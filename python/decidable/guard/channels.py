@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from decidable._native import Cursor, Match, StopReason
+from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.errors import InvalidInput
 from decidable.guard.fields import changed, fields
 
-__all__ = ["MOST_CHANNELS", "Channel", "Channels", "unknown_chunk", "wrong_kind"]
+__all__ = ["MOST_CHANNELS", "Channel", "Channels", "of_a_helper", "unknown_chunk", "wrong_kind"]
 
 MOST_CHANNELS: Final = 1_024
 """How many texts one stream may consist of."""
@@ -52,6 +52,12 @@ def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -
     return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
 
 
+def of_a_helper(place: str, instead: str) -> InvalidInput:
+    """The fault of what a client's helper makes of a stream: it tells each text several times over, and parsed."""
+    why = f"is of a client's helper, which repeats what was before; guard what {instead} gives"
+    return unknown_chunk(place, why)
+
+
 def wrong_kind(wanted: str, given: object, field: str = "chunk") -> InvalidInput:
     """The fault of a chunk of another kind than those before, or of an argument."""
     kind = type(given).__name__
@@ -66,6 +72,7 @@ class Channels:
         self._open: dict[Channel, Cursor] = {}
         self._closed: set[Channel] = set()
         self._matches: dict[Match, None] = {}
+        self._dropped = 0
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -80,6 +87,12 @@ class Channels:
         for channel, cursor in self._open.items():
             self._note(channel, cursor)
         return tuple(self._matches)
+
+    @property
+    def matches_dropped(self) -> int:
+        """How many were not kept beside those."""
+        _ = self.matches
+        return self._dropped + sum(cursor.matches_dropped for cursor in self._open.values())
 
     def push(self, channel: Channel, text: object) -> str:
         """The next piece of a text, and what may come out of it. Nothing does once any channel was stopped."""
@@ -97,6 +110,8 @@ class Channels:
             cursor = self._open[channel] = self._new(channel.is_json)
         released = cursor.push(text)
         self._look(channel, cursor)
+        # So that not each text keeps as many as all may.
+        self._note(channel, cursor)
         return released
 
     @staticmethod
@@ -113,7 +128,7 @@ class Channels:
         self._closed.add(channel)
         released: str = cursor.finish()
         self._look(channel, cursor)
-        self._note(channel, cursor)
+        self._note(channel, cursor, over=True)
         return released
 
     def close_all(self, choice: int | None) -> Iterable[tuple[Channel, str]]:
@@ -147,7 +162,7 @@ class Channels:
         released = cursor.push(text)
         released += cursor.finish()
         self._look(channel, cursor)
-        self._note(channel, cursor)
+        self._note(channel, cursor, over=True)
         return text if released == text else released
 
     def read_all(
@@ -215,10 +230,15 @@ class Channels:
             self.stopped = StopReason(why.kind, why.rule, why.start, why.end, channel.choice, channel.name)
             self.stopped_in = channel
 
-    def _note(self, channel: Channel, cursor: Cursor) -> None:
+    def _note(self, channel: Channel, cursor: Cursor, *, over: bool = False) -> None:
         for match in cursor.matches():
             where = Match(match.rule, match.action, match.start, match.end, channel.choice, channel.name)
-            self._matches[where] = None
+            if len(self._matches) < MOST_MATCHES:
+                self._matches[where] = None
+            elif where not in self._matches:
+                self._dropped += 1
+        if over:
+            self._dropped += cursor.matches_dropped
 
 
 def withheld(value: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
-from decidable.guard.fields import changed, fields
+from decidable.guard.fields import changed, fields, is_plain
 
 __all__ = ["ChatReader"]
 
@@ -262,7 +262,7 @@ class ChatReader:
         call = self._calls[choice, number]
         inside = fields(call) or {}
         part = "function" if text == "arguments" else "custom"
-        if isinstance(call, dict):
+        if is_plain(call):
             return {"index": number, part: {text: rest}}
         none = {name: None for name in ("id", "type") if inside.get(name) is not None}
         return changed(call, {part: changed(_without_name(inside[part]), {text: rest}), **none})
@@ -313,7 +313,7 @@ def _empty(choice: Any) -> Any:
     if "text" in inside:
         changes["text"] = ""
     delta = inside.get("delta")
-    if isinstance(delta, dict):
+    if is_plain(delta):
         changes["delta"] = {}
     elif delta is not None:
         changes["delta"] = changed(delta, {name: None for name, value in (fields(delta) or {}).items() if value})

@@ -1,7 +1,7 @@
 """What a chunk of a client's stream is made of, whatever library it comes from: read, copied and made by its shape.
 
-No library is imported for it: a chunk is a ``dict`` or an object whose fields can be listed (pydantic, dataclass,
-msgspec, plain). What cannot be listed cannot be read whole, and is refused by those who ask.
+No library is imported for it: a chunk is a ``dict``, an object whose fields can be listed (pydantic, dataclass,
+msgspec, plain), or both at once. What cannot be listed cannot be read whole, and is refused by those who ask.
 """
 
 from __future__ import annotations
@@ -12,13 +12,23 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["changed", "fields", "made"]
+__all__ = ["changed", "fields", "is_plain", "made"]
 
 
 def fields(value: Any) -> Mapping[str, Any] | None:
-    """The fields of a chunk or of a part of one by name; ``None`` where they cannot be listed."""
+    """The fields of a chunk or of a part of one by name; ``None`` where they cannot be listed.
+
+    Of a ``dict`` that has attributes as well both are read; where they disagree it is not known what it says.
+    """
     if isinstance(value, dict):
-        return value if all(isinstance(name, str) for name in value) else None
+        if not all(isinstance(name, str) for name in value):
+            return None
+        attributes = _attributes(value)
+        if not attributes:
+            return value
+        if not all(_alike(inner, value[name]) for name, inner in attributes.items() if name in value):
+            return None
+        return {**value, **attributes}
     if isinstance(value, (str, bytes, int, float, list, tuple, type)) or value is None:
         return None
     own = getattr(value, "__dict__", None)
@@ -30,6 +40,36 @@ def fields(value: Any) -> Mapping[str, Any] | None:
     for name in slots:
         found[name] = getattr(value, name)
     return found
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a ``dict`` and nothing besides."""
+    return isinstance(value, dict) and not _attributes(value)
+
+
+def _attributes(value: dict[Any, Any]) -> Mapping[str, Any]:
+    """What a ``dict`` has beside its items."""
+    if type(value) is dict:
+        return {}
+    own = getattr(value, "__dict__", None)
+    if own is value:
+        return {}
+    slots = {
+        name: getattr(value, name) for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)
+    }
+    return {**(own or {}), **slots}
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two values say the same to whoever reads chunks."""
+    if a is b:
+        return True
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    one, other = fields(a), fields(b)
+    if one is None or other is None:
+        return type(a) is type(b) and one is other and bool(a == b)
+    return one.keys() == other.keys() and all(_alike(inner, other[name]) for name, inner in one.items())
 
 
 def _listed(kind: type) -> list[str]:
@@ -47,7 +87,13 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
         return value
     if isinstance(value, dict):
         other = copy.copy(value)
-        other.update(changes)
+        attributes = _attributes(value)
+        for name, inner in changes.items():
+            # Each where it was; what was nowhere, in both.
+            if name in value or name not in attributes:
+                dict.__setitem__(other, name, inner)
+            if name in attributes or (attributes and name not in value and hasattr(value, "__dict__")):
+                object.__setattr__(other, name, inner)
         return other
     if hasattr(type(value), "model_copy"):
         return value.model_copy(update=dict(changes))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channel, Channels, of_a_helper, unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields, made
 
 __all__ = ["EVENTS", "MessageReader"]
@@ -26,6 +26,10 @@ TEXTS: Final = {
     "input_json_delta": ("partial_json", "tool_arguments"),
     "compaction_delta": ("content", "compaction"),
 }
+
+# What the client's helper tells between them, and what to take instead.
+OF_THE_HELPER: Final = frozenset({"text", "thinking", "citation", "signature", "input_json", "compaction"})
+INSTEAD: Final = "messages.create(stream=True), or of the helper its text_stream,"
 
 # What a block may begin with of a text that deltas go on with.
 BEGINNINGS: Final = {
@@ -99,6 +103,8 @@ class MessageReader:
             return [self._replaced(chunk, inside, "message", new)]
         if kind == "message_stop":
             rest = self._all_rests(chunk)
+            if inside.get("message"):
+                raise of_a_helper("message", INSTEAD)
             self._only(inside)
             return rest if self._channels.stopped is not None else [*rest, chunk]
         if kind == "ping":
@@ -106,6 +112,8 @@ class MessageReader:
             return [chunk]
         if kind == "error":
             return [self._channels.read_all(None, "", chunk)]
+        if kind in OF_THE_HELPER:
+            raise of_a_helper("type", INSTEAD)
         raise unknown_chunk("type")
 
     def finish(self) -> list[Any]:

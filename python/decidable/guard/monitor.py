@@ -177,8 +177,13 @@ class Monitor:
         """How deep the text is in which rules, the nearest to a match first."""
         return self._native.pressure()
 
+    @property
+    def matches_dropped(self) -> int:
+        """How many matches were not kept for :meth:`matches`, because those before were not taken (docs/limits.md)."""
+        return self._native.matches_dropped
+
     def matches(self) -> list[Match]:
-        """What was noted or replaced since the last call, by where it begins."""
+        """What was noted or replaced since the last call, by where it begins. An audit has all, whoever takes them."""
         return self._native.matches()
 
     def __enter__(self) -> Self:

@@ -236,7 +236,9 @@ class MessageChunkReader:
         return out
 
     def _call(self, call: Any) -> Any:
-        inside = fields(call) or {}
+        inside = fields(call)
+        if inside is None:
+            raise unknown_chunk("tool_call_chunks[]")
         index = inside.get("index")
         changes: dict[str, Any] = {}
         if inside.get("args"):
@@ -254,8 +256,8 @@ class MessageChunkReader:
         if name in ("reasoning_content", "refusal") and value is not None:
             return self._channels.push(Channel(None, name.removesuffix("_content"), name), value)
         if name == "function_call" and value:
-            inside = fields(value) or {}
-            if inside.keys() - {"name", "arguments"}:
+            inside = fields(value)
+            if inside is None or inside.keys() - {"name", "arguments"}:
                 raise unknown_chunk("additional_kwargs.function_call")
             changes = {}
             if inside.get("name"):

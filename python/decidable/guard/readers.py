@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from decidable._native import Cursor, Match, StopReason
-from decidable.guard.channels import Channels, unknown_chunk, wrong_kind
+from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
+from decidable.guard.channels import Channels, of_a_helper, unknown_chunk, wrong_kind
 from decidable.guard.chat import ChatReader
 from decidable.guard.fields import fields
 from decidable.guard.messages import EVENTS as MESSAGE_EVENTS
@@ -16,6 +16,9 @@ from decidable.guard.responses import ResponseReader
 from decidable.guard.sse import EventReader
 
 __all__ = ["PlainReader", "Reader", "TypedReader"]
+
+# The events of OpenAI's helper for chat: it begins with the first of them.
+OF_A_CHAT_HELPER: Final = frozenset({"chunk", "content.delta", "refusal.delta", "tool_calls.function.arguments.delta"})
 
 
 class Shaped(Protocol):
@@ -40,6 +43,8 @@ class Reader(Protocol):
     def held(self) -> int: ...
     @property
     def matches(self) -> Iterable[Match]: ...
+    @property
+    def matches_dropped(self) -> int: ...
     def take(self, chunk: Any) -> list[Any]: ...
     def finish(self) -> list[Any]: ...
     def end(self, notice: str) -> list[Any]: ...
@@ -52,6 +57,7 @@ class PlainReader:
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._found: list[Match] = []
+        self._dropped = 0
         self._bytes = False
 
     @property
@@ -65,7 +71,14 @@ class PlainReader:
     @property
     def matches(self) -> Iterable[Match]:
         self._found += self._cursor.matches()
+        self._dropped += max(len(self._found) - MOST_MATCHES, 0)
+        del self._found[MOST_MATCHES:]
         return self._found
+
+    @property
+    def matches_dropped(self) -> int:
+        _ = self.matches
+        return self._dropped + self._cursor.matches_dropped
 
     def take(self, chunk: Any) -> list[Any]:
         released = self._cursor.push(chunk)
@@ -101,6 +114,10 @@ class TypedReader:
     @property
     def matches(self) -> Iterable[Match]:
         return self._channels.matches
+
+    @property
+    def matches_dropped(self) -> int:
+        return self._channels.matches_dropped
 
     def take(self, chunk: Any) -> list[Any]:
         if self._shaped is None:
@@ -140,4 +157,6 @@ class TypedReader:
             return ResponseReader(self._channels)
         if inside.get("error"):
             return ChatReader(self._channels)
+        if isinstance(kind, str) and kind in OF_A_CHAT_HELPER:
+            raise of_a_helper("type", "chat.completions.create(stream=True)")
         raise unknown_chunk("type")

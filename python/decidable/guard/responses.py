@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channel, Channels, of_a_helper, unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields, made
 
 __all__ = ["ResponseReader"]
@@ -249,6 +249,8 @@ class ResponseReader:
         return Channel(item, f"{name}[{number}]")
 
     def _delta(self, chunk: Any, inside: Any, name: str, numbered: str | None) -> Any:
+        if inside.get("snapshot"):
+            raise of_a_helper("snapshot", "responses.create(stream=True)")
         self._only(inside, "delta", "logprobs")
         channel = self._channel(inside, self._item(inside), name, numbered)
         changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
@@ -269,8 +271,11 @@ class ResponseReader:
     def _shell_output(self, chunk: Any, inside: Any, item: int | None) -> Any:
         self._only(inside, "delta")
         delta = inside.get("delta")
+        own = fields(delta)
+        if own is None:
+            raise unknown_chunk("delta")
         changes = {}
-        for name, text in (fields(delta) or {}).items():
+        for name, text in own.items():
             channel = self._channel(inside, item, name, "command_index")
             if text is not None:
                 released = self._channels.push(channel, text)

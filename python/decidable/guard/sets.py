@@ -102,13 +102,13 @@ def held(rules: Sequence[Rule], text: str, *, max_hold: int = MAX_HOLD_BYTES) ->
     automaton = Automaton(list(rules))
     ends = list(accumulate(len(point.encode()) for point in text))
     counts: Counter[int] = Counter()
-    cursor = automaton.cursor(max_hold, False)
+    cursor = automaton.cursor(max_hold, False, True)
     matches = 0
     for place, point in enumerate(text):
         cursor.push(point)
         if cursor.stopped is not None:
             matches += 1 + len(cursor.matches())
-            cursor = automaton.cursor(max_hold, False)
+            cursor = automaton.cursor(max_hold, False, True)
         waiting = cursor.held
         counts[place + 1 - bisect.bisect_right(ends, ends[place] - waiting) if waiting else 0] += 1
     cursor.finish()

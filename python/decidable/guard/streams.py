@@ -53,8 +53,13 @@ class _Guarded:
 
     @property
     def matches(self) -> tuple[Match, ...]:
-        """What was noted or replaced so far."""
+        """What was noted or replaced so far: of very many the first (docs/limits.md)."""
         return tuple(self._reader.matches)
+
+    @property
+    def matches_dropped(self) -> int:
+        """How many more there were."""
+        return self._reader.matches_dropped
 
     def _take(self, chunk: Any) -> list[Any]:
         if not self._chosen:
@@ -96,7 +101,10 @@ def _closable(source: object, chunks: object, *names: str) -> list[Callable[[], 
 
 
 class GuardedStream(_Guarded, Generic[Chunk]):
-    """An iterator over what may come out of a stream. Made by :meth:`Guard.stream`."""
+    """An iterator over what may come out of a stream. Made by :meth:`Guard.stream`.
+
+    As a context manager it is closed, and its source with it, however its block is left.
+    """
 
     def __init__(self, cursor: Callable[[bool], Cursor], chunks: Iterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, **options)
@@ -117,6 +125,12 @@ class GuardedStream(_Guarded, Generic[Chunk]):
             # A generator that has not begun has nothing to tidy up.
             self._reader.fail()
             _close(self._chunks, self._chunks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _run(self, chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
         self._begun = True
@@ -148,7 +162,10 @@ def _close(source: object, chunks: object) -> None:
 
 
 class AsyncGuardedStream(_Guarded, Generic[Chunk]):
-    """An asynchronous iterator over what may come out of a stream. Made by :meth:`Guard.astream`."""
+    """An asynchronous iterator over what may come out of a stream. Made by :meth:`Guard.astream`.
+
+    As an asynchronous context manager it is closed, and its source with it, however its block is left.
+    """
 
     def __init__(self, cursor: Callable[[bool], Cursor], chunks: AsyncIterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, **options)
@@ -168,6 +185,12 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
         if not begun:
             self._reader.fail()
             await _aclose(self._chunks, self._chunks)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def _run(self, chunks: AsyncIterable[Chunk]) -> AsyncGenerator[Chunk, None]:
         self._begun = True

@@ -80,6 +80,11 @@ class Session:
         """The exception that stopped it, if one did."""
         return self._monitor.fault
 
+    @property
+    def matches_dropped(self) -> int:
+        """How many matches were not kept for :meth:`matches`, because those before were not taken (docs/limits.md)."""
+        return self._monitor.matches_dropped
+
     def matches(self) -> list[Match]:
         """What was noted or replaced since the last call."""
         return self._monitor.matches()

@@ -1,10 +1,12 @@
 //! Attempts: each tries all patterns from one place on. Those in one state go the same way from here, so that one of them is enough.
 
-use std::collections::VecDeque;
+use core::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::{
     check::Sum,
     patterns::{DEAD, NO_RULE, Patterns, RuleId},
+    steps,
 };
 
 /// Attempts that are under way at once, beyond which a stream is stopped. Patterns of ordinary length keep fewer than fifty.
@@ -22,8 +24,8 @@ pub(crate) struct Span {
 
 impl Span {
     /// What is redacted first: what begins first, of that the longest, of that the first rule's.
-    pub(crate) fn order(&self) -> (u64, core::cmp::Reverse<u64>, RuleId) {
-        (self.raw_start, core::cmp::Reverse(self.raw_end), self.rule)
+    pub(crate) fn order(&self) -> (u64, Reverse<u64>, RuleId) {
+        (self.raw_start, Reverse(self.raw_end), self.rule)
     }
 }
 
@@ -134,6 +136,9 @@ pub(crate) struct Attempts {
     /// Places in the list, while those in one state are looked for, and of those that end.
     order: Vec<usize>,
     ended: Vec<usize>,
+    /// Of each in the list, for that: from which start on one may be kept that it would cover, and the ends that are sought for it.
+    parted: Vec<u64>,
+    ends: BinaryHeap<Reverse<u64>>,
 }
 
 impl Attempts {
@@ -308,19 +313,19 @@ impl Attempts {
             let state = |place| of(list, place).map(|(table, state, sum, _)| (table, state, sum));
             state(a) == state(b)
         };
+        let parted = &mut self.parted;
+        parted_at(list, &mut self.ends, parted);
         self.ended.clear();
         for group in self.order.chunk_by(alike).filter(|group| group.len() > 1) {
-            let start = |place: &usize| of(list, place).map_or(0, |(_, _, _, start)| start);
-            for (place, later) in group.iter().enumerate().skip(1) {
-                let covers = |earlier: u64| {
-                    let parts = |other: &Attempt| {
-                        other.found() && other.start < earlier && earlier < other.end && other.end <= start(later)
-                    };
-                    !list.iter().any(parts)
-                };
-                let mut before = group.iter().take(place).filter(|earlier| !self.ended.contains(earlier));
-                if before.any(|earlier| covers(start(earlier))) {
-                    self.ended.push(*later);
+            // Up to where one that is kept finds whatever a later one would.
+            let mut covered = 0;
+            for place in group {
+                steps::count();
+                let start = list.get(*place).map_or(0, |attempt| attempt.start);
+                if covered > start {
+                    self.ended.push(*place);
+                } else {
+                    covered = covered.max(parted.get(*place).copied().unwrap_or(0));
                 }
             }
         }
@@ -342,7 +347,7 @@ impl Attempts {
                 .clone()
                 .filter(|attempt| attempt.found())
                 .map(Attempt::span)
-                .max_by_key(|span| (span.end, core::cmp::Reverse(span.rule)));
+                .max_by_key(|span| (span.end, Reverse(span.rule)));
             let Some(longest) = longest else { return };
             let here = if longest.end == at { longest.rule } else { NO_RULE };
             let open = first.clone().any(|attempt| {
@@ -363,12 +368,36 @@ impl Attempts {
     }
 }
 
+/// Of each attempt, in the order of their starts: where the first match ends that was found, begins before it and may take it away. What
+/// begins there or later would be left.
+fn parted_at(list: &[Attempt], ends: &mut BinaryHeap<Reverse<u64>>, parted: &mut Vec<u64>) {
+    ends.clear();
+    parted.clear();
+    for alike in list.chunk_by(|a, b| a.start == b.start) {
+        let start = alike.first().map_or(0, |attempt| attempt.start);
+        while ends.peek().is_some_and(|Reverse(end)| *end <= start) {
+            steps::count();
+            ends.pop();
+        }
+        let end = ends.peek().map_or(u64::MAX, |Reverse(end)| *end);
+        for attempt in alike {
+            steps::count();
+            parted.push(end);
+            if attempt.found() {
+                ends.push(Reverse(attempt.end));
+            }
+        }
+    }
+}
+
 /// The leftmost-longest matches of some rules, in their order, none within another.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     attempts: Attempts,
     /// Those that are certain and were not taken yet.
     pub(crate) spans: VecDeque<Span>,
+    /// How many of them, from the first on, are as they were when [`Self::news`] was asked.
+    known: usize,
 }
 
 impl Selection {
@@ -399,7 +428,21 @@ impl Selection {
                 self.spans.swap(before, place);
                 place = before;
             }
+            self.known = self.known.min(place);
         }
+    }
+
+    /// Those among which are all that became certain since the last call: few, whatever was not taken.
+    pub(crate) fn news(&mut self) -> impl Iterator<Item = &Span> {
+        let known = self.known.min(self.spans.len());
+        self.known = self.spans.len();
+        self.spans.range(known..)
+    }
+
+    /// Takes the first of them.
+    pub(crate) fn take_first(&mut self) -> Option<Span> {
+        self.known = self.known.saturating_sub(1);
+        self.spans.pop_front()
     }
 
     /// Where the matches end that begin before a place of the stream and were not taken yet, at the latest.
@@ -413,7 +456,7 @@ impl Selection {
             .max()
     }
 
-    fn order(&self, place: usize) -> Option<(u64, core::cmp::Reverse<u64>, RuleId)> {
+    fn order(&self, place: usize) -> Option<(u64, Reverse<u64>, RuleId)> {
         self.spans.get(place).map(Span::order)
     }
 

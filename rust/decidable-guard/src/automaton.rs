@@ -4,7 +4,7 @@ use crate::{
     Action, Error, ErrorKind, Pattern, Reads, Rule,
     json::Json,
     literals::{Literal, Literals},
-    patterns::{Patterns, RuleId},
+    patterns::{Patterns, RuleId, TooLarge},
     syntax,
 };
 
@@ -84,16 +84,12 @@ impl Automaton {
         let read = |reads: &Reads| rules.iter().any(|rule| rule.reads == *reads);
         let read: Vec<_> = Reads::ALL.into_iter().filter(read).collect();
         let read = if read.is_empty() { vec![Reads::Exact] } else { read };
-        let mut tables = Vec::new();
+        let (mut tables, mut room) = (Vec::new(), MOST_TABLE_BYTES);
         for reads in &read {
-            tables.push(Tables::new(&rules, *reads)?);
+            tables.push(Tables::new(&rules, *reads, &mut room)?);
         }
         let plain = plain(&read);
-        let this = Self { rules, tables, plain };
-        if this.table_bytes() > MOST_TABLE_BYTES {
-            return Err(too_large());
-        }
-        Ok(this)
+        Ok(Self { rules, tables, plain })
     }
 
     /// The rules, in their order.
@@ -168,7 +164,8 @@ impl Tables {
         self.stop.iter().chain(&self.redact).chain(&self.record)
     }
 
-    fn new(rules: &[Rule], reads: Reads) -> Result<Self, Error> {
+    /// Takes how many bytes the tables may still take, and leaves how many are left: nothing is made beyond it.
+    fn new(rules: &[Rule], reads: Reads, room: &mut usize) -> Result<Self, Error> {
         let mut literals = Vec::new();
         let (mut stop, mut redact, mut record) = (Vec::new(), Vec::new(), Vec::new());
         for (rule, number) in rules.iter().zip(0..).filter(|(rule, _)| rule.reads == reads) {
@@ -187,23 +184,27 @@ impl Tables {
                 (Action::Record, _) => record.push((number, hir)),
             }
         }
-        let compiled = |patterns: &[(RuleId, Hir)]| {
+        let literals = Literals::new(&literals, &plain(&[reads]), *room)
+            .filter(|literals| literals.bytes() <= *room)
+            .ok_or_else(too_large)?;
+        *room = room.saturating_sub(literals.bytes());
+        let mut compiled = |patterns: &[(RuleId, Hir)]| {
             let check = |rule: RuleId| rules.get(usize::from(rule)).and_then(|rule| rule.check);
             let patterns = patterns.iter().map(|(rule, hir)| (*rule, hir));
             let (checked, others): (Vec<_>, Vec<_>) = patterns.partition(|(rule, _)| check(*rule).is_some());
             let mut tables = Vec::new();
-            together(rules, &others, &mut tables)?;
+            together(rules, &others, room, &mut tables)?;
             // Whether a match passes depends on where it begins: what is checked has a table of its own.
             for (rule, hir) in checked {
                 let mut own = Vec::new();
-                together(rules, &[(rule, hir)], &mut own)?;
+                together(rules, &[(rule, hir)], room, &mut own)?;
                 tables.extend(own.into_iter().map(|table| table.with_check(check(rule))));
             }
             Ok::<_, Error>(tables)
         };
         Ok(Self {
             reads,
-            literals: Literals::new(&literals, &plain(&[reads]), MOST_TABLE_BYTES).ok_or_else(too_large)?,
+            literals,
             stop: compiled(&stop)?,
             redact: compiled(&redact)?,
             record: compiled(&record)?,
@@ -212,29 +213,38 @@ impl Tables {
 }
 
 /// One table for all patterns; where that is too large, one for each half.
-fn together(rules: &[Rule], patterns: &[(RuleId, &Hir)], tables: &mut Vec<Patterns>) -> Result<(), Error> {
+fn together(
+    rules: &[Rule],
+    patterns: &[(RuleId, &Hir)],
+    room: &mut usize,
+    tables: &mut Vec<Patterns>,
+) -> Result<(), Error> {
     let alone = match patterns {
         [] => return Ok(()),
         [(rule, _)] => rules.get(usize::from(*rule)),
         _ => None,
     };
-    match Patterns::new(patterns, if alone.is_some() { ALONE_BYTES } else { TOGETHER_BYTES }) {
-        Ok(table) => {
+    let most = if alone.is_some() { ALONE_BYTES } else { TOGETHER_BYTES };
+    match (Patterns::new(patterns, most, *room), alone) {
+        (Ok(table), _) => {
+            *room = room.saturating_sub(table.bytes());
             tables.push(table);
             Ok(())
         }
-        Err(_) => match alone {
-            Some(rule) => {
-                let why = format_args!(
-                    "its table takes more than {ALONE_BYTES} bytes: repetitions with large counts multiply states"
-                );
-                Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
-            }
-            None => {
-                let (first, second) = patterns.split_at(patterns.len().div_ceil(2));
-                together(rules, first, tables)?;
-                together(rules, second, tables)
-            }
-        },
+        (Err(TooLarge::Alone), Some(rule)) => {
+            let why = format_args!(
+                "its table takes more than {ALONE_BYTES} bytes: repetitions with large counts multiply states"
+            );
+            Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
+        }
+        (Err(TooLarge::Table), Some(rule)) => {
+            let why = format_args!("with its table all of them take more than {MOST_TABLE_BYTES} bytes");
+            Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
+        }
+        (Err(_), None) => {
+            let (first, second) = patterns.split_at(patterns.len().div_ceil(2));
+            together(rules, first, room, tables)?;
+            together(rules, second, room, tables)
+        }
     }
 }

@@ -10,10 +10,15 @@ use crate::{
     json::{self, Json},
     matcher::{Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
+    steps,
 };
 
 /// Bytes that a stream holds back at most, unless its owner says otherwise: some pages of text.
 pub const MAX_HOLD_BYTES: usize = 65_536;
+
+/// Matches that a stream keeps until they are taken, of those that are replaced and of those that are noted by each way to read: some
+/// megabytes. Of more the first are kept, and the others counted.
+pub const MOST_MATCHES: usize = 65_536;
 
 /// A match of a rule. Places are bytes from the beginning of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +105,9 @@ pub struct Cursor {
     redacted: VecDeque<Match>,
     stop: Option<Stop>,
     ended: bool,
+    /// As of a matcher.
+    keeps_all: bool,
+    dropped: u64,
 }
 
 /// Bytes that are tried without a lane.
@@ -131,6 +139,8 @@ impl Cursor {
             redacted: VecDeque::new(),
             stop: None,
             ended: false,
+            keeps_all: false,
+            dropped: 0,
         }
     }
 
@@ -153,6 +163,21 @@ impl Cursor {
         Self {
             json: Some(Json::default()),
             ..self
+        }
+    }
+
+    /// The same, keeping every match until it is taken, however many there are: for whoever takes them all the while, or has a text
+    /// whose length bounds them.
+    #[must_use]
+    pub fn keeping_all_matches(mut self) -> Self {
+        self.keep_all_matches();
+        self
+    }
+
+    pub(crate) fn keep_all_matches(&mut self) {
+        self.keeps_all = true;
+        for lane in &mut self.lanes {
+            lane.matcher.keeps_all = true;
         }
     }
 
@@ -199,6 +224,13 @@ impl Cursor {
             };
             lane.matcher.pressure(tables, literal)
         })
+    }
+
+    /// How many matches were not kept, because nobody took those before them: see [`MOST_MATCHES`].
+    #[must_use]
+    pub fn matches_dropped(&self) -> u64 {
+        let lanes = self.lanes.iter().map(|lane| lane.matcher.dropped);
+        lanes.fold(self.dropped, u64::saturating_add)
     }
 
     /// Takes the matches that were noted or replaced since the last call: of rules that read alike, each of the two by where they begin.
@@ -561,11 +593,16 @@ impl Cursor {
         waits.map_or(safe, |span| span.raw_start.min(safe))
     }
 
-    /// The first redaction that cannot be written into the document.
-    fn unwritable(&self) -> Option<Span> {
+    /// The first redaction that cannot be written into the document, of those that became certain since the last call: one that can be
+    /// written stays so, and at one that cannot the stream is stopped.
+    fn unwritable(&mut self) -> Option<Span> {
         let json = self.json.as_ref()?;
-        let spans = self.lanes.iter().flat_map(|lane| &lane.matcher.redact.spans);
-        let fits = |span: &&Span| json.is_in_string(span.raw_start.max(self.released), span.raw_end);
+        let released = self.released;
+        let spans = self.lanes.iter_mut().flat_map(|lane| lane.matcher.redact.news());
+        let fits = |span: &&Span| {
+            steps::count();
+            json.is_in_string(span.raw_start.max(released), span.raw_end)
+        };
         spans
             .filter(|span| !fits(span))
             .min_by_key(|span| span.order())
@@ -632,9 +669,13 @@ impl Cursor {
             self.released = until.max(span.raw_end);
             done = done.saturating_add(cast::usize_from_u64(self.released.saturating_sub(until)).unwrap_or(0));
             if let Some(lane) = self.lanes.get_mut(lane) {
-                lane.matcher.redact.spans.pop_front();
+                lane.matcher.redact.take_first();
             }
-            self.redacted.push_back(public(span));
+            if self.keeps_all || self.redacted.len() < MOST_MATCHES {
+                self.redacted.push_back(public(span));
+            } else {
+                self.dropped = self.dropped.saturating_add(1);
+            }
         }
         self.held.advance(done);
         if let Some(json) = &mut self.json {

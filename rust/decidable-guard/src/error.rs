@@ -17,6 +17,9 @@ pub enum ErrorKind {
     Unreadable,
 }
 
+/// Characters of a rule's name that a message has. It may be a whole pattern, and what is wrong with it comes behind it.
+const SHOWN_CHARACTERS: usize = 80;
+
 /// A rule that cannot be used: which, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -28,11 +31,15 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, rule: &str, why: impl fmt::Display) -> Self {
+        let (shown, more) = match rule.char_indices().nth(SHOWN_CHARACTERS) {
+            Some((length, _)) => (rule.get(..length).unwrap_or(rule), "…"),
+            None => (rule, ""),
+        };
         Self {
             kind,
             rule: Some(rule.to_owned()),
             offset: None,
-            message: format!("rule {rule:?}: {why}"),
+            message: format!("rule {shown:?}{more}: {why}"),
         }
     }
 

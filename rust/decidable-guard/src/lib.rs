@@ -14,6 +14,7 @@
 //! A rule looks for a text or for a regular expression. Patterns are compiled to tables of states over bytes, so that a byte costs the
 //! same whatever came before; look-around and back-references cannot be, and are refused by name.
 
+mod steps;
 mod error;
 #[cfg(test)]
 mod levels;
@@ -40,7 +41,7 @@ pub mod logits;
 pub use attempts::MOST_ATTEMPTS;
 pub use automaton::{Automaton, LONGEST_PATTERN_BYTES, MOST_RULES, MOST_TABLE_BYTES};
 pub use check::Check;
-pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Stop};
+pub use cursor::{Cursor, MAX_HOLD_BYTES, MOST_MATCHES, Match, Stop};
 pub use error::{Error, ErrorKind};
 pub use matcher::Pressure;
 pub use monitor::{Event, Intervention, Monitor, MostEntropy};

@@ -7,8 +7,10 @@ use decidable_canon::cast;
 use crate::{
     attempts::{Attempts, Place, Selection, Span},
     automaton::Tables,
+    cursor::MOST_MATCHES,
     patterns::RuleId,
     reading::Unit,
+    steps,
 };
 
 /// How deep a stream is in a rule.
@@ -72,6 +74,9 @@ pub(crate) struct Matcher {
     selected: Read,
     pub(crate) redact: Selection,
     pub(crate) record: Selection,
+    /// Whether every match is kept that is noted, until it is taken; else how many were not.
+    pub(crate) keeps_all: bool,
+    pub(crate) dropped: u64,
 }
 
 /// Of matches that stop, the one that ends first counts, and of those that end there the one that begins first, and of those the first
@@ -89,7 +94,9 @@ impl Matcher {
     pub(crate) fn look(&mut self, tables: &Tables, unit: &Unit<'_>) -> Option<Span> {
         self.taken = unit.end;
         let length = cast::u64_from_usize(unit.bytes.len());
-        if unit.end.saturating_sub(unit.start) != length || length > 1 {
+        // Behind such a unit, those without a byte say nothing more of where the bytes before them are.
+        let is_known = || length == 0 && self.odd.back().is_some_and(|odd| odd.end == self.read.at);
+        if (unit.end.saturating_sub(unit.start) != length || length > 1) && !is_known() {
             self.odd.push_back(Odd {
                 start: self.read.at,
                 end: self.read.at.saturating_add(length),
@@ -189,7 +196,18 @@ impl Matcher {
             let place = self.selected.place(unit);
             self.redact.step(&tables.redact, self.selected.last, *byte, place);
             self.record.step(&tables.record, self.selected.last, *byte, place);
+            self.drop_more();
             self.selected.step(*byte, unit);
+        }
+    }
+
+    /// Of what was noted and not taken the first is kept.
+    #[inline]
+    fn drop_more(&mut self) {
+        let more = self.record.spans.len().saturating_sub(MOST_MATCHES);
+        if more > 0 && !self.keeps_all {
+            self.record.spans.truncate(MOST_MATCHES);
+            self.dropped = self.dropped.saturating_add(cast::u64_from_usize(more));
         }
     }
 
@@ -198,6 +216,7 @@ impl Matcher {
         let Read { at, raw_end, .. } = self.selected;
         self.redact.end(&tables.redact, at, raw_end);
         self.record.end(&tables.record, at, raw_end);
+        self.drop_more();
     }
 
     /// The state of the texts to stop at.
@@ -285,17 +304,15 @@ impl Matcher {
 
     /// Where the byte that was seen at a place begins in the stream.
     fn raw_start(&self, place: u64) -> u64 {
-        let (mut seen, mut raw) = (self.read.at, self.taken);
-        for odd in self.odd.iter().rev() {
-            if place >= odd.end {
-                break;
-            }
-            (seen, raw) = (odd.start, odd.raw_start);
-            if place >= odd.start {
-                return raw;
-            }
+        let before = self.odd.partition_point(|odd| {
+            steps::count();
+            odd.end <= place
+        });
+        // Up to the next unit that is not so, each byte is one.
+        match self.odd.get(before) {
+            Some(odd) => odd.raw_start.saturating_sub(odd.start.saturating_sub(place)),
+            None => self.taken.saturating_sub(self.read.at.saturating_sub(place)),
         }
-        raw.saturating_sub(seen.saturating_sub(place))
     }
 
     fn forget(&mut self, tables: &Tables) {

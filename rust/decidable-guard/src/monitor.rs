@@ -3,7 +3,7 @@
 use decidable_canon::{Digest, cast};
 
 use crate::{
-    Cursor, Match, Stop,
+    Cursor, MOST_MATCHES, Match, Stop,
     audit::{Ending, Trail, matched_digest},
 };
 
@@ -72,13 +72,17 @@ pub struct Monitor {
     /// All of the text, where digests of matches are wanted.
     text: Vec<u8>,
     found: Vec<Match>,
+    /// How many were not kept there.
+    dropped: u64,
     over: bool,
 }
 
 impl Monitor {
     /// A generation from its beginning on.
     #[must_use]
-    pub const fn new(cursor: Cursor) -> Self {
+    pub fn new(mut cursor: Cursor) -> Self {
+        // They are taken after each event: the audit has all.
+        cursor.keep_all_matches();
         Self {
             cursor,
             most: None,
@@ -87,6 +91,7 @@ impl Monitor {
             salt: None,
             text: Vec::new(),
             found: Vec::new(),
+            dropped: 0,
             over: false,
         }
     }
@@ -119,6 +124,12 @@ impl Monitor {
     /// The audit, whose bytes are for the caller to take away.
     pub const fn trail(&mut self) -> Option<&mut Trail> {
         self.trail.as_mut()
+    }
+
+    /// How many matches were not kept, because nobody took those before them: see [`MOST_MATCHES`]. An audit has them all.
+    #[must_use]
+    pub const fn matches_dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Takes the matches that were noted or replaced since the last call.
@@ -186,6 +197,13 @@ impl Monitor {
 
     /// Notes what matched, the match that stopped last.
     fn note(&mut self) {
+        self.note_in_audit();
+        let more = self.found.len().saturating_sub(MOST_MATCHES);
+        self.found.truncate(MOST_MATCHES);
+        self.dropped = self.dropped.saturating_add(cast::u64_from_usize(more));
+    }
+
+    fn note_in_audit(&mut self) {
         let from = self.found.len();
         self.found.extend(self.cursor.matches());
         if let Some(new) = self.found.get_mut(from..) {

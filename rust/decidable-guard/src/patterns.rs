@@ -55,11 +55,17 @@ const FAR: u16 = u16::MAX;
 
 /// What would be larger than its limit.
 #[derive(Debug)]
-pub(crate) struct TooLarge;
+pub(crate) enum TooLarge {
+    /// What the table is made from.
+    Alone,
+    /// The table, beside the others.
+    Table,
+}
 
 impl Patterns {
-    /// Takes patterns, each with the place of its rule, in ascending order.
-    pub(crate) fn new(patterns: &[(RuleId, &Hir)], bytes_max: usize) -> Result<Self, TooLarge> {
+    /// Takes patterns, each with the place of its rule, in ascending order; how large what the table is made from may be, and how large
+    /// the table.
+    pub(crate) fn new(patterns: &[(RuleId, &Hir)], bytes_max: usize, room: usize) -> Result<Self, TooLarge> {
         let hirs: Vec<_> = patterns.iter().map(|(_, hir)| *hir).collect();
         let nfa = thompson::Compiler::new()
             .configure(
@@ -68,7 +74,7 @@ impl Patterns {
                     .nfa_size_limit(Some(bytes_max)),
             )
             .build_many_from_hir(&hirs)
-            .map_err(|_| TooLarge)?;
+            .map_err(|_| TooLarge::Alone)?;
         let dfa = dense::Builder::new()
             .configure(
                 dense::Config::new()
@@ -79,12 +85,12 @@ impl Patterns {
                     .determinize_size_limit(Some(bytes_max)),
             )
             .build_from_nfa(&nfa)
-            .map_err(|_| TooLarge)?;
+            .map_err(|_| TooLarge::Alone)?;
         let rules: Vec<_> = patterns.iter().map(|(rule, _)| *rule).collect();
-        Self::of(&nfa, &dfa, &rules)
+        Self::of(&nfa, &dfa, &rules, room)
     }
 
-    fn of(nfa: &NFA, dfa: &dense::DFA<Vec<u32>>, rules: &[RuleId]) -> Result<Self, TooLarge> {
+    fn of(nfa: &NFA, dfa: &dense::DFA<Vec<u32>>, rules: &[RuleId], room: usize) -> Result<Self, TooLarge> {
         let byte_classes = nfa.byte_classes();
         let mut classes = [0; 256];
         for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
@@ -107,7 +113,7 @@ impl Patterns {
         for (start, before) in starts.iter_mut().zip(LOOKED_BACK_AT) {
             let config = start::Config::new().anchored(Anchored::Yes).look_behind(before);
             // An anchored automaton that gives up at no byte has every start; without one it would see nothing.
-            *start = walk.number(Some(dfa.start_state(&config).map_err(|_| TooLarge)?));
+            *start = walk.number(Some(dfa.start_state(&config).map_err(|_| TooLarge::Alone)?));
         }
         let mut this = Self {
             classes,
@@ -152,6 +158,9 @@ impl Patterns {
             }
             this.remaining.push(FAR);
             this.nearest.push(NO_RULE);
+            if this.bytes() > room {
+                return Err(TooLarge::Table);
+            }
             state = state.saturating_add(1);
         }
         this.measure();

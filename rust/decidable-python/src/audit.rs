@@ -271,6 +271,11 @@ impl Monitor {
         let trail = state.monitor.trail();
         Ok(trail.map(|trail| PyBytes::new(py, trail.chain().bytes())))
     }
+    /// How many matches were not kept, because nobody took those before them (docs/limits.md).
+    #[getter]
+    fn matches_dropped(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.look(py)?.monitor.matches_dropped())
+    }
     /// The matches that were noted or replaced since the last call.
     fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut state = self.look(py)?;

@@ -272,11 +272,17 @@ impl Automaton {
     fn size(&self) -> (usize, usize) {
         (self.0.states(), self.0.table_bytes())
     }
-    /// A stream from its beginning on: a text, or a document in JSON.
-    fn cursor(&self, max_hold: &Bound<'_, PyAny>, json: &Bound<'_, PyAny>) -> PyResult<Cursor> {
+    /// A stream from its beginning on: a text, or a document in JSON; whether every match is kept until it is taken.
+    #[pyo3(signature = (max_hold, json, keeps_all = false))]
+    fn cursor(&self, max_hold: &Bound<'_, PyAny>, json: &Bound<'_, PyAny>, keeps_all: bool) -> PyResult<Cursor> {
         let most: u32 = integer("max_hold", max_hold)?;
         let cursor = decidable_guard::Cursor::new(Arc::clone(&self.0))
             .with_max_hold(usize::try_from(most).unwrap_or(usize::MAX));
+        let cursor = if keeps_all {
+            cursor.keeping_all_matches()
+        } else {
+            cursor
+        };
         Ok(Cursor(Mutex::new(State {
             cursor: if truth("json", json)? {
                 cursor.reading_json()
@@ -636,6 +642,11 @@ impl Cursor {
     /// How deep it is in which rules, the nearest to a match first.
     fn pressure<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         self.with(py, |state| pressure(py, &state.cursor))
+    }
+    /// How many matches were not kept, because nobody took those before them (docs/limits.md).
+    #[getter]
+    fn matches_dropped(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |state| Ok(state.cursor.matches_dropped()))
     }
     /// The matches that were noted or replaced since the last call, by where they begin.
     fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
