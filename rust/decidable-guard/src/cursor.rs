@@ -105,6 +105,8 @@ pub struct Cursor {
     redacted: VecDeque<Match>,
     stop: Option<Stop>,
     ended: bool,
+    /// The first redaction that cannot be written into the document.
+    unwritable: Option<Span>,
     /// As of a matcher.
     keeps_all: bool,
     dropped: u64,
@@ -139,6 +141,7 @@ impl Cursor {
             redacted: VecDeque::new(),
             stop: None,
             ended: false,
+            unwritable: None,
             keeps_all: false,
             dropped: 0,
         }
@@ -349,7 +352,7 @@ impl Cursor {
         }
         if matched.is_none() {
             self.end_selections();
-            matched = self.unwritable();
+            matched = self.find_unwritable();
         }
         match matched {
             Some(span) => self.stop_at(span, out),
@@ -524,7 +527,7 @@ impl Cursor {
         }
         matched
             .map(|(_, span)| span)
-            .or_else(|| self.unwritable().filter(|_| !self.is_deferred()))
+            .or_else(|| self.find_unwritable().filter(|_| !self.is_deferred()))
     }
 
     /// Reads the pieces that have come, each lane as its rules do; the match that stops, if one does.
@@ -550,7 +553,7 @@ impl Cursor {
         }
         matched
             .map(|(_, span)| span)
-            .or_else(|| self.unwritable().filter(|_| !self.is_deferred()))
+            .or_else(|| self.find_unwritable().filter(|_| !self.is_deferred()))
     }
 
     /// Of a match that stops and those that are deferred the one that ends first: the text ends now, so that nothing shows any more which
@@ -588,14 +591,13 @@ impl Cursor {
         let lanes = self.lanes.iter().zip(&self.automaton.tables);
         let open = lanes.filter_map(|(lane, tables)| lane.matcher.open_from(tables));
         let safe = open.chain(self.pending()).fold(self.at, u64::min);
-        // What cannot be written waits with a match that stops before it.
-        let waits = if self.is_deferred() { self.unwritable() } else { None };
-        waits.map_or(safe, |span| span.raw_start.min(safe))
+        // What cannot be written waits while the next byte is to say which match stops.
+        self.unwritable.map_or(safe, |span| span.raw_start.min(safe))
     }
 
-    /// The first redaction that cannot be written into the document, of those that became certain since the last call: one that can be
-    /// written stays so, and at one that cannot the stream is stopped.
-    fn unwritable(&mut self) -> Option<Span> {
+    /// The first redaction that cannot be written into the document. Those that became certain since the last call are looked at: one that
+    /// can be written stays so, and at one that cannot the stream is stopped.
+    fn find_unwritable(&mut self) -> Option<Span> {
         let json = self.json.as_ref()?;
         let released = self.released;
         let spans = self.lanes.iter_mut().flat_map(|lane| lane.matcher.redact.news());
@@ -603,10 +605,9 @@ impl Cursor {
             steps::count();
             json.is_in_string(span.raw_start.max(released), span.raw_end)
         };
-        spans
-            .filter(|span| !fits(span))
-            .min_by_key(|span| span.order())
-            .copied()
+        let news = spans.filter(|span| !fits(span)).copied();
+        self.unwritable = news.chain(self.unwritable).min_by_key(Span::order);
+        self.unwritable
     }
 
     fn end_selections(&mut self) {
@@ -618,7 +619,7 @@ impl Cursor {
     fn stop_at(&mut self, span: Span, out: &mut Vec<u8>) {
         self.at = span.raw_end;
         self.end_selections();
-        let unwritable = self.unwritable().map_or(u64::MAX, |span| span.raw_start);
+        let unwritable = self.find_unwritable().map_or(u64::MAX, |span| span.raw_start);
         self.release(span.raw_start.min(unwritable), out);
         self.cut(Stop::Matched(public(span)));
     }
