@@ -289,18 +289,28 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
             format_args!("{} rows of {candidates}", requests.len()),
         ));
     }
-    let mut rooms: Vec<&mut [u8]> = out.chunks_mut(candidates).collect();
-    share(plan, candidates, requests, &mut rooms, |first_row, requests, rooms| {
-        let lose = |request: &RequestRow, costs: &[(u32, u64)], room: &mut [u8]| {
-            policy.lose(&RequestFields::from_row(request), costs, room);
-        };
-        for (request, room) in requests.iter().zip(&mut *rooms) {
-            lose(request, &[], room);
-        }
-        quotes.each(first_row, requests, rooms, |request, costs, room| {
-            lose(request, costs, room)
-        });
-    });
+    share_wide(
+        plan,
+        candidates,
+        requests,
+        out,
+        candidates,
+        |first_row, requests, room| {
+            let lose = |row: usize, costs: &[(u32, u64)], room: &mut [u8]| {
+                let start = row.saturating_mul(candidates);
+                let room = room.get_mut(start..start.saturating_add(candidates));
+                if let (Some(request), Some(room)) = (requests.get(row), room) {
+                    policy.lose(&RequestFields::from_row(request), costs, room);
+                }
+            };
+            for row in 0..requests.len() {
+                lose(row, &[], room);
+            }
+            for (row, costs) in quotes.within(first_row..first_row.saturating_add(requests.len())) {
+                lose(row, costs, room);
+            }
+        },
+    );
     Ok(())
 }
 
@@ -369,6 +379,18 @@ fn share<I: Sync, O: Send>(
     room: &mut [O],
     work: impl Fn(usize, &[I], &mut [O]) + Sync,
 ) {
+    share_wide(plan, candidates, input, room, 1, work);
+}
+
+/// The same, where each row has room for so many.
+fn share_wide<I: Sync, O: Send>(
+    plan: Plan,
+    candidates: usize,
+    input: &[I],
+    room: &mut [O],
+    per_row: usize,
+    work: impl Fn(usize, &[I], &mut [O]) + Sync,
+) {
     let larger = (candidates / ORDINARY_CANDIDATES).max(1);
     let per_thread = (ROWS_PER_THREAD / larger).max(1);
     // Whole groups of what is decided side by side.
@@ -379,7 +401,7 @@ fn share<I: Sync, O: Send>(
     }
     let threads = worth.min(thread::available_parallelism().map_or(1, NonZero::get));
     let pieces = (0..).step_by(per_piece).zip(input.chunks(per_piece));
-    let pieces = Mutex::new(pieces.zip(room.chunks_mut(per_piece)));
+    let pieces = Mutex::new(pieces.zip(room.chunks_mut(per_piece.saturating_mul(per_row.max(1)))));
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
     let take_part = || {
         while let Some(((first_row, input), room)) = next() {
