@@ -96,7 +96,7 @@ def many(count: int) -> dc.Policy:
 
 
 def test_an_interrupt_is_heard_between_the_steps_of_a_piece() -> None:
-    """What comes while rows are decided ends the batch before all is answered that was asked beside, though it is one piece."""
+    """What comes while rows are decided ends the batch before all is answered that was asked beside."""
     rows = simple()[1][:500]
     room = {
         "out": np.zeros(500, dc.DECISION_DTYPE),

@@ -162,9 +162,9 @@ fn a_batch_allocates_the_same_for_any_number_of_rows() {
                 let few = batch(&policy, &requests, 40, &quotes_of(40), plan);
                 let many = batch(&policy, &requests, 4_003, &quotes_of(4_003), plan);
                 let of = vectors.label();
+                let [decided, of_requests, of_decisions, counted, gates, held] = many;
                 // A catalog is made ready for lanes once, whatever the rows.
                 assert_eq!([decided, counted], [few[0], few[3]], "{of}");
-                let [_, of_requests, of_decisions, _, gates, held] = many;
                 assert_eq!([of_requests, of_decisions, gates, held], [NOTHING; 4], "{of}");
             }
         }
