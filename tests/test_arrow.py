@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import gc
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -321,6 +323,149 @@ def test_quotes_are_a_column_of_lists(kind: str) -> None:
         expected = [bridge.as_decision(native.decide(bridge.native_request(request))) for request in requests]
         assert found == expected, f"DECIDABLE_SEED={seed}"
     assert quoted > 100
+
+
+# --- what is asked beside the decisions -------------------------------------------------------------------------------
+
+ASKED = ("counts", "gates", "holds")
+
+
+def beside(native: dc.Policy, rows: np.ndarray, **given: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What a batch of an array answers, and what it puts into the room for everything beside."""
+    room = {
+        "counts": np.zeros(len(rows), dc.REJECTION_DTYPE),
+        "gates": np.zeros((len(rows), len(native.models)), np.uint8),
+        "holds": np.zeros(len(rows), np.uint64),
+    }
+    return native.decide_batch(rows, **given, **room), room
+
+
+def as_columns(decisions: np.ndarray, room: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+    """The columns of a table with all that is in the room."""
+    return expected_columns(decisions) | {
+        "counts": [dict(zip(dc.REJECTION_DTYPE.names or (), row, strict=True)) for row in room["counts"].tolist()],
+        "gates": room["gates"].tolist(),
+        "holds": room["holds"].tolist(),
+    }
+
+
+LIBRARIES: dict[str, tuple[Callable[[pa.Table], Any], Callable[[Any], dict[str, list[Any]]]]] = {
+    "pyarrow": (lambda table: table, lambda found: pa.table(found).to_pydict()),
+    "polars": (pl.from_arrow, lambda found: pl.DataFrame(found).to_dict(as_series=False)),
+    "pandas": (
+        lambda table: table.to_pandas(types_mapper=pd.ArrowDtype),
+        lambda found: pa.Table.from_pandas(pd.DataFrame.from_arrow(found)).to_pydict(),
+    ),
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_counts_gates_and_holds_are_columns(library: str) -> None:
+    """With quotes and largest uses, what a batch of an array says, and what single calls say."""
+    hand_over, read = LIBRARIES[library]
+    held = 0
+    for seed in seeds(25):
+        cases = Cases(seed)
+        model_policy = cases.policy(extended=True)
+        drawn = [cases.request(model_policy, extended=True) for _ in range(30)]
+        requests = [bridge.native_request(request) for request in drawn]
+        rows, native = bridge.request_rows(drawn), bridge.native_policy(model_policy)
+        most = [request.max_output_tokens for request in requests]
+        quotes = with_quotes([list((request.quotes or {}).items()) for request in requests])["quotes"]
+        table = pa.table(columns(rows)).append_column("quotes", quotes)
+        table = table.append_column("max_output_tokens", pa.array(most, pa.uint32()))
+        found = read(native.decide_batch(hand_over(table), counts=True, gates=True, holds=True))
+
+        each = [(n, *quote) for n, request in enumerate(requests) for quote in (request.quotes or {}).items()]
+        expected = as_columns(
+            *beside(
+                native,
+                rows,
+                quotes=np.array(each, dtype=dc.QUOTE_DTYPE),
+                max_output_tokens=np.array(most, dtype=np.uint32),
+            )
+        )
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            assert found[name] == values, (name, f"DECIDABLE_SEED={seed}")
+        assert found["counts"] == [native.decide_counted(request)[1] for request in requests]
+        singles = [native.hold(request) for request in requests]
+        assert found["holds"] == [hold or 0 for hold in singles]
+        assert found["gates"] == [
+            [dc.GATES.index(verdict.gate or verdict.verdict) for verdict in native.explain(request)]
+            or [255] * len(native.models)
+            for request in requests
+        ]
+        held += sum(hold is not None for hold in singles)
+    assert held > 100
+
+
+def test_only_what_is_asked_for_is_a_column() -> None:
+    """In its type, whether there are rows or none; each alone is as with the others."""
+    rows = random_rows(70_000)
+    table, native = pa.table(columns(rows)), policy()
+    decisions, room = beside(native, rows)
+    expected = as_columns(decisions, room)
+    types = {
+        "counts": pa.struct([pa.field(name, pa.uint32(), nullable=False) for name in dc.REJECTION_DTYPE.names or ()]),
+        "gates": pa.list_(pa.field("item", pa.uint8(), nullable=False), 2),
+        "holds": pa.uint64(),
+    }
+    for asked in ((), ("counts",), ("gates",), ("holds",), ASKED):
+        given = {name: name in asked for name in ASKED}
+        for threads in (1, 2):
+            found = native.decide_batch(table, threads=threads, **given)
+            assert found.to_numpy().tobytes() == decisions.tobytes()
+            read = pa.table(found)
+            read.validate(full=True)
+            assert read.column_names == [*(dc.DECISION_DTYPE.names or ()), *asked]
+            assert {name: read.schema.field(name).type for name in asked} == {name: types[name] for name in asked}
+            for name in asked:
+                assert read[name].to_pylist() == expected[name]
+        none = native.decide_batch(table.slice(0, 0), **given)
+        assert pa.schema(none) == pa.table(none).schema == read.schema
+    assert [field.name for field in read.schema if field.nullable] == [
+        *("selected_model_id", "selected_model_index", "counterfactual_model_id")
+    ]
+
+
+def test_largest_uses_are_a_column() -> None:
+    """A null, and a column of nulls, is the expected use; one below it is refused by its row."""
+    rows = random_rows(3_000)
+    native, most = policy(), rows["output_tokens"] + 1_000
+    some = np.arange(3_000) % 3 == 0
+    _, expected = beside(native, rows, max_output_tokens=most)
+    _, usual = beside(native, rows)
+    assert not np.array_equal(expected["holds"], usual["holds"])
+    for kind in ("u4", "i8", "u8"):
+        table = pa.table(columns(rows) | {"max_output_tokens": pa.array(most.astype(kind), mask=some)})
+        for cut in (table, pa.concat_tables([table.slice(0, 7), table.slice(7)])):
+            held = pa.table(native.decide_batch(cut, holds=True))["holds"].to_pylist()
+            assert held == np.where(some, usual["holds"], expected["holds"]).tolist()
+    nothing = pa.table(columns(rows) | {"max_output_tokens": pa.nulls(3_000)})
+    held = pa.table(native.decide_batch(nothing, holds=True))["holds"].to_pylist()
+    assert held == usual["holds"].tolist()
+
+    def call(values: Any) -> Callable[[], object]:
+        return lambda: native.decide_batch(pa.table(whole("max_output_tokens", values)))
+
+    refused(call([1_000, 1_000, 999]), "kernel.maximum_below_expected", row=2)
+    refused(call([1_000, 2**32]), "input.out_of_range", row=1, field="max_output_tokens", value=2**32)
+    refused(call([1_000.0]), "batch.column_type", field="max_output_tokens")
+    twice = pa.Table.from_arrays([pa.array([1])] * 4, [*whole("a", [1])][:2] + ["max_output_tokens"] * 2)
+    refused(lambda: native.decide_batch(twice), "batch.duplicate_column", field="max_output_tokens")
+    message = refused(lambda: native.decide_batch(pa.table({"max_output_token": [1]})), "batch.unknown_column")
+    assert "did you mean max_output_tokens?" in message
+
+
+def test_rows_of_a_large_catalog_are_fewer_at_a_time() -> None:
+    """As of an array: between two pieces an interrupt is heard."""
+    rows = random_rows(2_300)
+    for count, pieces in ((2, 1), (65_535, 5)):
+        models = [model.replace(model_id=number) for number in range(1, count + 1) for model in policy().models[:1]]
+        found = pa.table(dc.Policy(bridge.catalog(models)).decide_batch(pa.table(columns(rows)), threads=1))
+        assert found.num_rows == 2_300
+        assert len(found.to_batches()) == pieces
 
 
 def test_quotes_of_rows_outside_a_slice_do_not_count() -> None:
@@ -697,6 +842,61 @@ def test_decisions_are_read_as_often_as_wanted() -> None:
     array["action"] = 0
     assert found.to_numpy()["action"].min() > 0
     assert repr(found) == "<Decisions on 100 requests>"
+
+
+def test_decisions_are_values() -> None:
+    """Equal and hashed alike where the tables are, whatever their chunks; frozen, pickled and copied."""
+    rows = random_rows(1_000)
+    table, native = pa.table(columns(rows)), policy()
+    pieces = pa.concat_tables([table.slice(0, 3), table.slice(3, 0), table.slice(3, 500), table.slice(503)])
+    for given in ({}, {"counts": True}, {"gates": True}, {"holds": True}, dict.fromkeys(ASKED, True)):
+        found = native.decide_batch(table, **given)
+        cut = native.decide_batch(pieces, **given)
+        assert found == cut
+        assert not found != cut  # noqa: SIM202 - both operators are meant
+        assert len({found, cut, native.decide_batch(table.slice(1), **given)}) == 2
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            again = pickle.loads(pickle.dumps(cut, protocol))
+            assert again == found
+            assert hash(again) == hash(found)
+            assert pa.table(again).to_pydict() == pa.table(found).to_pydict()
+        assert copy.copy(found) is copy.deepcopy([found])[0] is found
+    with pytest.raises(AttributeError):
+        found.something_new = 1  # type: ignore[attr-defined]
+    assert found != native.decide_batch(table)
+    assert found != "something else"
+    decisions, room = beside(native, rows)
+    assert dc.Decisions(decisions, **room) == found
+    assert dc.Decisions(decisions[::-1], **{name: array[::-1] for name, array in room.items()}) != found
+    for name, array in room.items():
+        other = array.copy()
+        other.reshape(-1).view(np.uint8)[-1] ^= 1
+        assert dc.Decisions(decisions, **(room | {name: other})) != found, name
+    none = native.decide_batch(table.slice(0, 0), **given)
+    assert pickle.loads(pickle.dumps(none)) == none == native.decide_batch(pieces.slice(0, 0), **given)
+
+
+def test_what_are_no_decisions_is_refused() -> None:
+    """Rows that no batch gives, and arrays of another type or length."""
+    decisions, room = beside(policy(), random_rows(100))
+    wrong = decisions.copy()
+    wrong["action"][7] = 9
+    message = refused(lambda: dc.Decisions(wrong), "kernel.unreadable", row=7)
+    assert message.startswith("row 7: ")
+    for name, array in (
+        ("counts", room["counts"][1:]),
+        ("counts", room["gates"]),
+        ("gates", room["gates"][1:]),
+        ("gates", room["gates"].reshape(-1)),
+        ("gates", np.zeros((100, 65_536), np.uint8)),
+        ("gates", np.zeros((100, 0), np.uint8)),
+        ("holds", room["holds"].astype(np.int64)),
+    ):
+        given = {name: array}
+        refused(lambda given=given: dc.Decisions(decisions, **given), "batch.wrong_dtype", field=name)
+    refused(lambda: dc.Decisions(room["counts"]), "batch.wrong_dtype", field="decisions")
+    refused(lambda: dc.Decisions(None), "input.wrong_type", field="decisions")  # type: ignore[arg-type]
+    refused(lambda: dc.Decisions(decisions, gates=[[1]]), "input.wrong_type", field="gates")  # type: ignore[arg-type]
 
 
 def test_decisions_outlive_what_they_came_from() -> None:

@@ -5,8 +5,10 @@ import operator
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,93 @@ def test_an_interrupt_ends_a_batch_between_its_pieces() -> None:
         assert out["evaluated_models"][-1] == 0
     with pytest.raises(KeyboardInterrupt):
         list(map(operator.call, [_thread.interrupt_main, partial(dc.digest_batch, rows)]))
+
+
+def many(count: int) -> dc.Policy:
+    """A policy of so many models."""
+    model = dc.Model(
+        model_id=1, quality_bps=9_000, input_cost_microunits_per_million_tokens=10,
+        output_cost_microunits_per_million_tokens=20,
+    )  # fmt: skip
+    return dc.Policy(dc.Catalog([model.replace(model_id=number) for number in range(1, count + 1)]))
+
+
+def test_an_interrupt_is_heard_between_the_steps_of_a_piece() -> None:
+    """What comes while rows are decided ends the batch before all is answered that was asked beside."""
+    rows = simple()[1][:500]
+    room = {
+        "out": np.zeros(500, dc.DECISION_DTYPE),
+        "counts": filled(500, dc.REJECTION_DTYPE),
+        "gates": filled((500, 65_535), np.uint8),
+        "holds": filled(500, np.uint64),
+    }
+
+    def interrupt() -> None:
+        while not room["out"]["evaluated_models"][0]:
+            time.sleep(0)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        many(65_535).decide_batch(rows, threads=1, vectors="plain", **room)
+    thread.join()
+    assert (room["out"]["evaluated_models"] == 65_535).all()
+    assert set(room["holds"].tobytes()) == {0xAA}
+
+
+def runs_meanwhile(call: Callable[[], object]) -> bool:
+    """Whether another thread gets the interpreter while one calls, of itself no thread giving it up."""
+    waits, ran = threading.Lock(), []
+    waits.acquire()
+
+    def run() -> None:
+        with waits:
+            ran.append(True)
+
+    thread, interval = threading.Thread(target=run), sys.getswitchinterval()
+    thread.start()
+    sys.setswitchinterval(1_000)
+    try:
+        waits.release()
+        for _ in range(50):
+            call()
+            if ran:
+                return True
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+    return False
+
+
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="without the interpreter lock all run together"
+)
+def test_the_interpreter_lock_is_free_in_long_calls() -> None:
+    """Where many candidates are looked at, quotes are sorted, and many decisions copied, compared and hashed."""
+    policy, rows = many(65_535), simple()[1]
+    request = dc.Request(input_tokens=1_000, output_tokens=1_000)
+    explained, few = policy.explain(request), many(1)
+    quotes = np.zeros(400_000, dc.QUOTE_DTYPE)
+    quotes["row"] = np.random.default_rng(1).permutation(400_000) + 1
+    # A quote without a row is refused before anything is decided.
+    sort = partial(code_of, partial(few.decide_batch, rows[:1], quotes=quotes))
+    decided = few.decide_batch(np.tile(rows, 40))
+    decisions, again = dc.Decisions(decided), dc.Decisions(decided)
+    for name, call in {
+        "decide": partial(policy.decide, request),
+        "decide_counted": partial(policy.decide_counted, request),
+        "explain": partial(policy.explain, request),
+        "str": partial(str, explained),
+        "hold": partial(policy.hold, request),
+        "quotes": sort,
+        "to_numpy": decisions.to_numpy,
+        "eq": partial(operator.eq, decisions, again),
+        "hash": partial(hash, decisions),
+    }.items():
+        assert runs_meanwhile(call), name
+    # It can tell: a call that keeps the lock does not let the other run.
+    assert not runs_meanwhile(partial(few.decide, request))
 
 
 @pytest.mark.parametrize("vectors", dc.vectors())

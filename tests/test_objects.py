@@ -267,7 +267,7 @@ def test_every_public_class_is_a_value_or_said_not_to_be() -> None:
         *("Ledger", "Hold", "Engine", "EngineLedger", "Ticket", "Key", "ManualClock", "Guard", "Monitor"),
         # What was read of a log, with dicts inside: equal where their fields are, but no keys of a dict.
         *("Opened", "VerificationReport", "AuditReport", "Record"),
-        # Rows, compared as the array or the table that they become.
+        # A table: equal, hashed and pickled as values are (tests/test_arrow.py), but it has no fields.
         "Decisions",
     }
     classes = {

@@ -3,30 +3,30 @@
 //! No library of tables is imported or known here; whatever has the methods of that interface is a table.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, GenericListArray, Int64Array, OffsetSizeTrait, PrimitiveArray, StructArray,
-    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
-};
-use arrow_schema::{ArrowError, DataType, Field, FieldRef};
-use decidable_canon::{Canonical as _, Reader};
-use decidable_kernel::batch::{self, DECISION_ROW_BYTES, Quotes, REQUEST_ROW_BYTES, Rows};
-use decidable_kernel::{Decision, Policy, RequestFields};
-use numpy::PyArray1;
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, GenericListArray, OffsetSizeTrait, PrimitiveArray};
+use arrow_schema::{ArrowError, DataType, FieldRef};
+use decidable_canon::Canonical as _;
+use decidable_kernel::batch::{Quotes, REQUEST_ROW_BYTES};
+use decidable_kernel::{Policy, RequestFields};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict, PyType};
-use pyo3_arrow::ffi::{ArrayIterator, ArrayReader, to_schema_pycapsule, to_stream_pycapsule};
+use pyo3::types::{PyBool, PyCapsule, PyDict, PyType};
+use pyo3_arrow::ffi::{ArrayIterator, ArrayReader};
 use pyo3_arrow::{PyArray, PyArrayReader};
 
-use crate::batch::{Asked, batch_error};
+use crate::batch::{Asked, WORK_OF_A_ROW, most_at_a_time, rows_of};
 use crate::errors::{Class, raise};
-use crate::values::{Integer, counted};
+use crate::values::Integer;
 
-/// Rows that are copied, decided and kept at a time, whatever the chunks of the table are.
+mod decisions;
+
+pub(crate) use decisions::Decisions;
+use decisions::{Beside, Chunk};
+
+/// Rows that are copied, decided and kept at a time, whatever the chunks of the table are; of a large catalog fewer, as of an array.
 const CHUNK_ROWS: usize = 65_536;
 
 /// The integer type of a request's field.
@@ -84,6 +84,12 @@ const FIELDS: [(&str, Width, Absence); 13] = [
     ("required_region_mask", Width::U64, Absence::Value),
 ];
 
+/// The column of largest uses; a null is the expected one.
+const MOST: &str = "max_output_tokens";
+
+/// Where the expected use stands in a row.
+const OUTPUT_TOKENS: usize = 8 + 4 + 4;
+
 /// The column of quotes, and the parts of a quote.
 const QUOTES: &str = "quotes";
 const MODEL_ID: &str = "model_id";
@@ -99,24 +105,24 @@ pub(crate) fn decide<'py>(
     let Some(export) = Export::of(requests)? else {
         return Ok(None);
     };
-    let plan = asked.plan(py, policy.candidates().len())?;
+    let candidates = policy.candidates().len();
+    let plan = asked.plan(py, candidates)?;
     for (name, given) in [
-        ("quotes", asked.quotes),
-        ("max_output_tokens", asked.max_output_tokens),
+        (QUOTES, asked.quotes),
+        (MOST, asked.max_output_tokens),
         ("out", asked.out),
-        ("counts", asked.counts),
-        ("gates", asked.gates),
-        ("holds", asked.holds),
     ] {
         if given.is_some() {
-            let message = format!("{name} goes with the rows of an array, and requests is a table");
-            return Err(refused(py, "batch.only_for_arrays", &message, |details| {
-                details.set_item("field", name)
-            }));
+            return Err(only_for_arrays(py, name, "the rows of an array"));
         }
     }
+    let beside = Beside {
+        counts: wanted("counts", asked.counts)?,
+        gates: wanted("gates", asked.gates)?.then_some(candidates),
+        holds: wanted("holds", asked.holds)?,
+    };
     let mut reader = export.read()?;
-    let (columns, quotes) = columns(py, &reader.field())?;
+    let columns = Columns::of(py, &reader.field())?;
     let mut absent = Vec::with_capacity(REQUEST_ROW_BYTES);
     RequestFields::default().encode(&mut absent);
     let mut first: usize = 0;
@@ -130,39 +136,78 @@ pub(crate) fn decide<'py>(
         }
         let mut start: usize = 0;
         while start < table.len() {
-            let count = table.len().saturating_sub(start).min(CHUNK_ROWS);
+            let rest = table.len().saturating_sub(start).min(CHUNK_ROWS);
+            let most = most_at_a_time(plan(rest).threads, candidates.saturating_add(WORK_OF_A_ROW));
+            let count = rest.min(most);
+            let part = |index: usize| -> PyResult<ArrayRef> {
+                let array = table.columns().get(index);
+                let array = array.ok_or_else(|| unreadable(py, "a chunk lacks a column"))?;
+                Ok(array.slice(start, count))
+            };
             // The interpreter lock is held here: an array that the table was made of may be written to by others.
             let mut rows = absent.repeat(count);
-            for column in &columns {
-                let Some(array) = table.columns().get(column.index) else {
-                    return Err(unreadable(py, "a chunk lacks a column"));
-                };
-                let array = array.slice(start, count);
-                let (rows, _) = rows.as_chunks_mut();
+            for column in &columns.fields {
+                let array = part(column.index)?;
                 column
-                    .copy(&array, rows)
+                    .copy(&array, rows.as_chunks_mut::<REQUEST_ROW_BYTES>().0)
                     .map_err(|fault| fault.raise(py, column, array.data_type(), first))?;
             }
-            let quotes = match quotes.and_then(|index| table.columns().get(index)) {
-                None => Vec::new(),
-                Some(lists) => {
-                    quotes_in(&lists.slice(start, count)).map_err(|fault| fault.raise_of_quotes(py, first))?
+            let tokens = match &columns.most {
+                None => None,
+                Some(column) => {
+                    let array = part(column.index)?;
+                    let mut tokens = expected(&rows);
+                    column
+                        .copy(&array, &mut tokens)
+                        .map_err(|fault| fault.raise(py, column, array.data_type(), first))?;
+                    Some(tokens.into_iter().map(u32::from_le_bytes).collect::<Vec<_>>())
                 }
             };
-            let mut out = vec![0; count.saturating_mul(DECISION_ROW_BYTES)];
-            py.detach(|| {
-                let quotes = Quotes::new(quotes, count)?;
-                batch::decide_rows(policy, Rows::new(&rows, plan(count))?, &quotes, &mut out, plan(count))
-            })
-            .map_err(|error| batch_error(py, &error, first))?;
-            chunks.push(out);
+            let mut quotes = match columns.quotes {
+                None => Vec::new(),
+                Some(index) => quotes_in(&part(index)?).map_err(|fault| fault.raise_of_quotes(py, first))?,
+            };
+            let mut chunk = Chunk::room(&beside, count);
+            let plan = plan(count);
+            chunk.answer(&beside).fill(py, policy, first, plan, || {
+                quotes.sort_unstable();
+                Ok((rows_of(&rows, tokens.as_deref(), plan)?, Quotes::new(quotes, count)?))
+            })?;
+            chunks.push(chunk);
             start = start.saturating_add(count);
             first = first.saturating_add(count);
             py.check_signals()?;
         }
         py.check_signals()?;
     }
-    Bound::new(py, Decisions(chunks.into())).map(Some)
+    Bound::new(py, Decisions::of(beside, chunks)).map(Some)
+}
+
+/// Whether a caller wants a column beside the decisions. Room for it would have to be as long as the table, which a stream does not
+/// tell.
+fn wanted(name: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    let Some(given) = given else { return Ok(false) };
+    given.cast::<PyBool>().map(|given| given.is_true()).map_err(|_| {
+        only_for_arrays(
+            given.py(),
+            name,
+            "True or False, as room goes with the rows of an array",
+        )
+    })
+}
+
+fn only_for_arrays(py: Python<'_>, name: &str, with: &str) -> PyErr {
+    let message = format!("{name} goes with {with}, and requests is a table");
+    refused(py, "batch.only_for_arrays", &message, |details| {
+        details.set_item("field", name)
+    })
+}
+
+/// The expected uses of rows.
+fn expected(rows: &[u8]) -> Vec<[u8; 4]> {
+    let (rows, _) = rows.as_chunks::<REQUEST_ROW_BYTES>();
+    let tokens = rows.iter().map(|row| row.get(OUTPUT_TOKENS..)?.first_chunk().copied());
+    tokens.map(Option::unwrap_or_default).collect()
 }
 
 /// The method by which a table is handed over.
@@ -228,75 +273,103 @@ struct Column {
     at: usize,
 }
 
-/// The columns of a table, each a field of a request or the quotes, and none is there twice.
-fn columns(py: Python<'_>, table: &FieldRef) -> PyResult<(Vec<Column>, Option<usize>)> {
-    let DataType::Struct(fields) = table.data_type() else {
-        let kind = shown(table.data_type());
-        let message = format!("requests must be a table, and an array of {kind} has no columns");
-        return Err(refused(py, "batch.not_a_table", &message, |details| {
-            details.set_item("field", "requests")?;
-            details.set_item("type", kind)
-        }));
-    };
-    let index_of_pandas = index_of_pandas(table);
-    let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
-    let mut quotes = None;
-    let twice = |name: &str| {
-        let message = format!("the table has two columns {name}");
-        refused(py, "batch.duplicate_column", &message, |details| {
-            details.set_item("field", name)
-        })
-    };
-    for (index, field) in fields.iter().enumerate() {
-        if field.name() == QUOTES {
-            if !are_quotes(field.data_type()) {
-                let kind = shown(field.data_type());
-                let message = format!(
-                    "{QUOTES} must be a column of lists of structs of the integers {MODEL_ID} and {COST}, not of {kind}"
-                );
-                return Err(column_type(py, QUOTES, &message, kind));
-            }
-            if quotes.replace(index).is_some() {
-                return Err(twice(QUOTES));
-            }
-            continue;
-        }
-        let mut at: usize = 0;
-        let known = FIELDS.iter().find(|(name, width, _)| {
-            let found = name == field.name();
-            at = at.saturating_add(if found { 0 } else { width.bytes() });
-            found
-        });
-        let Some(&(name, width, absence)) = known else {
-            if index_of_pandas.iter().any(|index| index == field.name()) {
+/// The columns of a table, each a field of a request, the largest uses or the quotes, and none is there twice.
+struct Columns {
+    fields: Vec<Column>,
+    most: Option<Column>,
+    quotes: Option<usize>,
+}
+
+impl Columns {
+    fn of(py: Python<'_>, table: &FieldRef) -> PyResult<Self> {
+        let DataType::Struct(fields) = table.data_type() else {
+            let kind = shown(table.data_type());
+            let message = format!("requests must be a table, and an array of {kind} has no columns");
+            return Err(refused(py, "batch.not_a_table", &message, |details| {
+                details.set_item("field", "requests")?;
+                details.set_item("type", kind)
+            }));
+        };
+        let index_of_pandas = index_of_pandas(table);
+        let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
+        let (mut most, mut quotes) = (None, None);
+        let twice = |name: &str| {
+            let message = format!("the table has two columns {name}");
+            refused(py, "batch.duplicate_column", &message, |details| {
+                details.set_item("field", name)
+            })
+        };
+        for (index, field) in fields.iter().enumerate() {
+            if field.name() == QUOTES {
+                if !are_quotes(field.data_type()) {
+                    let kind = shown(field.data_type());
+                    let message = format!(
+                        "{QUOTES} must be a column of lists of structs of the integers {MODEL_ID} and {COST}, not of {kind}"
+                    );
+                    return Err(column_type(py, QUOTES, &message, kind));
+                }
+                if quotes.replace(index).is_some() {
+                    return Err(twice(QUOTES));
+                }
                 continue;
             }
-            return Err(unknown(py, field.name()));
-        };
-        if columns.iter().any(|column| column.name == name) {
-            return Err(twice(name));
+            if field.name() == MOST {
+                let column = Column {
+                    index,
+                    name: MOST,
+                    width: Width::U32,
+                    absence: Absence::Value,
+                    at: 0,
+                };
+                if !are_integers(field.data_type()) {
+                    return Err(Fault::Type.raise(py, &column, field.data_type(), 0));
+                }
+                if most.replace(column).is_some() {
+                    return Err(twice(MOST));
+                }
+                continue;
+            }
+            let mut at: usize = 0;
+            let known = FIELDS.iter().find(|(name, width, _)| {
+                let found = name == field.name();
+                at = at.saturating_add(if found { 0 } else { width.bytes() });
+                found
+            });
+            let Some(&(name, width, absence)) = known else {
+                if index_of_pandas.iter().any(|index| index == field.name()) {
+                    continue;
+                }
+                return Err(unknown(py, field.name()));
+            };
+            if columns.iter().any(|column| column.name == name) {
+                return Err(twice(name));
+            }
+            let column = Column {
+                index,
+                name,
+                width,
+                absence,
+                at,
+            };
+            if !are_integers(field.data_type()) {
+                return Err(Fault::Type.raise(py, &column, field.data_type(), 0));
+            }
+            columns.push(column);
         }
-        let column = Column {
-            index,
-            name,
-            width,
-            absence,
-            at,
-        };
-        if !are_integers(field.data_type()) {
-            return Err(Fault::Type.raise(py, &column, field.data_type(), 0));
+        for (name, _, absence) in FIELDS {
+            if absence == Absence::Refused && !columns.iter().any(|column| column.name == name) {
+                let message = format!("the table has no column {name}, which every request has");
+                return Err(refused(py, "batch.missing_column", &message, |details| {
+                    details.set_item("field", name)
+                }));
+            }
         }
-        columns.push(column);
+        Ok(Self {
+            fields: columns,
+            most,
+            quotes,
+        })
     }
-    for (name, _, absence) in FIELDS {
-        if absence == Absence::Refused && !columns.iter().any(|column| column.name == name) {
-            let message = format!("the table has no column {name}, which every request has");
-            return Err(refused(py, "batch.missing_column", &message, |details| {
-                details.set_item("field", name)
-            }));
-        }
-    }
-    Ok((columns, quotes))
 }
 
 /// Integers of any width, or nothing but nulls.
@@ -319,7 +392,7 @@ fn are_quotes(kind: &DataType) -> bool {
     fields.len() == 2 && has(MODEL_ID) && has(COST)
 }
 
-/// The quotes of rows, each with the number of its row among them, in ascending order.
+/// The quotes of rows, each with the number of its row among them.
 fn quotes_in(lists: &ArrayRef) -> Result<Vec<(u64, u32, u64)>, Fault> {
     match lists.data_type() {
         DataType::Null => Ok(Vec::new()),
@@ -354,7 +427,6 @@ fn quotes_of_lists<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<Ve
             ));
         }
     }
-    found.sort_unstable();
     Ok(found)
 }
 
@@ -446,7 +518,7 @@ fn outside(py: Python<'_>, row: usize, name: &str, value: i128, range: &str) -> 
 
 impl Column {
     /// Copies the column into rows that hold the field's default.
-    fn copy(&self, array: &ArrayRef, rows: &mut [[u8; REQUEST_ROW_BYTES]]) -> Result<(), Fault> {
+    fn copy<const ROW: usize>(&self, array: &ArrayRef, rows: &mut [[u8; ROW]]) -> Result<(), Fault> {
         if self.absence != Absence::Value
             && let Some(row) = first_null(array)
         {
@@ -466,7 +538,7 @@ impl Column {
         }
     }
 
-    fn copy_from<A>(&self, array: &PrimitiveArray<A>, rows: &mut [[u8; REQUEST_ROW_BYTES]]) -> Result<(), Fault>
+    fn copy_from<A, const ROW: usize>(&self, array: &PrimitiveArray<A>, rows: &mut [[u8; ROW]]) -> Result<(), Fault>
     where
         A: ArrowPrimitiveType,
         A::Native: Into<i128>,
@@ -493,10 +565,10 @@ impl Column {
 }
 
 /// Writes the values that are there into the rows.
-fn write<A, const N: usize>(
+fn write<A, const ROW: usize, const N: usize>(
     at: usize,
     array: &PrimitiveArray<A>,
-    rows: &mut [[u8; REQUEST_ROW_BYTES]],
+    rows: &mut [[u8; ROW]],
     bytes: impl Fn(A::Native) -> Option<[u8; N]>,
 ) -> Result<(), Fault>
 where
@@ -584,7 +656,8 @@ fn null(py: Python<'_>, field: &str, row: usize) -> PyErr {
 
 fn unknown(py: Python<'_>, name: &str) -> PyErr {
     let near = || -> PyResult<Option<String>> {
-        let names = FIELDS.map(|(name, _, _)| name);
+        let names = FIELDS.iter().map(|(name, _, _)| *name).chain([MOST, QUOTES]);
+        let names = names.collect::<Vec<_>>();
         let difflib = PyModule::import(py, "difflib")?;
         let near = difflib.call_method1("get_close_matches", (name, names, 1))?;
         Ok(near.extract::<Vec<String>>()?.pop())
@@ -598,131 +671,4 @@ fn unknown(py: Python<'_>, name: &str) -> PyErr {
     refused(py, "batch.unknown_column", &message, |details| {
         details.set_item("field", name)
     })
-}
-
-/// The decisions on a table, in order: a table for whoever reads the Arrow PyCapsule interface, or an array.
-///
-/// Its columns are the fields of `DECISION_DTYPE`; what is absent is null.
-#[pyclass(frozen, module = "decidable")]
-pub(crate) struct Decisions(Arc<[Vec<u8>]>);
-
-#[pymethods]
-impl Decisions {
-    fn __len__(&self) -> usize {
-        self.0
-            .iter()
-            .map(|rows| rows.len() / DECISION_ROW_BYTES)
-            .fold(0, usize::saturating_add)
-    }
-    fn __repr__(&self) -> String {
-        format!("<Decisions on {}>", counted(self.__len__(), "request"))
-    }
-    /// The stream of the table, as often as it is asked for. Another schema is not made: the columns have these types.
-    #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(
-        &self,
-        py: Python<'py>,
-        requested_schema: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyCapsule>> {
-        // The interface leaves it to us whether to honour this one.
-        let _ = requested_schema;
-        let chunks = Arc::clone(&self.0);
-        let tables = (0..chunks.len()).map(move |chunk| table(chunks.get(chunk).map_or(&[], Vec::as_slice)));
-        let reader = Box::new(ArrayIterator::new(tables, table_field()?));
-        Ok(to_stream_pycapsule(py, reader, None)?)
-    }
-    /// The schema of the table.
-    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(to_schema_pycapsule(py, table_field()?.as_ref())?)
-    }
-    /// A new array of `DECISION_DTYPE`, as a batch of an array gives it.
-    fn to_numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let decision = PyModule::import(py, "decidable.arrays")?.getattr("DECISION_DTYPE")?;
-        PyArray1::from_vec(py, self.0.concat()).call_method1("view", (decision,))
-    }
-}
-
-fn table_field() -> PyResult<FieldRef> {
-    let empty = table(&[]).map_err(pyo3_arrow::error::PyArrowError::from)?;
-    Ok(Arc::new(Field::new("", empty.data_type().clone(), false)))
-}
-
-/// Rows of decisions as columns; what is absent is what the kernel says is.
-fn table(rows: &[u8]) -> Result<ArrayRef, ArrowError> {
-    let (rows, _) = rows.as_chunks::<DECISION_ROW_BYTES>();
-    let count = rows.len();
-    let mut request_sequence = Vec::with_capacity(count);
-    let mut action = Vec::with_capacity(count);
-    let mut reason = Vec::with_capacity(count);
-    let mut selected_model_id = Vec::with_capacity(count);
-    let mut selected_model_index = Vec::with_capacity(count);
-    let mut estimated_cost = Vec::with_capacity(count);
-    let mut expected_utility = Vec::with_capacity(count);
-    let mut counterfactual_model_id = Vec::with_capacity(count);
-    let mut counterfactual_utility = Vec::with_capacity(count);
-    let mut evaluated_models = Vec::with_capacity(count);
-    let mut eligible_models = Vec::with_capacity(count);
-    let mut policy_epoch = Vec::with_capacity(count);
-    let mut catalog_epoch = Vec::with_capacity(count);
-    for row in rows {
-        let decision = Decision::decode(&mut Reader::new(row))
-            .map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
-        request_sequence.push(decision.request_sequence);
-        action.push(decision.action.code());
-        reason.push(decision.reason.code());
-        selected_model_id.push(decision.selected_model_id);
-        selected_model_index.push(decision.selected_model_index);
-        estimated_cost.push(decision.estimated_cost_microunits);
-        expected_utility.push(decision.expected_utility_microunits);
-        counterfactual_model_id.push(decision.counterfactual_model_id);
-        counterfactual_utility.push(decision.counterfactual_utility_microunits);
-        evaluated_models.push(decision.evaluated_models);
-        eligible_models.push(decision.eligible_models);
-        policy_epoch.push(decision.policy_epoch);
-        catalog_epoch.push(decision.catalog_epoch);
-    }
-    let columns: [(&str, bool, ArrayRef); 13] = [
-        ("request_sequence", false, Arc::new(UInt64Array::from(request_sequence))),
-        ("action", false, Arc::new(UInt8Array::from(action))),
-        ("reason", false, Arc::new(UInt16Array::from(reason))),
-        (
-            "selected_model_id",
-            true,
-            Arc::new(UInt32Array::from(selected_model_id)),
-        ),
-        (
-            "selected_model_index",
-            true,
-            Arc::new(UInt16Array::from(selected_model_index)),
-        ),
-        (
-            "estimated_cost_microunits",
-            false,
-            Arc::new(UInt64Array::from(estimated_cost)),
-        ),
-        (
-            "expected_utility_microunits",
-            false,
-            Arc::new(Int64Array::from(expected_utility)),
-        ),
-        (
-            "counterfactual_model_id",
-            true,
-            Arc::new(UInt32Array::from(counterfactual_model_id)),
-        ),
-        (
-            "counterfactual_utility_microunits",
-            false,
-            Arc::new(Int64Array::from(counterfactual_utility)),
-        ),
-        ("evaluated_models", false, Arc::new(UInt16Array::from(evaluated_models))),
-        ("eligible_models", false, Arc::new(UInt16Array::from(eligible_models))),
-        ("policy_epoch", false, Arc::new(UInt64Array::from(policy_epoch))),
-        ("catalog_epoch", false, Arc::new(UInt64Array::from(catalog_epoch))),
-    ];
-    let (fields, arrays): (Vec<_>, Vec<_>) = columns
-        .into_iter()
-        .map(|(name, nullable, array)| (Field::new(name, array.data_type().clone(), nullable), array))
-        .unzip();
-    Ok(Arc::new(StructArray::try_new(fields.into(), arrays, None)?))
 }

@@ -9,6 +9,7 @@ use decidable_kernel::batch::{
     self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows,
 };
 use numpy::{PyArray1, PyArrayMethods as _, PyUntypedArray};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PySlice, PyTuple};
@@ -32,10 +33,13 @@ const WORK_AT_A_TIME: usize = 1 << 25;
 const ROWS_AT_LEAST: usize = 64;
 
 /// What a row costs beside its candidates, as so many candidates.
-const WORK_OF_A_ROW: usize = 24;
+pub(crate) const WORK_OF_A_ROW: usize = 24;
 
 /// What a digest costs, as so many candidates.
 const WORK_OF_A_DIGEST: usize = 512;
+
+/// So many quotes are copied before an interrupt is heard.
+const QUOTES_AT_A_TIME: usize = 1 << 16;
 
 const QUOTE_BYTES: usize = 8 + 4 + 8;
 const DIGEST_BYTES: usize = 32;
@@ -61,6 +65,57 @@ impl Asked<'_, '_> {
             threads: threads_for(threads, rows, candidates.saturating_add(WORK_OF_A_ROW)),
             vectors,
         })
+    }
+}
+
+/// Room for what is answered on some rows.
+pub(crate) struct Answer<'a> {
+    pub(crate) decisions: &'a mut [u8],
+    pub(crate) counts: Option<&'a mut [u8]>,
+    pub(crate) gates: Option<&'a mut [u8]>,
+    pub(crate) holds: Option<&'a mut [u8]>,
+}
+
+impl Answer<'_> {
+    /// Answers on rows, of which the first has that number in the whole batch, with the interpreter lock free. An interrupt is
+    /// heard after each step: with many candidates each of them takes some tenths of a second.
+    pub(crate) fn fill<'r>(
+        self,
+        py: Python<'_>,
+        policy: &decidable_kernel::Policy,
+        first: usize,
+        plan: Plan,
+        given: impl FnOnce() -> Result<(Rows<'r>, Quotes), decidable_kernel::Error> + Send,
+    ) -> PyResult<()> {
+        let Self {
+            decisions,
+            counts,
+            gates,
+            holds,
+        } = self;
+        let fault = |error| batch_error(py, &error, first);
+        let (rows, quotes) = py
+            .detach(|| {
+                let (rows, quotes) = given()?;
+                batch::decide_rows(policy, rows, &quotes, decisions, plan).map(|()| (rows, quotes))
+            })
+            .map_err(fault)?;
+        if let Some(counts) = counts {
+            py.check_signals()?;
+            py.detach(|| batch::count(policy, rows, &quotes, decisions, counts, plan))
+                .map_err(fault)?;
+        }
+        if let Some(gates) = gates {
+            py.check_signals()?;
+            py.detach(|| batch::gates(policy, rows, &quotes, gates, plan))
+                .map_err(fault)?;
+        }
+        if let Some(holds) = holds {
+            py.check_signals()?;
+            py.detach(|| batch::holds(policy, rows, &quotes, decisions, holds, plan))
+                .map_err(fault)?;
+        }
+        Ok(())
     }
 }
 
@@ -130,30 +185,19 @@ pub(crate) fn decide<'py>(
         py.check_signals()?;
         let copy = input.copy(first, at_a_time, &mut copy)?;
         let rows_here = copy.len() / REQUEST_ROW_BYTES;
-        let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;
         let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
-        let (decided, counts, gates, holds) = (
-            decided.piece(py, first, rows_here)?,
-            counts.piece(py, first, rows_here)?,
-            gates.piece(py, first, rows_here)?,
-            holds.piece(py, first, rows_here)?,
-        );
-        py.detach(|| -> Result<(), decidable_kernel::Error> {
-            let rows = rows_of(copy, most, plan)?;
-            let Some(decided) = decided else { return Ok(()) };
-            batch::decide_rows(policy, rows, &here, decided, plan)?;
-            if let Some(counts) = counts {
-                batch::count(policy, rows, &here, decided, counts, plan)?;
-            }
-            if let Some(gates) = gates {
-                batch::gates(policy, rows, &here, gates, plan)?;
-            }
-            if let Some(holds) = holds {
-                batch::holds(policy, rows, &here, decided, holds, plan)?;
-            }
-            Ok(())
-        })
-        .map_err(|error| batch_error(py, &error, first))?;
+        let Some(decisions) = decided.piece(py, first, rows_here)? else {
+            continue;
+        };
+        let answer = Answer {
+            decisions,
+            counts: counts.piece(py, first, rows_here)?,
+            gates: gates.piece(py, first, rows_here)?,
+            holds: holds.piece(py, first, rows_here)?,
+        };
+        answer.fill(py, policy, first, plan, || {
+            Ok((rows_of(copy, most, plan)?, quotes_of(&quotes, first, rows_here)?))
+        })?;
     }
     drop((decided, counts, gates, holds));
     Ok(decisions)
@@ -176,7 +220,11 @@ fn most_of<'a>(
     Ok(Some(tokens))
 }
 
-fn rows_of<'a>(bytes: &'a [u8], most: Option<&'a [u32]>, plan: Plan) -> Result<Rows<'a>, decidable_kernel::Error> {
+pub(crate) fn rows_of<'a>(
+    bytes: &'a [u8],
+    most: Option<&'a [u32]>,
+    plan: Plan,
+) -> Result<Rows<'a>, decidable_kernel::Error> {
     let rows = Rows::new(bytes, plan)?;
     match most {
         Some(most) => rows.with_max_output_tokens(most),
@@ -226,11 +274,13 @@ pub(crate) fn digest_batch<'py>(
         py.check_signals()?;
         let copy = input.copy(first, at_a_time, &mut copy)?;
         let rows_here = copy.len() / row_bytes;
-        let here = quotes_of(&quotes, first, rows_here).map_err(|error| batch_error(py, &error, first))?;
         if let Some(out) = room.piece(py, first, rows_here)? {
             let plan = Plan::threads(threads);
             py.detach(|| match row_bytes {
-                REQUEST_ROW_BYTES => batch::digest_requests(Rows::new(copy, plan)?, &here, out, plan),
+                REQUEST_ROW_BYTES => {
+                    let here = quotes_of(&quotes, first, rows_here)?;
+                    batch::digest_requests(Rows::new(copy, plan)?, &here, out, plan)
+                }
                 _ => batch::digest_decisions(copy, out, plan),
             })
             .map_err(|error| batch_error(py, &error, first))?;
@@ -248,10 +298,15 @@ pub(crate) fn vectors(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
 
 /// Rows of a piece for so many threads, each row as much work as looking at so many candidates.
 fn at_a_time(threads: usize, work_of_a_row: usize) -> usize {
-    let heard = WORK_AT_A_TIME / work_of_a_row.max(1);
     ROWS_AT_A_TIME
-        .min(heard.max(ROWS_AT_LEAST))
         .saturating_mul(threads.max(1))
+        .min(most_at_a_time(threads, work_of_a_row))
+}
+
+/// The most rows of a piece, however small the rest of it is, so that an interrupt is heard.
+pub(crate) fn most_at_a_time(threads: usize, work_of_a_row: usize) -> usize {
+    let heard = WORK_AT_A_TIME / work_of_a_row.max(1);
+    heard.max(ROWS_AT_LEAST).saturating_mul(threads.max(1))
 }
 
 /// How many cores there are: asked once, because asking takes as long as deciding some hundred rows.
@@ -288,17 +343,18 @@ fn vectors_of(py: Python<'_>, vectors: Option<&Bound<'_, PyAny>>) -> PyResult<Op
 }
 
 /// The quotes of a piece of rows, of all in ascending order.
-fn quotes_of(all: &[(u64, u32, u64)], first: usize, rows: usize) -> Result<Quotes, decidable_kernel::Error> {
+fn quotes_of(all: &[u8], first: usize, rows: usize) -> Result<Quotes, decidable_kernel::Error> {
+    let (all, _) = all.as_chunks::<QUOTE_BYTES>();
     if all.is_empty() {
         return Ok(Quotes::default());
     }
     let number = |row: usize| u64::try_from(row).unwrap_or(u64::MAX);
     let (first, end) = (number(first), number(first.saturating_add(rows)));
-    let start = all.partition_point(|(row, ..)| *row < first);
-    let here = all.get(start..).unwrap_or_default();
-    let here = here.iter().take_while(|(row, ..)| *row < end);
+    let start = all.partition_point(|bytes| quote(bytes).0 < first);
+    let here = all.get(start..).unwrap_or_default().iter().map(quote);
+    let here = here.take_while(|(row, ..)| *row < end);
     Quotes::new(
-        here.map(|(row, model, cost)| (row.saturating_sub(first), *model, *cost)),
+        here.map(|(row, model, cost)| (row.saturating_sub(first), model, cost)),
         rows,
     )
 }
@@ -352,19 +408,24 @@ struct Input<'py> {
 impl<'py> Input<'py> {
     /// Copies so many rows from `first` on, or what is left, while the interpreter lock is held.
     fn copy<'a>(&self, first: usize, rows: usize, copy: &'a mut Vec<u8>) -> PyResult<&'a [u8]> {
+        copy.clear();
+        self.append(first, rows, copy)?;
+        Ok(copy)
+    }
+
+    /// Copies them behind those that were copied before.
+    fn append(&self, first: usize, rows: usize, copy: &mut Vec<u8>) -> PyResult<()> {
         let rows = rows.min(self.rows.saturating_sub(first));
         let end = first.saturating_add(rows);
-        copy.clear();
         match &self.bytes {
-            Some(bytes) => self.add(bytes, first, end, copy)?,
+            Some(bytes) => self.add(bytes, first, end, copy),
             None => {
                 let piece = PySlice::new(self.array.py(), isize::try_from(first)?, isize::try_from(end)?, 1);
                 let piece = self.array.get_item(piece)?;
                 let piece = as_bytes(&self.numpy.call_method1("ascontiguousarray", (piece,))?)?;
-                self.add(&piece, 0, rows, copy)?;
+                self.add(&piece, 0, rows, copy)
             }
         }
-        Ok(copy)
     }
 
     fn add(&self, bytes: &Bound<'py, PyArray1<u8>>, first: usize, end: usize, copy: &mut Vec<u8>) -> PyResult<()> {
@@ -414,21 +475,21 @@ impl<'py> Room<'py> {
 }
 
 /// NumPy and the record types, looked up once.
-struct Arrays<'py> {
+pub(crate) struct Arrays<'py> {
     numpy: Bound<'py, PyAny>,
     request: Bound<'py, PyAny>,
-    decision: Bound<'py, PyAny>,
-    rejection: Bound<'py, PyAny>,
+    pub(crate) decision: Bound<'py, PyAny>,
+    pub(crate) rejection: Bound<'py, PyAny>,
     quote: Bound<'py, PyAny>,
-    byte: Bound<'py, PyAny>,
+    pub(crate) byte: Bound<'py, PyAny>,
     u32: Bound<'py, PyAny>,
-    u64: Bound<'py, PyAny>,
+    pub(crate) u64: Bound<'py, PyAny>,
 }
 
 static ARRAYS: PyOnceLock<[Py<PyAny>; 8]> = PyOnceLock::new();
 
 impl<'py> Arrays<'py> {
-    fn of(py: Python<'py>) -> PyResult<Self> {
+    pub(crate) fn of(py: Python<'py>) -> PyResult<Self> {
         let found = ARRAYS.get_or_try_init(py, || -> PyResult<_> {
             let arrays = PyModule::import(py, "decidable.arrays")?;
             let numpy = PyModule::import(py, "numpy")?;
@@ -474,6 +535,23 @@ impl<'py> Arrays<'py> {
             rows: array.len()?,
             row_bytes: dtype.getattr("itemsize")?.extract()?,
         })
+    }
+
+    /// A copy of all of an array, however it lies in memory.
+    pub(crate) fn copied(
+        &self,
+        field: &str,
+        array: &Bound<'py, PyAny>,
+        dtype: &Bound<'py, PyAny>,
+        name: &str,
+        shape: Option<&[usize]>,
+    ) -> PyResult<Vec<u8>> {
+        self.expect(field, array, dtype, name, shape)?;
+        let whole = as_bytes(&self.numpy.call_method1("ascontiguousarray", (array,))?)?;
+        let bytes = whole
+            .try_readonly()
+            .map_err(|error| not_contiguous(array.py(), &error))?;
+        Ok(bytes.to_vec()?)
     }
 
     /// Refuses an array that is not of a type and shape; without a shape it must have one dimension.
@@ -535,21 +613,31 @@ impl<'py> Arrays<'py> {
         Ok(())
     }
 
-    /// Quotes, which are given in any order, in ascending order.
-    fn quotes(&self, quotes: Option<&Bound<'py, PyAny>>, rows: usize) -> PyResult<Vec<(u64, u32, u64)>> {
+    /// Quotes, which are given in any order, in ascending order. They are sorted as they were copied, so that they take no more than
+    /// a copy, and with the interpreter lock free.
+    fn quotes(&self, quotes: Option<&Bound<'py, PyAny>>, rows: usize) -> PyResult<Vec<u8>> {
+        let mut all = Vec::new();
         let Some(quotes) = quotes else {
-            return Ok(Vec::new());
+            return Ok(all);
         };
         let py = quotes.py();
         let quotes = self.rows_in("quotes", quotes, &self.quote, "QUOTE_DTYPE")?;
-        let mut bytes = Vec::new();
-        let bytes = quotes.copy(0, quotes.rows, &mut bytes)?;
-        let mut all: Vec<_> = bytes.as_chunks::<QUOTE_BYTES>().0.iter().map(quote).collect();
-        all.sort_unstable();
+        all.try_reserve_exact(quotes.rows.saturating_mul(QUOTE_BYTES))
+            .map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+        for first in (0..quotes.rows).step_by(QUOTES_AT_A_TIME) {
+            py.check_signals()?;
+            quotes.append(first, QUOTES_AT_A_TIME, &mut all)?;
+        }
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
-        match all.iter().find(|(row, ..)| *row >= rows) {
+        let none_of_them = py.detach(|| {
+            let (each, _) = all.as_chunks_mut::<QUOTE_BYTES>();
+            each.sort_unstable_by_key(quote);
+            let there = each.partition_point(|bytes| quote(bytes).0 < rows);
+            each.get(there).map(|bytes| quote(bytes).0)
+        });
+        match none_of_them {
             None => Ok(all),
-            Some((row, ..)) => {
+            Some(row) => {
                 let message = format!("quotes: row {row} is none of {}", counted(rows, "request"));
                 Err(raise(
                     py,

@@ -347,8 +347,8 @@ impl Explanation {
             .map(|verdict| Verdict(*verdict))
             .ok_or_else(|| PyIndexError::new_err("there is no verdict of that index"))
     }
-    fn __str__(&self) -> String {
-        self.0.to_string()
+    fn __str__(&self, py: Python<'_>) -> String {
+        py.detach(|| self.0.to_string())
     }
     fn __repr__(&self) -> String {
         format!(

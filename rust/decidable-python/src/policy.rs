@@ -159,10 +159,7 @@ impl Policy {
     fn decide(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Decision> {
         let mut row = None;
         let request = requested(request, &mut row)?;
-        if self.0.candidates().len() > CANDIDATES_WORTH_DETACHING {
-            return Ok(Decision(py.detach(|| self.0.decide(request))));
-        }
-        Ok(Decision(self.0.decide(request)))
+        Ok(Decision(self.detached(py, || self.0.decide(request))))
     }
     /// Decides one request and counts the candidates that each gate refused.
     fn decide_counted<'py>(
@@ -170,7 +167,9 @@ impl Policy {
         py: Python<'py>,
         request: &Bound<'py, PyAny>,
     ) -> PyResult<(Decision, Bound<'py, PyDict>)> {
-        let (decision, rejections) = self.0.decide_counted(requested(request, &mut None)?);
+        let mut row = None;
+        let request = requested(request, &mut row)?;
+        let (decision, rejections) = self.detached(py, || self.0.decide_counted(request));
         let counts = PyDict::new(py);
         for (name, count) in Rejections::NAMES.into_iter().zip(rejections.counts()) {
             counts.set_item(name, count)?;
@@ -217,8 +216,10 @@ impl Policy {
         }
     }
     /// One verdict a candidate; prints as a table.
-    fn explain(&self, request: &Bound<'_, PyAny>) -> PyResult<Explanation> {
-        Ok(Explanation(self.0.explain(requested(request, &mut None)?)))
+    fn explain(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Explanation> {
+        let mut row = None;
+        let request = requested(request, &mut row)?;
+        Ok(Explanation(self.detached(py, || self.0.explain(request))))
     }
     /// The utility of one candidate, or `None` where it is not eligible.
     #[pyo3(signature = (request, *, model_id))]
@@ -252,10 +253,10 @@ impl Policy {
             })
     }
     /// What the engine would hold for the request: the selected candidate's cost at `max_output_tokens`.
-    fn hold(&self, request: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    fn hold(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         let mut row = None;
         let request = requested(request, &mut row)?;
-        Ok(self.0.hold(request, &self.0.decide(request)))
+        Ok(self.detached(py, || self.0.hold(request, &self.0.decide(request))))
     }
     /// What would make a candidate win, one lever at a time.
     #[pyo3(signature = (request, *, model_id))]
@@ -321,6 +322,16 @@ impl Policy {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let rebuild = py.get_type::<Self>().getattr("from_bytes")?;
         Ok((rebuild, (self.to_bytes(py),)).into_pyobject(py)?.into_any())
+    }
+}
+
+impl Policy {
+    /// What is found by looking at every candidate, with the interpreter lock free where they are many.
+    fn detached<T: Send>(&self, py: Python<'_>, find: impl FnOnce() -> T + Send) -> T {
+        if self.0.candidates().len() > CANDIDATES_WORTH_DETACHING {
+            return py.detach(find);
+        }
+        find()
     }
 }
 

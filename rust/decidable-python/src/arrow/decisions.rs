@@ -1,0 +1,342 @@
+//! The answer to a table: rows as the kernel writes them, which become columns when someone reads them.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, Int64Array, StructArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef};
+use decidable_canon::Reader;
+use decidable_kernel::batch::{COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES};
+use decidable_kernel::{Decision, MOST_CANDIDATES, Rejections};
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict};
+use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
+
+use crate::batch::{Answer, Arrays, batch_error};
+use crate::values::counted;
+
+/// What is answered beside decisions.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    pub(super) counts: bool,
+    /// For so many models.
+    pub(super) gates: Option<usize>,
+    pub(super) holds: bool,
+}
+
+/// Some rows, one behind the other, as a batch of an array writes them; what was not asked for is empty.
+#[derive(Default)]
+pub(super) struct Chunk {
+    decisions: Vec<u8>,
+    counts: Vec<u8>,
+    gates: Vec<u8>,
+    holds: Vec<u8>,
+}
+
+impl Chunk {
+    /// Room for so many rows.
+    pub(super) fn room(beside: &Beside, rows: usize) -> Self {
+        let room = |bytes: usize| vec![0; rows.saturating_mul(bytes)];
+        Self {
+            decisions: room(DECISION_ROW_BYTES),
+            counts: room(if beside.counts { COUNTS_ROW_BYTES } else { 0 }),
+            gates: room(beside.gates.unwrap_or(0)),
+            holds: room(if beside.holds { HOLD_ROW_BYTES } else { 0 }),
+        }
+    }
+
+    pub(super) fn answer(&mut self, beside: &Beside) -> Answer<'_> {
+        Answer {
+            decisions: &mut self.decisions,
+            counts: beside.counts.then_some(self.counts.as_mut_slice()),
+            gates: beside.gates.is_some().then_some(self.gates.as_mut_slice()),
+            holds: beside.holds.then_some(self.holds.as_mut_slice()),
+        }
+    }
+}
+
+/// The decisions on a table, in order: a table for whoever reads the Arrow PyCapsule interface, or an array.
+///
+/// Its columns are the fields of `DECISION_DTYPE`, and `counts`, `gates` and `holds` where they were asked for; what is absent
+/// is null. Made of the arrays that a batch of an array gives, it is their table.
+#[pyclass(frozen, module = "decidable")]
+pub(crate) struct Decisions {
+    beside: Beside,
+    chunks: Arc<[Chunk]>,
+}
+
+impl Decisions {
+    pub(super) fn of(beside: Beside, chunks: Vec<Chunk>) -> Self {
+        Self {
+            beside,
+            chunks: chunks.into(),
+        }
+    }
+
+    /// The rows of one part, of so many bytes each, wherever chunks end.
+    fn rows(&self, part: impl Fn(&Chunk) -> &[u8], bytes: usize) -> impl Iterator<Item = &[u8]> {
+        self.chunks
+            .iter()
+            .flat_map(move |chunk| part(chunk).chunks_exact(bytes.max(1)))
+    }
+
+    /// All of one part, copied with the interpreter lock free.
+    fn all<'py>(&self, py: Python<'py>, part: impl Fn(&Chunk) -> &[u8] + Send) -> Bound<'py, PyArray1<u8>> {
+        PyArray1::from_vec(
+            py,
+            py.detach(|| self.chunks.iter().map(part).collect::<Vec<_>>().concat()),
+        )
+    }
+
+    fn field(&self) -> PyResult<FieldRef> {
+        let empty = table(&self.beside, &Chunk::default()).map_err(pyo3_arrow::error::PyArrowError::from)?;
+        Ok(Arc::new(Field::new("", empty.data_type().clone(), false)))
+    }
+}
+
+#[pymethods]
+impl Decisions {
+    #[new]
+    #[pyo3(signature = (decisions, *, counts=None, gates=None, holds=None))]
+    fn new(
+        decisions: &Bound<'_, PyAny>,
+        counts: Option<&Bound<'_, PyAny>>,
+        gates: Option<&Bound<'_, PyAny>>,
+        holds: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let py = decisions.py();
+        let arrays = Arrays::of(py)?;
+        let mut chunk = Chunk {
+            decisions: arrays.copied("decisions", decisions, &arrays.decision, "DECISION_DTYPE", None)?,
+            ..Chunk::default()
+        };
+        py.detach(|| {
+            let (rows, _) = chunk.decisions.as_chunks::<DECISION_ROW_BYTES>();
+            rows.iter().enumerate().try_for_each(|(number, row)| {
+                let decision = Decision::decode(&mut Reader::new(row));
+                decision.map(drop).map_err(|error| error.in_row(number))
+            })
+        })
+        .map_err(|error| batch_error(py, &error, 0))?;
+        let count = chunk.decisions.len() / DECISION_ROW_BYTES;
+        let mut models = None;
+        if let Some(counts) = counts {
+            chunk.counts = arrays.copied("counts", counts, &arrays.rejection, "REJECTION_DTYPE", Some(&[count]))?;
+        }
+        if let Some(gates) = gates {
+            let shape = gates.getattr_opt("shape")?;
+            let shape = shape.and_then(|shape| shape.extract::<(usize, usize)>().ok());
+            // What has no number of models, or one that no catalog has, is refused with the shape that it should have.
+            let columns = shape.map_or(1, |(_, columns)| columns).clamp(1, MOST_CANDIDATES);
+            chunk.gates = arrays.copied("gates", gates, &arrays.byte, "uint8", Some(&[count, columns]))?;
+            models = Some(columns);
+        }
+        if let Some(holds) = holds {
+            chunk.holds = arrays.copied("holds", holds, &arrays.u64, "uint64", Some(&[count]))?;
+        }
+        let beside = Beside {
+            counts: counts.is_some(),
+            gates: models,
+            holds: holds.is_some(),
+        };
+        Ok(Self::of(beside, vec![chunk]))
+    }
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((Bound<'py, PyAny>,), Bound<'py, PyDict>)> {
+        let arrays = Arrays::of(py)?;
+        let keywords = PyDict::new(py);
+        if self.beside.counts {
+            let counts = self.all(py, |chunk| &chunk.counts);
+            keywords.set_item("counts", counts.call_method1("view", (&arrays.rejection,))?)?;
+        }
+        if let Some(models) = self.beside.gates {
+            let gates = self.all(py, |chunk| &chunk.gates);
+            keywords.set_item("gates", gates.call_method1("reshape", (self.__len__(), models))?)?;
+        }
+        if self.beside.holds {
+            let holds = self.all(py, |chunk| &chunk.holds);
+            keywords.set_item("holds", holds.call_method1("view", (&arrays.u64,))?)?;
+        }
+        Ok(((self.to_numpy(py)?,), keywords))
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+    /// Equal where the tables are, whatever their chunks.
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
+        self.beside == other.beside
+            && py.detach(|| {
+                let same = |part: fn(&Chunk) -> &[u8], bytes| self.rows(part, bytes).eq(other.rows(part, bytes));
+                same(|chunk| &chunk.decisions, DECISION_ROW_BYTES)
+                    && same(|chunk| &chunk.counts, COUNTS_ROW_BYTES)
+                    && same(|chunk| &chunk.gates, self.beside.gates.unwrap_or(0))
+                    && same(|chunk| &chunk.holds, HOLD_ROW_BYTES)
+            })
+    }
+    fn __hash__(&self, py: Python<'_>) -> u64 {
+        py.detach(|| {
+            let mut state = DefaultHasher::new();
+            for row in self.rows(|chunk| &chunk.decisions, DECISION_ROW_BYTES) {
+                row.hash(&mut state);
+            }
+            state.finish()
+        })
+    }
+    fn __len__(&self) -> usize {
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.decisions.len() / DECISION_ROW_BYTES)
+            .fold(0, usize::saturating_add)
+    }
+    fn __repr__(&self) -> String {
+        format!("<Decisions on {}>", counted(self.__len__(), "request"))
+    }
+    /// The stream of the table, as often as it is asked for. Another schema is not made: the columns have these types.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        // The interface leaves it to us whether to honour this one.
+        let _ = requested_schema;
+        let (beside, chunks) = (self.beside, Arc::clone(&self.chunks));
+        let tables = (0..chunks.len()).map(move |number| match chunks.get(number) {
+            Some(chunk) => table(&beside, chunk),
+            None => table(&beside, &Chunk::default()),
+        });
+        let reader = Box::new(ArrayIterator::new(tables, self.field()?));
+        Ok(to_stream_pycapsule(py, reader, None)?)
+    }
+    /// The schema of the table.
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, self.field()?.as_ref())?)
+    }
+    /// A new array of `DECISION_DTYPE`, as a batch of an array gives it.
+    fn to_numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let decisions = self.all(py, |chunk| &chunk.decisions);
+        decisions.call_method1("view", (&Arrays::of(py)?.decision,))
+    }
+}
+
+/// Rows of decisions as columns, and what was asked beside them; what is absent is what the kernel says is.
+fn table(beside: &Beside, chunk: &Chunk) -> Result<ArrayRef, ArrowError> {
+    let (rows, _) = chunk.decisions.as_chunks::<DECISION_ROW_BYTES>();
+    let count = rows.len();
+    let mut request_sequence = Vec::with_capacity(count);
+    let mut action = Vec::with_capacity(count);
+    let mut reason = Vec::with_capacity(count);
+    let mut selected_model_id = Vec::with_capacity(count);
+    let mut selected_model_index = Vec::with_capacity(count);
+    let mut estimated_cost = Vec::with_capacity(count);
+    let mut expected_utility = Vec::with_capacity(count);
+    let mut counterfactual_model_id = Vec::with_capacity(count);
+    let mut counterfactual_utility = Vec::with_capacity(count);
+    let mut evaluated_models = Vec::with_capacity(count);
+    let mut eligible_models = Vec::with_capacity(count);
+    let mut policy_epoch = Vec::with_capacity(count);
+    let mut catalog_epoch = Vec::with_capacity(count);
+    for row in rows {
+        let decision = Decision::decode(&mut Reader::new(row))
+            .map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
+        request_sequence.push(decision.request_sequence);
+        action.push(decision.action.code());
+        reason.push(decision.reason.code());
+        selected_model_id.push(decision.selected_model_id);
+        selected_model_index.push(decision.selected_model_index);
+        estimated_cost.push(decision.estimated_cost_microunits);
+        expected_utility.push(decision.expected_utility_microunits);
+        counterfactual_model_id.push(decision.counterfactual_model_id);
+        counterfactual_utility.push(decision.counterfactual_utility_microunits);
+        evaluated_models.push(decision.evaluated_models);
+        eligible_models.push(decision.eligible_models);
+        policy_epoch.push(decision.policy_epoch);
+        catalog_epoch.push(decision.catalog_epoch);
+    }
+    let mut columns: Vec<(&str, bool, ArrayRef)> = vec![
+        ("request_sequence", false, Arc::new(UInt64Array::from(request_sequence))),
+        ("action", false, Arc::new(UInt8Array::from(action))),
+        ("reason", false, Arc::new(UInt16Array::from(reason))),
+        (
+            "selected_model_id",
+            true,
+            Arc::new(UInt32Array::from(selected_model_id)),
+        ),
+        (
+            "selected_model_index",
+            true,
+            Arc::new(UInt16Array::from(selected_model_index)),
+        ),
+        (
+            "estimated_cost_microunits",
+            false,
+            Arc::new(UInt64Array::from(estimated_cost)),
+        ),
+        (
+            "expected_utility_microunits",
+            false,
+            Arc::new(Int64Array::from(expected_utility)),
+        ),
+        (
+            "counterfactual_model_id",
+            true,
+            Arc::new(UInt32Array::from(counterfactual_model_id)),
+        ),
+        (
+            "counterfactual_utility_microunits",
+            false,
+            Arc::new(Int64Array::from(counterfactual_utility)),
+        ),
+        ("evaluated_models", false, Arc::new(UInt16Array::from(evaluated_models))),
+        ("eligible_models", false, Arc::new(UInt16Array::from(eligible_models))),
+        ("policy_epoch", false, Arc::new(UInt64Array::from(policy_epoch))),
+        ("catalog_epoch", false, Arc::new(UInt64Array::from(catalog_epoch))),
+    ];
+    if beside.counts {
+        columns.push(("counts", false, counts(&chunk.counts)?));
+    }
+    if let Some(models) = beside.gates {
+        columns.push(("gates", false, gates(&chunk.gates, models, count)?));
+    }
+    if beside.holds {
+        let (holds, _) = chunk.holds.as_chunks();
+        let holds = UInt64Array::from_iter_values(holds.iter().map(|hold| u64::from_le_bytes(*hold)));
+        columns.push(("holds", false, Arc::new(holds)));
+    }
+    struct_of(columns)
+}
+
+/// How many models each gate refused, a number for each gate.
+fn counts(rows: &[u8]) -> Result<ArrayRef, ArrowError> {
+    let (rows, _) = rows.as_chunks::<COUNTS_ROW_BYTES>();
+    let of_gate = |gate: usize| -> ArrayRef {
+        let counted = rows
+            .iter()
+            .map(|row| row.as_chunks().0.get(gate).copied().unwrap_or_default());
+        Arc::new(UInt32Array::from_iter_values(counted.map(u32::from_le_bytes)))
+    };
+    let columns = Rejections::NAMES.into_iter().enumerate();
+    struct_of(columns.map(|(gate, name)| (name, false, of_gate(gate))).collect())
+}
+
+/// The gate at which each model lost, as many numbers a row as there are models.
+fn gates(gates: &[u8], models: usize, rows: usize) -> Result<ArrayRef, ArrowError> {
+    let size = i32::try_from(models).map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
+    let each = Arc::new(Field::new("item", DataType::UInt8, false));
+    let lists =
+        FixedSizeListArray::try_new_with_length(each, size, Arc::new(UInt8Array::from(gates.to_vec())), None, rows)?;
+    Ok(Arc::new(lists))
+}
+
+fn struct_of(columns: Vec<(&str, bool, ArrayRef)>) -> Result<ArrayRef, ArrowError> {
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns
+        .into_iter()
+        .map(|(name, nullable, array)| (Field::new(name, array.data_type().clone(), nullable), array))
+        .unzip();
+    Ok(Arc::new(StructArray::try_new(fields.into(), arrays, None)?))
+}
