@@ -11,7 +11,7 @@ import pytest
 
 # What a batch may take on each thread besides the arrays that it is given and the one that it returns, and for each
 # quote; for each of those whose rows are decided at a time, so much more (docs/batches.md).
-MEBIBYTES_A_THREAD = 16
+MEBIBYTES_A_THREAD = 2
 BYTES_A_QUOTE = 20
 MORE_AT_A_TIME = 32
 

@@ -355,7 +355,7 @@ class Policy:
         """Decide an array of ``REQUEST_DTYPE`` into one of ``DECISION_DTYPE``, in order, without an object a row.
 
         The answers are those of :meth:`decide`, bit for bit, whatever is asked for beside them. The interpreter lock
-        is free while rows are decided and quotes sorted; beside the arrays a batch takes less than 16 MiB for each
+        is free while rows are decided and quotes sorted; beside the arrays a batch takes less than 2 MiB for each
         thread, 20 bytes for each quote, and 32 more for each of those whose rows are decided at a time.
 
         Args:
