@@ -8,17 +8,13 @@ use crate::{
     automaton::Tables,
     held::{Held, Token},
     json::{self, Json},
-    matcher::{Matcher, Pressure, Until, first},
+    matcher::{MOST_MATCHES, Matcher, Pressure, Until, first},
     reading::{Piece, Reader, Unit, Units},
     steps,
 };
 
 /// Bytes that a stream holds back at most, unless its owner says otherwise: some pages of text.
 pub const MAX_HOLD_BYTES: usize = 65_536;
-
-/// Matches that a stream keeps until they are taken, of those that are replaced and of those that are noted by each way to read: some
-/// megabytes. Of more the first are kept, and the others counted.
-pub const MOST_MATCHES: usize = 65_536;
 
 /// A match of a rule. Places are bytes from the beginning of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

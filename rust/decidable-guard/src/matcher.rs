@@ -7,11 +7,14 @@ use decidable_canon::cast;
 use crate::{
     attempts::{Attempts, Place, Selection, Span},
     automaton::Tables,
-    cursor::MOST_MATCHES,
     patterns::RuleId,
     reading::Unit,
     steps,
 };
+
+/// Matches that a stream keeps until they are taken, of those that are replaced and of those that are noted by each way to read: some
+/// megabytes. Of more the first are kept, and the others counted.
+pub const MOST_MATCHES: usize = 65_536;
 
 /// How deep a stream is in a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
