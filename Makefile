@@ -194,6 +194,11 @@ bench-guard-peers: setup ## the guard from Python, beside pyahocorasick, hypersc
 	@$(VENV)/peers/bin/python -m pip install --quiet numpy $(GUARD_PEERS)
 	PYTHONPATH=python $(VENV)/peers/bin/python benches/python/guard.py
 
+.PHONY: bench-instructions
+bench-instructions: setup ## what a decision executes, an instruction at a time (Linux on x86-64, with objdump)
+	cargo build --release -p decidable-benches --example rows $(LOCKED)
+	$(BIN)/python benches/python/instructions.py
+
 .PHONY: bench-check
 bench-check: setup ## the figures that bars are set for, held to them (benches/bars.toml)
 	$(BIN)/python benches/check.py
