@@ -36,7 +36,7 @@ def test_every_installation_forgets_halves_first(root: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_what_is_measured_beside_other_guards_is_judged_there(root: Path) -> None:
-    """The last thing that `bench-guard-peers` does is to hold its section to its bars, in the environment of the peers."""
+    """`bench-guard-peers` ends by holding its section to its bars, in the environment of the peers."""
     told = subprocess.run(
         ["make", "--dry-run", "--silent", "bench-guard-peers"],
         cwd=root, check=True, timeout=60, capture_output=True, text=True,
