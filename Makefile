@@ -189,10 +189,11 @@ bench: setup ## every benchmark, the reference implementation beside it (minutes
 GUARD_PEERS := litellm==1.110.2 fastapi orjson pyahocorasick==2.3.1 hyperscan==0.9.1
 
 .PHONY: bench-guard-peers
-bench-guard-peers: setup ## the guard from Python, beside pyahocorasick, hyperscan and LiteLLM (they are installed apart)
+bench-guard-peers: setup ## the guard from Python, beside pyahocorasick, hyperscan and LiteLLM (installed apart), held to its bars
 	@$(BIN)/python -m venv $(VENV)/peers
 	@$(VENV)/peers/bin/python -m pip install --quiet numpy $(GUARD_PEERS)
 	PYTHONPATH=python $(VENV)/peers/bin/python benches/python/guard.py
+	PYTHONPATH=python $(VENV)/peers/bin/python benches/check.py python/guard
 
 .PHONY: bench-instructions
 bench-instructions: setup ## what a decision executes, an instruction at a time (Linux on x86-64, with objdump)

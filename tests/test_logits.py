@@ -146,6 +146,23 @@ def test_it_is_within_a_millionth_of_the_textbook(size: int) -> None:
             assert abs(stats.selected_probability - probability) < 1e-6
 
 
+@pytest.mark.parametrize("size", [1_000, 128_256, 131_072])
+def test_half_precision_is_within_a_millionth_of_the_textbook(size: int) -> None:
+    """Random logits in float16 and in bfloat16, beside double precision of the same values."""
+    random = np.random.default_rng(size)
+    for spread in (0.1, 3, 12):
+        single = random.normal(0, spread, size).astype(np.float32)
+        upper = (single.view(np.uint32) >> 16).astype(np.uint16)
+        for logits, values, options in (
+            (single.astype(np.float16), single.astype(np.float16), {}),
+            (upper, (upper.astype(np.uint32) << 16).view(np.float32), {"dtype": "bfloat16"}),
+        ):
+            for selected in (0, int(values.argmax()), size - 1):
+                stats = dc.logit_stats(logits, selected, **options)
+                found = (stats.entropy, stats.dominance, stats.selected_probability)
+                assert np.abs(np.subtract(found, textbook(values.astype(np.float64), selected))).max() < 1e-6
+
+
 def every_way(logits: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
     """The same logits, lying in memory in other ways."""
     yield logits

@@ -32,3 +32,13 @@ def test_every_installation_forgets_halves_first(root: Path) -> None:
     ]
     assert len(steps) == 4
     assert all(lines[place - 1] == "\t@$(FORGET_HALVES)" for place in steps)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_what_is_measured_beside_other_guards_is_judged_there(root: Path) -> None:
+    """`bench-guard-peers` ends by holding its section to its bars, in the environment of the peers."""
+    told = subprocess.run(
+        ["make", "--dry-run", "--silent", "bench-guard-peers"],
+        cwd=root, check=True, timeout=60, capture_output=True, text=True,
+    )  # fmt: skip
+    assert told.stdout.splitlines()[-1] == "PYTHONPATH=python .venv/peers/bin/python benches/check.py python/guard"

@@ -1,11 +1,11 @@
 """Tokens of four bytes under the guard's rules, from Python, beside pyahocorasick, hyperscan and LiteLLM if installed.
 
-python benches/python/guard.py [--rounds 31]
+python benches/python/guard.py [--rounds 31] [part of a label ...]
 make bench-guard-peers installs them into an environment of their own, and runs this there.
 
 pyahocorasick and hyperscan only look; ours also gives back what may leave, as LiteLLM's content filter does. Every
-round runs each side once, in rotating order. Told is the median of each side's rounds, the best of them, in
-nanoseconds a token, and the median of the rounds' ratios to the last side, which is ours.
+round runs each side once, in rotating order. A line tells the median of each side's rounds, in nanoseconds a token (a
+byte, where chunks are long), and how many times as long as the last side, which is ours, each of the others takes.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from lines import compared, line, wanted
 
 from decidable import Guard, Rule
 from decidable.guard import Token, from_litellm_patterns
@@ -116,38 +118,64 @@ def rounds_of(each: dict[str, Push], tokens: Sequence[object], rounds: int) -> d
     return samples
 
 
-def told(samples: dict[str, list[float]]) -> None:
-    last = list(samples)[-1]
-    for name, each in samples.items():
-        ratio = median(theirs / ours for theirs, ours in zip(each, samples[last], strict=True))
-        print(f"  {name:<16} {median(each):9.1f} ns a token, {min(each):9.1f} at best, {ratio:8.2f} times {last}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=31)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("names", nargs="*", help="only lines whose label has one of these in it")
+    parser.add_argument("--rounds", type=int, default=31, help="how often each side runs (31)")
+    asked = parser.parse_args()
+    rounds = asked.rounds
     chosen = random.Random(7)
     text = " ".join("".join(chosen.choices(SYLLABLES, k=chosen.randint(1, 4))) for _ in range(20_000))
     tokens = [text[place : place + 4] for place in range(0, len(text), 4)]
-    for label, texts, regexes in (
-        ("12 texts", words(chosen, 12), []),
-        ("1,000 texts", words(chosen, 1_000), []),
-        ("1,000 texts and 50 regexes", words(chosen, 1_000), REGEXES),
+    few, many, others = words(chosen, 12), words(chosen, 1_000), words(chosen, 1_000)
+
+    def beside(label: str, texts: list[str], regexes: list[str]) -> None:
+        print(compared(label, rounds_of(sides(texts, regexes), tokens, rounds)), flush=True)
+
+    for label, measure in (
+        # First, while little memory was used and given back.
+        ("1,000 texts and 50 regexes, compiled", lambda label: compiled(label, others, REGEXES, rounds)),
+        ("12 texts, a token", lambda label: beside(label, few, [])),
+        ("1,000 texts, a token", lambda label: beside(label, many, [])),
+        ("1,000 texts and 50 regexes, a token", lambda label: beside(label, others, REGEXES)),
+        ("12 texts, an event a token", lambda label: monitored(label, guarded(few, []), tokens, rounds)),
+        ("12 words of the documents, a byte", lambda label: large(label, 12, rounds)),
+        ("1,000 words of the documents, a byte", lambda label: large(label, 1_000, rounds)),
+        ("LiteLLM's patterns, a token", lambda label: beside_litellm(label, rounds)),
     ):
+        if wanted(label, asked.names):
+            measure(label)
+
+
+def compiled(label: str, texts: list[str], regexes: list[str], rounds: int) -> None:
+    """How long it takes, what the tables take, and by how much the process grew meanwhile at most."""
+    taken, grown = [], []
+    for _ in range(max(3, rounds // 6)):
+        before = peak(forget=True)
         begun = time.perf_counter()
         guard = guarded(texts, regexes)
-        built, size = time.perf_counter() - begun, guard.size
-        print(f"{label}: compiled in {built * 1e3:.1f} ms, {size[0]:,} states, {size[1]:,} bytes")
-        told(rounds_of(sides(texts, regexes), tokens, rounds))
-    monitored(Guard([*map(Rule.literal, words(chosen, 12))]), tokens, rounds)
-    large(12, rounds)
-    large(1_000, rounds)
-    if content_filter is not None:
-        beside_litellm(rounds)
+        taken.append(time.perf_counter() - begun)
+        after = peak()
+        size = guard.size[1]
+        del guard
+        if before is not None and after is not None:
+            grown.append(after - before)
+    figures = [("seconds", median(taken), "s"), ("tables", size / 1e6, "MB")]
+    print(line(label, [*figures, *([("growth", max(grown) / 1e6, "MB")] if grown else [])]), flush=True)
 
 
-def large(count: int, rounds: int) -> None:
+def peak(*, forget: bool = False) -> int | None:
+    """The most bytes that the process had in memory, since it was told to forget: on Linux alone."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    if forget:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    found = dict(each.split(":", 1) for each in status.read_text(encoding="ascii").splitlines())
+    return int(found["VmHWM"].split()[0]) * 1_024
+
+
+def large(label: str, count: int, rounds: int) -> None:
     """Chunks of 64 kB of the project's documents, under words of them whose last letter was changed, per byte."""
     documents = sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))
     text = "".join(document.read_text(encoding="utf-8") for document in documents).encode("ascii", "ignore").decode()
@@ -163,13 +191,14 @@ def large(count: int, rounds: int) -> None:
     if hyperscan is not None:
         each["hyperscan"] = opened(sorted(found), [])
     each["ours"] = guarded(sorted(found), []).cursor().push
-    print(f"{count:,} words of the documents, chunks of 65,536 bytes")
-    for name, samples in rounds_of(each, chunks, rounds).items():
-        print(f"  {name:<16} {median(samples) / 65_536:9.3f} ns a byte, {min(samples) / 65_536:9.3f} at best")
+    samples = rounds_of(each, chunks, rounds)
+    print(compared(label, {name: [sample / 65_536 for sample in found] for name, found in samples.items()}), flush=True)
 
 
-def beside_litellm(rounds: int) -> None:
+def beside_litellm(label: str, rounds: int) -> None:
     """Both with LiteLLM's patterns that the guard takes. At each chunk LiteLLM reads all of the reply that came."""
+    if content_filter is None:
+        return
     imported = from_litellm_patterns()
     names = [rule.name for rule in imported.rules]
     patterns = [
@@ -192,19 +221,18 @@ def beside_litellm(rounds: int) -> None:
     def pushed(token: str) -> None:
         cursors[0].push(token)
 
-    print(f"{len(names)} patterns of LiteLLM, a reply of {len(reply):,} bytes")
-    told(rounds_of({"litellm": filtered, "ours": pushed}, tokens, max(3, rounds // 10)))
+    print(f"The next line: {len(names)} patterns of LiteLLM, a reply of {len(reply):,} bytes.")
+    print(compared(label, rounds_of({"litellm": filtered, "ours": pushed}, tokens, max(3, rounds // 10))), flush=True)
 
 
-def monitored(guard: Guard, tokens: list[str], rounds: int) -> None:
+def monitored(label: str, guard: Guard, tokens: list[str], rounds: int) -> None:
     """A token as an event, without an audit and with one: making the event, and what its clock says, are counted."""
     data = [token.encode() for token in tokens]
     with tempfile.TemporaryDirectory() as folder:
-        monitors = {"monitor": guard.monitor(), "and audit": guard.monitor(audit=Path(folder) / "bench.audit")}
+        monitors = {"monitor": guard.monitor(), "audited": guard.monitor(audit=Path(folder) / "bench.audit")}
         each = {name: lambda token, of=of: of.intervene(Token(7, token)) for name, of in monitors.items()}
         samples = rounds_of(each, data, rounds)
-    print("12 texts, an event a token")
-    told(samples)
+    print(compared(label, samples), flush=True)
 
 
 if __name__ == "__main__":

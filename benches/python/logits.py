@@ -1,6 +1,6 @@
 """How many times as long NumPy takes for what `decidable.logit_stats` finds in the logits of one step.
 
-python benches/python/logits.py [--rounds 101] [--milliseconds 5] [part of a name ...]
+python benches/python/logits.py [--rounds 101] [--milliseconds 5] [part of a label ...]
 
 `everything`: entropy, the two largest, the selected probability, on both sides. `entropy`: of NumPy the entropy alone,
 in single precision. `scalar`: the same in plain Python, on few logits; `libfse`: its own entropy, where there is one.
@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from lines import compared, wanted
 
 import decidable as dc
-from decidable.bench import Comparison, Side, figures, measure
+from decidable.bench import Comparison, Side, measure
 
 try:
     import libfse
@@ -113,25 +114,24 @@ def agree(logits: Any) -> None:
     assert np.allclose(ours, found[:3], rtol=1e-3, atol=1e-6)
 
 
-def lines(wanted: list[str], rounds: int, seconds: float) -> Iterator[str]:
-    yield f"{'ratio':>8}  {'peer':>13}  {'ours':>12}"
-    for group, compared in comparisons():
-        named = [(f"{each.what}/{group}", each) for each in compared]
-        chosen = [(name, each) for name, each in named if not wanted or any(part in name for part in wanted)]
-        samples = list(measure([each for _, each in chosen], rounds=rounds, seconds=seconds)) if chosen else []
-        for name, comparison in chosen:
-            found = figures(comparison, samples)
-            yield f"{found.ratio:7.2f}x  {found.peer_ns:10.0f} ns  {found.ours_ns:9.0f} ns  {name}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="only comparisons whose name has one of these in it")
+    parser.add_argument("names", nargs="*", help="only lines whose label has one of these in it")
     parser.add_argument("--rounds", type=int, default=101, help="how often each side runs (101)")
     parser.add_argument("--milliseconds", type=float, default=5, help="about how long a side works a round (5)")
     asked = parser.parse_args()
-    for line in lines(asked.names, asked.rounds, asked.milliseconds / 1_000):
-        print(line, flush=True)
+    for group, all_of_it in comparisons():
+        labelled = [(f"{each.what}/{group}", each) for each in all_of_it]
+        chosen = [(label, each) for label, each in labelled if wanted(label, asked.names)]
+        if not chosen:
+            continue
+        sides = [each for _, each in chosen]
+        samples = list(measure(sides, rounds=asked.rounds, seconds=asked.milliseconds / 1_000))
+        for label, each in chosen:
+            of = {"peer": each.peer, "ours": each.ours}
+            print(
+                compared(label, {name: [sample[side] for sample in samples] for name, side in of.items()}), flush=True
+            )
 
 
 if __name__ == "__main__":
