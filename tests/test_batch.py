@@ -516,7 +516,9 @@ print(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sees a process' threads as Linux has them")
 def test_threads_are_started_as_asked_for_and_no_more_than_cores() -> None:
-    """As the system sees them while half a million rows are decided and hashed; the caller's own takes part. They stay."""
+    """As the system sees them while half a million rows are decided and hashed; the caller's own takes part.
+
+    They stay for the next batch."""
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     several = min(2, cores()) - 1

@@ -4,9 +4,9 @@
     python benches/python/instructions.py [--sizes 22 64] [--vectors avx512] [--rows 64]
 
 The program `benches/examples/rows.rs` is stepped through a batch, one instruction at a time, and each is looked up in
-what `objdump` makes of the program. So it counts on any Linux on x86-64, also where the processor's own counters cannot be
-read. Times are those of 4,096 rows at full speed in the same process, and a cycle is what one of two instructions takes
-that wait for each other.
+what `objdump` makes of the program. So it counts on any Linux on x86-64, also where the processor's own counters cannot
+be read. Times are those of 4,096 rows at full speed in the same process, and a cycle is what one of two instructions
+takes that wait for each other.
 """
 
 import argparse

@@ -406,11 +406,8 @@ fn wrong_count<const BYTES: usize>(what: &'static str, bytes: usize, rows: usize
 /// Whether the three proportions of a row are at most the whole: `RequestFields::validate` for most rows, and quicker.
 #[inline(always)]
 fn has_proportions(row: &RequestRow) -> bool {
-    const PROPORTIONS: usize = 8 + 4 + 4 + 4 + 8 + 8;
-    let Some((_, [r0, r1, c0, c1, q0, q1, ..])) = row.split_at_checked(PROPORTIONS) else {
-        return false;
-    };
-    [[*r0, *r1], [*c0, *c1], [*q0, *q1]]
+    let fields = RequestFields::from_row(row);
+    [fields.risk_bps, fields.confidence_bps, fields.minimum_quality_bps]
         .into_iter()
-        .all(|bps| u16::from_le_bytes(bps) <= BPS_WHOLE)
+        .all(|bps| bps <= BPS_WHOLE)
 }

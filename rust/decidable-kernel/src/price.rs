@@ -126,15 +126,21 @@ pub(crate) struct Ceilings {
     output_tokens: u64,
 }
 
+/// The penalty for so many milliseconds, in microunits, if it is at most the largest.
+pub(crate) fn latency_penalty(limits: &Limits, p95_latency_ms: u32, largest: u64) -> Option<u64> {
+    u64::from(p95_latency_ms)
+        .checked_mul(limits.latency_penalty_microunits_per_ms)
+        .filter(|penalty| *penalty <= largest)
+}
+
 impl Ceilings {
     /// `None` if the latency penalty of a candidate does not fit.
     pub(crate) fn new(limits: &Limits, candidates: &[Candidate]) -> Option<Self> {
         let largest = |of: fn(&Candidate) -> u64| candidates.iter().map(of).max().unwrap_or(0);
         // So many tokens at a rate, and the addend of a division that rounds up, are within 64 bits.
         let tokens = |rate| (u64::MAX - (TOKENS_PER_RATE - 1)).checked_div(rate).unwrap_or(u64::MAX);
-        largest(|candidate| candidate.p95_latency_ms.into())
-            .checked_mul(limits.latency_penalty_microunits_per_ms)
-            .filter(|penalty| *penalty <= Narrow::LARGEST_LATENCY_PENALTY)?;
+        let slowest = candidates.iter().map(|candidate| candidate.p95_latency_ms).max();
+        latency_penalty(limits, slowest.unwrap_or(0), Narrow::LARGEST_LATENCY_PENALTY)?;
         Some(Self {
             input_tokens: tokens(largest(|candidate| candidate.input_cost_microunits_per_million_tokens)),
             output_tokens: tokens(largest(|candidate| candidate.output_cost_microunits_per_million_tokens)),

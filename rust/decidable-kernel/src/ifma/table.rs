@@ -9,6 +9,7 @@ use crate::{
     Candidate, Limits, Objective, Rejections,
     decision::NO_INDEX,
     places::{PLACE_BITS, Places},
+    price::latency_penalty,
     screen::Side,
 };
 
@@ -124,7 +125,7 @@ impl Table {
             .iter()
             .zip(1..)
             .map(|((_, candidate), place)| {
-                let penalty = latency_penalty(limits, candidate)?;
+                let penalty = latency_penalty(limits, candidate.p95_latency_ms, LARGEST_LATENCY_PENALTY)?;
                 let beginning = match limits.objective {
                     Objective::Utility => (0_u64.wrapping_sub(penalty) << PLACE_BITS).wrapping_add(place),
                     _ => (places.class(candidate) << (LEFT_BITS + PLACE_BITS)).wrapping_add(place),
@@ -158,7 +159,7 @@ impl Table {
                 scale.rebate(candidate.input_cost_microunits_per_million_tokens),
                 scale.rebate(candidate.output_cost_microunits_per_million_tokens),
                 candidate.quality_bps.into(),
-                latency_penalty(limits, candidate)?,
+                latency_penalty(limits, candidate.p95_latency_ms, LARGEST_LATENCY_PENALTY)?,
                 0,
                 0,
                 0,
@@ -208,12 +209,6 @@ impl Table {
     pub(super) fn rejections(&self, counts: [u32; 7], eligible: u16) -> Rejections {
         Rejections::of(self.candidates, self.disabled, counts, eligible)
     }
-}
-
-fn latency_penalty(limits: &Limits, candidate: &Candidate) -> Option<u64> {
-    u64::from(candidate.p95_latency_ms)
-        .checked_mul(limits.latency_penalty_microunits_per_ms)
-        .filter(|penalty| *penalty <= LARGEST_LATENCY_PENALTY)
 }
 
 /// Up to eight offers, each of their numbers in a row. Who is missing is a candidate that is switched off.

@@ -23,6 +23,7 @@ use crate::{
     gate::unpacked,
     left::{Left, PIECE},
     places::{PLACE_BITS, Places},
+    price::latency_penalty,
     request::{REQUEST_ROW_BYTES, RequestRow},
     screen::{ENABLED, GUARDS, LATENCY_GUARD, QUALITY, QUALITY_GUARD, RISK, RISK_GUARD, Side},
 };
@@ -162,12 +163,6 @@ fn shifted_quality(candidate: &Candidate) -> u32 {
     u32::from(candidate.quality_bps) << QUALITY_SHIFT
 }
 
-fn latency_penalty(limits: &Limits, candidate: &Candidate) -> Option<u64> {
-    u64::from(candidate.p95_latency_ms)
-        .checked_mul(limits.latency_penalty_microunits_per_ms)
-        .filter(|penalty| *penalty <= LARGEST_LATENCY_PENALTY)
-}
-
 /// What a decision needs of the candidate that it names: bytes 8 to 16 of a row that selects it, but for action and reason,
 /// and byte 16; its rebates; its shifted quality and its latency penalty, where a key does not tell the utility.
 type Who = [[u64; 2]; 3];
@@ -193,7 +188,7 @@ fn who(limits: &Limits, candidate: &Candidate, index: u16) -> Option<Who> {
         ],
         [
             shifted_quality(candidate).into(),
-            latency_penalty(limits, candidate)? << POINT_BITS,
+            latency_penalty(limits, candidate.p95_latency_ms, LARGEST_LATENCY_PENALTY)? << POINT_BITS,
         ],
     ])
 }
@@ -274,7 +269,7 @@ impl Wide {
             .zip(1..)
             .map(|((_, candidate), place)| {
                 let above_left = places.class(candidate) << LEFT_BITS_BELOW_A_CLASS;
-                let penalty = latency_penalty(limits, candidate)?;
+                let penalty = latency_penalty(limits, candidate.p95_latency_ms, LARGEST_LATENCY_PENALTY)?;
                 let above_place = if by_utility {
                     0_u64.wrapping_sub(penalty)
                 } else {
