@@ -80,8 +80,10 @@ impl Held {
         let both = u128::from_le_bytes(self.short) | u128::from(token.bytes).wrapping_shl(held << 3);
         self.short = both.checked_shr(count << 3).unwrap_or(0).to_le_bytes();
         self.length = cast::usize_from_u32(stay);
+        let half = |of: u128| cast::u64_from_u128(of & u128::from(u64::MAX)).unwrap_or(0);
         Passed {
-            bytes: both.to_le_bytes(),
+            first: half(both).to_le_bytes(),
+            second: half(both >> 64).to_le_bytes(),
             count: cast::usize_from_u32(count),
         }
     }
@@ -102,9 +104,11 @@ impl Held {
     }
 }
 
-/// Bytes that come out: the first so many of these.
+/// Bytes that come out: the first so many of these. In halves, because they are numbers: where both were written at once, reading them
+/// back would wait.
 pub(crate) struct Passed {
-    pub(crate) bytes: [u8; SHORT_BYTES],
+    pub(crate) first: [u8; 8],
+    pub(crate) second: [u8; 8],
     pub(crate) count: usize,
 }
 
@@ -162,13 +166,13 @@ mod tests {
                     assert_eq!(room.is_some(), held <= 8);
                     if let (Some(token), Some(held)) = (token, room) {
                         let passed = quick.pass(held, token, u32::try_from(keep).unwrap());
-                        out.extend_from_slice(&passed.bytes[..passed.count]);
+                        out.extend_from_slice(&[passed.first, passed.second].as_flattened()[..passed.count]);
                         assert_eq!(out, [&[7], leaves].concat());
                         assert_eq!((quick.bytes(), quick.len()), (stays, keep));
                         // What stands behind is zero, or the next token would be another.
                         if let Some(held) = quick.room() {
                             let passed = quick.pass(held, Token::of(b"xyz").unwrap(), 0);
-                            out.extend_from_slice(&passed.bytes[..passed.count]);
+                            out.extend_from_slice(&[passed.first, passed.second].as_flattened()[..passed.count]);
                             assert_eq!(out, [&[7], all, b"xyz"].concat());
                         }
                     }

@@ -1,8 +1,9 @@
 //! Rules over streams of text.
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::{mem::replace, sync::Arc};
 
 use decidable_canon::Canonical as _;
+use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
@@ -283,7 +284,7 @@ impl Automaton {
         } else {
             cursor
         };
-        Ok(Cursor(Mutex::new(State {
+        Ok(Cursor {
             cursor: if truth("json", json)? {
                 cursor.reading_json()
             } else {
@@ -291,7 +292,8 @@ impl Automaton {
             },
             out: Vec::new(),
             kind: None,
-        })))
+            at_work: false,
+        })
     }
 }
 
@@ -495,34 +497,31 @@ enum Kind {
     Bytes,
 }
 
-struct State {
+/// One stream under the rules: what is pushed comes out as soon as it can no longer be part of a match that stops or redacts.
+///
+/// It is not frozen: that borrowing it costs one atomic step, where a mutex takes two, is noticed at every token.
+#[pyclass(module = "decidable._native")]
+pub(crate) struct Cursor {
     cursor: decidable_guard::Cursor,
     out: Vec<u8>,
     kind: Option<Kind>,
+    /// Whether a call is under way, or has not come to its end.
+    at_work: bool,
 }
 
-/// One stream under the rules: what is pushed comes out as soon as it can no longer be part of a match that stops or redacts.
-#[pyclass(frozen, module = "decidable._native")]
-pub(crate) struct Cursor(Mutex<State>);
-
 impl Cursor {
-    /// It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it back.
+    /// Does the work of one call. It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it
+    /// back.
     #[inline(always)]
-    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
-        match self.0.try_lock() {
-            Ok(state) => Ok(state),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                // Whoever panicked may have left the stream half-way.
-                let mut state = poisoned.into_inner();
-                state.cursor.fail();
-                Ok(state)
-            }
-            Err(TryLockError::WouldBlock) => Err(in_use(py)),
+    fn with<'py, T>(slf: &Bound<'py, Self>, work: impl FnOnce(Python<'py>, &mut Self) -> PyResult<T>) -> PyResult<T> {
+        let mut this = slf.try_borrow_mut().map_err(|_| in_use(slf.py()))?;
+        if replace(&mut this.at_work, true) {
+            // Whoever panicked may have left the stream half-way.
+            this.cursor.fail();
         }
-    }
-
-    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> PyResult<T>) -> PyResult<T> {
-        work(&mut *self.lock(py)?)
+        let done = work(slf.py(), &mut this);
+        this.at_work = false;
+        done
     }
 }
 
@@ -532,7 +531,7 @@ fn in_use(py: Python<'_>) -> PyErr {
     errors::plain(py, Class::Conflict, "guard.in_use", message)
 }
 
-impl State {
+impl Cursor {
     /// The bytes of the next chunk, which are of the kind of those before. What is neither text nor bytes stops the stream.
     #[inline(always)]
     fn read<'a>(&mut self, chunk: &'a Bound<'_, PyAny>) -> PyResult<(&'a [u8], Kind)> {
@@ -568,10 +567,21 @@ fn given<'py>(
     out: &[u8],
     cursor: &mut decidable_guard::Cursor,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if out == bytes && (chunk.is_exact_instance_of::<PyString>() || chunk.is_exact_instance_of::<PyBytes>()) {
+    if is_same(out, bytes) && (chunk.is_exact_instance_of::<PyString>() || chunk.is_exact_instance_of::<PyBytes>()) {
         return Ok(chunk.clone());
     }
     released(chunk.py(), out, kind, cursor)
+}
+
+/// Whether two are the same. A few bytes are compared one by one: those that were just written cannot be read back at once otherwise.
+#[inline(always)]
+fn is_same(out: &[u8], bytes: &[u8]) -> bool {
+    out.len() == bytes.len()
+        && if out.len() <= 8 {
+            out.iter().zip(bytes).all(|(out, byte)| out == byte)
+        } else {
+            out == bytes
+        }
 }
 
 fn released<'py>(
@@ -582,10 +592,13 @@ fn released<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     match kind {
         Kind::Bytes => Ok(PyBytes::new(py, out).into_any()),
-        Kind::Text => match core::str::from_utf8(out) {
-            Ok(text) => Ok(PyString::new(py, text).into_any()),
-            Err(_) => {
+        Kind::Text => match PyString::from_bytes(py, out) {
+            Ok(text) => Ok(text.into_any()),
+            Err(error) => {
                 cursor.fail();
+                if !error.is_instance_of::<PyUnicodeDecodeError>(py) {
+                    return Err(error);
+                }
                 let message = "what a stream of text would release is no text";
                 Err(errors::plain(py, Class::InvalidInput, "guard.not_text", message))
             }
@@ -596,64 +609,64 @@ fn released<'py>(
 #[pymethods]
 impl Cursor {
     /// Takes the next text or bytes and returns what may come out, of the same kind. What is neither stops the stream and raises.
-    fn push<'py>(&self, chunk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = chunk.py();
-        let mut state = self.lock(py)?;
-        let read = state.read(chunk)?;
-        let (bytes, _) = read;
-        let State { cursor, out, .. } = &mut *state;
-        out.clear();
-        if bytes.len() > BYTES_WORTH_DETACHING {
-            py.detach(|| cursor.push(bytes, out));
-        } else {
-            cursor.push(bytes, out);
-        }
-        given(chunk, read, out, cursor)
+    fn push<'py>(slf: &Bound<'py, Self>, chunk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Self::with(slf, |py, this| {
+            let read = this.read(chunk)?;
+            let (bytes, _) = read;
+            let Self { cursor, out, .. } = this;
+            out.clear();
+            if bytes.len() > BYTES_WORTH_DETACHING {
+                py.detach(|| cursor.push(bytes, out));
+            } else {
+                cursor.push(bytes, out);
+            }
+            given(chunk, read, out, cursor)
+        })
     }
     /// The stream ends: what is pending is decided, and the rest comes out.
-    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.with(py, |state| {
-            let State { cursor, out, kind } = state;
+    fn finish<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::with(slf, |py, this| {
+            let Self { cursor, out, kind, .. } = this;
             out.clear();
             cursor.finish(out);
             released(py, out, kind.unwrap_or(Kind::Text), cursor)
         })
     }
     /// Stops the stream, because its source cannot be followed any more.
-    fn fail(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, |state| {
-            state.cursor.fail();
+    fn fail(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::with(slf, |_, this| {
+            this.cursor.fail();
             Ok(())
         })
     }
     /// Why it was stopped, or `None`.
     #[getter]
-    fn stopped(&self, py: Python<'_>) -> PyResult<Option<StopReason>> {
-        self.with(py, |state| {
-            let stop = state.cursor.stopped();
-            Ok(stop.map(|stop| reason(state.cursor.automaton(), stop)))
+    fn stopped(slf: &Bound<'_, Self>) -> PyResult<Option<StopReason>> {
+        Self::with(slf, |_, this| {
+            let stop = this.cursor.stopped();
+            Ok(stop.map(|stop| reason(this.cursor.automaton(), stop)))
         })
     }
     /// How many bytes are held back.
     #[getter]
-    fn held(&self, py: Python<'_>) -> PyResult<usize> {
-        self.with(py, |state| Ok(state.cursor.held()))
+    fn held(slf: &Bound<'_, Self>) -> PyResult<usize> {
+        Self::with(slf, |_, this| Ok(this.cursor.held()))
     }
     /// How deep it is in which rules, the nearest to a match first.
-    fn pressure<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        self.with(py, |state| pressure(py, &state.cursor))
+    fn pressure<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        Self::with(slf, |py, this| pressure(py, &this.cursor))
     }
     /// How many matches were not kept, because nobody took those before them (docs/limits.md).
     #[getter]
-    fn matches_dropped(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |state| Ok(state.cursor.matches_dropped()))
+    fn matches_dropped(slf: &Bound<'_, Self>) -> PyResult<u64> {
+        Self::with(slf, |_, this| Ok(this.cursor.matches_dropped()))
     }
     /// The matches that were noted or replaced since the last call, by where they begin.
-    fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        self.with(py, |state| {
-            let mut found: Vec<_> = state.cursor.matches().collect();
+    fn matches<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        Self::with(slf, |py, this| {
+            let mut found: Vec<_> = this.cursor.matches().collect();
             found.sort_by_key(|found| (found.start, found.rule));
-            let automaton = state.cursor.automaton();
+            let automaton = this.cursor.automaton();
             PyList::new(py, found.iter().map(|found| Match::of(automaton, found)))
         })
     }
