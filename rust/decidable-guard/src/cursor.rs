@@ -266,9 +266,7 @@ impl Cursor {
             let passed = self.held.pass(held, token, stay);
             let end = out.len().saturating_add(passed.count);
             out.extend_from_slice(&passed.first);
-            if passed.count > passed.first.len() {
-                out.extend_from_slice(&passed.second);
-            }
+            out.extend_from_slice(&passed.second);
             out.truncate(end);
         } else {
             self.held.pass_bytes(bytes, cast::usize_from_u32(stay), out);
