@@ -101,7 +101,7 @@ def instructions() -> dict[int, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[22, 64, 256, 1_024])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[22, 64, 256])
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--vectors", nargs="+", default=["avx512", "avx2"])
     asked = parser.parse_args()
