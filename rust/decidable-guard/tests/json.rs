@@ -146,6 +146,15 @@ fn what_no_escape_is_is_matched_as_it_is_written() {
 }
 
 #[test]
+fn escapes_are_read_where_a_document_that_is_none_has_them_outside_of_its_strings() {
+    let rules = || vec![Rule::literal("drop", "DROP TABLE")];
+    let written = r"\u0044ROP TABLE";
+    check(rules(), r#""{"q":"\u0044ROP TABLE users"}"#, r#""{"q":""#, Some(written), &[]);
+    check(rules(), r"q: \u0044ROP TABLE users", "q: ", Some(written), &[]);
+    check(rules(), r#"{\"q\": \"\u0044ROP TABLE users\"}"#, r#"{\"q\": \""#, Some(written), &[]);
+}
+
+#[test]
 fn only_an_escape_that_is_not_complete_is_held() {
     let automaton = Arc::new(Automaton::new(vec![Rule::literal("drop", "DROP")]).unwrap());
     let mut cursor = Cursor::new(automaton).reading_json();

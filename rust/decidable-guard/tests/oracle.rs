@@ -255,7 +255,7 @@ fn unescaped(text: &str) -> Vec<(Seen, bool)> {
     };
     let number = |at: usize| u32::from_str_radix(&text[at + 2..at + 6], 16).unwrap();
     let mut found = Vec::new();
-    let (mut at, mut in_string, mut known) = (0, false, 0);
+    let (mut at, mut known) = (0, 0);
     while at < bytes.len() {
         // The byte that shows that a pattern does not follow, or the end.
         let shown = |from: usize, pattern: &str| (from + follows(from, pattern) + 1).min(bytes.len() + 1);
@@ -273,8 +273,7 @@ fn unescaped(text: &str) -> Vec<(Seen, bool)> {
             length
         };
         let c = text[at..].chars().next().unwrap();
-        if !in_string || c != '\\' {
-            in_string ^= c == '"';
+        if c != '\\' {
             found.push((
                 Seen {
                     c,
