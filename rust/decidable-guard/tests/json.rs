@@ -149,9 +149,21 @@ fn what_no_escape_is_is_matched_as_it_is_written() {
 fn escapes_are_read_where_a_document_that_is_none_has_them_outside_of_its_strings() {
     let rules = || vec![Rule::literal("drop", "DROP TABLE")];
     let written = r"\u0044ROP TABLE";
-    check(rules(), r#""{"q":"\u0044ROP TABLE users"}"#, r#""{"q":""#, Some(written), &[]);
+    check(
+        rules(),
+        r#""{"q":"\u0044ROP TABLE users"}"#,
+        r#""{"q":""#,
+        Some(written),
+        &[],
+    );
     check(rules(), r"q: \u0044ROP TABLE users", "q: ", Some(written), &[]);
-    check(rules(), r#"{\"q\": \"\u0044ROP TABLE users\"}"#, r#"{\"q\": \""#, Some(written), &[]);
+    check(
+        rules(),
+        r#"{\"q\": \"\u0044ROP TABLE users\"}"#,
+        r#"{\"q\": \""#,
+        Some(written),
+        &[],
+    );
 }
 
 #[test]

@@ -1317,7 +1317,13 @@ fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, usual: usize) {
                 Token::Replaced(rule, start, end) => Some((*rule, all[*start].start, all[*end - 1].end)),
                 Token::Out(_) => None,
             });
-            let expected = rendered(&text, &redacted.collect::<Vec<_>>(), until).0;
+            let redacted: Vec<_> = redacted.collect();
+            // One that cannot be written waits where the next byte is to say which rule has stopped the stream.
+            let unwritable = redacted
+                .iter()
+                .filter(|(_, start, end)| json && !is_in_string(&text, *start, *end));
+            let until = unwritable.map(|(_, start, _)| *start).fold(until, usize::min);
+            let expected = rendered(&text, &redacted, until).0;
             assert_eq!(
                 String::from_utf8_lossy(&out),
                 expected,
