@@ -187,11 +187,11 @@ class StatisticsWorker:
 def steps_of(answers: Iterable[Iterable[Sequence[Any]]]) -> list[Step | None]:
     """The steps of an answer, one for each of its tokens, of what the workers said to ``collective_rpc``.
 
-    None where there are no figures: logits that are NaN, or all masked. vLLM may have computed a step more than it
-    gave out tokens. The steps of an answer that were dropped, or never recorded, are the empty list.
+    None is a step without figures: its logits were NaN, or all masked. vLLM may have computed one more than it gave
+    out tokens. Of an answer that was not recorded, or of which all was dropped, there are none.
 
     Raises:
-        InvalidInput: ``guard.statistics_incomplete``: a step between two others is missing.
+        InvalidInput: ``guard.statistics_incomplete``: a step is missing, because there were too many.
     """
     found: dict[int, Step | None] = {}
     for answer in answers:
