@@ -140,6 +140,18 @@ test-transformers: setup ## generations of a tiny model under random rules: none
 	@$(BIN)/python -m pip install --quiet --group transformers
 	$(BIN)/python -m pytest tests/runtimes/leaks_of_transformers.py -s
 
+# The runtimes whose interfaces and types the guard takes; they are read, and not installed.
+RUNTIMES := vllm==0.33.0
+RUNTIMES_AS_SOURCE := llama-cpp-python==0.3.36
+
+.PHONY: test-runtimes
+test-runtimes: setup ## what is taken of vLLM and llama-cpp-python, held to their own types (installs torch, fetches 400 MB)
+	@$(FORGET_HALVES)
+	@$(BIN)/python -m pip install --quiet --group transformers
+	@$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --platform manylinux_2_28_x86_64 --dest $(VENV)/runtimes $(RUNTIMES)
+	@$(BIN)/python -m pip download --quiet --no-deps --no-binary llama-cpp-python --dest $(VENV)/runtimes $(RUNTIMES_AS_SOURCE)
+	DECIDABLE_RUNTIMES=$(VENV)/runtimes $(BIN)/python -m pytest tests/runtimes/types_of_runtimes.py
+
 # --- what a change must pass -------------------------------------------------------------------------------------
 
 .PHONY: check

@@ -393,6 +393,9 @@ class CompletionOutput:
     finish_reason: str | None = None
     stop_reason: Any = None
     lora_request: Any = None
+    sampling_mask: Any = None
+    spec_decode_metrics: Any = None
+    weight_versions: Any = None
 
 
 class RequestOutput:
@@ -405,6 +408,7 @@ class RequestOutput:
         self.outputs = outputs
         self.finished = finished
         self.metrics = None
+        self.num_cache_creation_tokens = 7
 
 
 class Outputs:
@@ -1367,6 +1371,17 @@ def test_a_clients_response_is_closed() -> None:
         assert (first.closed, second.closed) == (1, 1)
 
     asyncio.run(run())
+
+
+def test_what_an_engine_says_of_an_output_passes_and_what_tells_its_tokens_does_not() -> None:
+    """Weights and counts come with the last output; which tokens there could have been is another form of the text."""
+    last = CompletionOutput(0, "op it", [2], finish_reason="stop", sampling_mask=[[2, 5]])
+    last.weight_versions, last.spec_decode_metrics = [("w", 0, 2)], object()
+    out = list(GUARD.stream([RequestOutput([CompletionOutput(0, "a dr", [1])], False), RequestOutput([last], True)]))
+    assert [each.outputs[0].text for each in out] == ["a ", "drop it"]
+    told = out[-1].outputs[0]
+    assert (told.weight_versions, told.sampling_mask, told.spec_decode_metrics is None) == ([("w", 0, 2)], [], False)
+    assert last.sampling_mask == [[2, 5]]
 
 
 def test_an_engine_that_is_closed_aborts_its_request() -> None:

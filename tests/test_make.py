@@ -30,7 +30,7 @@ def test_every_installation_forgets_halves_first(root: Path) -> None:
     steps = [
         place for place, line in enumerate(lines) if "pip install --quiet --group" in line or "maturin develop" in line
     ]
-    assert len(steps) == 4
+    assert len(steps) == 5
     assert all(lines[place - 1] == "\t@$(FORGET_HALVES)" for place in steps)
 
 

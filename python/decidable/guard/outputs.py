@@ -11,14 +11,19 @@ __all__ = ["MessageChunkReader", "OutputReader"]
 
 ABOUT_A_REQUEST: Final = frozenset(
     {
-        "request_id", "prompt", "prompt_token_ids", "prompt_logprobs", "finished", "metrics", "lora_request",
-        "encoder_prompt", "encoder_prompt_token_ids", "num_cached_tokens", "multi_modal_placeholders",
-        "kv_transfer_params",
+        "request_id", "prompt", "prompt_token_ids", "prompt_logprobs", "prompt_token_id_logprobs", "finished",
+        "metrics", "lora_request", "encoder_prompt", "encoder_prompt_token_ids", "num_cached_tokens",
+        "num_cache_creation_tokens", "multi_modal_placeholders", "kv_transfer_params", "ec_transfer_params",
     }
 )  # fmt: skip
 ABOUT_AN_OUTPUT: Final = frozenset(
-    {"index", "cumulative_logprob", "finish_reason", "stop_reason", "lora_request", "routed_experts"}
-)
+    {
+        "index", "cumulative_logprob", "finish_reason", "stop_reason", "lora_request", "routed_experts",
+        "spec_decode_metrics", "weight_versions",
+    }
+)  # fmt: skip
+# What repeats the text in another form, here also which tokens each could have been.
+REPEATS: Final = WITHHELD | {"sampling_mask"}
 
 
 class OutputReader:
@@ -75,14 +80,14 @@ class OutputReader:
         if inside is None or not isinstance(index, int):
             raise unknown_chunk("outputs[]")
         for name, value in inside.items():
-            if name not in ABOUT_AN_OUTPUT and name not in WITHHELD and name != "text" and value:
+            if name not in ABOUT_AN_OUTPUT and name not in REPEATS and name != "text" and value:
                 raise unknown_chunk(f"outputs[].{name}")
         if index not in self._last:
             self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, output)
         text = inside.get("text") or ""
         self._refuse_whole_texts(index, text, list(inside.get("token_ids") or ()))
-        changes = {name: withheld(value) for name, value in inside.items() if name in WITHHELD and value}
+        changes = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
         released = self._channels.push(Channel(index, "text"), text)
         ends = inside.get("finish_reason") is not None
         if ends:
@@ -111,7 +116,7 @@ class OutputReader:
 
 def _output_of(output: Any, text: str) -> Any:
     inside = fields(output) or {}
-    changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name in WITHHELD and value}
+    changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
     return changed(output, changes | {"text": text})
 
 
