@@ -1221,6 +1221,13 @@ fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, usual: usize) {
         }
         last = next;
     }
+    // What a class without the letter of a word takes may end where no word is.
+    futures.extend(
+        futures[..last]
+            .iter()
+            .map(|future| format!("{future}."))
+            .collect::<Vec<_>>(),
+    );
     let certain = |case: &Case, so_far: &[char]| {
         let whole = |future: &String| case.tokens(&so_far.iter().copied().chain(future.chars()).collect::<Vec<_>>());
         let common = |a: Vec<Token>, b: Vec<Token>| {
