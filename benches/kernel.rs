@@ -16,7 +16,7 @@ use decidable_benches::{
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
     Limits, Objective, Policy, Request, RequestFields, Vectors,
-    batch::{self, DECISION_ROW_BYTES, Quotes, Rows},
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Quotes, Rows},
 };
 
 const SIZES: [u32; 5] = [4, 22, 64, 256, 1_024];
@@ -40,6 +40,9 @@ fn main() {
         batches(size, &workload);
     }
     copies();
+    for (size, workload) in all([22, 64, 256, 1_024, 4]) {
+        beside(size, &workload);
+    }
     for workload in [workload::synthetic(22), workload::realistic(22)] {
         objectives(&workload);
         quotes(&workload);
@@ -147,6 +150,40 @@ fn batches(size: u32, workload: &Workload) {
     );
 }
 
+/// What may be asked for beside the decisions of a batch, on one thread. The gates are found one candidate after the other.
+fn beside(size: u32, workload: &Workload) {
+    let Workload { name, policy, requests } = workload;
+    let mut bytes = Vec::new();
+    for request in requests {
+        request.fields().encode(&mut bytes);
+    }
+    let (plan, none) = (batch::Plan::threads(1), Quotes::default());
+    let rows = Rows::new(&bytes, plan).expect("valid rows");
+    let room = |row_bytes: usize| vec![0; requests.len() * row_bytes];
+    let mut decided = room(DECISION_ROW_BYTES);
+    batch::decide_rows(policy, rows, &none, &mut decided, plan).expect("room for the decisions");
+    let (mut out, mut counts, mut holds) = (decided.clone(), room(COUNTS_ROW_BYTES), room(HOLD_ROW_BYTES));
+    let mut gates = room(policy.candidates().len());
+    measure(
+        &format!("beside/{size}/{name}"),
+        Plan {
+            rounds: 51,
+            ..Plan::default()
+        },
+        requests.len() as u64,
+        vec![
+            Contestant::each("decisions", |_| batch::decide_rows(policy, rows, &none, &mut out, plan)),
+            Contestant::each("counts", |_| {
+                batch::count(policy, rows, &none, &decided, &mut counts, plan)
+            }),
+            Contestant::each("gates", |_| batch::gates(policy, rows, &none, &mut gates, plan)),
+            Contestant::each("holds", |_| {
+                batch::holds(policy, rows, &none, &decided, &mut holds, plan)
+            }),
+        ],
+    );
+}
+
 /// Every objective with every width of vectors, beside one request after the other. The reference knows one objective.
 fn objectives(workload: &Workload) {
     let mut rows = Vec::new();
@@ -248,7 +285,7 @@ fn quotes(workload: &Workload) {
     );
 }
 
-/// What bounds two threads with few candidates: bytes that are copied from memory to memory, and no more.
+/// Bytes that are copied from memory to memory, and no more, on one thread and on two.
 fn copies() {
     const ROWS: usize = 256 * 4_096;
     let label = "threads/copy: 1 and 2";

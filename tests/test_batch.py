@@ -82,8 +82,11 @@ def test_an_interrupt_ends_a_batch_between_its_pieces() -> None:
         timer.join()
         assert out["evaluated_models"][0] == 60_000
         assert out["evaluated_models"][-1] == 0
+    # Nothing here but the digests hears it before the last call.
+    done: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        list(map(operator.call, [_thread.interrupt_main, partial(dc.digest_batch, rows)]))
+        list(map(operator.call, [_thread.interrupt_main, partial(dc.digest_batch, rows), partial(done.append, 1)]))
+    assert done == []
 
 
 def many(count: int) -> dc.Policy:
@@ -621,3 +624,60 @@ def test_a_mask_is_refused(name: str) -> None:
     with pytest.raises(dc.InvalidInput) as caught:
         policy.decide_batch(rooms.pop("requests"), **rooms)
     assert (caught.value.code, name in caught.value.message) == ("input.wrong_type", True)
+
+
+def test_room_that_shares_memory_is_refused() -> None:
+    """Views of one array, and arrays that were made of one buffer; what touches is no overlap."""
+    policy, rows = simple()
+    rows = rows[:3]
+    memory = bytearray(3 * 65 + 3 * 8)
+    expected = policy.decide_batch(rows)
+    out = np.frombuffer(memory, dc.DECISION_DTYPE, 3)
+    with pytest.raises(dc.InvalidInput, match="holds shares memory with out") as caught:
+        policy.decide_batch(rows, out=out, holds=np.frombuffer(memory, np.uint64, 3))
+    assert caught.value.code == "batch.not_contiguous"
+    assert not any(memory)
+    policy.decide_batch(rows, out=out, holds=np.frombuffer(memory, np.uint64, 3, offset=3 * 65))
+    assert out.tobytes() == expected.tobytes()
+    with pytest.raises(dc.InvalidInput, match="cannot be used in place"):
+        policy.decide_batch(rows, out=out, counts=np.zeros(3, dc.REJECTION_DTYPE), holds=out["request_sequence"])
+
+
+UNTOLD = """
+import ctypes, os
+import numpy as np
+from decidable.bench import workload
+
+work = workload.synthetic(22)
+rows = np.tile(work.rows, 8)
+expected = work.policy.decide_batch(rows, threads=1).tobytes()
+# From here on children are numbered from 1, as this one is; where that is not allowed nothing is tried.
+if ctypes.CDLL(None).unshare(0x20000000) == 0:
+    first = os.fork()
+    if first == 0:
+        assert os.getpid() == 1
+        assert work.policy.decide_batch(rows, threads=2).tobytes() == expected
+        if ctypes.CDLL(None).unshare(0x20000000) == 0:
+            child = os.fork()
+            if child == 0:
+                same = work.policy.decide_batch(rows, threads=2).tobytes() == expected
+                os._exit(0 if same and os.getpid() == 1 else 1)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) == 0
+    print("tried")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has processes of the same number")
+def test_a_child_with_its_parents_number_decides_on_threads_of_its_own() -> None:
+    """As the first process of a container that begins another."""
+    done = subprocess.run(
+        ["timeout", "-s", "KILL", "60", sys.executable, "-Wignore", "-c", UNTOLD],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    if "tried" not in done.stdout:
+        pytest.skip("a process may not have a namespace of its own here")

@@ -562,7 +562,11 @@ impl Campaign {
             case = case.quoted(random);
         }
         case.with_largest_uses(random);
-        let plan = Plan::threads(random.pick(&[2, 3, 4]));
+        let vectors: Vec<_> = Vectors::available().collect();
+        let plan = Plan {
+            threads: random.pick(&[2, 3, 4]),
+            vectors: Some(random.pick(&vectors)),
+        };
         let [(decided, _), (counted, _)] = case.batch(plan);
         let others = [case.gates(plan), case.digests(plan), case.holds(plan)];
         case.count(&mut self.threads, 0, [decided, counted, others.concat()].concat());
@@ -640,8 +644,8 @@ fn every_way_decides_as_the_definition_and_the_reference() {
     for Wide {
         vectors,
         decided: way,
+        counted,
         quoted,
-        ..
     } in &campaign.wide
     {
         let requoted = quoted.own();
@@ -651,11 +655,9 @@ fn every_way_decides_as_the_definition_and_the_reference() {
             quoted.name
         );
         let enough = if *vectors == Vectors::Plain { 80.0 } else { 40.0 };
-        assert!(
-            way.own().is_some_and(|(_, share)| share > enough),
-            "{}: {:?}",
-            way.name,
-            way.own()
-        );
+        for way in [way, counted] {
+            let own = way.own();
+            assert!(own.is_some_and(|(_, share)| share > enough), "{}: {own:?}", way.name);
+        }
     }
 }

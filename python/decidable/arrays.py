@@ -6,9 +6,12 @@ Absence is the layout's sentinel here: 0 for "none requested" and "no limit", al
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import numpy as np
+
+from decidable import _native
 
 __all__ = ["DECISION_DTYPE", "GATES", "QUOTE_DTYPE", "REJECTION_DTYPE", "REQUEST_DTYPE"]
 
@@ -86,3 +89,7 @@ GATES: tuple[str, ...] = (
 """What the numbers of ``decide_batch(gates=...)`` mean: 0 for a model that passed, then the gates by their numbers in
 docs/spec/decisions.md, each spelled as ``Verdict.gate``, or as ``Verdict.verdict`` where that is None. 255 is no place
 here: the model was not looked at."""
+
+if hasattr(os, "register_at_fork"):
+    # The threads of batches are the parent's.
+    os.register_at_fork(after_in_child=_native.forked)

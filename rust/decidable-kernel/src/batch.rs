@@ -19,6 +19,7 @@ mod quotes;
 mod threads;
 
 pub use quotes::Quotes;
+pub use threads::forked;
 use threads::share;
 
 pub use crate::{

@@ -262,6 +262,27 @@ fn a_refused_batch_says_which_row_and_writes_nothing() {
     assert!(out.iter().all(|byte| *byte == 7));
 }
 
+/// So many rows are looked at on several threads.
+#[test]
+fn of_many_refused_rows_the_first_is_named_on_any_number_of_threads() {
+    const ROWS: usize = 100_000;
+    let policy = policy_of(vec![candidate(1)]).unwrap();
+    let mut fields = vec![RequestFields::default(); ROWS];
+    for row in [40_000, 40_001, 77_777, ROWS - 1] {
+        fields[row].confidence_bps = 10_001;
+    }
+    let mut out = vec![7; ROWS * DECISION_ROW_BYTES];
+    for first in [40_000, 1_024, 1_023, 0] {
+        fields[first].confidence_bps = 10_001;
+        let bytes = rows(&fields);
+        for threads in [1, 2, 3] {
+            let error = batch::decide(&policy, &bytes, &mut out, batch::Plan::threads(threads)).unwrap_err();
+            assert_eq!((error.row(), error.field()), (Some(first), Some("confidence_bps")));
+        }
+    }
+    assert!(out.iter().all(|byte| *byte == 7));
+}
+
 #[test]
 fn an_empty_batch_is_a_batch() {
     let policy = policy_of(vec![candidate(1)]).unwrap();

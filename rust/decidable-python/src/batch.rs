@@ -1,6 +1,7 @@
 //! Batches over NumPy arrays: rows in, rows out, no object a row.
 
 use std::num::NonZeroU16;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
@@ -181,6 +182,15 @@ pub(crate) fn decide<'py>(
     let mut counts = Room::of(asked.counts, COUNTS_ROW_BYTES)?;
     let mut gates = Room::of(asked.gates, candidates)?;
     let mut holds = Room::of(asked.holds, HOLD_ROW_BYTES)?;
+    refuse_shared(
+        py,
+        [
+            ("out", &decided),
+            ("counts", &counts),
+            ("gates", &gates),
+            ("holds", &holds),
+        ],
+    )?;
     for first in (0..count).step_by(at_a_time) {
         py.check_signals()?;
         let copy = input.copy(first, at_a_time, &mut copy)?;
@@ -288,6 +298,12 @@ pub(crate) fn digest_batch<'py>(
     }
     drop(room);
     Ok(digests)
+}
+
+/// Called in a child of a fork, which has none of its parent's threads.
+#[pyfunction]
+pub(crate) fn forked() {
+    batch::forked();
 }
 
 /// The instructions that this machine has for batches, the narrowest first.
@@ -447,6 +463,26 @@ impl<'py> Input<'py> {
 struct Room<'py> {
     bytes: Option<numpy::PyReadwriteArray1<'py, u8>>,
     row_bytes: usize,
+}
+
+/// Refuses room that lies in the memory of other room, of which what is written first would be lost.
+fn refuse_shared(py: Python<'_>, rooms: [(&str, &Room<'_>); 4]) -> PyResult<()> {
+    let mut before: Vec<(&str, Range<usize>)> = Vec::new();
+    for (name, room) in rooms {
+        let Some(bytes) = room.bytes.as_ref().and_then(|bytes| bytes.as_slice().ok()) else {
+            continue;
+        };
+        let Range { start, end } = bytes.as_ptr_range();
+        let here = start.addr()..end.addr();
+        if let Some((other, _)) = before
+            .iter()
+            .find(|(_, there)| here.start < there.end && there.start < here.end)
+        {
+            return Err(not_contiguous(py, &format_args!("{name} shares memory with {other}")));
+        }
+        before.push((name, here));
+    }
+    Ok(())
 }
 
 impl<'py> Room<'py> {

@@ -33,7 +33,7 @@ mod _native {
     #[pymodule_export]
     use super::audit::{Monitor, read_audit};
     #[pymodule_export]
-    use super::batch::{digest_batch, vectors};
+    use super::batch::{digest_batch, forked, vectors};
     #[pymodule_export]
     use super::clock::ManualClock;
     #[pymodule_export]

@@ -3,11 +3,10 @@
 use std::{
     mem::forget,
     num::NonZero,
-    panic::resume_unwind,
     process,
     sync::{
         Mutex, PoisonError, TryLockError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -21,7 +20,7 @@ use crate::left::PIECE;
 /// as it takes to wake.
 const ROWS_PER_THREAD: usize = 4_096;
 
-/// A thread takes so many rows at a time, of a larger catalog fewer: some ten microseconds of work.
+/// A thread takes so many rows at a time, of a larger catalog fewer: less work than waking a thread is worth.
 const ROWS_PER_PIECE: usize = 1_024;
 
 /// So many candidates has a catalog of ordinary size.
@@ -33,16 +32,27 @@ const TURNS_GIVEN: usize = 64;
 
 /// The threads that wait for the next batch: waking one that is there takes less time than starting one.
 ///
-/// One batch has them at a time. One that comes meanwhile starts its own, so that it never waits for another, and so does a child of
-/// a fork that finds them taken for ever.
+/// One batch has them at a time. One that comes meanwhile is its caller's alone, because the cores have work; so is every batch in a
+/// child of a fork that finds them taken for ever.
 static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 
+/// How often [`forked`] was called here and in the processes before this one.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
 struct Kept {
-    /// The process that started them: a child of a fork has none of its parent's threads.
-    process: u32,
+    /// The process that started them, by its number and its forks: a child of a fork has none of its parent's threads.
+    process: (u32, u64),
     /// The machine's cores beside the caller's: more threads gain nothing.
     most: usize,
     threads: ThreadPool,
+}
+
+/// To be called in a child of a fork: threads of the parent are not there.
+///
+/// It is noticed without, by the number of the process, unless the child has the same number: in a namespace of its own, or because its
+/// parent has ended and given it up.
+pub fn forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Has the work on rows, for each of which so many candidates are looked at, done on the plan's threads. Each takes the next piece of
@@ -83,38 +93,33 @@ fn on_threads(others: usize, work: &(impl Fn() + Sync)) {
         Ok(kept) => kept,
         // What failed was a batch's work, and its threads wait again.
         Err(TryLockError::Poisoned(kept)) => kept.into_inner(),
-        Err(TryLockError::WouldBlock) => return on_new_threads(others, work),
+        Err(TryLockError::WouldBlock) => return work(),
     };
-    match wait_for_work(&mut kept, others) {
-        Some(kept) => {
-            let count = others.min(kept.threads.current_num_threads());
-            let at_work = AtomicUsize::new(count);
-            kept.threads.in_place_scope(|scope| {
-                for _ in 0..count {
-                    scope.spawn(|_| {
-                        work();
-                        at_work.fetch_sub(1, Ordering::Release);
-                    });
-                }
+    let Some(kept) = kept_threads(&mut kept, others, cores) else {
+        return work();
+    };
+    let count = others.min(kept.threads.current_num_threads());
+    let at_work = AtomicUsize::new(count);
+    kept.threads.in_place_scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|_| {
                 work();
-                for _ in 0..TURNS_GIVEN {
-                    if at_work.load(Ordering::Acquire) == 0 {
-                        break;
-                    }
-                    thread::yield_now();
-                }
+                at_work.fetch_sub(1, Ordering::Release);
             });
         }
-        None => {
-            drop(kept);
-            on_new_threads(others, work);
+        work();
+        for _ in 0..TURNS_GIVEN {
+            if at_work.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            thread::yield_now();
         }
-    }
+    });
 }
 
-/// The threads that are kept: as many as a batch has asked for so far, and the machine has cores.
-fn wait_for_work(kept: &mut Option<Kept>, others: usize) -> Option<&Kept> {
-    let process = process::id();
+/// The threads that are kept: as many as a batch has asked for so far, and the machine had cores when it did.
+fn kept_threads(kept: &mut Option<Kept>, others: usize, cores: impl Fn() -> usize) -> Option<&Kept> {
+    let process = (process::id(), FORKS.load(Ordering::Relaxed));
     if let Some(inherited) = kept.take_if(|kept| kept.process != process) {
         // They would be told to end, and are not there.
         forget(inherited);
@@ -127,22 +132,12 @@ fn wait_for_work(kept: &mut Option<Kept>, others: usize) -> Option<&Kept> {
         let threads = ThreadPoolBuilder::new()
             .num_threads(count)
             .thread_name(|_| "decidable-batch".into());
+        // Where the system refuses more, those that there are do all of it.
         if let Ok(threads) = threads.build() {
             *kept = Some(Kept { process, most, threads });
         }
     }
     kept.as_ref()
-}
-
-fn on_new_threads(others: usize, work: &(impl Fn() + Sync)) {
-    thread::scope(|scope| {
-        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
-        let started: Vec<_> = (0..others.min(cores().saturating_sub(1))).map_while(start).collect();
-        work();
-        for other in started {
-            other.join().unwrap_or_else(|cause| resume_unwind(cause));
-        }
-    });
 }
 
 fn cores() -> usize {

@@ -1,8 +1,8 @@
 //! Every row is worked on once, whoever else works.
 
-use std::{panic, thread};
+use std::{panic, sync::Barrier, thread, time::Duration};
 
-use super::{Plan, share};
+use super::{Kept, Plan, cores, forked, kept_threads, share};
 
 const ROWS: usize = 40_003;
 const PER_ROW: usize = 3;
@@ -71,4 +71,57 @@ fn work_that_fails_fails_its_batch_and_no_later_one() {
         assert!(failed.is_err());
         assert!(shared(2, ROWS) == expected(ROWS));
     }
+}
+
+#[test]
+fn a_second_thread_takes_part() {
+    if cores() < 2 {
+        return;
+    }
+    let input = vec![0_u8; ROWS];
+    // Other tests may have the threads: then the caller's does it all, and nobody is met.
+    let met = (0..1_000).any(|_| {
+        let callers = thread::current().id();
+        let mut room: Vec<Option<thread::ThreadId>> = vec![None; ROWS];
+        share(Plan::threads(2), 1, &input, &mut room, 1, |_, _, room| {
+            room.fill(Some(thread::current().id()));
+            thread::sleep(Duration::from_micros(100));
+        });
+        room.iter().any(|worker| *worker != Some(callers))
+    });
+    assert!(met);
+}
+
+#[test]
+fn threads_are_kept_and_become_as_many_as_were_asked_for_and_there_are_cores() {
+    let count = |kept: Option<&Kept>| kept.map(|kept| kept.threads.current_num_threads());
+    let mut kept = None;
+    assert_eq!(count(kept_threads(&mut kept, 3, || 1)), None);
+    for (others, expected) in [(1, 1), (2, 2), (1, 2), (9, 4), (3, 4)] {
+        assert_eq!(count(kept_threads(&mut kept, others, || 5)), Some(expected), "{others}");
+    }
+    // They all work at the same time.
+    let barrier = Barrier::new(4);
+    let threads = &kept_threads(&mut kept, 4, || 5).unwrap().threads;
+    threads.in_place_scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|_| {
+                barrier.wait();
+            });
+        }
+    });
+}
+
+#[test]
+fn threads_of_before_a_fork_are_not_used() {
+    let mut kept = None;
+    assert_eq!(
+        kept_threads(&mut kept, 2, || 3).unwrap().threads.current_num_threads(),
+        2
+    );
+    forked();
+    assert_eq!(
+        kept_threads(&mut kept, 1, || 3).unwrap().threads.current_num_threads(),
+        1
+    );
 }
