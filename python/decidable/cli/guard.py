@@ -204,8 +204,8 @@ def _test(sources: dict[str, Path], screen: Screen) -> int:
         for rule in without:
             screen.line(f"{rule}: has no examples")
         kept = "" if failed else ", all kept"
-        tried = counted(len(often) - len(without), "rule")
-        screen.line(f"{counted(often.total(), 'example')} of {tried}{kept}")
+        of_rules = counted(len(often) - len(without), "rule")
+        screen.line(f"{counted(often.total(), 'example')} of {of_rules}{kept}")
     return FAILED if failed else FINE
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Protocol, Self
 
 from decidable import _native
 from decidable._native import (
@@ -39,8 +39,6 @@ from decidable.errors import InvalidInput
 from decidable.wal import place
 
 __all__ = ["Continue", "Decided", "End", "Monitor", "Stop", "Text", "Token"]
-
-_MOST_STEPS: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +246,8 @@ def _bound(most_entropy: object) -> tuple[float, int] | None:
     if count is None:
         message = f"most_entropy must be {wanted}, the steps an integer, not {type(steps).__name__}"
         raise InvalidInput("input.not_an_integer", message, field="most_entropy", value=steps)
-    if not (0 <= nats < math.inf and 1 <= count <= _MOST_STEPS):
-        message = f"most_entropy must be nats from 0 up that are no infinity, and 1 to {_MOST_STEPS} steps"
+    if not (0 <= nats < math.inf and 1 <= count < 2**32):
+        message = f"most_entropy must be nats from 0 up that are no infinity, and 1 to {2**32 - 1} steps"
         raise InvalidInput("input.out_of_range", message, field="most_entropy", value=most_entropy)
     return nats, count
 
