@@ -1286,6 +1286,18 @@ def test_an_error_of_the_service_comes_out_whatever_was_streamed(said: str, of: 
     refused("guard.unknown_chunk", lambda: list(GUARD.stream([name + wire(pieces)], sse=True)))
 
 
+def test_an_error_in_words_comes_out() -> None:
+    """What another reader could take for JSON does not."""
+    told = b"event: error\ndata: busy,\ndata: 078-05-1120\n\n"
+    assert list(GUARD.stream([told], sse=True)) == [told.replace(b"078-05-1120", b"[redacted]")]
+    stream = GUARD.stream([b"event: error\ndata: no drop\ndata: table\n\nevent: error\ndata: drop table\n\n"], sse=True)
+    assert b"drop table" not in b"".join(stream)
+    assert stream.stopped == StopReason("matched", "drop", 0, 10, None, "error")
+    for data in (b'{"error": NaN}', b" [", b'"'):
+        body = b"event: error\ndata: " + data + b"\n\n"
+        refused("guard.unknown_chunk", lambda body=body: list(GUARD.stream([body], sse=True)))  # type: ignore[misc]
+
+
 def test_lines_without_their_ends_are_told_of() -> None:
     """As a client's `iter_lines` gives them; what is no line of an event is not."""
     line = wire(ChatDicts().chunk(0, {"content": "ok"})).decode().strip()

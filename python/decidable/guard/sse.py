@@ -152,6 +152,11 @@ class EventReader:
         try:
             chunk = json.loads(data, parse_constant=_refuse_constant)
         except ValueError:
+            if event == "error" and not data.lstrip().startswith(("{", "[", '"')):
+                # Words, and nothing that another reader could take for JSON.
+                words = LINE_END.split(self._channels.read(Channel(None, "error"), data))
+                lines = "".join(f"data: {line}\n" for line in words)
+                return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
             raise unknown_chunk("data", f"is no JSON{self._hint()}") from None
         inside = fields(chunk)
         if inside is None:
