@@ -271,8 +271,8 @@ def test_what_breaks_a_stream_stops_it(broken: object) -> None:
     ("chunks", "message"),
     [
         (["a", "\ud800"], "chunk must be valid Unicode, which a str with a surrogate that has no other half is not"),
-        (["a", 7], "chunk must be a str, or bytes throughout, not int"),
-        (["a", b"b"], "chunk must be a str, or bytes throughout, not bytes"),
+        (["a", 7], "chunk must be a str, as before, not int"),
+        (["a", b"b"], "chunk must be a str, as before, not bytes"),
         ([b"a", "b"], "chunk must be bytes, as before, not str"),
         ([b"a", "\ud800"], "chunk must be bytes, as before, not str"),
     ],
@@ -280,6 +280,9 @@ def test_what_breaks_a_stream_stops_it(broken: object) -> None:
 def test_a_message_says_what_is_wrong_with_a_chunk(chunks: list[Any], message: str) -> None:
     """Not that it must be a str and not a str."""
     assert str(refused("input.wrong_type", lambda: list(Guard([DROP]).stream(chunks)))) == message
+    pushed: Any = 7
+    said = str(refused("input.wrong_type", lambda: Guard([DROP]).cursor().push(pushed)))
+    assert said == "chunk must be a str or bytes, not int"
 
 
 def test_a_stream_that_is_left_early_releases_nothing_more() -> None:
@@ -319,6 +322,69 @@ def test_a_stream_that_did_not_come_to_its_end_says_so(kind: type[BaseException]
     if kind in (GeneratorExit, OSError):
         # The others would end the loop itself.
         asyncio.run(run())
+
+
+def test_what_stood_before_a_stop_has_come_out_of_a_redaction_under_way() -> None:
+    """As docs/guard.md says: of the match that counts nothing leaves."""
+    guard = Guard([Rule.regex("a[a-z ]*z", action="redact"), Rule.literal("bb", name="stop")])
+    assert guard.check("q a xx bb z") == ("q a xx ", StopReason("matched", "stop", 7, 9), [])
+    assert guard.check("q a xx b z")[0] == "q [redacted]"
+
+
+def test_a_stream_that_another_is_in_is_refused() -> None:
+    """Whoever is in it goes on; a fault of the source that says the same is the source's."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[str]:
+        inside.set()
+        assert go_on.wait(60)
+        yield "a "
+
+    stream = Guard([DROP]).stream(slow())
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, stream)
+        assert inside.wait(60)
+        try:
+            refused("guard.in_use", stream.close, dc.Conflict)
+            refused("guard.in_use", lambda: next(stream), dc.Conflict)
+        finally:
+            go_on.set()
+        assert first.result() == "a "
+    stream.close()
+    assert stream.stopped == StopReason("failed", None, 2, None)
+
+    def busy() -> Iterator[str]:
+        yield "a"
+        raise ValueError("generator already executing")
+
+    with pytest.raises(ValueError, match="already"):
+        list(Guard([DROP]).stream(busy()))
+
+
+def test_a_stream_that_another_task_is_in_is_refused() -> None:
+    """Whoever wants to end it cancels that task."""
+
+    async def run() -> None:
+        async def slow() -> AsyncIterator[str]:
+            yield "a "
+            await asyncio.sleep(3600)
+
+        stream = Guard([DROP]).astream(slow())
+        assert await anext(stream) == "a "
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for again in (stream.aclose, stream.__anext__):
+            with pytest.raises(dc.Conflict) as caught:
+                await again()
+            assert caught.value.code == "guard.in_use"
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert stream.stopped == StopReason("failed", None, 2, None)
+        await stream.aclose()
+
+    asyncio.run(run())
 
 
 def test_a_stream_that_is_closed_before_its_end_says_so() -> None:

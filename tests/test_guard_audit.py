@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import operator
+import os
 import pickle
 import stat
 import struct
@@ -293,6 +294,20 @@ def test_a_model_that_is_too_unsure_is_stopped() -> None:
         assert monitor.intervene(Token(1, b"x", above)) == Stop(StopReason("uncertain", None, 3, None), b"")
 
 
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (5, "wrong_type"), ([1, 2], "wrong_type"), ((1,), "out_of_range"), (("a", 1), "wrong_type"),
+        ((True, 1), "wrong_type"), ((float("nan"), 2), "out_of_range"), ((float("inf"), 2), "out_of_range"),
+        ((10**400, 2), "out_of_range"), ((-1, 2), "out_of_range"), ((1, 0), "out_of_range"),
+        ((1, 2**32), "out_of_range"), ((1, 1.5), "not_an_integer"), ((1, True), "not_an_integer"),
+    ],
+)  # fmt: skip
+def test_a_bound_of_entropy_that_is_none_is_refused(given: Any, code: str) -> None:
+    """One that nothing is above would be none without a word."""
+    assert refused(f"input.{code}", lambda: GUARD.monitor(most_entropy=given)).field == "most_entropy"
+
+
 def test_events_and_interventions_are_values() -> None:
     """Frozen, equal where their fields are, hashed, copied and pickled."""
     reason = StopReason("failed", None, 1, None)
@@ -568,7 +583,12 @@ def test_an_audit_that_cannot_be_begun_is_refused(tmp_path: Path) -> None:
     refused("input.wrong_type", lambda: GUARD.monitor(audit=new, salt=b"short"))
     refused("input.wrong_type", lambda: GUARD.monitor(audit=new, key=b"0" * 32))  # type: ignore[arg-type]
     refused("input.wrong_type", lambda: GUARD.monitor(audit=new, model=7))  # type: ignore[arg-type]
+    refused("input.wrong_type", lambda: GUARD.monitor(audit=new, decision="abc"))  # type: ignore[arg-type]
     assert not new.exists()
+    assert refused("input.wrong_type", lambda: GUARD.monitor(audit=5)).field == "audit"  # type: ignore[arg-type]
+    assert refused("log.no_path", lambda: GUARD.monitor(audit="")).field == "audit"
+    GUARD.monitor(audit=os.fsencode(new))  # type: ignore[arg-type]
+    assert new.exists()
     for option in ({"model": "m"}, {"key": KEY}, {"salt": bytes(32)}):
         refused("audit.not_wanted", lambda option=option: GUARD.monitor(**option))  # type: ignore[misc]
 
@@ -656,6 +676,11 @@ def test_the_command_verifies_an_audit(tmp_path: Path, capsys: pytest.CaptureFix
     code, out, _ = run(capsys, "verify", path, "--json", "--key-file", rules)
     assert (code, json.loads(out)["error"]["code"]) == (2, "key.too_short")
     data = path.read_bytes()
+    # A monitor takes any name, and so does whoever verifies.
+    for name in ("answer", "answer.jsonl"):
+        (tmp_path / name).write_bytes(data)
+        code, out, _ = run(capsys, "verify", tmp_path / name, "--json", "--key-file", key_file, "--log", log)
+        assert (code, json.loads(out)["kind"]) == (0, "audit")
     path.write_bytes(data[:-40])
     code, out, _ = run(capsys, "verify", path, "--key-file", key_file)
     assert code == 3

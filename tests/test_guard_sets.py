@@ -85,6 +85,8 @@ def test_a_set_that_is_not_there_is_refused() -> None:
     error = refused("guard.unknown_set", lambda: rule_set("secret"))
     assert "did you mean secrets?" in error.message
     refused("guard.unknown_set", lambda: rule_set("../sets/secrets"))
+    for given in (5, b"sql", None):
+        assert refused("input.wrong_type", lambda given=given: rule_set(given)).field == "names"  # type: ignore[arg-type, misc]
     refused("guard.unknown_action", lambda: rule_set("secrets", action="stopp"))
 
 
@@ -193,10 +195,40 @@ def test_options_stand_anywhere(tmp_path: Path) -> None:
         assert "unknown arguments: " in told.stderr
 
 
+def test_rules_without_examples_are_told_of(tmp_path: Path) -> None:
+    """Where none has any, nothing was tested, and the command says so."""
+    (tmp_path / "some.toml").write_text(
+        "[[rules]]\nname = 'a'\nliteral = 'a'\n[[rules]]\nliteral = 'b'\nmatches = ['b']", encoding="utf-8"
+    )
+    done = command("some.toml", "--test", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        ["a: has no examples", "1 example of 1 rule, all kept"],
+    )
+    told = json.loads(command("some.toml", "--test", "--json", cwd=tmp_path).stdout)
+    assert told == {"examples": 1, "without_examples": ["a"], "failed": []}
+    for rules in ("[[rules]]\nliteral = 'a'", "rules = []"):
+        (tmp_path / "none.toml").write_text(rules, encoding="utf-8")
+        done = command("none.toml", "--test", "--json", cwd=tmp_path)
+        assert done.returncode == 2
+        assert json.loads(done.stdout)["error"]["code"] == "cli.no_examples"
+    codes.note("cli.no_examples")
+
+
+def test_a_file_of_rules_beside_a_set_is_not_what_is_read(tmp_path: Path) -> None:
+    """It would come out in place of what was to be guarded. As standard input it may be."""
+    (tmp_path / "quiet.TOML").write_text("[[rules]]\nliteral = 'no'", encoding="utf-8")
+    for option in ([], ["--held"], ["--costs"], ["--test"]):
+        done = command("quiet.TOML", "--set", "email", *option, cwd=tmp_path, given="ada@example.com")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "rules come from a file or from --set, not both" in done.stderr
+    assert command("-", "--set", "email", cwd=tmp_path, given="ada@example.com").stdout == "[redacted]"
+
+
 @pytest.mark.parametrize("option", ["--costs", "--test"])
 def test_what_is_not_read_is_not_named(option: str, tmp_path: Path) -> None:
     """Beside a file of rules and beside a set."""
-    (tmp_path / "r.toml").write_text("[[rules]]\nliteral = 'no'", encoding="utf-8")
+    (tmp_path / "r.toml").write_text("[[rules]]\nliteral = 'no'\npasses = ['yes']", encoding="utf-8")
     (tmp_path / "f.txt").write_text("yes", encoding="utf-8")
     for given in (["r.toml", option, "f.txt"], ["r.toml", "f.txt", option], ["--set", "sql", option, "f.txt"]):
         run = command(*given, cwd=tmp_path)
@@ -308,6 +340,27 @@ regex = '''a(?=b)'''
 id = "plain"
 regex = '''other'''
 """
+
+
+def test_what_others_wrote_is_told_as_it_is(tmp_path: Path) -> None:
+    """A pattern that is no text is none that is not there, a file without any is refused, and a mark is no text."""
+    file = tmp_path / "others"
+    file.write_text("\ufeff[[rules]]\nid = 'five'\nregex = 5\n", encoding="utf-8")
+    assert from_gitleaks(file).refused[0].why == "its regex is no text, but int"
+    file.write_text("rules = []", encoding="utf-8")
+    assert "has no [[rules]]" in str(refused("guard.unreadable", lambda: from_gitleaks(file)))
+    file.write_text('{"patterns": []}', encoding="utf-8")
+    assert "has no patterns" in str(refused("guard.unreadable", lambda: from_litellm_patterns(file)))
+
+
+def test_a_file_of_rules_may_begin_with_a_mark(tmp_path: Path) -> None:
+    """And a name that looks like `rules` is told of."""
+    file = tmp_path / "rules.toml"
+    file.write_text("\ufeff[[rules]]\nliteral = 'no'", encoding="utf-8")
+    assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+    file.write_text("[[rule]]\nliteral = 'no'", encoding="utf-8")
+    said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+    assert said.endswith("must consist of [[rules]] and nothing else; rule is something else; did you mean rules?")
 
 
 def test_rules_of_gitleaks_are_taken_or_refused_with_the_reason(tmp_path: Path) -> None:

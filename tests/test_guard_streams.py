@@ -27,7 +27,7 @@ from langchain_core.output_parsers import StrOutputParser
 from openai.types.responses.response_stream_event import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from decidable import Guard, GuardStopped, Match, Rule, StopReason
+from decidable import Guard, GuardStopped, InvalidInput, Match, Rule, StopReason
 from decidable.guard import channels, messages, responses, sse
 from test_guard import Source, refused
 
@@ -1232,7 +1232,8 @@ def test_nothing_passes_unread() -> None:
         (b"data: drop table\n\n", "data"),
         (b"data: [1]\n\n", "data"),
         (b"data: NaN\n\n", "data"),
-        (b"event: drop table\n" + hidden, "event"),
+        (b"event: drop table\n" + wire({"type": "ping"}), "event"),
+        (b"event: error\n" + wire({"type": "ping", "delta": {"text": "drop table"}}), "event"),
         (wire({"type": "drop table"}), "type"),
     ):
         error = refused("guard.unknown_chunk", lambda body=body: list(GUARD.stream([body], sse=True)))  # type: ignore[misc]
@@ -1243,6 +1244,97 @@ def test_nothing_passes_unread() -> None:
         assert (str(error), error.field) == ("bytes of a chunk are no UTF-8", "bytes")
     failed = list(GUARD.stream([wire({"error": {"message": "no drop table"}})], sse=True))
     assert b"table" not in b"".join(failed)
+
+
+def test_the_name_of_an_event_is_a_text_where_its_data_have_no_type() -> None:
+    """It is matched and passed on; an empty one and the default are as none."""
+    said = wire(ChatDicts().chunk(0, {"content": "ok"}))
+    for name, out in ((b"completion", b"event: completion\n"), (b"message", b""), (b"", b"")):
+        released = b"".join(GUARD.stream([b"event: " + name + b"\n" + said], sse=True))
+        assert released.startswith(out + b"data: {")
+        assert b'"ok"' in released
+    assert b"event: a [redacted]\n" in b"".join(GUARD.stream([b"event: a 078-05-1120\n" + said], sse=True))
+    stream = GUARD.stream([said, b"event: drop table\n" + said], sse=True)
+    assert b"table" not in b"".join(stream)
+    assert stream.stopped == StopReason("matched", "drop", 0, 10, None, "event")
+
+
+@pytest.mark.parametrize("said", ["chat", "messages", "responses", "nothing"])
+@pytest.mark.parametrize("of", ["error", "message"])
+@pytest.mark.parametrize("named", [True, False])
+def test_an_error_of_the_service_comes_out_whatever_was_streamed(said: str, of: str, named: bool) -> None:
+    """Named or not, and with a type that no event has; it is matched like everything else."""
+    before = {
+        "chat": wire(ChatDicts().chunk(0, {"content": "ok"})),
+        "messages": b"event: ping\n" + wire({"type": "ping"}),
+        "responses": wire({"type": "response.image_generation_call.generating", "output_index": 0}),
+        "nothing": b"",
+    }[said]
+    if of == "message" and not named:
+        # It could be anything.
+        refuse = {"type": "overloaded", "message": "busy"}
+        with pytest.raises(InvalidInput):
+            list(GUARD.stream([before + wire(refuse)], sse=True))
+        return
+    told = {"error": {"message": "busy", "code": 1}} if of == "error" else {"type": "overloaded", "message": "busy"}
+    name = b"event: error\n" if named else b""
+    stream = GUARD.stream([before + name + wire(told)], sse=True)
+    end = b"".join(stream).split(b"\n\n")[-2]
+    assert end == name + b"data: " + json.dumps(told, separators=(",", ":")).encode()
+    assert stream.stopped is None
+    stopped = GUARD.stream([before + name + wire({"error": {"message": "no drop table"}})], sse=True)
+    assert b"table" not in b"".join(stopped)
+    assert stopped.stopped is not None
+    # What a text could be put together of is no error.
+    pieces = {"choices": [], "delta": "busy"} | told
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([name + wire(pieces)], sse=True)))
+
+
+def test_an_error_in_words_comes_out() -> None:
+    """What another reader could take for JSON does not."""
+    told = b"event: error\ndata: busy,\ndata: 078-05-1120\n\n"
+    assert list(GUARD.stream([told], sse=True)) == [told.replace(b"078-05-1120", b"[redacted]")]
+    stream = GUARD.stream([b"event: error\ndata: no drop\ndata: table\n\nevent: error\ndata: drop table\n\n"], sse=True)
+    assert b"drop table" not in b"".join(stream)
+    assert stream.stopped == StopReason("matched", "drop", 0, 10, None, "error")
+    for data in (b'{"error": NaN}', b" [", b'"'):
+        body = b"event: error\ndata: " + data + b"\n\n"
+        refused("guard.unknown_chunk", lambda body=body: list(GUARD.stream([body], sse=True)))  # type: ignore[misc]
+
+
+def test_lines_without_their_ends_are_told_of() -> None:
+    """As a client's `iter_lines` gives them; what is no line of an event is not."""
+    line = wire(ChatDicts().chunk(0, {"content": "ok"})).decode().strip()
+    hint = "lines that came without their ends need them back: (line + '\\n' for line in lines)"
+    for lines in ([line, "", line], [line.encode(), b"", line.encode()], ["event: ping", line]):
+        assert hint in str(refused("guard.unknown_chunk", lambda lines=lines: list(GUARD.stream(lines, sse=True))))  # type: ignore[misc]
+    for body in ("data: no\n\n", "<html>"):
+        error = refused("guard.unknown_chunk", lambda body=body: list(GUARD.stream([body], sse=True)))  # type: ignore[misc]
+        assert "lines" not in str(error)
+
+
+def test_a_shape_that_is_not_known_is_told_with_its_fields() -> None:
+    """And with what is known; a name that could be a text is not repeated."""
+    chunk = {"id": 1, "drop table": 2, **{f"more{number}": number for number in range(9)}}
+    error = refused("guard.unknown_chunk", lambda: list(GUARD.stream([chunk])))
+    assert error.field == "type"
+    assert "it has id, …, more0, more1, more2, more3, more4, more5, …; what is known are chunks of chat" in str(error)
+    assert "no fields" in str(refused("guard.unknown_chunk", lambda: list(GUARD.stream([{}]))))
+
+
+@pytest.mark.parametrize("said", ["", None])
+def test_a_choice_goes_on_where_its_end_is_empty(said: str | None) -> None:
+    """Some servers say it so in every chunk: what is held comes with a later one."""
+
+    def chunk(content: str, ends: str | None) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": ends}]}
+
+    source = [chunk("the dr", said), chunk("op tab", said), chunk("s", said), chunk("", "stop")]
+    assert list(GUARD.stream(source)) == [
+        chunk("the ", said), chunk("", said), chunk("drop tabs", said), chunk("", "stop"),
+    ]  # fmt: skip
+    last = list(GUARD.stream([chunk("drop", said), chunk(" table", said)]))[-1]
+    assert last["choices"][0]["finish_reason"] == "content_filter"
 
 
 @pytest.mark.parametrize("kind", [str, bytes])

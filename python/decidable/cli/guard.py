@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from decidable._native import Cursor, StopReason
+from decidable.builders import counted
 from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
 from decidable.cli.screen import Screen, about_output
@@ -104,6 +105,13 @@ def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
     sources, name = {each: set_file(each) for each in parsed.sets}, parsed.input
     if sources and name is None:
         name = parsed.rules
+        if name is not None and Path(name).suffix.lower() == ".toml":
+            # Most likely rules: they would come out as if they were the input, and what was to be guarded would not.
+            message = (
+                "rules come from a file or from --set, not both; "
+                f"if {name} is what is to be guarded, give it as standard input"
+            )
+            raise Usage("cli.usage", message, option="--set")
     elif sources:
         raise Usage("cli.usage", "beside --set only what is read is named (see decidable guard --help)")
     elif parsed.rules is not None:
@@ -176,10 +184,16 @@ def _test(sources: dict[str, Path], screen: Screen) -> int:
     for path in sources.values():
         found, tried = failing(path)
         failed += found
-        often += tried
+        # Not by adding: that would drop those that have none.
+        often.update(tried)
+    without = [rule for rule, tried in often.items() if not tried]
+    if len(without) == len(often):
+        message = f"there is nothing to test: none of {counted(len(often), 'rule')} has examples (matches, passes)"
+        raise Usage("cli.no_examples", message)
     if screen.as_json:
         screen.emit({
             "examples": often.total(),
+            "without_examples": without,
             "failed": [
                 {"rule": each.rule, "text": each.text, "should_match": each.should_match} for each in failed
             ],
@@ -187,9 +201,11 @@ def _test(sources: dict[str, Path], screen: Screen) -> int:
     else:
         for each in failed:
             screen.line(f"{each.rule}: {'does not match' if each.should_match else 'matches'} {each.text!r}")
+        for rule in without:
+            screen.line(f"{rule}: has no examples")
         kept = "" if failed else ", all kept"
-        rules = "1 rule" if len(often) == 1 else f"{count(len(often))} rules"
-        screen.line(f"{count(often.total())} examples of {rules}{kept}")
+        of_rules = counted(len(often) - len(without), "rule")
+        screen.line(f"{counted(often.total(), 'example')} of {of_rules}{kept}")
     return FAILED if failed else FINE
 
 

@@ -22,8 +22,9 @@ from decidable.wal import read_head, write_head
 
 __all__ = ["add", "octets", "show_verification", "unfinished", "verification_document"]
 
-# How the file of an audit is called.
+# How the file of an audit is called, unless its writer called it otherwise, and what it begins with.
 _AUDIT: Final = ".audit"
+_TAG: Final = b"dcdaud0\0"
 # How many open tickets are listed; all are counted, and --json has all.
 _TICKETS_SHOWN: Final = 10
 
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
         "verify",
         help="re-derive every decision, digest, balance and hash of a log",
         description="Verify a log of ours (a directory), a JSON-lines log (a file) or the audit of a generation (a "
-        "file that ends in .audit). Exit codes: 0 it holds, 1 it does not, 2 it cannot be read (missing file, wrong "
+        "file). Exit codes: 0 it holds, 1 it does not, 2 it cannot be read (missing file, wrong "
         "key), 3 it holds as far as it goes: its end is unfinished, or not every decision was derived again.",
     )
     parser.add_argument("log", type=path, metavar="LOG")
@@ -52,12 +53,26 @@ def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
     log_at(parsed.log)
     of_audits = {"--rules": parsed.rules, "--log": parsed.decided}
     of_logs = {"--policy": parsed.policy, "--head": parsed.head, "--save-head": parsed.save_head}
-    audit = parsed.log.suffix == _AUDIT and not parsed.log.is_dir()
+    audit = _is_audit(parsed.log)
     for option, given in (of_logs if audit else of_audits).items():
         if given:
-            whose = "a log" if audit else f"an audit, a file that ends in {_AUDIT}"
+            whose = "a log" if audit else "an audit"
             raise Usage("cli.usage", f"{option} is of {whose}, which {parsed.log} is not", option=option)
     return _verify_audit(parsed, screen) if audit else _verify_log(parsed, screen)
+
+
+def _is_audit(path: Path) -> bool:
+    """Whether a file is an audit, whatever its name; one whose beginning is damaged is by its name."""
+    if path.suffix == _AUDIT:
+        return not path.is_dir()
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_TAG)) == _TAG
+    except OSError:
+        # Whoever reads it says why it cannot be read.
+        return False
 
 
 def _verify_audit(parsed: argparse.Namespace, screen: Screen) -> int:

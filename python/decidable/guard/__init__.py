@@ -23,6 +23,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
+from decidable.builders import counted
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
 from decidable.guard.files import naming, read_rules
 from decidable.guard.imports import from_gitleaks, from_litellm_patterns
@@ -223,7 +224,7 @@ class Guard:
         return self.cursor(json=json)
 
     def __repr__(self) -> str:
-        return f"<Guard of {len(self.rules)} rules>"
+        return f"<Guard of {counted(len(self.rules), 'rule')}>"
 
 
 def _guard(kind: type[Guard], data: bytes, max_hold: int) -> Guard:

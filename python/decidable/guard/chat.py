@@ -145,7 +145,8 @@ class ChatReader:
             if new is not delta:
                 changes["delta"] = new
         new_choice = changed(choice, changes)
-        if inside.get("finish_reason") is not None and self._channels.stopped is None:
+        # Some servers say that it goes on with an empty text.
+        if inside.get("finish_reason") not in (None, "") and self._channels.stopped is None:
             rests = dict(self._channels.close_all(index))
             new_choice = self._with_rests(new_choice, index, rests)
             if self._channels.stopped is None:

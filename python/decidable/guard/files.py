@@ -52,14 +52,20 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
     """
     file = Path(path)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidInput("guard.unreadable", f"{file} cannot be read: {error.strerror}", path=str(file)) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
     rules = document.pop("rules", None)
     if document or not isinstance(rules, list):
-        raise InvalidInput("guard.unreadable", f"{file} must consist of [[rules]] and nothing else", path=str(file))
+        why = (
+            f"; {next(iter(document))} is something else{suggestion(next(iter(document)), ['rules'])}"
+            if document
+            else ""
+        )
+        message = f"{file} must consist of [[rules]] and nothing else{why}"
+        raise InvalidInput("guard.unreadable", message, path=str(file))
     return [_read(file, number, rule, action) for number, rule in enumerate(rules, 1)]
 
 

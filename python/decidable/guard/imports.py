@@ -80,7 +80,7 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _unreadable(file, f"is no TOML: {error}") from error
     rules = document.get("rules")
-    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+    if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
         raise _unreadable(file, "has no [[rules]]")
     taken: list[Rule] = []
     refused = [Refused("extend", "rules of other files are read from those files")] if "extend" in document else []
@@ -88,7 +88,9 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
     for number, rule in enumerate(rules, 1):
         name = rule.get("id") if isinstance(rule.get("id"), str) and rule["id"] else f"rule {number}"
         try:
-            if not isinstance(rule.get("regex"), str) or not rule["regex"]:
+            if not isinstance(rule.get("regex", ""), str):
+                raise _Untaken(f"its regex is no text, but {type(rule['regex']).__name__}")
+            if not rule.get("regex"):
                 raise _Untaken("it has no pattern, and looks at paths alone")
             unknown = sorted(rule.keys() - _GITLEAKS_PARTS.keys() - _GITLEAKS_WORDS)
             if unknown:
@@ -163,7 +165,7 @@ def from_litellm_patterns(path: str | os.PathLike[str] | None = None, *, action:
     except (ValueError, RecursionError) as error:
         raise _unreadable(file, f"is no JSON: {error}") from error
     patterns = document.get("patterns") if isinstance(document, dict) else None
-    if not isinstance(patterns, list) or not all(_is_pattern(pattern) for pattern in patterns):
+    if not isinstance(patterns, list) or not patterns or not all(_is_pattern(pattern) for pattern in patterns):
         raise _unreadable(file, "has no patterns with name and pattern")
     taken: list[Rule] = []
     refused = []
@@ -194,7 +196,7 @@ def _installed() -> Path:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise _unreadable(file, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -12,10 +12,13 @@ Once it is stopped it stays so. Whatever goes wrong inside stops it, and so does
 from __future__ import annotations
 
 import contextlib
+import math
+import operator
 import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -33,6 +36,7 @@ from decidable._native import (
     StopReason,
 )
 from decidable.errors import InvalidInput
+from decidable.wal import place
 
 __all__ = ["Continue", "Decided", "End", "Monitor", "Stop", "Text", "Token"]
 
@@ -102,6 +106,7 @@ class Monitor:
         clock: Callable[[], int],
         audit: dict[str, Any] | None,
     ) -> None:
+        most_entropy = _bound(most_entropy)
         self._clock = clock
         self._now = 0
         if audit is not None:
@@ -201,6 +206,52 @@ def _entropy(stats: LogitStats | LogitBounds) -> float:
     return stats.entropy_upper if isinstance(stats, LogitBounds) else stats.entropy
 
 
+def _wrong(field: str, wanted: str, given: object) -> InvalidInput:
+    message = f"{field} must be {wanted}, not {type(given).__name__}"
+    return InvalidInput("input.wrong_type", message, field=field, value=given)
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    """The path of an audit that is to be."""
+    try:
+        return place(path)
+    except InvalidInput as error:
+        message = f"audit: {error.message}"
+        raise InvalidInput(error.code, message, **error.details | {"field": "audit"}) from None
+
+
+def _bound(most_entropy: object) -> tuple[float, int] | None:
+    """Nats and steps that can be: of a bound that is not a number a model would never be above it."""
+    if most_entropy is None:
+        return None
+    wanted = "a tuple of nats and steps"
+    if not isinstance(most_entropy, tuple):
+        raise _wrong("most_entropy", wanted, most_entropy)
+    if len(most_entropy) != 2:
+        message = f"most_entropy must be {wanted}, and has {len(most_entropy)}"
+        raise InvalidInput("input.out_of_range", message, field="most_entropy", value=most_entropy)
+    given, steps = most_entropy
+    try:
+        nats = None if isinstance(given, (bool, str)) else float(given)
+    except (TypeError, ValueError):
+        nats = None
+    except OverflowError:
+        nats = math.inf
+    if nats is None:
+        raise _wrong("most_entropy", f"{wanted}, the nats a number", given)
+    try:
+        count = None if isinstance(steps, bool) else operator.index(steps)
+    except TypeError:
+        count = None
+    if count is None:
+        message = f"most_entropy must be {wanted}, the steps an integer, not {type(steps).__name__}"
+        raise InvalidInput("input.not_an_integer", message, field="most_entropy", value=steps)
+    if not (0 <= nats < math.inf and 1 <= count < 2**32):
+        message = f"most_entropy must be nats from 0 up that are no infinity, and 1 to {2**32 - 1} steps"
+        raise InvalidInput("input.out_of_range", message, field="most_entropy", value=most_entropy)
+    return nats, count
+
+
 def audit_file(
     path: str | os.PathLike[str] | None, model: str, decision: Decided | None, key: Key | None, salt: bytes | None
 ) -> dict[str, Any] | None:
@@ -214,13 +265,16 @@ def audit_file(
         return None
     decided = None
     if decision is not None:
-        policy, choice = decision.policy, decision.decision
+        try:
+            policy, choice, request = decision.policy, decision.decision, decision.request
+        except AttributeError:
+            raise _wrong("decision", "a ticket", decision) from None
         if policy is None or choice is None:
             message = f"request {decision.id} was refused before any policy: no generation belongs to it"
             raise InvalidInput("audit.undecided", message, ticket=decision.id)
-        decided = (decision.id, _native.identity(policy, decision.request, choice))
+        decided = (decision.id, _native.identity(policy, request, choice))
     return {
-        "path": os.fspath(path),
+        "path": os.fspath(_file(path)),
         "id": secrets.token_bytes(16),
         "model": model,
         "decision": decided,

@@ -89,7 +89,7 @@ class OutputReader:
         self._refuse_whole_texts(index, text, list(inside.get("token_ids") or ()))
         changes = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
         released = self._channels.push(Channel(index, "text"), text)
-        ends = inside.get("finish_reason") is not None
+        ends = inside.get("finish_reason") not in (None, "")
         if ends:
             released += "".join(rest for _, rest in self._channels.close_all(index))
         if self._channels.stopped is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -19,6 +20,12 @@ __all__ = ["PlainReader", "Reader", "TypedReader"]
 
 # The events of OpenAI's helper for chat: it begins with the first of them.
 OF_A_CHAT_HELPER: Final = frozenset({"chunk", "content.delta", "refusal.delta", "tool_calls.function.arguments.delta"})
+
+
+KNOWN: Final = (
+    "chunks of chat (choices), events of responses and messages (type), vLLM's outputs (request_id, outputs) and "
+    "LangChain's messages (content, additional_kwargs)"
+)
 
 
 class Shaped(Protocol):
@@ -159,4 +166,8 @@ class TypedReader:
             return ChatReader(self._channels)
         if isinstance(kind, str) and kind in OF_A_CHAT_HELPER:
             raise of_a_helper("type", "chat.completions.create(stream=True)")
-        raise unknown_chunk("type")
+        # Names that a model could have chosen are not repeated.
+        names = [name if re.fullmatch(r"[A-Za-z_]\w{0,39}", name, re.ASCII) else "…" for name in inside]
+        told = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "no fields"
+        why = f"is not known: it has {told}; what is known are {KNOWN}"
+        raise unknown_chunk("type", why)

@@ -44,6 +44,9 @@ def rule_set(*names: str, action: str | None = None) -> list[Rule]:
 
 def set_file(name: str) -> Path:
     """The file of a set."""
+    if not isinstance(name, str):
+        message = f"a name of a set must be a str, not {type(name).__name__}"
+        raise InvalidInput("input.wrong_type", message, field="names", value=name)
     if name not in SETS:
         known = f"{', '.join(SETS[:-1])} and {SETS[-1]}"
         message = f"there is no set {name!r}{suggestion(name, SETS)}; the sets are {known}"

@@ -9,17 +9,24 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from decidable.errors import InvalidInput
-from decidable.guard.channels import Channels, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
 
 __all__ = ["MOST_EVENT_CHARACTERS", "EventReader"]
 
 MOST_EVENT_CHARACTERS: Final = 16 << 20
 """How long one event may be."""
+
+# What the error of a service consists of: none of it is put together with what another event says.
+OF_AN_ERROR: Final = frozenset(
+    {"type", "error", "message", "code", "param", "status", "status_code", "object", "details", "detail", "request_id"}
+)
+
+FIELDS: Final = ("data:", "event:", "id:", "retry:", ":")
 
 LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
@@ -41,7 +48,8 @@ class EventReader:
         self._event: str | None = None
         self._kept: list[str] = []
         self._names_events = False
-        self._has_begun = self._has_event = False
+        self._has_begun = self._has_event = self._has_line_end = False
+        self._beginning = ""
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a piece: one piece of the same kind, or none."""
@@ -50,6 +58,8 @@ class EventReader:
         if self._kind is None or not isinstance(chunk, self._kind):
             raise wrong_kind("text or bytes of server-sent events, as before", chunk)
         text = self._decoded(chunk) if isinstance(chunk, bytes) else str(chunk)
+        self._has_line_end = self._has_line_end or "\n" in text or "\r" in text
+        self._beginning = (self._beginning + text[:8])[:8]
         if text and not self._has_begun:
             self._has_begun = True
             if self._kind is str:
@@ -64,7 +74,8 @@ class EventReader:
             out += self._read("\n\n")
         if self._has_begun and not self._has_event:
             # Such as the page of an error: what it says would be gone without a word.
-            raise InvalidInput("guard.unknown_chunk", "the body has no server-sent event in it", field="body")
+            message = f"the body has no server-sent event in it{self._hint()}"
+            raise InvalidInput("guard.unknown_chunk", message, field="body")
         if self._reader is not None and self._channels.stopped is None:
             out += [self._event_of(each) for each in self._reader.finish()]
         return self._written(out)
@@ -141,24 +152,54 @@ class EventReader:
         try:
             chunk = json.loads(data, parse_constant=_refuse_constant)
         except ValueError:
-            raise unknown_chunk("data", "is no JSON") from None
+            if event == "error" and not data.lstrip().startswith(("{", "[", '"')):
+                # Words, and nothing that another reader could take for JSON.
+                words = LINE_END.split(self._channels.read(Channel(None, "error"), data))
+                lines = "".join(f"data: {line}\n" for line in words)
+                return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
+            raise unknown_chunk("data", f"is no JSON{self._hint()}") from None
         inside = fields(chunk)
         if inside is None:
             raise unknown_chunk("data", "is no JSON object")
         kind = inside.get("type")
-        if event is not None:
+        if self._is_error(event, kind, inside):
+            # A service says what went wrong in the same way whatever it was streaming, and the caller must hear of it.
+            named = "event: error\n" if event == "error" else ""
+            return [f"{kept}{named}data: {_json(self._channels.read_all(None, '', chunk))}\n\n"]
+        named = ""
+        if event and isinstance(kind, str):
             if event not in (kind, "message"):
-                raise unknown_chunk("event", "is another than its data says")
+                raise unknown_chunk("event", "is another than the type that its data says")
             self._names_events = self._names_events or event == kind
+        elif event and event != "message":
+            # Where data have no type the name is a text like any other.
+            event = self._channels.read(Channel(None, "event"), event)
+            if self._channels.stopped is not None:
+                return []
+            named = f"event: {LINE_END.sub(' ', event)}\n"
         if self._reader is None:
             self._reader = self._shaped(chunk)
             self._names_events = self._names_events or ("choices" not in inside and isinstance(kind, str))
         out = [self._event_of(each) for each in self._reader.take(chunk)]
-        return [kept + out[0], *out[1:]] if out else out
+        return [kept + named + out[0], *out[1:]] if out else out
 
     def _event_of(self, chunk: Any) -> str:
         named = f"event: {chunk['type']}\n" if self._names_events and isinstance(chunk.get("type"), str) else ""
-        return f"{named}data: {json.dumps(chunk, separators=(',', ':'), allow_nan=False)}\n\n"
+        return f"{named}data: {_json(chunk)}\n\n"
+
+    def _is_error(self, event: str | None, kind: Any, inside: Mapping[str, Any]) -> bool:
+        """Whether it is an error of whoever streams, and not one that the events of this stream have themselves."""
+        own = kind == "error" and (self._reader is None or self._names_events)
+        return not own and (event == "error" or bool(inside.get("error"))) and inside.keys() <= OF_AN_ERROR
+
+    def _hint(self) -> str:
+        if self._has_line_end or not self._beginning.lstrip("\ufeff").startswith(FIELDS):
+            return ""
+        return "; lines that came without their ends need them back: (line + '\\n' for line in lines)"
+
+
+def _json(chunk: Any) -> str:
+    return json.dumps(chunk, separators=(",", ":"), allow_nan=False)
 
 
 def _refuse_constant(name: str) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from typing import Any, Generic, Self, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
-from decidable.errors import GuardStopped
+from decidable.errors import Conflict, GuardStopped
 from decidable.guard.channels import wrong_kind
 from decidable.guard.readers import PlainReader, Reader, TypedReader
 
@@ -100,6 +100,16 @@ def _closable(source: object, chunks: object, *names: str) -> list[Callable[[], 
     return found
 
 
+def _is_in_use(error: Exception) -> bool:
+    """Whether Python refused to go into a generator of ours, and not into one of the source, where somebody is."""
+    here = error.__traceback__
+    return here is not None and here.tb_next is None and "generator" in str(error) and "already" in str(error)
+
+
+def _in_use() -> Conflict:
+    return Conflict("guard.in_use", "the stream is in use by another thread or task")
+
+
 class GuardedStream(_Guarded, Generic[Chunk]):
     """An iterator over what may come out of a stream. Made by :meth:`Guard.stream`.
 
@@ -115,12 +125,26 @@ class GuardedStream(_Guarded, Generic[Chunk]):
         return self
 
     def __next__(self) -> Chunk:
-        return next(self._released)
+        try:
+            return next(self._released)
+        except ValueError as error:
+            if _is_in_use(error):
+                raise _in_use() from None
+            raise
 
     def close(self) -> None:
-        """Ends the stream: its source is closed, and nothing more comes out."""
+        """Ends the stream: its source is closed, and nothing more comes out.
+
+        Raises:
+            Conflict: Another thread is in it (docs/guard.md, *When a stream is stopped*).
+        """
         begun, self._begun = self._begun, True
-        self._released.close()
+        try:
+            self._released.close()
+        except ValueError as error:
+            if _is_in_use(error):
+                raise _in_use() from None
+            raise
         if not begun:
             # A generator that has not begun has nothing to tidy up.
             self._reader.fail()
@@ -176,12 +200,26 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
         return self
 
     async def __anext__(self) -> Chunk:
-        return await anext(self._released)
+        try:
+            return await anext(self._released)
+        except (RuntimeError, ValueError) as error:
+            if _is_in_use(error):
+                raise _in_use() from None
+            raise
 
     async def aclose(self) -> None:
-        """Ends the stream: its source is closed, and nothing more comes out."""
+        """Ends the stream: its source is closed, and nothing more comes out.
+
+        Raises:
+            Conflict: Another task or thread is in it (docs/guard.md, *When a stream is stopped*).
+        """
         begun, self._begun = self._begun, True
-        await self._released.aclose()
+        try:
+            await self._released.aclose()
+        except (RuntimeError, ValueError) as error:
+            if _is_in_use(error):
+                raise _in_use() from None
+            raise
         if not begun:
             self._reader.fail()
             await _aclose(self._chunks, self._chunks)

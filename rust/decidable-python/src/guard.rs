@@ -554,7 +554,8 @@ impl Cursor {
         match self.kind {
             Some(Kind::Bytes) => wrong_type("chunk", "bytes, as before", chunk),
             _ if chunk.is_instance_of::<PyString>() => wrong("chunk", VALID_UNICODE, chunk),
-            _ => wrong_type("chunk", "a str, or bytes throughout", chunk),
+            Some(Kind::Text) => wrong_type("chunk", "a str, as before", chunk),
+            None => wrong_type("chunk", "a str or bytes", chunk),
         }
     }
 }
