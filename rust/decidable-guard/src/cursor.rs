@@ -103,6 +103,8 @@ pub struct Cursor {
     ended: bool,
     /// The first redaction that cannot be written into the document.
     unwritable: Option<Span>,
+    /// Up to where everything comes out or is replaced, as far as is known.
+    reached: u64,
     /// As of a matcher.
     keeps_all: bool,
     dropped: u64,
@@ -138,6 +140,7 @@ impl Cursor {
             stop: None,
             ended: false,
             unwritable: None,
+            reached: 0,
             keeps_all: false,
             dropped: 0,
         }
@@ -408,24 +411,28 @@ impl Cursor {
     }
 
     /// What is more than allowed after the byte that was taken: asked after each, so that it does not depend on how a text is cut.
-    fn beyond(&self) -> Option<Beyond> {
+    fn beyond(&mut self) -> Option<Beyond> {
         if self.lanes.iter().any(|lane| lane.matcher.too_many()) {
             return Some(Beyond::Attempts);
         }
         let most = cast::u64_from_usize(self.max_hold);
-        let held = |from: u64| self.at.saturating_sub(from) > most;
+        let at = self.at;
+        let held = |from: u64| at.saturating_sub(from) > most;
         // No more is held than what has not come out, which is quickly known.
         let beyond = held(self.released) && held(self.safe()) && held(self.comes_out());
         beyond.then_some(Beyond::Hold)
     }
 
     /// Up to where everything comes out or is replaced: a match that is redacted and begins before what is safe is replaced whole.
-    fn comes_out(&self) -> u64 {
-        let mut end = self.safe().max(self.released);
+    fn comes_out(&mut self) -> u64 {
+        // What came out or was replaced does so later on, too, and need not be walked again.
+        let mut end = self.safe().max(self.released).max(self.reached);
         loop {
+            steps::count();
             let reach = |lane: &Lane| lane.matcher.redact.end_of_those_before(end);
             let farther = self.lanes.iter().filter_map(reach).fold(end, u64::max);
             if farther == end {
+                self.reached = end;
                 return end;
             }
             end = farther;
@@ -603,7 +610,12 @@ impl Cursor {
             json.is_in_string(span.raw_start.max(released), span.raw_end)
         };
         let news = spans.filter(|span| !fits(span)).copied();
-        self.unwritable = news.chain(self.unwritable).min_by_key(Span::order);
+        let first = news.chain(self.unwritable).min_by_key(Span::order);
+        if first.map(|span| span.raw_start) != self.unwritable.map(|span| span.raw_start) {
+            // Nothing comes out from there on.
+            self.reached = 0;
+        }
+        self.unwritable = first;
         self.unwritable
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::COUNT;
-use crate::{Action, Automaton, Cursor, Rule, Stop};
+use crate::{Action, Automaton, Cursor, Reads, Rule, Stop};
 
 /// What a whole text in pieces of a length costs, and its cursor at the end.
 fn counted(rule: Rule, json: bool, text: &[u8], piece: usize) -> (usize, Cursor) {
@@ -80,5 +80,33 @@ fn attempts_that_matches_part_are_looked_at_once_a_byte() {
             "{steps} for 10 bytes and {count} attempts"
         );
         assert_eq!(cursor.stopped(), None);
+    }
+}
+
+/// Where a match that may stop is open for longer than may be held, and those that are replaced form a chain over two ways to read.
+#[test]
+fn a_chain_of_redactions_is_walked_once() {
+    let rules = || {
+        let redact = |name, pattern| Rule::regex(name, pattern).with_action(Action::Redact);
+        let folded = redact("folded", "y.x").with_reads(Reads::Folded);
+        vec![Rule::regex("stop", "a[^b]*b"), redact("visible", "x.y"), folded]
+    };
+    for count in [500, 5_000] {
+        let text = format!("xa{}", "y.x.".repeat(count));
+        for piece in [4, text.len()] {
+            let automaton = Arc::new(Automaton::new(rules()).unwrap());
+            let mut cursor = Cursor::new(automaton).with_max_hold(64);
+            COUNT.set(0);
+            let mut out = Vec::new();
+            for piece in text.as_bytes().chunks(piece) {
+                cursor.push(piece, &mut out);
+            }
+            assert!(
+                COUNT.get() <= 4 * text.len(),
+                "{} steps over {}",
+                COUNT.get(),
+                text.len()
+            );
+        }
     }
 }
