@@ -262,6 +262,11 @@ def test_a_pandas_index_that_is_a_range_is_refused_where_it_is_a_field(name: str
     if name != "quotes":
         rows = policy().decide_batch(frame.reset_index()).to_numpy()
         assert rows.tolist() == policy().decide_batch(pa.table(whole(name, [7_000, 8_000, 9_000]))).to_numpy().tolist()
+    # Where there is such a column as well, that is the field, as it is beside an index that is no range.
+    both = frame.reset_index()
+    both.index = frame.index
+    if name != "quotes":
+        assert policy().decide_batch(both).to_numpy().tolist() == rows.tolist()
     frame.index.name = "user"
     assert len(policy().decide_batch(frame)) == 3
 
@@ -716,6 +721,8 @@ def test_an_interrupt_of_the_python_that_a_reader_reads_from_stays_one() -> None
             policy().decide_batch(raising(KeyboardInterrupt(), cause))
     with pytest.raises(KeyboardInterrupt, match="why"):
         policy().decide_batch(raising(KeyboardInterrupt("why")))
+    with pytest.raises(MemoryError, match="why"):
+        policy().decide_batch(raising(MemoryError("why")))
     for error in (SystemExit(3), SystemExit("why"), SystemExit()):
         with pytest.raises(SystemExit) as caught:
             policy().decide_batch(raising(error))

@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, DataType, FieldRef};
 use decidable_canon::Canonical as _;
 use decidable_kernel::batch::{Quotes, REQUEST_ROW_BYTES};
 use decidable_kernel::{Policy, RequestFields};
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PySystemExit};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyMemoryError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, ArrayReader};
@@ -305,6 +305,7 @@ fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldR
                 .map_or((raised, ""), |(kind, why)| (kind, why.trim()))
             {
                 ("KeyboardInterrupt", why) => PyKeyboardInterrupt::new_err(why.to_owned()),
+                ("MemoryError", why) => PyMemoryError::new_err(why.to_owned()),
                 ("SystemExit", "") => PySystemExit::new_err(()),
                 ("SystemExit", why) => match why.parse::<i64>() {
                     Ok(code) => PySystemExit::new_err(code),
@@ -373,7 +374,8 @@ impl Columns {
         let index_of_pandas = index_of_pandas(table);
         let names = FIELDS.iter().map(|(name, ..)| *name).chain([MOST, QUOTES]);
         for name in names {
-            if index_of_pandas.ranges.iter().any(|range| range == name) {
+            let is_column = fields.iter().any(|field| field.name() == name);
+            if !is_column && index_of_pandas.ranges.iter().any(|range| range == name) {
                 return Err(kept_as_a_range(py, name));
             }
         }
