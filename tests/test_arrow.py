@@ -8,6 +8,8 @@ import gc
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -246,6 +248,36 @@ def test_a_pandas_index_is_no_column() -> None:
     assert np.array_equal(policy().decide_batch(named).to_numpy(), expected)
     frame.index = pd.Index([f"user {n}" for n in range(300)], name="user")
     assert np.array_equal(policy().decide_batch(frame).to_numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["request_sequence", "minimum_quality_bps", "quotes", "max_output_tokens"])
+def test_a_pandas_index_that_is_a_range_is_refused_where_it_is_a_field(name: str) -> None:
+    """It is no column of what is handed over, and a limit would be passed over."""
+    frame = pd.DataFrame(whole(name, [7_000, 8_000, 9_000])).set_index(name)
+    frame.index = pd.RangeIndex(7_000, 10_000, 1_000, name=name)
+    for table in (frame, pa.table(frame)):
+        message = refused(lambda table=table: policy().decide_batch(table), "batch.missing_column", field=name)
+        assert message.startswith(name)
+        assert ".reset_index()" in message
+    if name != "quotes":
+        rows = policy().decide_batch(frame.reset_index()).to_numpy()
+        assert rows.tolist() == policy().decide_batch(pa.table(whole(name, [7_000, 8_000, 9_000]))).to_numpy().tolist()
+    # Where there is such a column as well, that is the field, as it is beside an index that is no range.
+    both = frame.reset_index()
+    both.index = frame.index
+    if name != "quotes":
+        assert policy().decide_batch(both).to_numpy().tolist() == rows.tolist()
+    frame.index.name = "user"
+    assert len(policy().decide_batch(frame)) == 3
+
+
+def test_an_index_of_evenly_spaced_numbers_is_the_field_or_refused() -> None:
+    """pandas keeps it as a column or as a range, as it likes; in neither way is it passed over."""
+    frame = pd.DataFrame(whole("request_sequence", [7, 8, 9])).set_index("request_sequence")
+    if isinstance(frame.index, pd.RangeIndex):
+        refused(lambda: policy().decide_batch(frame), "batch.missing_column", field="request_sequence")
+    else:
+        assert policy().decide_batch(frame).to_numpy()["request_sequence"].tolist() == [7, 8, 9]
 
 
 def test_threads_and_vectors_are_those_of_an_array() -> None:
@@ -654,6 +686,97 @@ def test_a_stream_that_cannot_be_read_is_refused() -> None:
         refused(lambda exported=exported: policy().decide_batch(exported), "batch.unreadable", field="requests")
 
 
+def raising(error: BaseException, cause: BaseException | None = None) -> pa.RecordBatchReader:
+    """A reader that reads from Python, which raises."""
+    first = pa.record_batch(whole("risk_bps", [1]))
+
+    def chunks() -> Iterator[pa.RecordBatch]:
+        yield first
+        raise error from cause
+
+    return pa.RecordBatchReader.from_batches(first.schema, chunks())
+
+
+def test_an_error_of_the_python_that_a_reader_reads_from_is_told_with_its_own_line() -> None:
+    """Whatever was raised before it, and however many lines it has."""
+    for error in (
+        RuntimeError("the network is gone\nand so is\nthis"),
+        RuntimeError("the network is gone\n\nTraceback of another\n"),
+    ):
+        for cause in (None, KeyError("first")):
+            message = refused(lambda e=error, c=cause: policy().decide_batch(raising(e, c)), "batch.unreadable")
+            assert message.endswith("as a table: RuntimeError: the network is gone")
+    message = refused(lambda: policy().decide_batch(raising(StopIteration(3))), "batch.unreadable")
+    assert message.endswith("RuntimeError: generator raised StopIteration")
+    message = refused(lambda: policy().decide_batch(raising(ValueError("KeyboardInterrupt"))), "batch.unreadable")
+    assert message.endswith("ValueError: KeyboardInterrupt")
+    message = refused(lambda: policy().decide_batch(raising(ValueError("x" * 500))), "batch.unreadable")
+    assert message.endswith("x…")
+
+
+def test_an_interrupt_of_the_python_that_a_reader_reads_from_stays_one() -> None:
+    """The error of the reader is a text, and its kind is in that."""
+    for cause in (None, KeyError("first")):
+        with pytest.raises(KeyboardInterrupt):
+            policy().decide_batch(raising(KeyboardInterrupt(), cause))
+    with pytest.raises(KeyboardInterrupt, match="why"):
+        policy().decide_batch(raising(KeyboardInterrupt("why")))
+    with pytest.raises(MemoryError, match="why"):
+        policy().decide_batch(raising(MemoryError("why")))
+    for error in (SystemExit(3), SystemExit("why"), SystemExit()):
+        with pytest.raises(SystemExit) as caught:
+            policy().decide_batch(raising(error))
+        assert caught.value.code == error.code
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_ctrl_c_in_the_python_that_a_reader_reads_from_is_heard() -> None:
+    """While the generator runs, the handler of the interpreter raises in it."""
+    chunk = pa.record_batch(whole("risk_bps", [1]))
+    after = threading.Event()
+
+    def chunks() -> Iterator[pa.RecordBatch]:
+        yield chunk
+        signal.raise_signal(signal.SIGINT)
+        after.wait(10)
+        yield chunk
+
+    with pytest.raises(KeyboardInterrupt):
+        policy().decide_batch(pa.RecordBatchReader.from_batches(chunk.schema, chunks()))
+
+
+def test_a_polars_column_that_is_not_understood_is_named() -> None:
+    """polars hands over a column of the type null with a buffer, and integers of 128 bits as a type of its own."""
+    for name in ("requested_model_id", "max_output_tokens", "quotes"):
+        message = refused(
+            lambda name=name: policy().decide_batch(pl.DataFrame(whole(name, [None, None]))),
+            "batch.column_type",
+            field=name,
+            type="Null",
+        )
+        assert message.startswith(f"{name} is a column of nothing but nulls")
+        assert ".cast(pl.UInt32)" in message
+        nulls = pa.table(whole(name, pa.nulls(2)))
+        assert len(policy().decide_batch(nulls)) == 2
+    cast = pl.DataFrame(whole("requested_model_id", [None, None])).with_columns(
+        pl.col("requested_model_id").cast(pl.UInt32)
+    )
+    assert len(policy().decide_batch(cast)) == 2
+    for name in ("risk_bps", "max_output_tokens"):
+        frame = pl.DataFrame(whole(name, [1, 2]), schema_overrides={name: pl.Int128})
+        message = refused(lambda frame=frame: policy().decide_batch(frame), "batch.column_type", field=name)
+        assert message.startswith(f"{name} must be a column of integers of 8 to 64 bits, not of _")
+    other = pl.DataFrame(whole("something", [1, 2]), schema_overrides={"something": pl.Int128})
+    refused(lambda: policy().decide_batch(other), "batch.unreadable", field="requests")
+
+
+def test_what_a_reader_has_given_is_not_given_again() -> None:
+    """After an error the rest is left of it, as docs/batches.md says."""
+    reader = pa.table(whole("risk_bps", [1, 10_001, 2, 3])).to_reader(max_chunksize=1)
+    refused(lambda: policy().decide_batch(reader), "kernel.out_of_range", row=1)
+    assert len(policy().decide_batch(reader)) == 2
+
+
 def test_an_exception_of_the_one_who_hands_over_is_its_own() -> None:
     """As of pandas, which says that it needs pyarrow."""
     with pytest.raises(ImportError, match="needs pyarrow"):
@@ -818,6 +941,82 @@ def test_decisions_are_a_table_for_each_library() -> None:
     assert frame["selected_model_id"].isna().tolist() == [value is None for value in expected["selected_model_id"]]
 
 
+def test_small_chunks_are_joined_in_the_answer() -> None:
+    """As many rows to a chunk as those of a large one have; none is cut."""
+    rows = random_rows(150_000)
+    expected = policy().decide_batch(rows)
+    given = dict.fromkeys(ASKED, True)
+    table = pa.table(columns(rows))
+    whole_answer = policy().decide_batch(table, **given)
+    for size in (1_000, 40_000):
+        found = policy().decide_batch(table.to_reader(max_chunksize=size), **given)
+        assert found == whole_answer
+        assert np.array_equal(found.to_numpy(), expected)
+        lengths = [len(chunk) for chunk in pa.RecordBatchReader.from_stream(found)]
+        each = 65_536 // size * size
+        assert lengths == [each] * (150_000 // each) + ([150_000 % each] if 150_000 % each else [])
+        assert pa.table(found).to_pydict() == pa.table(whole_answer).to_pydict()
+    made = dc.Decisions(expected)
+    assert [len(chunk) for chunk in pa.RecordBatchReader.from_stream(made)] == [65_536, 65_536, 18_928]
+    assert pa.table(made).to_pydict() == pa.table(policy().decide_batch(table)).to_pydict()
+
+
+def test_numpy_makes_an_array_of_decisions() -> None:
+    """The one of `to_numpy`; always a copy, so that none cannot be had."""
+    found = policy().decide_batch(pa.table(columns(random_rows(100))))
+    array = np.asarray(found)
+    assert (array.dtype, array.shape) == (dc.DECISION_DTYPE, (100,))
+    assert array.tobytes() == np.array(found).tobytes() == found.to_numpy().tobytes()
+    array["action"] = 0
+    assert np.asarray(found)["action"].min() > 0
+    assert np.asarray(found, dtype=object).tolist() == found.to_numpy().tolist()
+    assert found.__array__(dc.DECISION_DTYPE, copy=True).tobytes() == found.to_numpy().tobytes()
+    with pytest.raises(dc.InvalidInput) as caught:
+        found.__array__(copy=False)
+    assert caught.value.code == "batch.copied"
+
+
+WITHOUT_MEMORY = """
+import pathlib, resource
+import numpy as np
+import pyarrow as pa
+import decidable as dc
+
+model = dc.Model(
+    model_id=1,
+    quality_bps=9_000,
+    input_cost_microunits_per_million_tokens=1,
+    output_cost_microunits_per_million_tokens=1,
+)
+policy = dc.Policy(dc.Catalog([model]))
+chunk = pa.record_batch({name: pa.array(np.ones(65_536, np.uint32)) for name in ("input_tokens", "output_tokens")})
+reader = lambda chunks: pa.RecordBatchReader.from_batches(chunk.schema, (chunk for _ in range(chunks)))
+large = policy.decide_batch(reader(40), threads=1, counts=True, gates=True, holds=True)
+size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+limit = size + 100 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for call in (
+    lambda: policy.decide_batch(reader(60), threads=1),
+    lambda: policy.decide_batch(reader(60), threads=1, counts=True, gates=True, holds=True),
+    lambda: large.to_numpy(),
+    lambda: np.asarray(large),
+):
+    try:
+        call()
+    except MemoryError:
+        print("MemoryError")
+assert len(policy.decide_batch(reader(2), threads=1)) == 131_072
+assert len(large) == 40 * 65_536
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_an_answer_that_does_not_fit_in_memory_is_an_error() -> None:
+    """And not the end of the process; what fits is answered afterwards."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError\n" * 4)
+
+
 def test_a_null_of_a_decision_is_the_absence_of_a_single_one() -> None:
     """What `dc.Decision` says is None."""
     rows = random_rows(200)
@@ -897,6 +1096,22 @@ def test_what_are_no_decisions_is_refused() -> None:
     refused(lambda: dc.Decisions(room["counts"]), "batch.wrong_dtype", field="decisions")
     refused(lambda: dc.Decisions(None), "input.wrong_type", field="decisions")  # type: ignore[arg-type]
     refused(lambda: dc.Decisions(decisions, gates=[[1]]), "input.wrong_type", field="gates")  # type: ignore[arg-type]
+
+
+def test_a_byte_that_is_no_gate_is_refused_by_its_row() -> None:
+    """0 for none, the gates by their numbers, and 255 where no model was looked at."""
+    decisions = policy().decide_batch(random_rows(30))
+    gates = np.zeros((30, 2), np.uint8)
+    for byte in range(256):
+        gates[17, 1] = byte
+        if byte in {*range(len(dc.GATES)), 255}:
+            found = dc.Decisions(decisions, gates=gates)
+            assert pa.table(found)["gates"].to_pylist() == gates.tolist()
+            continue
+        message = refused(
+            lambda: dc.Decisions(decisions, gates=gates), "input.out_of_range", row=17, field="gates", value=byte
+        )
+        assert message == f"row 17: gates is {byte}, outside 0 to 9 and 255"
 
 
 def test_decisions_outlive_what_they_came_from() -> None:

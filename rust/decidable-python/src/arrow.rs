@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, DataType, FieldRef};
 use decidable_canon::Canonical as _;
 use decidable_kernel::batch::{Quotes, REQUEST_ROW_BYTES};
 use decidable_kernel::{Policy, RequestFields};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyMemoryError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, ArrayReader};
@@ -24,7 +24,7 @@ use crate::values::Integer;
 mod decisions;
 
 pub(crate) use decisions::Decisions;
-use decisions::{Beside, Chunk};
+use decisions::{Answers, Beside, no_room};
 
 /// Rows that are copied, decided and kept at a time, whatever the chunks of the table are; of a large catalog fewer, as of an array.
 const CHUNK_ROWS: usize = 65_536;
@@ -121,13 +121,15 @@ pub(crate) fn decide<'py>(
         gates: wanted("gates", asked.gates)?.then_some(candidates),
         holds: wanted("holds", asked.holds)?,
     };
-    let mut reader = export.read()?;
-    let columns = Columns::of(py, &reader.field())?;
+    let mut reader = export.read(requests)?;
+    let table = reader.field();
+    let columns = Columns::of(py, &table)?;
     let mut absent = Vec::with_capacity(REQUEST_ROW_BYTES);
     RequestFields::default().encode(&mut absent);
     let mut first: usize = 0;
-    let mut chunks = Vec::new();
-    while let Some(table) = next(py, &mut reader)? {
+    let most_rows = |rows| most_at_a_time(plan(rows).threads, candidates.saturating_add(WORK_OF_A_ROW));
+    let mut answers = Answers::of(beside, CHUNK_ROWS.min(most_rows(CHUNK_ROWS)));
+    while let Some(table) = next(py, &mut reader, &table)? {
         let Some(table) = table.as_struct_opt() else {
             return Err(unreadable(py, "a chunk is no table"));
         };
@@ -137,15 +139,17 @@ pub(crate) fn decide<'py>(
         let mut start: usize = 0;
         while start < table.len() {
             let rest = table.len().saturating_sub(start).min(CHUNK_ROWS);
-            let most = most_at_a_time(plan(rest).threads, candidates.saturating_add(WORK_OF_A_ROW));
-            let count = rest.min(most);
+            let count = rest.min(most_rows(rest));
             let part = |index: usize| -> PyResult<ArrayRef> {
                 let array = table.columns().get(index);
                 let array = array.ok_or_else(|| unreadable(py, "a chunk lacks a column"))?;
                 Ok(array.slice(start, count))
             };
             // The interpreter lock is held here: an array that the table was made of may be written to by others.
-            let mut rows = absent.repeat(count);
+            let mut rows = Vec::new();
+            rows.try_reserve_exact(absent.len().saturating_mul(count))
+                .map_err(no_room)?;
+            (0..count).for_each(|_| rows.extend_from_slice(&absent));
             for column in &columns.fields {
                 let array = part(column.index)?;
                 column
@@ -167,20 +171,18 @@ pub(crate) fn decide<'py>(
                 None => Vec::new(),
                 Some(index) => quotes_in(&part(index)?).map_err(|fault| fault.raise_of_quotes(py, first))?,
             };
-            let mut chunk = Chunk::room(&beside, count);
             let plan = plan(count);
-            chunk.answer(&beside).fill(py, policy, first, plan, || {
+            answers.room(count)?.fill(py, policy, first, plan, || {
                 quotes.sort_unstable();
                 Ok((rows_of(&rows, tokens.as_deref(), plan)?, Quotes::new(quotes, count)?))
             })?;
-            chunks.push(chunk);
             start = start.saturating_add(count);
             first = first.saturating_add(count);
             py.check_signals()?;
         }
         py.check_signals()?;
     }
-    Bound::new(py, Decisions::of(beside, chunks)).map(Some)
+    Bound::new(py, answers.end()?).map(Some)
 }
 
 /// Whether a caller wants a column beside the decisions. Room for it would have to be as long as the table, which a stream does not
@@ -228,16 +230,15 @@ impl<'py> Export<'py> {
         Ok(requests.getattr_opt("__arrow_c_array__")?.map(Self::Array))
     }
 
-    /// What reads the chunks.
-    fn read(self) -> PyResult<Box<dyn ArrayReader + Send>> {
+    /// What reads the chunks of `requests`.
+    fn read(self, requests: &Bound<'py, PyAny>) -> PyResult<Box<dyn ArrayReader + Send>> {
         match self {
             Self::Stream(export) => {
                 let py = export.py();
                 let readable = |error: PyErr| unreadable_for(py, &error);
                 let capsule = export.call0()?;
                 let capsule = capsule.cast::<PyCapsule>().map_err(|error| readable(error.into()))?;
-                let reader = PyArrayReader::from_arrow_pycapsule(capsule).map_err(readable)?;
-                reader.into_reader().map_err(readable)
+                read_stream(capsule).map_err(|error| of_one_column(requests, &error).unwrap_or_else(|| readable(error)))
             }
             Self::Array(export) => {
                 let py = export.py();
@@ -253,15 +254,95 @@ impl<'py> Export<'py> {
     }
 }
 
+fn read_stream(capsule: &Bound<'_, PyCapsule>) -> PyResult<Box<dyn ArrayReader + Send>> {
+    PyArrayReader::from_arrow_pycapsule(capsule)?.into_reader()
+}
+
+/// Of a table that is not understood, the field whose column is not: the error of the whole does not name it. A column is asked for
+/// as pyarrow, polars and pandas have it, and alone.
+fn of_one_column(table: &Bound<'_, PyAny>, error: &PyErr) -> Option<PyErr> {
+    let py = table.py();
+    let why = |error: &PyErr| error.value(py).str().map(|why| why.to_string()).ok();
+    let whole = why(error).filter(|why| why.contains(NO_SUCH_TYPE))?;
+    let alone = |name: &str| -> PyResult<Option<PyErr>> {
+        let column = table.get_item(name)?.call_method0("__arrow_c_stream__")?;
+        Ok(read_stream(column.cast::<PyCapsule>()?).err())
+    };
+    let mut names = FIELDS.iter().map(|(name, ..)| *name).chain([MOST, QUOTES]);
+    names.find_map(|name| match alone(name) {
+        Ok(Some(error)) if why(&error).as_ref() == Some(&whole) => {
+            let kind = short(whole.split('"').find(|part| part.starts_with('_'))?, 60);
+            let message = format!("{name} must be a column of integers of 8 to 64 bits, not of {kind}");
+            Some(column_type(py, name, &message, kind))
+        }
+        // An interrupt is no error of the table.
+        Err(error) if !error.is_instance_of::<PyException>(py) => Some(error),
+        _ => None,
+    })
+}
+
+/// What the crate says of a type that it does not know.
+const NO_SUCH_TYPE: &str = "is still not supported in Rust implementation";
+
+/// What the crate says of nulls alone that are handed over with a buffer, as polars does.
+const NULLS_WITH_A_BUFFER: &str = "The datatype \"Null\" doesn't expect buffer";
+
 /// The next chunk of a stream. The one who makes it may need the interpreter, so it is let go of.
-fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>) -> PyResult<Option<ArrayRef>> {
+fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldRef) -> PyResult<Option<ArrayRef>> {
     // A stream that fails and does not say why makes the crate panic.
     let found = py.detach(|| catch_unwind(AssertUnwindSafe(|| reader.next())));
-    match found.unwrap_or_else(|_| Some(Err(ArrowError::CDataInterface("it does not say why".to_owned())))) {
-        None => Ok(None),
-        Some(Ok(chunk)) => Ok(Some(chunk)),
-        Some(Err(error)) => Err(unreadable(py, &error.to_string())),
+    let error = match found.unwrap_or_else(|_| Some(Err(ArrowError::CDataInterface("it does not say why".to_owned()))))
+    {
+        None => return Ok(None),
+        Some(Ok(chunk)) => return Ok(Some(chunk)),
+        Some(Err(error)) => error.to_string(),
+    };
+    py.check_signals()?;
+    if let Some(raised) = raised_in_python(&error) {
+        return Err(
+            match raised
+                .split_once(':')
+                .map_or((raised, ""), |(kind, why)| (kind, why.trim()))
+            {
+                ("KeyboardInterrupt", why) => PyKeyboardInterrupt::new_err(why.to_owned()),
+                ("MemoryError", why) => PyMemoryError::new_err(why.to_owned()),
+                ("SystemExit", "") => PySystemExit::new_err(()),
+                ("SystemExit", why) => match why.parse::<i64>() {
+                    Ok(code) => PySystemExit::new_err(code),
+                    Err(_) => PySystemExit::new_err(why.to_owned()),
+                },
+                _ => unreadable(py, raised),
+            },
+        );
     }
+    if error.contains(NULLS_WITH_A_BUFFER)
+        && let DataType::Struct(fields) = table.data_type()
+        && let Some(field) = fields.iter().find(|field| *field.data_type() == DataType::Null)
+    {
+        let name = field.name();
+        let message = format!(
+            "{name} is a column of nothing but nulls, handed over with a buffer that such a column does not have: leave \
+             it out, or give it a type (in polars, .cast(pl.UInt32))"
+        );
+        return Err(column_type(py, name, &message, shown(&DataType::Null)));
+    }
+    Err(unreadable(py, &error))
+}
+
+/// What the Python code raised that a reader of pyarrow reads from: the line that names it, of the traceback at the end of the error.
+fn raised_in_python(error: &str) -> Option<&str> {
+    let (_, traceback) = error.split_once("Detail: Python exception: ")?;
+    let begins = [
+        "Traceback (most recent call last):\n",
+        "The above exception was the direct cause of the following exception:\n",
+        "During handling of the above exception, another exception occurred:\n",
+    ];
+    let starts = begins
+        .iter()
+        .filter_map(|begin| Some(traceback.rfind(begin)?.saturating_add(begin.len())));
+    let last = traceback.get(starts.max().unwrap_or(0)..)?;
+    let mut lines = last.lines();
+    lines.find(|line| !line.is_empty() && !line.starts_with(char::is_whitespace))
 }
 
 /// A column of the table, and the field that it has the values of.
@@ -291,6 +372,13 @@ impl Columns {
             }));
         };
         let index_of_pandas = index_of_pandas(table);
+        let names = FIELDS.iter().map(|(name, ..)| *name).chain([MOST, QUOTES]);
+        for name in names {
+            let is_column = fields.iter().any(|field| field.name() == name);
+            if !is_column && index_of_pandas.ranges.iter().any(|range| range == name) {
+                return Err(kept_as_a_range(py, name));
+            }
+        }
         let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
         let (mut most, mut quotes) = (None, None);
         let twice = |name: &str| {
@@ -336,7 +424,7 @@ impl Columns {
                 found
             });
             let Some(&(name, width, absence)) = known else {
-                if index_of_pandas.iter().any(|index| index == field.name()) {
+                if index_of_pandas.columns.iter().any(|index| index == field.name()) {
                     continue;
                 }
                 return Err(unknown(py, field.name()));
@@ -450,18 +538,26 @@ fn number_at(array: &ArrayRef, place: usize) -> Option<i128> {
     }
 }
 
-/// The columns that are the index of a pandas data frame and no column there: pandas lists them beside the table.
-fn index_of_pandas(table: &FieldRef) -> Vec<String> {
+/// What pandas lists beside a table as the index of the data frame, which was no column there.
+struct IndexOfPandas {
+    /// Names of columns of the table.
+    columns: Vec<String>,
+    /// Names of what is written down as a range, and is no column of the table.
+    ranges: Vec<String>,
+}
+
+fn index_of_pandas(table: &FieldRef) -> IndexOfPandas {
     let described = table.metadata().get("pandas");
     let described = described.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
     let listed = described
         .as_ref()
         .and_then(|described| described.get("index_columns")?.as_array());
-    listed
-        .into_iter()
-        .flatten()
-        .filter_map(|name| name.as_str().map(str::to_owned))
-        .collect()
+    let listed = listed.into_iter().flatten();
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    IndexOfPandas {
+        columns: listed.clone().filter_map(text).collect(),
+        ranges: listed.filter_map(|range| text(range.get("name")?)).collect(),
+    }
 }
 
 /// What is wrong with a value of a column; rows count from the first that was being copied.
@@ -651,6 +747,17 @@ fn null(py: Python<'_>, field: &str, row: usize) -> PyErr {
     refused(py, "batch.null", &message, |details| {
         details.set_item("row", row)?;
         details.set_item("field", field)
+    })
+}
+
+/// Its values are in what pandas says beside the table alone, and a limit that is passed over would be one that nobody set.
+fn kept_as_a_range(py: Python<'_>, name: &str) -> PyErr {
+    let message = format!(
+        "{name} is the index of a pandas data frame, which keeps it as a range and hands over no column of it: \
+         make it one with .reset_index()"
+    );
+    refused(py, "batch.missing_column", &message, |details| {
+        details.set_item("field", name)
     })
 }
 

@@ -1,6 +1,8 @@
 //! The answer to a table: rows as the kernel writes them, which become columns when someone reads them.
 
+use std::collections::TryReserveError;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::mem::take;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -11,12 +13,18 @@ use decidable_canon::Reader;
 use decidable_kernel::batch::{COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES};
 use decidable_kernel::{Decision, MOST_CANDIDATES, Rejections};
 use numpy::PyArray1;
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
+use super::CHUNK_ROWS;
 use crate::batch::{Answer, Arrays, batch_error};
+use crate::errors::{Class, plain};
 use crate::values::counted;
+
+/// Gates that are columns of their own at a time, at most.
+const GATES_AT_A_TIME: usize = 1 << 25;
 
 /// What is answered beside decisions.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -27,34 +35,131 @@ pub(super) struct Beside {
     pub(super) holds: bool,
 }
 
+impl Beside {
+    const fn bytes_of_counts(&self) -> usize {
+        if self.counts { COUNTS_ROW_BYTES } else { 0 }
+    }
+    fn bytes_of_gates(&self) -> usize {
+        self.gates.unwrap_or(0)
+    }
+    const fn bytes_of_holds(&self) -> usize {
+        if self.holds { HOLD_ROW_BYTES } else { 0 }
+    }
+
+    /// Rows that are columns of their own at a time.
+    fn rows_at_a_time(&self) -> usize {
+        let of_gates = GATES_AT_A_TIME / self.bytes_of_gates().max(1);
+        CHUNK_ROWS.min(of_gates).max(1)
+    }
+}
+
 /// Some rows, one behind the other, as a batch of an array writes them; what was not asked for is empty.
 #[derive(Default)]
-pub(super) struct Chunk {
+struct Chunk {
     decisions: Vec<u8>,
     counts: Vec<u8>,
     gates: Vec<u8>,
     holds: Vec<u8>,
 }
 
+/// Some rows of a chunk.
+#[derive(Default)]
+struct Part<'a> {
+    decisions: &'a [u8],
+    counts: &'a [u8],
+    gates: &'a [u8],
+    holds: &'a [u8],
+}
+
 impl Chunk {
-    /// Room for so many rows.
-    pub(super) fn room(beside: &Beside, rows: usize) -> Self {
-        let room = |bytes: usize| vec![0; rows.saturating_mul(bytes)];
-        Self {
-            decisions: room(DECISION_ROW_BYTES),
-            counts: room(if beside.counts { COUNTS_ROW_BYTES } else { 0 }),
-            gates: room(beside.gates.unwrap_or(0)),
-            holds: room(if beside.holds { HOLD_ROW_BYTES } else { 0 }),
+    fn rows(&self) -> usize {
+        self.decisions.len() / DECISION_ROW_BYTES
+    }
+
+    /// Those rows that it has of so many from `first` on.
+    fn part(&self, beside: &Beside, first: usize, rows: usize) -> Part<'_> {
+        let end = first.saturating_add(rows).min(self.rows());
+        let range = |each: usize| first.saturating_mul(each)..end.saturating_mul(each);
+        Part {
+            decisions: self.decisions.get(range(DECISION_ROW_BYTES)).unwrap_or_default(),
+            counts: self.counts.get(range(beside.bytes_of_counts())).unwrap_or_default(),
+            gates: self.gates.get(range(beside.bytes_of_gates())).unwrap_or_default(),
+            holds: self.holds.get(range(beside.bytes_of_holds())).unwrap_or_default(),
         }
     }
 
-    pub(super) fn answer(&mut self, beside: &Beside) -> Answer<'_> {
-        Answer {
-            decisions: &mut self.decisions,
-            counts: beside.counts.then_some(self.counts.as_mut_slice()),
-            gates: beside.gates.is_some().then_some(self.gates.as_mut_slice()),
-            holds: beside.holds.then_some(self.holds.as_mut_slice()),
+    /// Room for so many rows more.
+    fn more(&mut self, beside: &Beside, rows: usize) -> PyResult<Answer<'_>> {
+        fn more(bytes: &mut Vec<u8>, by: usize) -> PyResult<&mut [u8]> {
+            let start = bytes.len();
+            bytes.try_reserve(by).map_err(no_room)?;
+            bytes.resize(start.saturating_add(by), 0);
+            Ok(bytes.get_mut(start..).unwrap_or_default())
         }
+        let bytes = |each: usize| rows.saturating_mul(each);
+        let counts = more(&mut self.counts, bytes(beside.bytes_of_counts()))?;
+        let gates = more(&mut self.gates, bytes(beside.bytes_of_gates()))?;
+        let holds = more(&mut self.holds, bytes(beside.bytes_of_holds()))?;
+        Ok(Answer {
+            decisions: more(&mut self.decisions, bytes(DECISION_ROW_BYTES))?,
+            counts: beside.counts.then_some(counts),
+            gates: beside.gates.is_some().then_some(gates),
+            holds: beside.holds.then_some(holds),
+        })
+    }
+
+    /// Gives back the room that it does not need.
+    fn end(mut self) -> Self {
+        for bytes in [&mut self.decisions, &mut self.counts, &mut self.gates, &mut self.holds] {
+            bytes.shrink_to_fit();
+        }
+        self
+    }
+}
+
+/// The error where there is no memory.
+pub(super) fn no_room(error: TryReserveError) -> PyErr {
+    PyMemoryError::new_err(error.to_string())
+}
+
+/// The chunks of an answer while it is made: rows of small chunks of a table are in one, up to so many.
+pub(super) struct Answers {
+    beside: Beside,
+    most: usize,
+    ended: Vec<Chunk>,
+    last: Chunk,
+}
+
+impl Answers {
+    pub(super) fn of(beside: Beside, most: usize) -> Self {
+        Self {
+            beside,
+            most,
+            ended: Vec::new(),
+            last: Chunk::default(),
+        }
+    }
+
+    /// Room for the next rows.
+    pub(super) fn room(&mut self, rows: usize) -> PyResult<Answer<'_>> {
+        if self.last.rows().saturating_add(rows) > self.most {
+            self.end_last()?;
+        }
+        self.last.more(&self.beside, rows)
+    }
+
+    fn end_last(&mut self) -> PyResult<()> {
+        if self.last.rows() > 0 {
+            self.ended.try_reserve(1).map_err(no_room)?;
+            self.ended.push(take(&mut self.last).end());
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub(super) fn end(mut self) -> PyResult<Decisions> {
+        self.end_last()?;
+        Ok(Decisions::of(self.beside, self.ended))
     }
 }
 
@@ -69,7 +174,7 @@ pub(crate) struct Decisions {
 }
 
 impl Decisions {
-    pub(super) fn of(beside: Beside, chunks: Vec<Chunk>) -> Self {
+    fn of(beside: Beside, chunks: Vec<Chunk>) -> Self {
         Self {
             beside,
             chunks: chunks.into(),
@@ -84,15 +189,21 @@ impl Decisions {
     }
 
     /// All of one part, copied with the interpreter lock free.
-    fn all<'py>(&self, py: Python<'py>, part: impl Fn(&Chunk) -> &[u8] + Send) -> Bound<'py, PyArray1<u8>> {
-        PyArray1::from_vec(
-            py,
-            py.detach(|| self.chunks.iter().map(part).collect::<Vec<_>>().concat()),
-        )
+    fn all<'py>(&self, py: Python<'py>, part: fn(&Chunk) -> &[u8]) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        let all = py.detach(|| {
+            let bytes = self.chunks.iter().map(|chunk| part(chunk).len());
+            let mut all = Vec::new();
+            all.try_reserve_exact(bytes.fold(0, usize::saturating_add))?;
+            for chunk in self.chunks.iter() {
+                all.extend_from_slice(part(chunk));
+            }
+            Ok(all)
+        });
+        Ok(PyArray1::from_vec(py, all.map_err(no_room)?))
     }
 
     fn field(&self) -> PyResult<FieldRef> {
-        let empty = table(&self.beside, &Chunk::default()).map_err(pyo3_arrow::error::PyArrowError::from)?;
+        let empty = table(&self.beside, &Part::default()).map_err(pyo3_arrow::error::PyArrowError::from)?;
         Ok(Arc::new(Field::new("", empty.data_type().clone(), false)))
     }
 }
@@ -121,7 +232,7 @@ impl Decisions {
             })
         })
         .map_err(|error| batch_error(py, &error, 0))?;
-        let count = chunk.decisions.len() / DECISION_ROW_BYTES;
+        let count = chunk.rows();
         let mut models = None;
         if let Some(counts) = counts {
             chunk.counts = arrays.copied("counts", counts, &arrays.rejection, "REJECTION_DTYPE", Some(&[count]))?;
@@ -132,6 +243,11 @@ impl Decisions {
             // What has no number of models, or one that no catalog has, is refused with the shape that it should have.
             let columns = shape.map_or(1, |(_, columns)| columns).clamp(1, MOST_CANDIDATES);
             chunk.gates = arrays.copied("gates", gates, &arrays.byte, "uint8", Some(&[count, columns]))?;
+            if let Some(at) = py.detach(|| chunk.gates.iter().position(|gate| !is_gate(*gate))) {
+                let value = chunk.gates.get(at).copied().unwrap_or_default();
+                let range = format!("0 to {} and {NOT_LOOKED_AT}", Rejections::NAMES.len());
+                return Err(super::outside(py, at / columns, "gates", value.into(), &range));
+            }
             models = Some(columns);
         }
         if let Some(holds) = holds {
@@ -148,15 +264,15 @@ impl Decisions {
         let arrays = Arrays::of(py)?;
         let keywords = PyDict::new(py);
         if self.beside.counts {
-            let counts = self.all(py, |chunk| &chunk.counts);
+            let counts = self.all(py, |chunk| &chunk.counts)?;
             keywords.set_item("counts", counts.call_method1("view", (&arrays.rejection,))?)?;
         }
         if let Some(models) = self.beside.gates {
-            let gates = self.all(py, |chunk| &chunk.gates);
+            let gates = self.all(py, |chunk| &chunk.gates)?;
             keywords.set_item("gates", gates.call_method1("reshape", (self.__len__(), models))?)?;
         }
         if self.beside.holds {
-            let holds = self.all(py, |chunk| &chunk.holds);
+            let holds = self.all(py, |chunk| &chunk.holds)?;
             keywords.set_item("holds", holds.call_method1("view", (&arrays.u64,))?)?;
         }
         Ok(((self.to_numpy(py)?,), keywords))
@@ -188,10 +304,7 @@ impl Decisions {
         })
     }
     fn __len__(&self) -> usize {
-        self.chunks
-            .iter()
-            .map(|chunk| chunk.decisions.len() / DECISION_ROW_BYTES)
-            .fold(0, usize::saturating_add)
+        self.chunks.iter().map(Chunk::rows).fold(0, usize::saturating_add)
     }
     fn __repr__(&self) -> String {
         format!("<Decisions on {}>", counted(self.__len__(), "request"))
@@ -206,9 +319,15 @@ impl Decisions {
         // The interface leaves it to us whether to honour this one.
         let _ = requested_schema;
         let (beside, chunks) = (self.beside, Arc::clone(&self.chunks));
-        let tables = (0..chunks.len()).map(move |number| match chunks.get(number) {
-            Some(chunk) => table(&beside, chunk),
-            None => table(&beside, &Chunk::default()),
+        let rows = beside.rows_at_a_time();
+        let firsts = |(number, chunk): (usize, &Chunk)| {
+            let firsts = (0..chunk.rows()).step_by(rows);
+            firsts.map(move |first| (number, first))
+        };
+        let parts = chunks.iter().enumerate().flat_map(firsts).collect::<Vec<_>>();
+        let tables = parts.into_iter().map(move |(number, first)| {
+            let part = chunks.get(number).map(|chunk| chunk.part(&beside, first, rows));
+            table(&beside, &part.unwrap_or_default())
         });
         let reader = Box::new(ArrayIterator::new(tables, self.field()?));
         Ok(to_stream_pycapsule(py, reader, None)?)
@@ -219,13 +338,39 @@ impl Decisions {
     }
     /// A new array of `DECISION_DTYPE`, as a batch of an array gives it.
     fn to_numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let decisions = self.all(py, |chunk| &chunk.decisions);
+        let decisions = self.all(py, |chunk| &chunk.decisions)?;
         decisions.call_method1("view", (&Arrays::of(py)?.decision,))
+    }
+    /// What NumPy makes an array of: that of `to_numpy`, which is a copy always.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if copy == Some(false) {
+            let message = "the array of decisions is a copy, and copy=False asks for none";
+            return Err(plain(py, Class::InvalidInput, "batch.copied", message));
+        }
+        let array = self.to_numpy(py)?;
+        match dtype {
+            None => Ok(array),
+            Some(dtype) => array.call_method1("astype", (dtype,)),
+        }
     }
 }
 
+/// The byte of a model that was not looked at.
+const NOT_LOOKED_AT: u8 = u8::MAX;
+
+/// 0 for none, then the gates by their numbers.
+fn is_gate(byte: u8) -> bool {
+    usize::from(byte) <= Rejections::NAMES.len() || byte == NOT_LOOKED_AT
+}
+
 /// Rows of decisions as columns, and what was asked beside them; what is absent is what the kernel says is.
-fn table(beside: &Beside, chunk: &Chunk) -> Result<ArrayRef, ArrowError> {
+fn table(beside: &Beside, chunk: &Part<'_>) -> Result<ArrayRef, ArrowError> {
     let (rows, _) = chunk.decisions.as_chunks::<DECISION_ROW_BYTES>();
     let count = rows.len();
     let mut request_sequence = Vec::with_capacity(count);
@@ -298,10 +443,10 @@ fn table(beside: &Beside, chunk: &Chunk) -> Result<ArrayRef, ArrowError> {
         ("catalog_epoch", false, Arc::new(UInt64Array::from(catalog_epoch))),
     ];
     if beside.counts {
-        columns.push(("counts", false, counts(&chunk.counts)?));
+        columns.push(("counts", false, counts(chunk.counts)?));
     }
     if let Some(models) = beside.gates {
-        columns.push(("gates", false, gates(&chunk.gates, models, count)?));
+        columns.push(("gates", false, gates(chunk.gates, models, count)?));
     }
     if beside.holds {
         let (holds, _) = chunk.holds.as_chunks();
@@ -328,8 +473,11 @@ fn counts(rows: &[u8]) -> Result<ArrayRef, ArrowError> {
 fn gates(gates: &[u8], models: usize, rows: usize) -> Result<ArrayRef, ArrowError> {
     let size = i32::try_from(models).map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
     let each = Arc::new(Field::new("item", DataType::UInt8, false));
-    let lists =
-        FixedSizeListArray::try_new_with_length(each, size, Arc::new(UInt8Array::from(gates.to_vec())), None, rows)?;
+    let mut all = Vec::new();
+    all.try_reserve_exact(gates.len())
+        .map_err(|error| ArrowError::MemoryError(error.to_string()))?;
+    all.extend_from_slice(gates);
+    let lists = FixedSizeListArray::try_new_with_length(each, size, Arc::new(UInt8Array::from(all)), None, rows)?;
     Ok(Arc::new(lists))
 }
 
