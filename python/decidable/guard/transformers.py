@@ -214,15 +214,16 @@ class _Text:
         before, text = self._decoded(self._ids[self._from : self._read]), self._decoded(self._ids[self._from : end])
         whole = self._decoded(self._ids[self._from :])
         if not whole.startswith(text):
-            # A character goes over the border. The next token moves it.
-            if pending <= 2 * BEHIND:
+            # A character goes over the border. A next token moves it, unless one goes over each.
+            if pending <= 4 * BEHIND:
                 return ""
             end, text = len(self._ids), whole
-        if text == before:
+        if text == before and not text.endswith("\ufffd"):
             # Tokens without text, such as special ones: the next is decoded behind one that has some.
             del self._ids[self._read : end]
             return ""
-        self._from, self._read = self._read, end
+        # From the middle of a broken character on it would be shown as more than it is, so not too near.
+        self._from, self._read = max(self._from, end - BEHIND), end
         return text[len(before) :]
 
     def rest(self) -> str:
