@@ -1019,10 +1019,104 @@ def event(kind: str, **about: Any) -> dict[str, Any]:
     return {"type": f"response.{kind}", "sequence_number": 0, **about}
 
 
+def block(kind: str, index: int = 0, **contents: Any) -> dict[str, Any]:
+    name = {"start": "content_block", "delta": "delta"}.get(kind)
+    return {"type": f"content_block_{kind}", "index": index} | ({name: contents} if name else {})
+
+
+ASKED = r'{"q": "\u0064rop \u0074able users"}'
+NUMBERED = r'{"q": "\u0030\u00378-05-\u0031120"}'
+
+
+def of_a_response(item: dict[str, Any], *, typed: bool = False, kind: str = "output_item.done") -> Any:
+    chunk = event(kind, output_index=0, item=item)
+    return Responses().typed(chunk) if typed else chunk
+
+
+def arguments_that_come_whole(text: str) -> dict[str, Any]:
+    """A chunk for each place in which a client has a call's arguments as one text."""
+    asks = {"type": "mcp_approval_request", "id": "i", "arguments": text, "name": "f", "server_label": "s"}
+    searches = {"type": "tool_search_call", "id": "i", "arguments": text}
+    call = {"type": "function_call", "id": "i", "call_id": "c", "name": "f", "arguments": text}
+    failed = {"type": "invalid_tool_call", "name": "f", "id": "c"}
+    raw: dict[str, Any] = {"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": text}}]}
+    parsed = [{"name": "f", "args": json.loads(text), "id": "c"}]
+
+    def message(**about: Any) -> AIMessage:
+        return AIMessage(**({"content": ""} | about))
+
+    return {
+        "approval": of_a_response(asks, typed=True),
+        "approval, added": of_a_response(asks, kind="output_item.added"),
+        "approval, dict": of_a_response(asks),
+        "search": of_a_response(searches, typed=True),
+        "search, dict": of_a_response(searches),
+        "both, completed": event("completed", response=Responses().response([asks, searches])),
+        "search, completed": event("completed", response=Responses().response([searches])),
+        "a call inside an item": of_a_response({"type": "new", "calls": [call]}),
+        "invalid call": message(invalid_tool_calls=[failed | {"args": text, "error": None}]),
+        "why it is invalid": message(invalid_tool_calls=[failed | {"args": None, "error": f"{text} is not valid"}]),
+        "raw calls": message(additional_kwargs=raw),
+        "raw calls, parsed ones beside": message(additional_kwargs=raw, tool_calls=parsed),
+        "raw function": message(additional_kwargs={"function_call": raw["tool_calls"][0]["function"]}),
+        "input of a block": message(content=[{"type": "tool_use", "id": "c", "name": "f", "input": text}]),
+        "piece of a block": message(content=[{"type": "input_json_delta", "partial_json": text, "index": 0}]),
+        "why a block is invalid": message(content=[failed | {"args": None, "error": text}]),
+        "input of a block, message": block("start", type="tool_use", id="c", name="f", input=text),
+        "piece of a block, message": block("start", type="new", id="c", name="f", partial_json=text),
+    }
+
+
+@pytest.mark.parametrize("place", arguments_that_come_whole("{}"))
+def test_arguments_that_come_whole_are_documents_in_json(place: str) -> None:
+    """Their escapes are read, wherever a client has them: of neither a stop nor a redaction the raw copy comes out."""
+    stream = GUARD.stream([arguments_that_come_whole(ASKED)[place]])
+    said = repr(list(stream)).replace("Never say drop table.", "")
+    assert stream.stopped is not None
+    assert stream.stopped.rule == "drop"
+    for part in ("u0064", "able", "users"):
+        assert part not in said
+    stream = GUARD.stream([arguments_that_come_whole(NUMBERED)[place]])
+    said = repr(list(stream))
+    assert stream.stopped is None
+    assert {match.rule for match in stream.matches} == {"ssn"}
+    assert "[redacted]" in said or place == "approval, added"
+    for part in ("u0030", "8-05", "1120"):
+        assert part not in said
+
+
+def test_arguments_that_are_no_json_are_read_as_both() -> None:
+    """What cannot be redacted so that a document stays one stops; a backslash may be one, too."""
+
+    def message(args: str) -> AIMessage:
+        call = {"type": "invalid_tool_call", "name": "f", "id": "c", "args": args, "error": None}
+        return AIMessage(content="", invalid_tool_calls=[call])
+
+    stream = GUARD.stream([message("call 078-05-1120 ")])
+    assert "078" not in repr(list(stream))
+    assert stream.stopped is not None
+    stream = GUARD.stream([message(r"\u0064rop table")])
+    assert "able" not in repr(list(stream))
+    assert stream.stopped is not None
+    for rule in (Rule.literal(r"C:\temp"), Rule.literal(r"C:\temp", action="redact")):
+        stream = Guard([rule]).stream([message(r"dir C:\temp")])
+        assert "temp" not in repr(list(stream))
+        assert (stream.stopped is None) == (rule.action == "redact")
+    # A document is read as one only: there it is an escape.
+    stream = Guard([Rule.literal(r"C:\temp")]).stream([message(r'"C:\temp"')])
+    assert next(stream).invalid_tool_calls[0]["args"] == r'"C:\temp"'
+    assert stream.stopped is None
+    # What was parsed is a text, and a redaction is one in it.
+    (parsed,) = GUARD.stream(
+        [AIMessage(content="", tool_calls=[{"name": "f", "args": {"input": "078-05-1120 "}, "id": "c"}])]
+    )
+    assert parsed.tool_calls[0]["args"] == {"input": "[redacted] "}
+
+
 def test_what_comes_whole_is_read_whole() -> None:
     """Calls without deltas, notes at a text, what a search asked, what a shell printed; pictures are not."""
     for item in (
-        {"type": "mcp_approval_request", "id": "i", "arguments": "{drop table}", "name": "f", "server_label": "s"},
+        {"type": "mcp_approval_request", "id": "i", "arguments": ASKED, "name": "f", "server_label": "s"},
         {"type": "web_search_call", "id": "i", "action": {"type": "search", "query": "drop table"}},
         {"type": "tool_search_call", "id": "i", "arguments": {"drop table": 1}},
         {"type": "function_call", "id": "i", "call_id": "c", "name": "drop table", "arguments": ""},
@@ -1117,11 +1211,6 @@ def test_a_stopped_response_has_the_items_that_came_out() -> None:
 
 
 # --- messages ------------------------------------------------------------------------------------------------------
-
-
-def block(kind: str, index: int = 0, **contents: Any) -> dict[str, Any]:
-    name = {"start": "content_block", "delta": "delta"}.get(kind)
-    return {"type": f"content_block_{kind}", "index": index} | ({name: contents} if name else {})
 
 
 def test_every_delta_of_a_message_is_known() -> None:

@@ -23,7 +23,11 @@ class Bytes:
     def decode(self, ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
         assert skip_special_tokens
         assert not clean_up_tokenization_spaces
-        return bytes(each for each in ids if each).decode(errors="replace")
+        return self.all_of(bytes(ids))
+
+    @staticmethod
+    def all_of(said: bytes) -> str:
+        return said.replace(b"\0", b"").decode(errors="replace")
 
 
 def generate(says: bytes, options: dict[str, Any], *, rows: int = 1) -> None:
@@ -74,6 +78,67 @@ def test_half_a_character_at_the_end_comes_out_as_the_tokenizer_shows_it() -> No
     with Session(Guard(RULES), Bytes()) as session:
         generate("café".encode()[:-1], session.options())
     assert (session.text, session.stopped) == ("caf\ufffd", None)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"\xff" * 40,
+        b"\xe6\x9d" * 20,
+        b"\xf0\x9f\x92" * 13 + b"\xf0\x9f\x92\xa9",
+        b"\xf0\x9f\x92\xa9\xc3\xa9\xf0\x9f\x80\xff\xf0\x9f\x92\xa9\xe0\x80\x80",
+        b"\xff" * 9 + "東京 💩 café DROP TABLE".encode(),
+        b"\x80" * 6 + b"\xe6" + "東".encode() * 4 + b"\xf0\x9f" + "é".encode(),
+        b"a" + b"\0" * 30 + "é123-45 ".encode() + b"\xc3\0\0\0",
+    ],
+)
+def test_what_is_no_text_is_given_on_once_four_tokens_stand_behind_it(says: bytes) -> None:
+    """As the tokenizer shows all of it, and no character is torn; so what the guard does not see has a bound."""
+    written: list[str] = []
+    session = Session(Guard(RULES), Bytes(), write=written.append)
+    options = session.options()
+    behind = []
+
+    def watch(_: Any, scores: Any) -> Any:
+        behind.append(len(session._text._ids) - session._text._read)
+        return scores
+
+    options["logits_processor"].append(watch)
+    with session:
+        generate(says, options)
+    assert max(behind) <= 16
+    assert "".join(written) == session.text == Guard(RULES).check(Bytes.all_of(says))[0]
+
+
+class Counting(Bytes):
+    """Says how many tokens it has decoded, all times together."""
+
+    decoded = 0
+
+    def decode(self, ids: list[int], **options: Any) -> str:
+        self.decoded += len(ids)
+        return super().decode(ids, **options)
+
+
+@pytest.mark.parametrize("token", [b"\xff", b"\0"])
+def test_the_work_on_a_token_does_not_grow_with_those_that_are_no_text(token: bytes) -> None:
+    tokenizer = Counting()
+    with Session(Guard(RULES), tokenizer) as session:
+        generate(token * 500, session.options())
+    assert tokenizer.decoded <= 500 * 40
+    assert session.text == "\ufffd" * (500 if token == b"\xff" else 0)
+
+
+def test_a_tokenizer_that_shows_another_text_each_time_has_a_bound_too() -> None:
+    class Changing(Bytes):
+        def decode(self, ids: list[int], **options: Any) -> str:
+            return str(len(ids)) + "\ufffd"
+
+    session = Session(Guard(RULES), Changing())
+    with session:
+        generate(b"x" * 100, session.options())
+    assert session.text
+    assert len(session._text._ids) - session._text._read <= 16
 
 
 def test_several_sequences_are_refused_and_nothing_comes_out() -> None:

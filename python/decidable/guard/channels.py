@@ -6,6 +6,7 @@ in pieces is pushed; one that comes whole, or once more at its end, is read as a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -30,21 +31,25 @@ OPAQUE: Final = frozenset(
     }
 )  # fmt: skip
 
-# What a model wrote as JSON and a service has read: there the names are the model's, too.
-READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env"})
+# What a model wrote as JSON. Where a service has read it the names are the model's, too; a text is what it wrote.
+READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
 
 
 class Channel(NamedTuple):
-    """Which text of a stream: ``field`` tells apart what has one name in two fields."""
+    """Which text of a stream: ``field`` tells apart what has one name in two fields.
+
+    ``document``: it is one in JSON, whatever its name. The arguments of a call are.
+    """
 
     choice: int | None
     name: str
     field: str = ""
+    document: bool = False
 
     @property
     def is_json(self) -> bool:
-        """Whether it is the arguments of a call."""
-        return self.name.startswith(("tool_arguments", "function_arguments"))
+        """Whether it is a document in JSON."""
+        return self.document or self.name.startswith(("tool_arguments", "function_arguments"))
 
 
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
@@ -175,14 +180,20 @@ class Channels:
         """
         return self._read_inside(choice, place, value, leaf, False)
 
-    def _read_inside(self, choice: int | None, place: str, value: Any, leaf: Any, json: bool) -> Any:
+    def read_document(self, choice: int | None, place: str, text: str) -> str:
+        """A text that comes whole and is what a model wrote as JSON: its escapes are read."""
+        released = self.read(Channel(choice, place, document=True), text)
+        # What is none is also read as it stands: there a backslash may be one.
+        return self.read(Channel(choice, place), text) if released == text and not _is_document(text) else released
+
+    def _read_inside(self, choice: int | None, place: str, value: Any, leaf: Any, parsed: bool) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, str):
             return self.read(Channel(choice, place), value)
         if isinstance(value, (list, tuple)):
             items = [
-                self._read_inside(choice, f"{place}[{number}]", item, leaf, json) for number, item in enumerate(value)
+                self._read_inside(choice, f"{place}[{number}]", item, leaf, parsed) for number, item in enumerate(value)
             ]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         inside = fields(value)
@@ -191,20 +202,22 @@ class Channels:
         changes: dict[str, Any] = {}
         kind = inside.get("type")
         for name, inner in inside.items():
-            if json and not self._is_name_released(choice, place, name):
+            if parsed and not self._is_name_released(choice, place, name):
                 # Neither the name nor what stands behind it.
                 return {name: changes.get(name, inside[name]) for name in list(inside)[: list(inside).index(name)]}
-            if not json and name in WITHHELD:
+            if not parsed and name in WITHHELD:
                 if inner:
                     changes[name] = withheld(inner)
                 continue
-            if not json and (name in OPAQUE or name.endswith("_id")):
+            if not parsed and (name in OPAQUE or name.endswith("_id")):
                 continue
             at = f"{place}.{name}" if place else name
             # Inside of what the model wrote as JSON, a kind is what the model says it is.
-            new = leaf(kind, name, at, inner) if leaf is not None and isinstance(inner, str) and not json else None
+            new = leaf(kind, name, at, inner) if leaf is not None and isinstance(inner, str) and not parsed else None
+            if new is None and isinstance(inner, str) and not parsed and name in READ_AS_JSON:
+                new = self.read_document(choice, at, inner)
             if new is None:
-                new = self._read_inside(choice, at, inner, leaf, json or name in READ_AS_JSON)
+                new = self._read_inside(choice, at, inner, leaf, parsed or name in READ_AS_JSON)
             if new is not inner:
                 changes[name] = new
         return changed(value, changes)
@@ -244,3 +257,11 @@ class Channels:
 def withheld(value: Any) -> Any:
     """What stands in the place of something that does not come out."""
     return [] if isinstance(value, list) else None
+
+
+def _is_document(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -205,10 +205,15 @@ class MessageChunkReader:
         changes = {}
         for name, value in inside.items():
             if name not in ("type", "id", "name", "usage_metadata", "example"):
-                new = self._channels.read_all(None, "text" if name == "content" else name, value)
+                new = self._channels.read_all(None, "text" if name == "content" else name, value, self._leaf)
                 if new is not value:
                     changes[name] = new
         return changes
+
+    def _leaf(self, kind: str, name: str, place: str, text: str) -> Any:
+        """Why arguments could not be read: it repeats them as they were written."""
+        of_a_call = kind == "invalid_tool_call" or place.startswith("invalid_tool_calls[")
+        return self._channels.read_document(None, place, text) if name == "error" and of_a_call else None
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):

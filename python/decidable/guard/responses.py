@@ -110,6 +110,8 @@ STREAMED: Final = {
     ("summary_text", "text"): "summary",
     ("function_call", "arguments"): "tool_arguments",
     ("mcp_call", "arguments"): "tool_arguments",
+    ("mcp_approval_request", "arguments"): "tool_arguments",
+    ("tool_search_call", "arguments"): "tool_arguments",
     ("custom_tool_call", "input"): "tool_input",
     ("code_interpreter_call", "code"): "code",
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from decidable._native import Match, StopReason, logit_stats
 from decidable.builders import truth
@@ -179,6 +179,10 @@ class _Streamer:
         self._session._ended()
 
 
+# A character has four bytes at most, and a token one at least: what four tokens stand behind cannot become another.
+BEHIND: Final = 4
+
+
 class _Text:
     """Tokens as text: what each adds, once it is whole characters."""
 
@@ -197,9 +201,30 @@ class _Text:
         self._ids.append(token)
         added = self._added()
         if not added or added.endswith("\ufffd"):
-            return ""
+            return self._settled()
         self._from, self._read = self._read, len(self._ids)
         return added
+
+    def _settled(self) -> str:
+        """What is given of a text that may not be whole characters, so that neither it nor the work has no bound."""
+        pending = len(self._ids) - self._read
+        if pending <= BEHIND:
+            return ""
+        end = len(self._ids) - BEHIND
+        before, text = self._decoded(self._ids[self._from : self._read]), self._decoded(self._ids[self._from : end])
+        whole = self._decoded(self._ids[self._from :])
+        if not whole.startswith(text):
+            # A character goes over the border. A next token moves it, unless one goes over each.
+            if pending <= 4 * BEHIND:
+                return ""
+            end, text = len(self._ids), whole
+        if text == before and not text.endswith("\ufffd"):
+            # Tokens without text, such as special ones: the next is decoded behind one that has some.
+            del self._ids[self._read : end]
+            return ""
+        # From the middle of a broken character on it would be shown as more than it is, so not too near.
+        self._from, self._read = max(self._from, end - BEHIND), end
+        return text[len(before) :]
 
     def rest(self) -> str:
         """What was kept back as an incomplete character."""
