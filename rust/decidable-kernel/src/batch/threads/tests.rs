@@ -93,7 +93,7 @@ fn a_second_thread_takes_part() {
 }
 
 #[test]
-fn threads_are_kept_and_become_as_many_as_were_asked_for_and_there_are_cores() {
+fn threads_are_kept_until_more_are_asked_for_or_a_fork() {
     let count = |kept: Option<&Kept>| kept.map(|kept| kept.threads.current_num_threads());
     let mut kept = None;
     assert_eq!(count(kept_threads(&mut kept, 3, || 1)), None);
@@ -110,18 +110,7 @@ fn threads_are_kept_and_become_as_many_as_were_asked_for_and_there_are_cores() {
             });
         }
     });
-}
-
-#[test]
-fn threads_of_before_a_fork_are_not_used() {
-    let mut kept = None;
-    assert_eq!(
-        kept_threads(&mut kept, 2, || 3).unwrap().threads.current_num_threads(),
-        2
-    );
+    // Those of before a fork are not used.
     forked();
-    assert_eq!(
-        kept_threads(&mut kept, 1, || 3).unwrap().threads.current_num_threads(),
-        1
-    );
+    assert_eq!(count(kept_threads(&mut kept, 1, || 5)), Some(1));
 }
