@@ -10,7 +10,7 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, FieldRef};
 use decidable_canon::Reader;
-use decidable_kernel::batch::{COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES};
+use decidable_kernel::batch::{COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, NOT_LOOKED_AT, UTILITY};
 use decidable_kernel::{Decision, MOST_CANDIDATES, Rejections};
 use numpy::PyArray1;
 use pyo3::exceptions::PyMemoryError;
@@ -245,7 +245,7 @@ impl Decisions {
             chunk.gates = arrays.copied("gates", gates, &arrays.byte, "uint8", Some(&[count, columns]))?;
             if let Some(at) = py.detach(|| chunk.gates.iter().position(|gate| !is_gate(*gate))) {
                 let value = chunk.gates.get(at).copied().unwrap_or_default();
-                let range = format!("0 to {} and {NOT_LOOKED_AT}", Rejections::NAMES.len());
+                let range = format!("0 to {UTILITY} and {NOT_LOOKED_AT}");
                 return Err(super::outside(py, at / columns, "gates", value.into(), &range));
             }
             models = Some(columns);
@@ -361,12 +361,9 @@ impl Decisions {
     }
 }
 
-/// The byte of a model that was not looked at.
-const NOT_LOOKED_AT: u8 = u8::MAX;
-
 /// 0 for none, then the gates by their numbers.
 fn is_gate(byte: u8) -> bool {
-    usize::from(byte) <= Rejections::NAMES.len() || byte == NOT_LOOKED_AT
+    byte <= UTILITY || byte == NOT_LOOKED_AT
 }
 
 /// Rows of decisions as columns, and what was asked beside them; what is absent is what the kernel says is.
