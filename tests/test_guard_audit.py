@@ -26,7 +26,7 @@ import codes
 import decidable as dc
 from decidable import Guard, Pressure, Rule, StopReason, cli, verify_audit
 from decidable.guard import AuditFrame, AuditMatch, Continue, End, Stop, Text, Token
-from ground import KEY, opened, request
+from ground import KEY, opened, python, request
 from model import audit as model
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "guard.json").read_text(encoding="utf-8"))
@@ -625,6 +625,66 @@ def test_what_cannot_be_written_down_does_not_come_out(tmp_path: Path) -> None:
     assert isinstance(monitor.fault, dc.InvalidInput)
     assert monitor.fault.code == "audit.unwritable"
     assert verify_audit(path).ending is None
+
+
+FORKED = """
+import os, sys
+import decidable as dc
+from decidable.guard import Continue, End, Stop, Token
+
+path, hooked = sys.argv[1], sys.argv[2] == "hooked"
+guard = dc.Guard([dc.Rule.literal("DROP TABLE")])
+monitor = guard.monitor(audit=path)
+
+def tokens(count):
+    return [monitor.intervene(Token(number, b"so ")) for number in range(count)]
+
+def child():
+    results = tokens(300)
+    assert {type(each) for each in results} == {Stop} and not any(each.released for each in results)
+    assert isinstance(monitor.intervene(End()), Stop)
+    assert monitor.fault.code == "audit.forked" and monitor.fault.details["path"] == path, monitor.fault
+    assert isinstance(monitor.fault, dc.LogUnavailable) and monitor.stopped.kind == "failed"
+    # It may read, and have an audit of its own.
+    assert dc.verify_audit(path).ending is None
+    with guard.monitor(audit=path + "-child") as own:
+        own.intervene(Token(1, b"so "))
+        own.intervene(End())
+    assert dc.verify_audit(path + "-child").ending == "finished"
+
+with monitor:
+    assert tokens(100) == [Continue(b"so ")] * 100
+    if hooked:
+        started = os.fork()
+    else:
+        # As where nobody tells the child that it is one.
+        import ctypes
+        started = ctypes.PyDLL(None).fork()
+    if started == 0:
+        try:
+            child()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        if hooked:
+            # Leaves through the block as any program does.
+            sys.exit(0)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(started, 0)[1]) == 0
+    assert tokens(100) == [Continue(b"so ")] * 100
+    assert monitor.intervene(End()) == Continue(b"")
+report = dc.verify_audit(path, guard=guard)
+print(len(report.frames), report.ending, report.hash == monitor.audit_hash)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+@pytest.mark.parametrize("how", ["hooked", "untold"])
+def test_a_forked_child_cannot_go_on_with_its_parents_audit(tmp_path: Path, how: str) -> None:
+    """Its generation is stopped before a byte comes out, the parent goes on, and its audit is whole."""
+    done = python(FORKED, tmp_path / "answer.audit", how)
+    assert (done.stdout, done.stderr) == ("200 finished True\n", "")
+    codes.note("audit.forked", "LogUnavailable")
 
 
 def test_two_threads_at_one_generation_stop_it(tmp_path: Path) -> None:

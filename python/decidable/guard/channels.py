@@ -77,7 +77,8 @@ class Channels:
         self._open: dict[Channel, Cursor] = {}
         self._closed: set[Channel] = set()
         self._matches: dict[Match, None] = {}
-        self._dropped = 0
+        # Of each channel as many as one reading of it had; under None of those that were too many to tell apart.
+        self._dropped: dict[Channel | None, int] = {}
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -89,15 +90,12 @@ class Channels:
     @property
     def matches(self) -> tuple[Match, ...]:
         """What was noted or replaced so far; a text that is repeated tells nothing twice."""
-        for channel, cursor in self._open.items():
-            self._note(channel, cursor)
         return tuple(self._matches)
 
     @property
     def matches_dropped(self) -> int:
-        """How many were not kept beside those."""
-        _ = self.matches
-        return self._dropped + sum(cursor.matches_dropped for cursor in self._open.values())
+        """How many were not kept beside those; a text that is repeated counts once."""
+        return sum(self._dropped.values()) + sum(cursor.matches_dropped for cursor in self._open.values())
 
     def push(self, channel: Channel, text: object) -> str:
         """The next piece of a text, and what may come out of it. Nothing does once any channel was stopped."""
@@ -113,10 +111,12 @@ class Channels:
                 raise unknown_chunk(channel.name, "goes on after its end")
             self.refuse_many(len(self._open) + len(self._closed))
             cursor = self._open[channel] = self._new(channel.is_json)
-        released = cursor.push(text)
-        self._look(channel, cursor)
-        # So that not each text keeps as many as all may.
-        self._note(channel, cursor)
+        try:
+            released = cursor.push(text)
+        finally:
+            self._look(channel, cursor)
+            # At each piece, so that not each text keeps as many as all may, and looking at them takes nothing away.
+            self._drop(channel, self._note(channel, cursor), more=True)
         return released
 
     @staticmethod
@@ -133,7 +133,7 @@ class Channels:
         self._closed.add(channel)
         released: str = cursor.finish()
         self._look(channel, cursor)
-        self._note(channel, cursor, over=True)
+        self._drop(channel, self._note(channel, cursor) + cursor.matches_dropped, more=True)
         return released
 
     def close_all(self, choice: int | None) -> Iterable[tuple[Channel, str]]:
@@ -167,7 +167,7 @@ class Channels:
         released = cursor.push(text)
         released += cursor.finish()
         self._look(channel, cursor)
-        self._note(channel, cursor, over=True)
+        self._drop(channel, self._note(channel, cursor) + cursor.matches_dropped)
         return text if released == text else released
 
     def read_all(
@@ -243,15 +243,23 @@ class Channels:
             self.stopped = StopReason(why.kind, why.rule, why.start, why.end, channel.choice, channel.name)
             self.stopped_in = channel
 
-    def _note(self, channel: Channel, cursor: Cursor, *, over: bool = False) -> None:
+    def _note(self, channel: Channel, cursor: Cursor) -> int:
+        """Keeps the matches that a cursor has, as far as there is room: for how many more there was none."""
+        dropped = 0
         for match in cursor.matches():
             where = Match(match.rule, match.action, match.start, match.end, channel.choice, channel.name)
             if len(self._matches) < MOST_MATCHES:
                 self._matches[where] = None
             elif where not in self._matches:
-                self._dropped += 1
-        if over:
-            self._dropped += cursor.matches_dropped
+                dropped += 1
+        return dropped
+
+    def _drop(self, channel: Channel, count: int, *, more: bool = False) -> None:
+        """Counts matches that were not kept: those of a text that goes on are ``more``, those of one that comes whole may be the same."""
+        if count:
+            known = channel if channel in self._dropped or len(self._dropped) < MOST_CHANNELS else None
+            before = self._dropped.get(known, 0)
+            self._dropped[known] = before + count if more or known is None else max(before, count)
 
 
 def withheld(value: Any) -> Any:

@@ -77,24 +77,34 @@ class PlainReader:
 
     @property
     def matches(self) -> Iterable[Match]:
-        self._found += self._cursor.matches()
-        self._dropped += max(len(self._found) - MOST_MATCHES, 0)
-        del self._found[MOST_MATCHES:]
-        return self._found
+        return tuple(self._found)
 
     @property
     def matches_dropped(self) -> int:
-        _ = self.matches
         return self._dropped + self._cursor.matches_dropped
 
     def take(self, chunk: Any) -> list[Any]:
-        released = self._cursor.push(chunk)
+        try:
+            released = self._cursor.push(chunk)
+        finally:
+            self._note()
         self._bytes = isinstance(chunk, bytes)
         return [released] if released else []
 
     def finish(self) -> list[Any]:
-        released = self._cursor.finish()
+        try:
+            released = self._cursor.finish()
+        finally:
+            self._note()
         return [released] if released else []
+
+    def _note(self) -> None:
+        """At each chunk, whoever asks or does not: which are kept does not depend on when somebody looks."""
+        found = self._cursor.matches()
+        if found:
+            room = MOST_MATCHES - len(self._found)
+            self._found += found[:room]
+            self._dropped += len(found[room:])
 
     def end(self, notice: str) -> list[Any]:
         return [notice.encode() if self._bytes else notice] if notice else []

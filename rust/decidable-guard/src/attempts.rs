@@ -23,17 +23,25 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// What is redacted first: what begins first, of that the longest, of that the first rule's.
-    pub(crate) fn order(&self) -> (u64, Reverse<u64>, RuleId) {
+    /// Which is redacted first: the one that begins first, of those the longest, of those the first rule's.
+    pub(crate) const fn redact_order(&self) -> (u64, Reverse<u64>, RuleId) {
         (self.raw_start, Reverse(self.raw_end), self.rule)
     }
-}
 
-impl Span {
+    /// Which stops: the one that ends first, of those the one that begins first, of those the first rule's.
+    pub(crate) const fn stop_order(&self) -> (u64, u64, RuleId) {
+        (self.raw_end, self.raw_start, self.rule)
+    }
+
+    /// Which stops of those that end at one byte as the rules read the text.
+    const fn left_order(&self) -> (u64, RuleId) {
+        (self.start, self.rule)
+    }
+
     /// The other, unless this one begins before it, or at its place and has an earlier rule.
     pub(crate) fn or_left_of(self, other: Option<Self>) -> Self {
         other
-            .filter(|other| (other.start, other.rule) <= (self.start, self.rule))
+            .filter(|other| other.left_order() <= self.left_order())
             .unwrap_or(self)
     }
 }
@@ -207,7 +215,7 @@ impl Attempts {
         self.list.iter().any(|attempt| {
             let table = tables.get(attempt.table).filter(|_| attempt.state != DEAD);
             let pending = table.map_or(NO_RULE, |table| attempt.passing(table, table.pending(attempt.state)));
-            pending != NO_RULE && (attempt.start, pending) < (certain.start, certain.rule)
+            pending != NO_RULE && (attempt.start, pending) < certain.left_order()
         })
     }
 
@@ -457,7 +465,7 @@ impl Selection {
     }
 
     fn order(&self, place: usize) -> Option<(u64, Reverse<u64>, RuleId)> {
-        self.spans.get(place).map(Span::order)
+        self.spans.get(place).map(Span::redact_order)
     }
 
     /// The first place of the stream of which it is not certain whether it is in a match.

@@ -8,7 +8,7 @@ use crate::{
     automaton::Tables,
     held::{Held, Token},
     json::{self, Json},
-    matcher::{MOST_MATCHES, Matcher, Pressure, Until, first},
+    matcher::{MOST_MATCHES, Matcher, Pressure, Until},
     reading::{Piece, Reader, Unit, Units},
     steps,
 };
@@ -25,6 +25,14 @@ pub struct Match {
     pub start: u64,
     /// Where it ends: the place after its last byte.
     pub end: u64,
+}
+
+impl Match {
+    /// In which order matches are told: by where they begin, and of those by their rules.
+    #[must_use]
+    pub const fn order(&self) -> (u64, usize) {
+        (self.start, self.rule)
+    }
 }
 
 /// Why a stream was stopped.
@@ -195,6 +203,12 @@ impl Cursor {
         self.stop
     }
 
+    /// Whether something was pushed after the end, and nothing but that stopped it.
+    #[must_use]
+    pub const fn is_swallowed(&self) -> bool {
+        self.ended && matches!(self.stop, Some(Stop::Failed(_)))
+    }
+
     /// How many bytes are held back.
     #[must_use]
     pub const fn held(&self) -> usize {
@@ -348,7 +362,9 @@ impl Cursor {
         let mut matched = self.read(true);
         if matched.is_none() {
             let ended = self.lanes.iter().zip(&automaton.tables);
-            matched = ended.map(|(lane, tables)| lane.matcher.ended(tables)).fold(None, first);
+            matched = ended
+                .filter_map(|(lane, tables)| lane.matcher.ended(tables))
+                .min_by_key(Span::stop_order);
         }
         if matched.is_none() {
             self.end_selections();
@@ -399,6 +415,8 @@ impl Cursor {
         self.held.extend(taken.unwrap_or_default());
         match (matched, beyond) {
             (Some(span), _) => self.stop_at(span, out),
+            // What stops for certain does not become a stop without a match.
+            (None, _) if self.stop_undecided(out).is_some() => {}
             (None, beyond) => {
                 self.release(self.safe(), out);
                 self.cut(match beyond {
@@ -449,12 +467,13 @@ impl Cursor {
                 return;
             };
             let rest = bytes.get(done..).unwrap_or_default();
-            // What is held after each of so many bytes is no more than is allowed.
-            let unreleased = cast::usize_from_u64(self.at.saturating_sub(self.released)).unwrap_or(usize::MAX);
+            // What is held after each of so many bytes is no more than is allowed. What may come out does so at the end of the push, and
+            // is not held.
             let room = if literals_only {
                 usize::MAX
             } else {
-                self.max_hold.saturating_sub(unreleased)
+                let held = lane.matcher.live(tables);
+                self.max_hold.saturating_sub(held)
             };
             let rest = rest.get(..room).unwrap_or(rest);
             if even && lane.is_even() && room > 0 {
@@ -610,7 +629,7 @@ impl Cursor {
             json.is_in_string(span.raw_start.max(released), span.raw_end)
         };
         let news = spans.filter(|span| !fits(span)).copied();
-        let first = news.chain(self.unwritable).min_by_key(Span::order);
+        let first = news.chain(self.unwritable).min_by_key(Span::redact_order);
         if first.map(|span| span.raw_start) != self.unwritable.map(|span| span.raw_start) {
             // Nothing comes out from there on.
             self.reached = 0;
@@ -626,10 +645,24 @@ impl Cursor {
     }
 
     fn stop_at(&mut self, span: Span, out: &mut Vec<u8>) {
+        self.stop_before(span.raw_start, span, out);
+    }
+
+    /// Stops at the match that ended for certain, if there is one, though the next byte was to say whether another counts before it: nothing
+    /// of the two comes out.
+    pub(crate) fn stop_undecided(&mut self, out: &mut Vec<u8>) -> Option<Stop> {
+        let deferred = self.lanes.iter().filter_map(|lane| lane.matcher.deferred());
+        let span = deferred.min_by_key(Span::stop_order)?;
+        self.stop_before(self.safe().min(span.raw_start), span, out);
+        self.stop
+    }
+
+    /// Stops at a match, with everything before a place come out.
+    fn stop_before(&mut self, place: u64, span: Span, out: &mut Vec<u8>) {
         self.at = span.raw_end;
         self.end_selections();
         let unwritable = self.find_unwritable().map_or(u64::MAX, |span| span.raw_start);
-        self.release(span.raw_start.min(unwritable), out);
+        self.release(place.min(unwritable), out);
         self.cut(Stop::Matched(public(span)));
     }
 
@@ -650,7 +683,7 @@ impl Cursor {
             let fronts = self.lanes.iter().enumerate();
             let next = fronts
                 .filter_map(|(lane, of)| Some((lane, *of.matcher.redact.spans.front()?)))
-                .min_by_key(|(_, span)| span.order())
+                .min_by_key(|(_, span)| span.redact_order())
                 .filter(|(_, span)| span.raw_start < to.max(self.released));
             let until = next.map_or(to, |(_, span)| span.raw_start).max(self.released);
             // What is held is in memory, so that its length fits; and what is released is no more than that.
@@ -709,12 +742,11 @@ impl Lane {
     }
 }
 
-/// The match that ends first, with the lane that found it.
+/// The match that stops, with the lane that found it.
 #[inline]
 fn earlier(a: Option<(usize, Span)>, b: Option<(usize, Span)>) -> Option<(usize, Span)> {
-    let order = |(_, span): &(usize, Span)| (span.raw_end, span.raw_start, span.rule);
     match (a, b) {
-        (Some(a), Some(b)) => Some(if order(&b) < order(&a) { b } else { a }),
+        (Some(a), Some(b)) => Some(if b.1.stop_order() < a.1.stop_order() { b } else { a }),
         (one, None) | (None, one) => one,
     }
 }

@@ -2,6 +2,8 @@
 
 use decidable_canon::cast;
 
+use crate::steps;
+
 /// Bytes that are kept in place.
 const SHORT_BYTES: usize = 16;
 
@@ -13,8 +15,10 @@ pub(crate) struct Held {
     /// The bytes if they are few, and zeros behind them.
     short: [u8; SHORT_BYTES],
     length: usize,
-    /// The bytes if they are more.
+    /// The bytes if they are more, behind some that were taken away: those are cleared once they are as many as the others, so that
+    /// no byte is moved more often than bytes are taken away.
     long: Vec<u8>,
+    gone: usize,
 }
 
 impl Held {
@@ -25,7 +29,10 @@ impl Held {
 
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.short.get(..self.length).unwrap_or(&self.long)
+        match self.short.get(..self.length) {
+            Some(short) => short,
+            None => self.long.get(self.gone..).unwrap_or_default(),
+        }
     }
 
     #[inline]
@@ -36,6 +43,7 @@ impl Held {
             None => {
                 if let Some(short) = self.short.get(..self.length) {
                     self.long.clear();
+                    self.gone = 0;
                     self.long.extend_from_slice(short);
                 }
                 self.long.extend_from_slice(bytes);
@@ -51,9 +59,12 @@ impl Held {
         if self.length <= SHORT_BYTES {
             self.short.copy_within(self.length.saturating_sub(rest)..self.length, 0);
         } else {
-            self.long.drain(..count.min(self.long.len()));
+            self.gone = self.gone.saturating_add(count).min(self.long.len());
             if let Some(room) = self.short.get_mut(..rest) {
-                room.copy_from_slice(&self.long);
+                room.copy_from_slice(self.long.get(self.gone..).unwrap_or_default());
+            } else if self.gone >= rest {
+                steps::count_all(rest);
+                self.long.drain(..core::mem::take(&mut self.gone));
             }
         }
         self.length = rest;

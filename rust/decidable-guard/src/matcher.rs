@@ -82,15 +82,6 @@ pub(crate) struct Matcher {
     pub(crate) dropped: u64,
 }
 
-/// Of matches that stop, the one that ends first counts, and of those that end there the one that begins first, and of those the first
-/// rule's.
-pub(crate) fn first(a: Option<Span>, b: Option<Span>) -> Option<Span> {
-    [a, b]
-        .into_iter()
-        .flatten()
-        .min_by_key(|span| (span.raw_end, span.raw_start, span.rule))
-}
-
 impl Matcher {
     /// Looks for a match that stops. The unit is not yet searched for others: [`Self::select`].
     #[inline]

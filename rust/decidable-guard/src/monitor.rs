@@ -175,7 +175,10 @@ impl Monitor {
         if self.salt.is_some() {
             self.text.extend_from_slice(bytes);
         }
-        self.cursor.push(bytes, out);
+        // A token is chosen before the next one shows which match counts: where it is certain that one stops, none is asked for.
+        if self.cursor.push(bytes, out).is_none() {
+            self.cursor.stop_undecided(out);
+        }
     }
 
     /// A generation that is over does not go on: what comes after its end stops it.
@@ -207,7 +210,7 @@ impl Monitor {
         let from = self.found.len();
         self.found.extend(self.cursor.matches());
         if let Some(new) = self.found.get_mut(from..) {
-            new.sort_unstable_by_key(|found| (found.start, found.rule));
+            new.sort_unstable_by_key(Match::order);
         }
         let Some(trail) = &mut self.trail else { return };
         let stopped = match self.cursor.stopped() {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use decidable_guard::{Action, Automaton, Cursor, Match, Reads, Rule, Stop};
+use decidable_guard::{Action, Automaton, Cursor, Event, Intervention, Match, Monitor, Reads, Rule, Stop};
 
 type Found = (usize, u64, u64);
 
@@ -218,5 +218,50 @@ fn what_waits_is_held() {
         (String::from_utf8(out).unwrap(), stopped, cursor.held())
     };
     assert_eq!(held(4), (". ".to_owned(), None, 4));
-    assert_eq!(held(3), (". ".to_owned(), Some(Stop::HeldTooMuch(2)), 0));
+    // It stops in either case, so that it stops with a match: with the one that is certain, and nothing of the other comes out.
+    let dash = Match {
+        rule: 1,
+        start: 5,
+        end: 6,
+    };
+    assert_eq!(held(3), (". ".to_owned(), Some(Stop::Matched(dash)), 0));
+    assert_eq!(held(2), (". ".to_owned(), Some(Stop::HeldTooMuch(2)), 0));
+}
+
+/// Whoever generates token by token is not asked for one more where it is certain that a match stops.
+#[test]
+fn a_monitor_stops_at_the_token_with_which_a_match_is_certain() {
+    let rules = || [r"key-\b", "-"].map(|pattern| Rule::regex(pattern, pattern));
+    let token = |bytes| Event::Token {
+        id: 1,
+        bytes,
+        entropy: None,
+    };
+    let mut monitor = Monitor::new(cursor(rules()));
+    let mut out = Vec::new();
+    assert_eq!(monitor.intervene(token(b". key"), 0, &mut out), Intervention::Continue);
+    let dash = Match {
+        rule: 1,
+        start: 5,
+        end: 6,
+    };
+    for bytes in [b"-".as_slice(), b"", b"1"] {
+        let stopped = monitor.intervene(token(bytes), 0, &mut out);
+        assert_eq!(stopped, Intervention::Stop(Stop::Matched(dash)));
+    }
+    assert_eq!((out.as_slice(), monitor.cursor().released()), (b". ".as_slice(), 2));
+    // Where the token has the byte that says which counts, that one does.
+    let mut monitor = Monitor::new(cursor(rules()));
+    let key = Match {
+        rule: 0,
+        start: 2,
+        end: 6,
+    };
+    assert_eq!(
+        monitor.intervene(token(b". key-1"), 0, &mut out),
+        Intervention::Stop(Stop::Matched(key))
+    );
+    // A match that only what comes next can make one stops nothing yet.
+    let mut monitor = Monitor::new(cursor([Rule::regex("key", r"key\b")]));
+    assert_eq!(monitor.intervene(token(b"key"), 0, &mut out), Intervention::Continue);
 }

@@ -19,8 +19,8 @@ mod quotes;
 mod threads;
 
 pub use quotes::Quotes;
-pub use threads::forked;
 use threads::share;
+pub use threads::{forked, this_process};
 
 pub use crate::{
     decision::DECISION_ROW_BYTES,

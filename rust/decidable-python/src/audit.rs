@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use decidable_canon::{Canonical as _, Digest};
 use decidable_guard::audit::{Audit, AuditError, AuditErrorKind, Head, LONGEST_MODEL_NAME_BYTES, Trail};
 use decidable_guard::{Cursor, Event, MostEntropy};
+use decidable_kernel::batch::this_process;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
@@ -24,17 +25,25 @@ const AUDIT_BYTES_MAX: u64 = 256 << 20;
 /// So many bytes of an audit are gathered before they are written: some 77 tokens.
 const GATHERED_BYTES: usize = 4_096;
 
+/// Where an audit is written.
+struct Sidecar {
+    file: File,
+    path: PathBuf,
+    /// The process that made it: a child of a fork shares the file, and must not touch it.
+    process: (u32, u64),
+}
+
 struct State {
     monitor: decidable_guard::Monitor,
-    /// Where the audit is written, until it is whole or cannot be.
-    file: Option<(File, PathBuf)>,
+    /// Until the audit is whole or cannot be written.
+    sidecar: Option<Sidecar>,
     out: Vec<u8>,
 }
 
 impl State {
     /// Writes what was gathered of the audit, if it is so much; at the end all of it, durably.
     fn write(&mut self, py: Python<'_>, least: usize, last: bool) -> PyResult<()> {
-        let Some((file, path)) = &mut self.file else {
+        let Some(Sidecar { file, path, .. }) = &mut self.sidecar else {
             return Ok(());
         };
         let Some(trail) = self.monitor.trail() else {
@@ -54,17 +63,32 @@ impl State {
         });
         let failed = done.map_err(|error| unwritable(py, path, &error));
         if last || failed.is_err() {
-            self.file = None;
+            self.sidecar = None;
         }
         failed
     }
 
     fn intervene(&mut self, py: Python<'_>, event: Event<'_>, time_ns: i64) -> PyResult<()> {
         self.out.clear();
+        self.refuse_forked(py)?;
         let ends = matches!(event, Event::End);
         self.monitor.intervene(event, time_ns, &mut self.out);
         let last = ends || self.monitor.cursor().stopped().is_some();
         self.write(py, GATHERED_BYTES, last)
+    }
+
+    /// In a child of a fork nothing of the audit is written: it is the parent's, which goes on with it. Asked at each event, and not
+    /// only where something is written, so that nothing comes out of which no audit will tell.
+    fn refuse_forked(&mut self, py: Python<'_>) -> PyResult<()> {
+        let forked = |sidecar: &mut Sidecar| sidecar.process != this_process();
+        match self.sidecar.take_if(forked) {
+            // Closing the file writes nothing.
+            Some(Sidecar { path, .. }) => {
+                let why = "belongs to the process that began it; begin another in the child";
+                Err(about(py, Class::LogUnavailable, "audit.forked", why, &path))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -166,7 +190,7 @@ impl Monitor {
             let steps = integer("steps", &steps)?;
             monitor = monitor.with_most_entropy(MostEntropy { nats, steps });
         }
-        let mut file = None;
+        let mut sidecar = None;
         if let Some(given) = audit {
             let item = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
                 Ok(given.get_item(name)?.filter(|value| !value.is_none()))
@@ -209,11 +233,15 @@ impl Monitor {
             })?;
             monitor = monitor.with_trail(trail, salt);
             let created = create(&path).map_err(|error| unwritable(py, &path, &error))?;
-            file = Some((created, path));
+            sidecar = Some(Sidecar {
+                file: created,
+                path,
+                process: this_process(),
+            });
         }
         let mut state = State {
             monitor,
-            file,
+            sidecar,
             out: Vec::new(),
         };
         // An audit that breaks off is one from its first token on.
@@ -280,7 +308,7 @@ impl Monitor {
     fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut state = self.look(py)?;
         let mut found: Vec<_> = state.monitor.matches().collect();
-        found.sort_by_key(|found| (found.start, found.rule));
+        found.sort_by_key(decidable_guard::Match::order);
         let automaton = state.monitor.cursor().automaton();
         PyList::new(py, found.iter().map(|found| Match::of(automaton, found)))
     }

@@ -526,6 +526,12 @@ impl Cursor {
 }
 
 #[cold]
+fn after_the_end(py: Python<'_>) -> PyErr {
+    let message = "the stream is at its end, and what comes after it would be swallowed: it is of another stream";
+    errors::plain(py, Class::Conflict, "guard.ended", message)
+}
+
+#[cold]
 fn in_use(py: Python<'_>) -> PyErr {
     let message = "the stream is in use by another thread";
     errors::plain(py, Class::Conflict, "guard.in_use", message)
@@ -609,17 +615,21 @@ fn released<'py>(
 
 #[pymethods]
 impl Cursor {
-    /// Takes the next text or bytes and returns what may come out, of the same kind. What is neither stops the stream and raises.
+    /// Takes the next text or bytes and returns what may come out, of the same kind. What is neither stops the stream and raises, and so
+    /// does what comes after its end.
     fn push<'py>(slf: &Bound<'py, Self>, chunk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Self::with(slf, |py, this| {
             let read = this.read(chunk)?;
             let (bytes, _) = read;
             let Self { cursor, out, .. } = this;
             out.clear();
-            if bytes.len() > BYTES_WORTH_DETACHING {
-                py.detach(|| cursor.push(bytes, out));
+            let stop = if bytes.len() > BYTES_WORTH_DETACHING {
+                py.detach(|| cursor.push(bytes, out))
             } else {
-                cursor.push(bytes, out);
+                cursor.push(bytes, out)
+            };
+            if stop.is_some() && cursor.is_swallowed() {
+                return Err(after_the_end(py));
             }
             given(chunk, read, out, cursor)
         })
@@ -666,7 +676,7 @@ impl Cursor {
     fn matches<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         Self::with(slf, |py, this| {
             let mut found: Vec<_> = this.cursor.matches().collect();
-            found.sort_by_key(|found| (found.start, found.rule));
+            found.sort_by_key(decidable_guard::Match::order);
             let automaton = this.cursor.automaton();
             PyList::new(py, found.iter().map(|found| Match::of(automaton, found)))
         })

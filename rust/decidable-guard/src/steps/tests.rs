@@ -83,6 +83,20 @@ fn attempts_that_matches_part_are_looked_at_once_a_byte() {
     }
 }
 
+/// A long text to stop at that begins again with each letter: all that is held stays, but for one byte.
+#[test]
+fn what_is_held_is_not_moved_for_each_byte_that_leaves() {
+    let word = format!("{}b", "a".repeat(10_000));
+    for count in [30_000, 60_000] {
+        let text = "a".repeat(count);
+        for piece in [1, 7, 1_000] {
+            let (steps, cursor) = counted(Rule::literal("long", word.as_str()), false, text.as_bytes(), piece);
+            assert!(steps <= 2 * count, "{piece}: {steps} for {count}");
+            assert_eq!((cursor.stopped(), cursor.released()), (None, count as u64), "{piece}");
+        }
+    }
+}
+
 /// Where a match that may stop is open for longer than may be held, and those that are replaced form a chain over two ways to read.
 #[test]
 fn a_chain_of_redactions_is_walked_once() {

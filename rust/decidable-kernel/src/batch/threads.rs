@@ -40,7 +40,7 @@ static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 struct Kept {
-    /// The process that started them, by its number and its forks: a child of a fork has none of its parent's threads.
+    /// The process that started them: a child of a fork has none of its parent's threads.
     process: (u32, u64),
     /// The machine's cores beside the caller's: more threads gain nothing.
     most: usize,
@@ -53,6 +53,12 @@ struct Kept {
 /// parent has ended and given it up.
 pub fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// This process, by its number and by how often it was told of a fork: a child is another than its parent.
+#[must_use]
+pub fn this_process() -> (u32, u64) {
+    (process::id(), FORKS.load(Ordering::Relaxed))
 }
 
 /// Has the work on rows, for each of which so many candidates are looked at, done on the plan's threads. Each takes the next piece of
@@ -119,7 +125,7 @@ fn on_threads(others: usize, work: &(impl Fn() + Sync)) {
 
 /// The threads that are kept: as many as a batch has asked for so far, and the machine had cores when it did.
 fn kept_threads(kept: &mut Option<Kept>, others: usize, cores: impl Fn() -> usize) -> Option<&Kept> {
-    let process = (process::id(), FORKS.load(Ordering::Relaxed));
+    let process = this_process();
     if let Some(inherited) = kept.take_if(|kept| kept.process != process) {
         // They would be told to end, and are not there.
         forget(inherited);
