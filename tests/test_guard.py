@@ -192,6 +192,37 @@ def test_of_very_many_matches_the_first_are_kept_and_the_others_counted(action: 
     assert (len(typed.matches), typed.matches_dropped) == (most, more + 1)
 
 
+def test_looking_at_the_matches_changes_none_that_are_told_later() -> None:
+    """Which are kept and how many are not, whether somebody looks after each piece or only at the end."""
+    most = 65_536
+    guard = Guard([Rule.literal("a", action="record"), Rule.literal("r", action="redact")])
+    pieces = ["ar" * (most // 4), "r" * most, "a" * 100, "ra"]
+    chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+    for source in (pieces, chunks):
+        unseen, seen = guard.stream(source), guard.stream(source)
+        for _ in unseen:
+            pass
+        for _ in seen:
+            assert (seen.matches, seen.matches_dropped) == (seen.matches, seen.matches_dropped)
+        assert (seen.matches, seen.matches_dropped) == (unseen.matches, unseen.matches_dropped)
+        assert (len(seen.matches), seen.matches_dropped) == (most, most // 2 + 102)
+
+
+def test_what_is_pushed_after_the_end_is_refused() -> None:
+    """It would be swallowed: nothing comes out, the stream has failed, and whoever pushed is told."""
+    for chunk, nothing in (("more", ""), (b"more", b"")):
+        cursor = Guard([Rule.literal("DROP")]).cursor()
+        rest = cursor.push(chunk) + cursor.finish()
+        assert (rest, cursor.push(nothing), cursor.finish(), cursor.stopped) == (chunk, nothing, nothing, None)
+        for _ in range(2):
+            refused("guard.ended", lambda: cursor.push(chunk), dc.Conflict)
+            assert cursor.stopped == StopReason("failed", None, 4, None)
+    # A stream that was stopped before has said so, and stays so.
+    cursor = Guard([Rule.regex(r"more\b", name="more")]).cursor()
+    assert (cursor.push("more"), cursor.finish()) == ("", "")
+    assert (cursor.push("more"), cursor.stopped) == ("", StopReason("matched", "more", 0, 4))
+
+
 class Source:
     """An iterable that says how far it was read and whether it was closed."""
 

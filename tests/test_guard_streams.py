@@ -1762,3 +1762,28 @@ def test_a_stream_is_a_context_manager() -> None:
     over, stopped = asyncio.run(run())
     assert over
     assert stopped.kind == "failed"
+
+
+def test_matches_that_were_not_kept_are_counted_once_however_often_their_text_is_repeated() -> None:
+    """Responses tell a text in pieces, at its end, with its part, with its item and with the response."""
+    most, more = 65_536, 50
+    guard = Guard([Rule.literal("a", action="record")])
+    text = "ab" * (most + more)
+    part = {"type": "output_text", "text": text, "annotations": []}
+    item = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [part]}
+    place = {"item_id": "m", "output_index": 0, "content_index": 0}
+    size = 60_000
+    events = [
+        *(
+            {"type": "response.output_text.delta", **place, "delta": text[at : at + size], "logprobs": []}
+            for at in range(0, len(text), size)
+        ),
+        {"type": "response.output_text.done", **place, "text": text, "logprobs": []},
+        {"type": "response.content_part.done", **place, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": {"id": "r", "object": "response", "output": [item]}},
+    ]
+    stream = guard.stream([{**event, "sequence_number": number} for number, event in enumerate(events)])
+    told = [(each["type"], len(stream.matches), stream.matches_dropped) for each in stream]
+    assert told[-1] == ("response.completed", most, more)
+    assert {dropped for kind, _, dropped in told if kind != "response.output_text.delta"} == {more}

@@ -18,7 +18,7 @@ pub const LONGEST_PATTERN_BYTES: usize = 16_384;
 pub const MOST_TABLE_BYTES: usize = 64 << 20;
 
 /// Bytes of the tables of patterns that are tried together. What does not fit is tried apart: where patterns share nothing, their
-/// common table grows with the product of theirs.
+/// common table grows with the product of theirs. What compiling costs is `benches/python/guard.py compiled`.
 const TOGETHER_BYTES: usize = 1 << 20;
 
 /// Bytes of the tables of one pattern.

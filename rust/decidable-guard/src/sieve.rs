@@ -16,7 +16,8 @@ const FREQUENT: &[u8] = b" etaoinsrhldcumfpgwybvkxjqz";
 /// A text of more bytes costs more to compare than a look at the table for each.
 const LONGEST: usize = 64;
 
-/// So many places are compared, and one more for so many bytes: beyond, going by the table is no slower.
+/// So many places are compared, and one more for so many bytes: beyond, going by the table is no slower
+/// (`cargo bench -p decidable-benches --bench guard -- "written, 12"`).
 const COMPARED_AT_LEAST: usize = 8;
 const BYTES_PER_COMPARED: usize = 64;
 

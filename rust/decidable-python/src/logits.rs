@@ -15,7 +15,8 @@ use crate::errors::{self, Class, raise};
 use crate::model::repr;
 use crate::values::{integer, integer_or_none, optional_text, truth, wrong_type};
 
-/// From so many logits on the interpreter lock is given back while they are read: below, that would take longer than reading them.
+/// From so many logits on the interpreter lock is given back while they are read: below, that would take longer than reading them
+/// (`benches/python/logits.py`).
 const WORTH_THE_LOCK: usize = 16_384;
 
 /// What the logits of one step say.

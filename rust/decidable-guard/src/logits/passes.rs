@@ -7,7 +7,8 @@ use super::{
     numbers::{Four, LOG2_E, LOWEST, MASKED, both, each, weights},
 };
 
-/// So many are read, searched or added up at a time: they stay in the first-level cache, and meet each lane equally often.
+/// So many are read, searched or added up at a time: they stay in the first-level cache, and meet each lane equally often. This and the
+/// next by `cargo bench -p decidable-benches --bench guard -- logits`.
 const PIECE: usize = 1_024;
 /// So many are compared before any is looked at.
 const GLANCE: usize = 64;
