@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_what_is_pushed_after_the_end_is_refused() -> None:
         rest = cursor.push(chunk) + cursor.finish()
         assert (rest, cursor.push(nothing), cursor.finish(), cursor.stopped) == (chunk, nothing, nothing, None)
         for _ in range(2):
-            refused("guard.ended", lambda: cursor.push(chunk), dc.Conflict)
+            refused("guard.ended", partial(cursor.push, chunk), dc.Conflict)
             assert cursor.stopped == StopReason("failed", None, 4, None)
     # A stream that was stopped before has said so, and stays so.
     cursor = Guard([Rule.regex(r"more\b", name="more")]).cursor()
