@@ -255,7 +255,7 @@ class Channels:
         return dropped
 
     def _drop(self, channel: Channel, count: int, *, more: bool = False) -> None:
-        """Counts matches that were not kept: of a text that goes on they are ``more``, of a whole one perhaps the same."""
+        """Counts matches that were not kept: of a text that goes on they are ``more``, of a whole one maybe not."""
         if count:
             known = channel if channel in self._dropped or len(self._dropped) < MOST_CHANNELS else None
             before = self._dropped.get(known, 0)
