@@ -72,7 +72,13 @@ impl Policy {
     #[inline(always)]
     #[must_use]
     pub fn decide_at_once(&self, request: &Request) -> Option<Decision> {
-        self.decide_fields_at_once(request.fields(), request.quotes())
+        #[cfg(target_arch = "x86_64")]
+        if request.quotes().is_empty()
+            && let Some(table) = self.table_for_one()
+        {
+            return self.decide_fields_at_once(table, request.fields());
+        }
+        None
     }
 
     /// Decides a request and counts, for every gate, the candidates that failed it first.
@@ -135,42 +141,57 @@ impl Policy {
     /// Decides fields that were checked, with quotes in ascending order.
     #[inline]
     pub(crate) fn decide_fields(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
-        match self.decide_fields_at_once(request, quotes) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(table) = self.table_for_one() {
+            return self.decide_by(table, request, quotes);
+        }
+        self.decide_plainly(request, quotes)
+    }
+
+    /// What one request meets all candidates in.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn table_for_one(&self) -> Option<&ifma::Table> {
+        self.table().filter(|_| self.candidates().len() >= FEWEST_AT_ONCE)
+    }
+
+    /// Decides with a table.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    fn decide_by(&self, table: &ifma::Table, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+        if !quotes.is_empty() {
+            return self.decide_quoted(table, request, quotes);
+        }
+        match self.decide_fields_at_once(table, request) {
             Some(decision) => decision,
-            None if quotes.is_empty() => self.decide_admitted(request, quotes),
-            None => self.decide_quoted(request, quotes),
+            None => self.decide_admitted(request, quotes),
         }
     }
 
     /// `None` where a request that is not refused is left open.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(crate) fn decide_fields_at_once(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Option<Decision> {
+    pub(crate) fn decide_fields_at_once(&self, table: &ifma::Table, request: &RequestFields) -> Option<Decision> {
         if let Some(reason) = refusal(self.limits(), request) {
             return Some(self.rejection(request, reason, 0));
         }
-        #[cfg(target_arch = "x86_64")]
-        if quotes.is_empty()
-            && let Some(table) = self.table()
-            && self.candidates().len() >= FEWEST_AT_ONCE
-        {
-            return Some(match ifma::decide_one(table, request)? {
-                Met::Selected(selected) => self.selection(request, &selected),
-                Met::Rejected(rejections) => self.rejection_for(request, &rejections),
-            });
-        }
-        None
+        Some(match ifma::decide_one(table, request)? {
+            Met::Selected(selected) => self.selection(request, &selected),
+            Met::Rejected(rejections) => self.rejection_for(request, &rejections),
+        })
     }
 
-    /// Decides a request with quotes that is not refused.
+    /// From the decision without quotes, where they are few.
+    #[cfg(target_arch = "x86_64")]
     #[inline(never)]
-    fn decide_quoted(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+    fn decide_quoted(&self, table: &ifma::Table, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
         if self.are_few(quotes)
-            && let Some(unquoted) = self.decide_fields_at_once(request, &[])
+            && let Some(unquoted) = self.decide_fields_at_once(table, request)
             && let Some(requoted) = self.requote(&unquoted, request, quotes)
         {
             return requoted;
         }
-        self.decide_admitted(request, quotes)
+        self.decide_plainly(request, quotes)
     }
 
     /// Whether pricing those that have quotes again costs less than pricing all once.

@@ -249,8 +249,10 @@ fn hold(policy: &Policy, requests: &[RequestFields]) -> (usize, usize) {
 fn alone(policy: &Policy, requests: &[RequestFields], expected: &[Decision]) -> (usize, usize) {
     let (mut own, mut looked) = (0, 0);
     for (request, expected) in requests.iter().zip(expected) {
-        if policy.table().is_some() && expected.evaluated_models > 0 {
-            let found = policy.decide_fields_at_once(request, &[]);
+        if let Some(table) = policy.table()
+            && expected.evaluated_models > 0
+        {
+            let found = policy.decide_fields_at_once(table, request);
             assert!(
                 found.is_none_or(|found| found == *expected),
                 "{found:?} {request:?} {policy:?}"
