@@ -48,7 +48,7 @@ from litellm.types.guardrails import BlockedWord
 from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
 from nemoguardrails import LLMRails, RailsConfig
 
-from test_guard_leaks import AFTER, BEFORE, CASES, LONG, OTHER, REFUSED, RULES, SECRET, WORD, pieces, units
+from test_guard_leaks import AFTER, BEFORE, CASES, LONG, REFUSED, RULES, SECRET, WORD, pieces, units
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "guard.md"
 SIZES = [1, 3]
@@ -73,7 +73,9 @@ def octets(size: int, data: bytes) -> list[Event]:
     return [("bytes", data[at : at + size]) for at in range(0, len(data), size)]
 
 
-def rows(size: int, secret: str = SECRET, long: str = LONG, word: str = WORD) -> dict[str, tuple[str, list[Event], str]]:
+def rows(
+    size: int, secret: str = SECRET, long: str = LONG, word: str = WORD
+) -> dict[str, tuple[str, list[Event], str]]:
     """Of each row of the matrix: what is looked for, what the source gives, and how it is asked."""
     said = BEFORE + secret + AFTER
     plain = spoken(size, said)
@@ -114,7 +116,7 @@ class Fault(Exception):
 
 REFUSALS = (
     r"sequence item \d+: expected str instance, bytes found",
-    r"Chunk is not a string or ChatCompletionChunk\. Non-OpenAI compliant callables must return a generator of strings\.",
+    r"Chunk is not a string or ChatCompletionChunk\. .*",
 )
 """What two of them say of bytes."""
 

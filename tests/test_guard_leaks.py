@@ -162,7 +162,7 @@ def reasoning_channel(size: int, guard: Guard) -> str:
 
 
 def split_code_point(size: int, guard: Guard) -> str:
-    """As bytes, cut at every place inside of a code point. Text that has halves of one is refused where the first comes."""
+    """As bytes, cut at every place inside of a code point. Text that has half of one is refused there."""
     data = (BEFORE + WORD + AFTER).encode()
     inside = [place for place, byte in enumerate(data) if byte & 0xC0 == 0x80]
     came = set()

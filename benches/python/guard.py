@@ -43,8 +43,6 @@ except ImportError:
 OPEN = ExitStack()
 SYLLABLES = ("an", "ber", "co", "da", "en", "fi", "ga", "ho", "in", "ja", "ke", "lo")
 SYLLABLES += ("men", "no", "or", "pa", "re", "sa", "ti", "un", "ver", "wa", "yo", "za")
-PATTERNS = 56
-"""Of LiteLLM's, so many are taken."""
 REPLY = "The quick brown fox jumps over the lazy dog, and so on. " * 18
 REGEXES = [rf"\b[a-z]{{{n % 5 + 2}}}-\d{{{n % 4 + 3}}}x{n}\b" for n in range(50)]
 
@@ -144,7 +142,7 @@ def main() -> None:
         ("12 texts, an event a token", lambda label: monitored(label, guarded(few, []), tokens, rounds)),
         ("12 words of the documents, a byte", lambda label: large(label, 12, rounds)),
         ("1,000 words of the documents, a byte", lambda label: large(label, 1_000, rounds)),
-        (f"LiteLLM's {PATTERNS} patterns, {len(REPLY):,} bytes, a token", lambda label: beside_litellm(label, rounds)),
+        ("LiteLLM's 56 patterns, 1,008 bytes, a token", lambda label: beside_litellm(label, rounds)),
     ):
         if wanted(label, asked.names):
             measure(label)
@@ -204,7 +202,8 @@ def beside_litellm(label: str, rounds: int) -> None:
         return
     imported = from_litellm_patterns()
     names = [rule.name for rule in imported.rules]
-    assert len(names) == PATTERNS, f"the label says {PATTERNS} patterns, and {len(names)} are taken"
+    size = f"{len(names)} patterns, {len(REPLY):,} bytes"
+    assert size in label, f"it is measured over {size}, and the label says another"
     patterns = [
         content_filter.ContentFilterPattern(pattern_type="prebuilt", pattern_name=name, action="BLOCK")
         for name in names

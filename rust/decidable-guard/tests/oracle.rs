@@ -1158,7 +1158,7 @@ fn any_bytes_give_the_same_however_they_are_cut() {
     let seed = seed();
     println!("DECIDABLE_SEED={seed}");
     let mut random = Random(seed);
-    let mut done = 0;
+    let (mut done, mut stopped, mut beyond, mut redacted) = (0, 0, 0, 0);
     while done < cases(20_000) {
         let case = case(
             &mut random,
@@ -1200,6 +1200,16 @@ fn any_bytes_give_the_same_however_they_are_cut() {
                 (out, cursor.stopped(), matches)
             };
             let whole = told(bytes.len().max(1));
+            match whole.1 {
+                Some(Stop::Matched(_)) => stopped += 1,
+                Some(_) => beyond += 1,
+                None => {}
+            }
+            redacted += whole
+                .2
+                .iter()
+                .filter(|found| automaton.action_of(found) == Some(Action::Redact))
+                .count();
             for size in [0, 1, 2] {
                 assert_eq!(
                     told(size),
@@ -1219,6 +1229,10 @@ fn any_bytes_give_the_same_however_they_are_cut() {
             }
         }
     }
+    assert!(
+        stopped > done / 50 && beyond > done / 50 && redacted > done / 50,
+        "{stopped}, {beyond} and {redacted} of {done}"
+    );
 }
 
 /// What fails, and to which nothing more can come that would make it pass, is not held.
