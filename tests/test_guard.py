@@ -664,7 +664,7 @@ def test_threads_share_a_guard_and_not_a_stream() -> None:
     pieces = [TEXT[place : place + 3] for place in range(0, len(TEXT), 3)]
     with ThreadPoolExecutor(8) as pool:
         for released in pool.map(lambda _: "".join(guard.stream(pieces)), range(64)):
-            assert released == RELEASED.replace("confidential", "confidential")
+            assert released == RELEASED
     cursor, large = guard.cursor(), "x" * 3_000_000
     told: list[str] = []
 

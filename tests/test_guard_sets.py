@@ -62,6 +62,8 @@ def test_an_example_is_found_wherever_it_is_cut_and_no_byte_of_it_leaves(name: s
             released = "".join(stream)
             assert stream.stopped is not None, text
             assert stream.stopped == whole[1]
+            # In the example, and not in what stands around it but for what a rule wants behind.
+            assert 4 <= stream.stopped.start < stream.stopped.end <= len(f"so: {text}\n".encode())
             assert released == f"so: {text}\nthen".encode()[: stream.stopped.start].decode()
 
 
