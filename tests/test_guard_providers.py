@@ -8,6 +8,7 @@ from typing import Any
 
 import openai.types.chat
 import pytest
+from langchain_core.messages import AIMessageChunk
 
 from decidable import Guard, Rule, StopReason
 from decidable.guard import chat
@@ -327,3 +328,28 @@ def test_the_rest_of_a_call_without_a_number_has_its_id(given: str) -> None:
         {"id": "b", "type": "function", "function": {"name": "find", "arguments": "{} "}},
         {"id": "b", "function": {"arguments": "dro"}},
     ]
+
+
+def test_what_langchain_has_of_a_server_beside_the_text() -> None:
+    """In `additional_kwargs`, by the same names."""
+
+    def chunk(text: str, **about: Any) -> AIMessageChunk:
+        return AIMessageChunk(content=text, additional_kwargs=about)
+
+    found = [{"title": f"see {SSN}.", "url": LINK}]
+    stream = GUARD.stream(
+        [chunk("a drop", citations=[LINK], search_results=found, reasoning_steps=[{"thought": "t"}]), chunk("box")]
+    )
+    first, *others = list(stream)
+    assert first.additional_kwargs == {
+        "citations": [LINK],
+        "search_results": [{"title": "see [redacted].", "url": LINK}],
+        "reasoning_steps": [],
+    }
+    assert "".join([first.content, *(each.content for each in others)]) == "a dropbox"
+    assert [each.additional_kwargs for each in others] == [{}] * len(others)
+    stream = GUARD.stream([chunk("a", search_results=[{"snippet": "drop table"}]), chunk("b")])
+    assert "drop" not in str(list(stream))
+    assert stream.stopped is not None
+    pictures = [chunk("a", images=[LINK])]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(pictures))).field == "additional_kwargs.images"
