@@ -158,7 +158,7 @@ fn beside(size: u32, workload: &Workload) {
         request.fields().encode(&mut bytes);
     }
     let (plan, none) = (batch::Plan::threads(1), Quotes::default());
-    let rows = Rows::new(&bytes, plan).expect("valid rows");
+    let rows = Rows::new(&bytes, plan.threads).expect("valid rows");
     let room = |row_bytes: usize| vec![0; requests.len() * row_bytes];
     let mut decided = room(DECISION_ROW_BYTES);
     batch::decide_rows(policy, rows, &none, &mut decided, plan).expect("room for the decisions");
@@ -255,7 +255,7 @@ fn quotes(workload: &Workload) {
                 .expect("quotes in ascending order")
         })
         .collect();
-    let rows = Rows::new(&bytes, batch::Plan::default()).expect("valid rows");
+    let rows = Rows::new(&bytes, 1).expect("valid rows");
     let mut contestants = Vec::new();
     for (label, quotes, threads) in [
         ("none", &none, 1),
@@ -403,7 +403,7 @@ fn digests(workload: &Workload) {
         request.fields().encode(&mut rows);
         decision.encode(&mut decision_rows);
     }
-    let rows = Rows::new(&rows, batch::Plan::default()).expect("valid rows");
+    let rows = Rows::new(&rows, 1).expect("valid rows");
     let mut out = vec![0; requests.len() * 32];
     measure(
         "digest/requests of a batch",

@@ -521,11 +521,18 @@ def test_quotes_that_cannot_be_are_refused_by_their_row() -> None:
         table = pa.concat_tables([with_quotes([None] * 3, kind), with_quotes(lists, kind)])
         return lambda: policy().decide_batch(table)
 
-    for bad in (None, (None, 1), (1, None)):
-        refused(call([[(1, 1)], [(2, 1), bad]]), "batch.null", row=4, field="quotes")
+    for bad, part in ((None, ""), ((None, 1), ".model_id"), ((1, None), ".cost_microunits")):
+        message = refused(call([[(1, 1)], [(2, 1), bad]]), "batch.null", row=4, field="quotes")
+        assert message == f"row 4: quotes[1]{part} is null, and a quote has no absence"
     signed = pa.list_(pa.struct([("model_id", pa.int64()), ("cost_microunits", pa.int64())]))
-    for bad, value in (((-1, 1), -1), ((2**32, 1), 2**32), ((1, -5), -5)):
-        refused(call([[(1, 1)], [bad]], signed), "input.out_of_range", row=4, field="quotes", value=value)
+    for bad, value, outside in (
+        ((-1, 1), -1, "model_id is -1, outside 0 to 2^32 - 1"),
+        ((2**32, 1), 2**32, "model_id is 4294967296, outside 0 to 2^32 - 1"),
+        ((1, -5), -5, "cost_microunits is -5, outside 0 to 2^64 - 1"),
+    ):
+        given = call([[(1, 1)], [(1, 1), (2, 1), bad]], signed)
+        message = refused(given, "input.out_of_range", row=4, field="quotes", value=value)
+        assert message == f"row 4: quotes[2].{outside}"
     refused(call([[(1, 1)], [(1, 1), (1, 2)]]), "kernel.quotes_not_ascending", row=4)
     with pytest.raises(dc.InvalidInput, match=r"^row 4: two quotes for model 1$"):
         call([[(1, 1)], [(1, 1), (2, 1), (1, 2)]])()
@@ -758,6 +765,13 @@ def test_a_polars_column_that_is_not_understood_is_named() -> None:
         assert ".cast(pl.UInt32)" in message
         nulls = pa.table(whole(name, pa.nulls(2)))
         assert len(policy().decide_batch(nulls)) == 2
+    for part in ("model_id", "cost_microunits"):
+        quote = {"model_id": 1, "cost_microunits": 1} | {part: None}
+        frame = pl.DataFrame(whole("quotes", [[quote], []]))
+        message = refused(
+            lambda frame=frame: policy().decide_batch(frame), "batch.column_type", field="quotes", type="Null"
+        )
+        assert message.startswith(f"quotes.{part} is a column of nothing but nulls")
     cast = pl.DataFrame(whole("requested_model_id", [None, None])).with_columns(
         pl.col("requested_model_id").cast(pl.UInt32)
     )
@@ -990,6 +1004,14 @@ model = dc.Model(
 )
 policy = dc.Policy(dc.Catalog([model]))
 chunk = pa.record_batch({name: pa.array(np.ones(65_536, np.uint32)) for name in ("input_tokens", "output_tokens")})
+quotes = np.zeros(6_000_000, dc.QUOTE_DTYPE)
+ones = pa.array(np.ones(len(quotes), np.uint32))
+lists = pa.ListArray.from_arrays(
+    pa.array([0, len(quotes)], pa.int32()), pa.StructArray.from_arrays([ones, ones], ["model_id", "cost_microunits"])
+)
+quoted = pa.table({"input_tokens": [1], "output_tokens": [1], "quotes": lists})
+rows = np.zeros(1, dc.REQUEST_DTYPE)
+many = np.tile(policy.decide_batch(rows), 2_000_000)
 reader = lambda chunks: pa.RecordBatchReader.from_batches(chunk.schema, (chunk for _ in range(chunks)))
 large = policy.decide_batch(reader(40), threads=1, counts=True, gates=True, holds=True)
 size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -1000,6 +1022,10 @@ for call in (
     lambda: policy.decide_batch(reader(60), threads=1, counts=True, gates=True, holds=True),
     lambda: large.to_numpy(),
     lambda: np.asarray(large),
+    lambda: dc.Decisions(many),
+    lambda: policy.decide_batch(quoted),
+    lambda: policy.decide_batch(rows, quotes=quotes),
+    lambda: policy.decide_batch(rows, quotes=quotes[:4_000_000]),
 ):
     try:
         call()
@@ -1012,9 +1038,9 @@ assert len(large) == 40 * 65_536
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
 def test_an_answer_that_does_not_fit_in_memory_is_an_error() -> None:
-    """And not the end of the process; what fits is answered afterwards."""
+    """And not the end of the process; what fits is answered afterwards. Quotes and decisions that come in, too."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError\n" * 4)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError\n" * 8)
 
 
 def test_a_null_of_a_decision_is_the_absence_of_a_single_one() -> None:
@@ -1054,10 +1080,10 @@ def test_decisions_are_values() -> None:
         assert found == cut
         assert not found != cut  # noqa: SIM202 - both operators are meant
         assert len({found, cut, native.decide_batch(table.slice(1), **given)}) == 2
-        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             again = pickle.loads(pickle.dumps(cut, protocol))
             assert again == found
-            assert hash(again) == hash(found)
+            assert hash(again) == hash(found) == hash(found)
             assert pa.table(again).to_pydict() == pa.table(found).to_pydict()
         assert copy.copy(found) is copy.deepcopy([found])[0] is found
     with pytest.raises(AttributeError):

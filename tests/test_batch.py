@@ -161,6 +161,8 @@ def test_the_interpreter_lock_is_free_in_long_calls() -> None:
     sort = partial(code_of, partial(few.decide_batch, rows[:1], quotes=quotes))
     decided = few.decide_batch(np.tile(rows, 40))
     decisions, again = dc.Decisions(decided), dc.Decisions(decided)
+    # A hash is kept.
+    hashed = iter([dc.Decisions(decided[:20_000]) for _ in range(50)])
     for name, call in {
         "decide": partial(policy.decide, request),
         "decide_counted": partial(policy.decide_counted, request),
@@ -170,7 +172,7 @@ def test_the_interpreter_lock_is_free_in_long_calls() -> None:
         "quotes": sort,
         "to_numpy": decisions.to_numpy,
         "eq": partial(operator.eq, decisions, again),
-        "hash": partial(hash, decisions),
+        "hash": lambda: hash(next(hashed)),
     }.items():
         assert runs_meanwhile(call), name
     # It can tell: a call that keeps the lock does not let the other run.
@@ -335,6 +337,79 @@ def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> N
     assert all(set(array.tobytes()) == {0xAA} for array in room.values())
     assert policy.decide_batch(rows, **room) is room["out"]
     assert (room["gates"] == 0).all()
+
+
+def with_field(name: str, kind: str, dtype: np.dtype = dc.REQUEST_DTYPE) -> np.dtype:
+    """The type of records with another type in one field."""
+    return np.dtype([(each, kind if each == name else dtype[each]) for each in dtype.names])
+
+
+def test_an_array_of_another_type_is_told_how_it_differs() -> None:
+    """By the field, and what makes it one where only types differ: `astype` does not look at the names of fields."""
+    policy, rows = simple()
+    names = dc.REQUEST_DTYPE.names
+    as_rows = "; where every number fits, requests.astype(decidable.REQUEST_DTYPE) is one"
+    for wrong, why in (
+        (rows.astype(with_field("risk_bps", "<i8")), f"its field risk_bps is int64 and not uint16{as_rows}"),
+        (rows.astype(with_field("risk_bps", ">u2")), f"its field risk_bps is >u2 and not uint16{as_rows}"),
+        (
+            rows.astype(np.dtype([(name, dc.REQUEST_DTYPE[name]) for name in names], align=True)),
+            f"it has other bytes between its fields{as_rows}",
+        ),
+        (rows[[name for name in names if name != "risk_bps"]], "it has no field risk_bps"),
+        (
+            np.zeros(3, [*((name, dc.REQUEST_DTYPE[name]) for name in names), ("risk", "u1")]),
+            'its field "risk" is none of these',
+        ),
+        (
+            np.zeros(3, [(name, dc.REQUEST_DTYPE[name]) for name in names[::-1]]),
+            "its field required_region_mask stands where request_sequence does",
+        ),
+        (np.zeros(3), "it is an array of float64"),
+        (rows.reshape(2, -1), "it has 2 dimensions"),
+    ):
+        with pytest.raises(dc.InvalidInput) as caught:
+            policy.decide_batch(wrong)
+        assert (caught.value.code, caught.value.field) == ("batch.wrong_dtype", "requests")
+        assert caught.value.message == (
+            "requests must be a 1-dimensional array of REQUEST_DTYPE, or a table with __arrow_c_stream__ or "
+            f"__arrow_c_array__: {why}"
+        )
+        if why.endswith(as_rows):
+            assert len(policy.decide_batch(wrong.astype(dc.REQUEST_DTYPE))) == len(rows)
+    numbers = with_field("row", "<i8", dc.QUOTE_DTYPE)
+    actions = with_field("action", "<i8", dc.DECISION_DTYPE)
+    as_quotes = "; where every number fits, quotes.astype(decidable.QUOTE_DTYPE) is one"
+    for name, wrong, must_be, why in (
+        (
+            "quotes",
+            np.zeros(1, numbers),
+            "a 1-dimensional array of QUOTE_DTYPE",
+            f"its field row is int64 and not uint64{as_quotes}",
+        ),
+        (
+            "out",
+            np.zeros(10_000, actions),
+            "an array of DECISION_DTYPE of shape [10000]",
+            "its field action is int64 and not uint8",
+        ),
+        ("holds", np.zeros(3, np.uint64), "an array of uint64 of shape [10000]", "it has the shape [3]"),
+    ):
+        with pytest.raises(dc.InvalidInput) as caught:
+            policy.decide_batch(rows, **{name: wrong})
+        assert caught.value.message == f"{name} must be {must_be}: {why}"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("counts", "REJECTION_DTYPE"), ("gates", "uint8"), ("holds", "uint64")])
+def test_true_is_no_room_for_what_stands_beside_an_array(name: str, kind: str) -> None:
+    """It asks for a column beside a table."""
+    policy, rows = simple()
+    with pytest.raises(dc.InvalidInput) as caught:
+        policy.decide_batch(rows, **{name: True})
+    assert (caught.value.code, caught.value.field) == ("input.wrong_type", name)
+    assert caught.value.message == (
+        f"{name} must be a NumPy array of {kind} to write to: True is for a table, and requests is an array"
+    )
 
 
 class Meddled(np.ndarray):
@@ -587,6 +662,45 @@ def test_a_forked_child_decides_on_threads_of_its_own() -> None:
         [sys.executable, "-Wignore", "-c", FORKED], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+FORKED_MEANWHILE = """
+import os, threading, time
+import numpy as np
+import decidable as dc
+from decidable.bench import workload
+
+policy = workload.synthetic(1_024).policy
+rows = np.zeros(200_000, dc.REQUEST_DTYPE)
+rows["confidence_bps"] = 10_000
+out = np.zeros(len(rows), dc.DECISION_DTYPE)
+batch = threading.Thread(target=lambda: policy.decide_batch(rows, out=out, threads=1, vectors="plain"))
+batch.start()
+while not out["evaluated_models"][0]:
+    time.sleep(0)
+child = os.fork()
+if child == 0:
+    try:
+        policy.decide_batch(rows[:5], out=out[:5])
+    except dc.InvalidInput as error:
+        told = error.code == "batch.not_contiguous" and "or was when this process was forked" in error.message
+        other = policy.decide_batch(rows[:5], out=np.zeros(5, dc.DECISION_DTYPE))
+        os._exit(0 if told and (other == policy.decide_batch(rows[:5])).all() else 1)
+    os._exit(2)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+batch.join()
+policy.decide_batch(rows[:5], out=out[:5])
+raise SystemExit(status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_room_that_was_written_when_a_process_forked_is_refused_in_the_child() -> None:
+    """And told so; other room is filled, and the parent's is its own again."""
+    done = subprocess.run(
+        [sys.executable, "-Wignore", "-c", FORKED_MEANWHILE], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 class Strange(np.ndarray[Any, Any]):

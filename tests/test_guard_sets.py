@@ -62,6 +62,8 @@ def test_an_example_is_found_wherever_it_is_cut_and_no_byte_of_it_leaves(name: s
             released = "".join(stream)
             assert stream.stopped is not None, text
             assert stream.stopped == whole[1]
+            # In the example, and not in what stands around it but for what a rule wants behind.
+            assert 4 <= stream.stopped.start < stream.stopped.end <= len(f"so: {text}\n".encode())
             assert released == f"so: {text}\nthen".encode()[: stream.stopped.start].decode()
 
 
@@ -96,6 +98,34 @@ def test_social_security_numbers_are_those_that_can_be() -> None:
     for area in range(1000):
         possible = area not in (0, 666) and area < 900
         assert (guard.check(f"{area:03}-01-0001")[1] is not None) == possible, area
+
+
+def test_an_address_ends_where_another_script_begins() -> None:
+    """As docs/guard-sets.md says: a sentence without spaces is not taken with the address that it names."""
+    guard = Guard(rule_set("email"))
+    for text, released in (
+        ("你的邮箱是ada@example.com吗", "你的邮箱是[redacted]吗"),
+        ("ada@example.comです。", "[redacted]です。"),
+        ("ada@example.com、bob@example.org", "[redacted]、[redacted]"),
+        ("schreib jürgen.müller@öl-und-gas.example!", "schreib [redacted]!"),
+        ("пиши на иван@почта.рф, ладно", "пиши на [redacted], ладно"),
+        ("用户@例子.广告", "用户@例子.广告"),
+    ):
+        assert guard.check(text)[0] == released
+        assert "".join(guard.stream(text)) == released
+    assert "and `用户@例子.广告` stays" in DOCUMENT
+
+
+def test_bank_accounts_in_lower_case_are_no_words_of_a_sentence() -> None:
+    """Every number that passes the check does so in lower case too, but not spread over the words of a text."""
+    guard = Guard(rule_set("iban"))
+    for number in ("GB82 WEST 1234 5698 7654 32", "DE89370400440532013000", "FR14 2004 1010 0505 0001 3M02 606"):
+        for text in (number, number.lower(), number.lower().replace(" ", "-"), number.title()):
+            assert guard.check(f"to {text}.")[0] == "to [redacted]."
+    # With these spaces only capitals are a number.
+    spread = "GB82 WES T12 3456 9876 5432"
+    assert guard.check(spread)[0] == "[redacted]"
+    assert guard.check(spread.lower())[0] == spread.lower()
 
 
 # --- examples -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Statistics of vLLM's steps, in loops that call as its two model runners do; stand-ins for its classes and tensors.
 
-``make test-vllm`` has its own interfaces and types.
+``make test-runtimes`` has its own interfaces and types.
 """
 
 from __future__ import annotations

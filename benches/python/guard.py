@@ -43,6 +43,7 @@ except ImportError:
 OPEN = ExitStack()
 SYLLABLES = ("an", "ber", "co", "da", "en", "fi", "ga", "ho", "in", "ja", "ke", "lo")
 SYLLABLES += ("men", "no", "or", "pa", "re", "sa", "ti", "un", "ver", "wa", "yo", "za")
+REPLY = "The quick brown fox jumps over the lazy dog, and so on. " * 18
 REGEXES = [rf"\b[a-z]{{{n % 5 + 2}}}-\d{{{n % 4 + 3}}}x{n}\b" for n in range(50)]
 
 Push = Callable[[Any], object]
@@ -141,7 +142,7 @@ def main() -> None:
         ("12 texts, an event a token", lambda label: monitored(label, guarded(few, []), tokens, rounds)),
         ("12 words of the documents, a byte", lambda label: large(label, 12, rounds)),
         ("1,000 words of the documents, a byte", lambda label: large(label, 1_000, rounds)),
-        ("LiteLLM's patterns, a token", lambda label: beside_litellm(label, rounds)),
+        ("LiteLLM's 56 patterns, 1,008 bytes, a token", lambda label: beside_litellm(label, rounds)),
     ):
         if wanted(label, asked.names):
             measure(label)
@@ -201,14 +202,15 @@ def beside_litellm(label: str, rounds: int) -> None:
         return
     imported = from_litellm_patterns()
     names = [rule.name for rule in imported.rules]
+    size = f"{len(names)} patterns, {len(REPLY):,} bytes"
+    assert size in label, f"it is measured over {size}, and the label says another"
     patterns = [
         content_filter.ContentFilterPattern(pattern_type="prebuilt", pattern_name=name, action="BLOCK")
         for name in names
     ]
     theirs = content_filter.ContentFilterGuardrail(guardrail_name="bench", patterns=patterns)
     guard = Guard(imported.rules)
-    reply = "The quick brown fox jumps over the lazy dog, and so on. " * 18
-    tokens = [reply[place : place + 4] for place in range(0, len(reply), 4)]
+    tokens = [REPLY[place : place + 4] for place in range(0, len(REPLY), 4)]
     seen: list[str] = []
     cursors = [guard.cursor()]
 
@@ -221,7 +223,6 @@ def beside_litellm(label: str, rounds: int) -> None:
     def pushed(token: str) -> None:
         cursors[0].push(token)
 
-    print(f"The next line: {len(names)} patterns of LiteLLM, a reply of {len(reply):,} bytes.")
     print(compared(label, rounds_of({"litellm": filtered, "ours": pushed}, tokens, max(3, rounds // 10))), flush=True)
 
 

@@ -124,7 +124,7 @@ fn quotes(policy: &Policy, count: usize) -> Quotes {
 /// What each part of a batch of so many rows allocates: decisions, digests, counts, gates and holds.
 fn batch(policy: &Policy, requests: &[Request], count: usize, quotes: &Quotes, plan: Plan) -> [(u64, u64); 6] {
     let bytes = rows(requests, count);
-    let rows = Rows::new(&bytes, Plan::default()).expect("valid rows");
+    let rows = Rows::new(&bytes, 1).expect("valid rows");
     let mut out = vec![0; count * DECISION_ROW_BYTES];
     // The first call may look up what the machine has.
     batch::decide_rows(policy, rows, quotes, &mut out, plan).expect("room for the decisions");

@@ -237,7 +237,7 @@ impl Case {
     /// The decisions and the counts of a batch of all requests.
     fn batch(&self, plan: Plan) -> [(Mismatches, Slower); 2] {
         let rows = self.rows();
-        let rows = Rows::new(&rows, Plan::default()).expect("valid rows");
+        let rows = Rows::new(&rows, 1).expect("valid rows");
         let quotes = self.quotes();
 
         let mut expected = Vec::new();
@@ -268,7 +268,7 @@ impl Case {
             expected.extend(verdicts.iter().map(|verdict| lost_at(verdict.finding)));
         }
         let mut found = vec![0xaa; expected.len()];
-        let rows = Rows::new(&rows, Plan::default()).expect("valid rows");
+        let rows = Rows::new(&rows, 1).expect("valid rows");
         batch::gates(&self.policy, rows, &self.quotes(), &mut found, plan).expect("room for the gates");
         differing(&found, &expected, self.policy.candidates().len())
     }
@@ -295,7 +295,7 @@ impl Case {
             expected.extend(self.policy.hold(request, decision).unwrap_or(0).to_le_bytes());
         }
         let most: Vec<_> = self.requests.iter().map(Request::max_output_tokens).collect();
-        let rows = Rows::new(&rows, Plan::default()).and_then(|rows| rows.with_max_output_tokens(&most));
+        let rows = Rows::new(&rows, 1).and_then(|rows| rows.with_max_output_tokens(&most));
         let mut found = vec![0xaa; expected.len()];
         let rows = rows.expect("valid rows");
         batch::holds(&self.policy, rows, &self.quotes(), &decisions, &mut found, plan).expect("room for the holds");
@@ -321,7 +321,7 @@ impl Case {
         }
         let mut found = expected.each_ref().map(|expected| vec![0xaa; expected.len()]);
         let [of_requests, of_decisions] = &mut found;
-        let rows = Rows::new(&rows, Plan::default()).expect("valid rows");
+        let rows = Rows::new(&rows, 1).expect("valid rows");
         batch::digest_requests(rows, &Quotes::default(), of_requests, plan).expect("room for the digests");
         batch::digest_decisions(&decisions, of_decisions, plan).expect("room for the digests");
         let pairs = found.iter().zip(&expected);

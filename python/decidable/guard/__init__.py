@@ -96,6 +96,15 @@ class Guard:
         guard._keep(Automaton.from_bytes(data), max_hold)
         return guard
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same rules in the same order, and hold back as much."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return (self.digest(), self._max_hold) == (other.digest(), other._max_hold)
+
+    def __hash__(self) -> int:
+        return hash((self.digest(), self._max_hold))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _guard, (type(self), self.to_bytes(), self._max_hold)
 

@@ -14,24 +14,37 @@ from decidable.guard.fields import changed, fields, is_plain
 
 __all__ = ["ChatReader"]
 
-# What says nothing of the text.
+# The fields that servers which speak like OpenAI have beside the texts, by what is done with them; a field that is in
+# none of these is refused. What says nothing of the text comes out unread.
 ABOUT_A_CHUNK: Final = frozenset(
     {
         "id", "object", "created", "model", "service_tier", "system_fingerprint", "usage", "obfuscation", "provider",
-        "timings", "prompt_filter_results",
+        "timings", "time_info", "prompt_filter_results", "prompt_progress", "prompt_token_ids", "type", "status",
     }
 )  # fmt: skip
 ABOUT_A_CHOICE: Final = frozenset(
     {
-        "index",
-        "finish_reason",
-        "native_finish_reason",
-        "stop_reason",
-        "content_filter_results",
-        "content_filter_offsets",
+        "index", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop", "content_filter_results",
+        "content_filter_offsets", "usage", "seed",
     }
-)
-READ_WHOLE: Final = frozenset({"error", "x_groq", "moderation", "annotations", "extra_content"})
+)  # fmt: skip
+# What comes whole and has text, of the model or of those whom it asked, is read: what was found, cited, or failed.
+READ_WHOLE: Final = frozenset(
+    {
+        "annotations", "base_resp", "citations", "context", "end_turn", "error", "extra_content", "moderation",
+        "perf_metrics", "related_questions", "search_info", "search_results", "usage_breakdown", "videos",
+        "web_search", "x_groq",
+    }
+)  # fmt: skip
+# What repeats the text in another form, or may come in pieces that nobody puts together, does not come out.
+REPEATS: Final = WITHHELD | {
+    "executed_tools", "hidden_states", "prompt_logprobs", "provider_specific_fields", "raw_output", "reasoning_steps",
+    "thinking_blocks", "token_id",
+}  # fmt: skip
+# What a chunk that is made here does not have of the one that it is made like.
+ONCE: Final = READ_WHOLE | REPEATS | {"usage", "message", "p"}
+# Padding that hides how long a token is: the beginning of this, over and over.
+PADDING: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 # The fields of a delta that hold text, and the names of their channels.
 TEXTS: Final = {
@@ -51,8 +64,8 @@ class ChatReader:
         # The last chunk and choice of each index, as a pattern for what is made here.
         self._last: dict[int, tuple[Any, Any]] = {}
         self._finished: set[int] = set()
-        # The last piece of each tool call, by choice and index.
-        self._calls: dict[tuple[int, int], Any] = {}
+        # The last piece of each tool call's text, by choice, index and field.
+        self._calls: dict[tuple[int, int, str], Any] = {}
         # The last piece of the one call that there was before there were several, by choice.
         self._functions: dict[int, Any] = {}
         # Its id, its name, and how many calls there were before it under the same number.
@@ -65,7 +78,10 @@ class ChatReader:
             raise wrong_kind("a chunk of a chat completion, as before", chunk)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if name == "choices" or name in ABOUT_A_CHUNK or not value:
+            if name == "choices" or name in ABOUT_A_CHUNK or not value or (name == "p" and _is_padding(value)):
+                continue
+            if name in REPEATS:
+                changes[name] = withheld(value)
                 continue
             if name not in READ_WHOLE:
                 raise unknown_chunk(name)
@@ -112,7 +128,8 @@ class ChatReader:
 
     def _chunk(self, like: Any, choices: list[Any]) -> Any:
         inside = fields(like) or {}
-        none = {name: None for name in ("usage", "error", "moderation") if inside.get(name) is not None}
+        # What the pattern says besides was said, or was not to come out.
+        none = {name: None for name in inside if name in ONCE and inside[name] is not None}
         return changed(like, {"choices": choices, **none})
 
     def _choice(self, chunk: Any, choice: Any) -> Any:
@@ -129,9 +146,14 @@ class ChatReader:
         for name, value in inside.items():
             if name in ABOUT_A_CHOICE or name in ("delta", "text"):
                 continue
-            if name in WITHHELD:
+            if name in REPEATS or (name == "message" and inside.get("delta") is not None):
+                # A message beside a delta repeats what was before it.
                 if value:
                     changes[name] = withheld(value)
+            elif name == "error":
+                new = self._channels.read_all(index, name, value)
+                if new is not value:
+                    changes[name] = new
             elif value:
                 raise unknown_chunk(f"choices[].{name}")
         text = inside.get("text")
@@ -171,7 +193,7 @@ class ChatReader:
             elif name == "function_call":
                 new = self._function(index, "function_arguments", value, "arguments", "function_name")
                 self._functions[index] = value
-            elif name in WITHHELD:
+            elif name in REPEATS:
                 new = withheld(value) if value else value
             elif name in READ_WHOLE:
                 new = self._channels.read_all(index, name, value)
@@ -211,9 +233,12 @@ class ChatReader:
                         raise unknown_chunk("choices[].delta.tool_calls[].function.name", "comes in pieces")
                     known_name = known_name or given
                     text = "arguments" if name == "function" else "input"
+                    self._calls[choice, number, text] = call
                     new = self._function(
                         choice, f"tool_{text}[{number}]", value, text, f"tool_name[{number}]", str(before or "")
                     )
+                elif name in REPEATS:
+                    new = withheld(value) if value else value
                 elif name in READ_WHOLE:
                     new = self._channels.read_all(choice, name, value)
                 elif value:
@@ -225,7 +250,6 @@ class ChatReader:
             if place not in self._names:
                 self._channels.refuse_many(len(self._names))
             self._names[place] = (own_id, known_name, before)
-            self._calls[place] = call
             out.append(changed(call, changes))
         return calls if len(out) == len(calls) and all(a is b for a, b in zip(out, calls, strict=True)) else out
 
@@ -259,13 +283,20 @@ class ChatReader:
         return out
 
     def _call_with(self, choice: int, number: int, text: str, rest: str) -> Any:
-        """A piece of a tool call with nothing but a rest."""
-        call = self._calls[choice, number]
+        """A piece of a tool call with nothing but a rest, and what says which call it is: the index, else the id."""
+        call = self._calls[choice, number, text]
         inside = fields(call) or {}
         part = "function" if text == "arguments" else "custom"
+        own_id = self._names[choice, number][0]
+        is_numbered = inside.get("index") is not None
         if is_plain(call):
-            return {"index": number, part: {text: rest}}
-        none = {name: None for name in ("id", "type") if inside.get(name) is not None}
+            which = {"index": number} if is_numbered else {"id": own_id} if own_id else {}
+            return {**which, part: {text: rest}}
+        none: dict[str, Any] = {
+            name: None for name in inside if name in {"id", "type"} | ONCE and inside[name] is not None
+        }
+        if not is_numbered and own_id:
+            none["id"] = own_id
         return changed(call, {part: changed(_without_name(inside[part]), {text: rest}), **none})
 
     def _with_rests(self, choice: Any, index: int, rests: Mapping[Channel, str]) -> Any:
@@ -294,6 +325,10 @@ class ChatReader:
         return changed(choice, {"delta": changed(delta, changes)}) if changes else choice
 
 
+def _is_padding(value: Any) -> bool:
+    return isinstance(value, str) and value == (PADDING * (len(value) // len(PADDING) + 1))[: len(value)]
+
+
 def _name_of(call: Mapping[str, Any]) -> str:
     """The name that a piece of a tool call has, if it has one."""
     function = call.get("function") or call.get("custom")
@@ -308,7 +343,7 @@ def _without_name(function: Any) -> Any:
 def _empty(choice: Any) -> Any:
     """A choice as a pattern, without text."""
     inside = fields(choice) or {}
-    changes: dict[str, Any] = {name: None for name in WITHHELD if inside.get(name) is not None}
+    changes: dict[str, Any] = {name: None for name in inside if name in ONCE and inside[name] is not None}
     if inside.get("finish_reason") is not None:
         changes["finish_reason"] = None
     if "text" in inside:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from decidable.guard import chat
 from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
 from decidable.guard.fields import changed, fields
 
@@ -276,6 +277,11 @@ class MessageChunkReader:
                 channel = Channel(None, "function_arguments", name)
                 changes["arguments"] = self._channels.push(channel, inside["arguments"])
             return changed(value, changes)
+        # What a server of chat completions has beside its texts stands here.
+        if name in chat.REPEATS and value:
+            return withheld(value)
+        if name in chat.READ_WHOLE:
+            return self._channels.read_all(None, name, value)
         if value:
             raise unknown_chunk(f"additional_kwargs.{name}")
         return value

@@ -9,7 +9,7 @@ use decidable_canon::{Canonical as _, Digest, Message, Reader, Row, cast, tag, u
 
 use crate::{
     Decision, Error, Policy, Rejections, RequestFields, Vectors,
-    decision::{self, DecisionRow, eligible_of, selected_of},
+    decision::{self, DecisionRow, identity_of, selected_of},
     lanes::{LANES, Lanes},
     request::{self, RequestRow},
     slower,
@@ -69,11 +69,11 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Takes bytes as rows, and looks at them as planned.
+    /// Takes bytes as rows, and looks at them on at most so many threads.
     ///
     /// # Errors
     /// `RowCount` if they are not whole rows; `OutOfRange` with the row and the field if a proportion is above 10,000.
-    pub fn new(bytes: &'a [u8], plan: Plan) -> Result<Self, Error> {
+    pub fn new(bytes: &'a [u8], threads: usize) -> Result<Self, Error> {
         let (requests, rest) = bytes.as_chunks::<REQUEST_ROW_BYTES>();
         if !rest.is_empty() {
             return Err(Error::row_count(
@@ -82,27 +82,10 @@ impl<'a> Rows<'a> {
                 format_args!("a multiple of {REQUEST_ROW_BYTES}"),
             ));
         }
-        let threads = if requests.len() < ROWS_WORTH_THREADS {
-            1
-        } else {
-            plan.threads
-        };
-        let plan = Plan { threads, ..plan };
-        let first_wrong = AtomicUsize::new(usize::MAX);
-        share(
-            plan,
-            1,
-            requests,
-            &mut vec![(); requests.len()],
-            1,
-            |first_row, requests, _| {
-                if let Some(row) = requests.iter().position(|row| !has_proportions(row)) {
-                    first_wrong.fetch_min(first_row.saturating_add(row), Ordering::Relaxed);
-                }
-            },
-        );
-        let row = first_wrong.into_inner();
-        if let Some(wrong) = requests.get(row) {
+        let wrong = first_wrong(threads, requests, |_, part| {
+            part.iter().position(|row| !has_proportions(row))
+        });
+        if let Some((row, wrong)) = wrong {
             RequestFields::from_row(wrong)
                 .validate()
                 .map_err(|error| error.in_row(row))?;
@@ -146,7 +129,7 @@ impl<'a> Rows<'a> {
 /// `RowCount` if `rows` is not whole rows or `out` has not one row for each, `OutOfRange` with the row and the field if
 /// a proportion is above 10,000. Nothing is written to `out` then.
 pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], plan: Plan) -> Result<(), Error> {
-    decide_rows(policy, Rows::new(rows, plan)?, &Quotes::default(), out, plan)
+    decide_rows(policy, Rows::new(rows, plan.threads)?, &Quotes::default(), out, plan)
 }
 
 /// The same for rows that were taken already, with quotes.
@@ -160,7 +143,7 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
     let lanes = lanes.as_ref();
     share(
-        plan,
+        plan.threads,
         policy.candidates().len(),
         requests,
         decisions,
@@ -193,10 +176,12 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
 
 /// Counts, for every row and gate, the candidates that failed it first: what [`Policy::decide_counted`] counts.
 ///
-/// `decisions` are those of the rows. A row of `out` is nine `u32`, little-endian, in the order of [`Rejections`]' fields.
+/// `decisions` are what [`decide_rows`] writes for the rows and quotes; what is none of the policy's on its row is refused. A row of
+/// `out` is nine `u32`, little-endian, in the order of [`Rejections`]' fields.
 ///
 /// # Errors
-/// `RowCount` if `decisions` or `out` has not one row for each. Nothing is written to `out` then.
+/// `RowCount` if `decisions` or `out` has not one row for each; `OtherDecision` with the row and the field if one has another number
+/// than its request, other epochs than the policy, or counts of models that cannot be. Nothing is written to `out` then.
 pub fn count(
     policy: &Policy,
     rows: Rows<'_>,
@@ -206,14 +191,14 @@ pub fn count(
     plan: Plan,
 ) -> Result<(), Error> {
     let requests = rows.requests;
-    let decided = decisions_of(decisions, requests.len())?;
+    let decided = decisions_of(policy, requests, decisions, plan.threads)?;
     let counts = rows_of::<COUNTS_ROW_BYTES>("counts", out, requests.len())?;
     let vectors = plan.vectors.unwrap_or_else(Vectors::best);
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
     let lanes = lanes.as_ref();
     let write = |room: &mut [u8; COUNTS_ROW_BYTES], counts: &Rejections| counts.encode(&mut Row::new(room));
     share(
-        plan,
+        plan.threads,
         policy.candidates().len(),
         requests,
         counts,
@@ -224,7 +209,7 @@ pub fn count(
             for ((requests, decided), rooms) in groups.zip(rooms.chunks_mut(LANES)) {
                 let mut each = [None; LANES];
                 for (each, (request, decision)) in each.iter_mut().zip(requests.iter().zip(decided)) {
-                    *each = Some((request, eligible_of(decision)));
+                    *each = Some((request, identity_of(decision).eligible_models));
                 }
                 match lanes.and_then(|lanes| lanes.count(&each)) {
                     Some(counted) => counted
@@ -248,10 +233,11 @@ pub fn count(
 
 /// Writes what to hold for every row: what [`Policy::hold`] gives, and 0 where nothing was selected.
 ///
-/// `decisions` are those of the rows. A row of `out` is a `u64`, little-endian.
+/// `decisions` are those of [`count`]. A row of `out` is a `u64`, little-endian.
 ///
 /// # Errors
-/// `RowCount` if `decisions` or `out` has not one row for each. Nothing is written to `out` then.
+/// `RowCount` if `decisions` or `out` has not one row for each; `OtherDecision` with the row and the field if one has another number
+/// than its request, other epochs than the policy, or counts of models that cannot be. Nothing is written to `out` then.
 pub fn holds(
     policy: &Policy,
     rows: Rows<'_>,
@@ -261,7 +247,7 @@ pub fn holds(
     plan: Plan,
 ) -> Result<(), Error> {
     let requests = rows.requests;
-    let decided = decisions_of(decisions, requests.len())?;
+    let decided = decisions_of(policy, requests, decisions, plan.threads)?;
     let holds = rows_of::<HOLD_ROW_BYTES>("holds", out, requests.len())?;
     let hold = |row: usize, request: &RequestRow, costs: &[(u32, u64)]| {
         let fields = RequestFields::from_row(request);
@@ -271,7 +257,7 @@ pub fn holds(
         let hold = selected.and_then(|model_id| policy.hold_fields(&fields, costs, most, model_id));
         hold.unwrap_or(0).to_le_bytes()
     };
-    share(plan, 1, requests, holds, 1, |first_row, requests, rooms| {
+    share(plan.threads, 1, requests, holds, 1, |first_row, requests, rooms| {
         for ((request, room), row) in requests.iter().zip(&mut *rooms).zip(first_row..) {
             *room = hold(row, request, &[]);
         }
@@ -300,7 +286,7 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
         ));
     }
     share(
-        plan,
+        plan.threads,
         candidates,
         requests,
         out,
@@ -328,12 +314,19 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
 /// `RowCount` if `out` has not one digest for each. Nothing is written to `out` then.
 pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
-    digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan, tag::REQUEST, rows.requests, digests);
-    share(plan, 1, rows.requests, digests, 1, |first_row, requests, digests| {
-        quotes.each(first_row, requests, digests, |_, costs, room| {
-            *room = *request::quoted_digest(&Digest::from_bytes(*room), costs).bytes();
-        });
-    });
+    digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan.threads, tag::REQUEST, rows.requests, digests);
+    share(
+        plan.threads,
+        1,
+        rows.requests,
+        digests,
+        1,
+        |first_row, requests, digests| {
+            quotes.each(first_row, requests, digests, |_, costs, room| {
+                *room = *request::quoted_digest(&Digest::from_bytes(*room), costs).bytes();
+            });
+        },
+    );
     Ok(())
 }
 
@@ -351,19 +344,19 @@ pub fn digest_decisions(rows: &[u8], out: &mut [u8], plan: Plan) -> Result<(), E
         ));
     }
     let digests = rows_of::<DIGEST_BYTES>("digests", out, decisions.len())?;
-    digest::<DECISION_ROW_BYTES, { decision::TAGGED_BYTES }>(plan, tag::DECISION, decisions, digests);
+    digest::<DECISION_ROW_BYTES, { decision::TAGGED_BYTES }>(plan.threads, tag::DECISION, decisions, digests);
     Ok(())
 }
 
 fn digest<const BYTES: usize, const TAGGED: usize>(
-    plan: Plan,
+    threads: usize,
     tag: tag::Tag,
     rows: &[[u8; BYTES]],
     digests: &mut [[u8; DIGEST_BYTES]],
 ) {
     /// Hashed in turn: more than two gain nothing.
     const TOGETHER: usize = 2;
-    share(plan, 1, rows, digests, 1, |_, rows, digests| {
+    share(threads, 1, rows, digests, 1, |_, rows, digests| {
         let (pairs, last) = rows.as_chunks::<TOGETHER>();
         let (rooms, last_room) = digests.as_chunks_mut::<TOGETHER>();
         let message = |row: &[u8; BYTES]| Message::<2>::of_row::<TAGGED>(tag, row);
@@ -389,11 +382,77 @@ fn rows_of<'a, const BYTES: usize>(
     }
 }
 
-fn decisions_of(bytes: &[u8], rows: usize) -> Result<&[DecisionRow], Error> {
-    match bytes.as_chunks::<DECISION_ROW_BYTES>() {
-        (found, []) if found.len() == rows => Ok(found),
-        _ => Err(wrong_count::<DECISION_ROW_BYTES>("decisions", bytes.len(), rows)),
+/// The decisions of rows: what a caller has of another batch would give wrong counts.
+fn decisions_of<'a>(
+    policy: &Policy,
+    requests: &[RequestRow],
+    bytes: &'a [u8],
+    threads: usize,
+) -> Result<&'a [DecisionRow], Error> {
+    let decisions = match bytes.as_chunks::<DECISION_ROW_BYTES>() {
+        (found, []) if found.len() == requests.len() => found,
+        _ => {
+            return Err(wrong_count::<DECISION_ROW_BYTES>(
+                "decisions",
+                bytes.len(),
+                requests.len(),
+            ));
+        }
+    };
+    let limits = policy.limits();
+    let candidates = u16::try_from(policy.candidates().len()).unwrap_or(u16::MAX);
+    let others = |request: &RequestRow, decision: &DecisionRow| {
+        let identity = identity_of(decision);
+        let request_sequence = RequestFields::from_row(request).request_sequence;
+        // Of a request that was refused at once, nobody was looked at.
+        let evaluated = if identity.evaluated_models == 0 { 0 } else { candidates };
+        [
+            ("request_sequence", identity.request_sequence, request_sequence),
+            ("policy_epoch", identity.policy_epoch, limits.policy_epoch),
+            ("catalog_epoch", identity.catalog_epoch, limits.catalog_epoch),
+            ("evaluated_models", identity.evaluated_models.into(), evaluated.into()),
+            (
+                "eligible_models",
+                identity.eligible_models.into(),
+                identity.eligible_models.min(evaluated).into(),
+            ),
+        ]
+        .into_iter()
+        .find(|(_, has, expected)| has != expected)
+    };
+    let wrong = first_wrong(threads, requests, |first_row, part| {
+        let decisions = decisions.get(first_row..).unwrap_or_default();
+        part.iter()
+            .zip(decisions)
+            .position(|(request, decision)| others(request, decision).is_some())
+    });
+    let wrong = wrong.and_then(|(row, request)| Some((row, others(request, decisions.get(row)?)?)));
+    match wrong {
+        Some((row, (field, has, expected))) => Err(Error::other_decision(field, has, expected).in_row(row)),
+        None => Ok(decisions),
     }
+}
+
+/// The first row that is found wrong, with its number. A part is looked at from the row of its number on.
+fn first_wrong(
+    threads: usize,
+    requests: &[RequestRow],
+    wrong: impl Fn(usize, &[RequestRow]) -> Option<usize> + Sync,
+) -> Option<(usize, &RequestRow)> {
+    let threads = if requests.len() < ROWS_WORTH_THREADS {
+        1
+    } else {
+        threads
+    };
+    let first = AtomicUsize::new(usize::MAX);
+    let nothing = &mut vec![(); requests.len()];
+    share(threads, 1, requests, nothing, 1, |first_row, part, _| {
+        if let Some(row) = wrong(first_row, part) {
+            first.fetch_min(first_row.saturating_add(row), Ordering::Relaxed);
+        }
+    });
+    let row = first.into_inner();
+    Some((row, requests.get(row)?))
 }
 
 fn wrong_count<const BYTES: usize>(what: &'static str, bytes: usize, rows: usize) -> Error {

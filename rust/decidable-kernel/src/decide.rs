@@ -3,9 +3,10 @@ use core::slice;
 use decidable_canon::cast;
 
 #[cfg(target_arch = "x86_64")]
-use crate::ifma;
+use crate::ifma::{self, Met};
 use crate::{
     Action, Decision, Gate, Objective, Policy, Reason, Rejections, Request, RequestFields,
+    decision::NO_INDEX,
     gate::{self, Gates, refusal},
     price::{self, Exact, Narrow, Price, Quoted},
     rank::Contender,
@@ -18,6 +19,42 @@ use crate::{
 #[cfg(target_arch = "x86_64")]
 const FEWEST_AT_ONCE: usize = 8;
 
+/// Who was selected, at what cost and utility, and who would be otherwise.
+///
+/// No two numbers stand side by side here that do so in a decision, so that they are copied one by one: a copy of two at once
+/// waits until both are out of the store buffer.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Selected {
+    pub(crate) utility: i64,
+    /// The second's number, if there is one, and its utility, or 0.
+    pub(crate) second: Option<u32>,
+    pub(crate) cost: u64,
+    pub(crate) model_id: u32,
+    pub(crate) second_utility: i64,
+    /// Its place in the catalog.
+    pub(crate) index: u16,
+    /// How many passed.
+    pub(crate) eligible: u16,
+}
+
+impl Selected {
+    /// From the first two and how many passed.
+    #[inline(always)]
+    pub(crate) fn of((index, first): (usize, Contender<'_>), second: Option<Contender<'_>>, eligible: u32) -> Self {
+        Self {
+            model_id: first.candidate.model_id,
+            // At most 65,535 candidates, as the constructor checked.
+            index: cast::u16_from_usize(index).unwrap_or(NO_INDEX),
+            eligible: u16::try_from(eligible).unwrap_or(u16::MAX),
+            cost: first.cost,
+            utility: first.utility,
+            second: second.map(|second| second.candidate.model_id),
+            second_utility: second.map_or(0, |second| second.utility),
+        }
+    }
+}
+
 /// Quotes are few where at most one of so many candidates has one.
 const FEW_OF: usize = 4;
 
@@ -27,6 +64,21 @@ impl Policy {
     #[must_use]
     pub fn decide(&self, request: &Request) -> Decision {
         self.decide_fields(request.fields(), request.quotes())
+    }
+
+    /// The decision of a request without quotes where it is found by looking at all candidates side by side; `None` where
+    /// [`decide`](Self::decide) must look at them one by one. It is compiled into the caller, which so gets the decision in
+    /// registers: to copy one from memory waits for the numbers that were just written there.
+    #[inline(always)]
+    #[must_use]
+    pub fn decide_at_once(&self, request: &Request) -> Option<Decision> {
+        #[cfg(target_arch = "x86_64")]
+        if request.quotes().is_empty()
+            && let Some(table) = self.table_for_one()
+        {
+            return self.decide_fields_at_once(table, request.fields());
+        }
+        None
     }
 
     /// Decides a request and counts, for every gate, the candidates that failed it first.
@@ -52,7 +104,7 @@ impl Policy {
         };
         let rejections = self.rejections(fields, verdicts.over_budget, verdicts.worthless);
         let decision = match verdicts.first {
-            Some((index, first)) => self.selection(fields, index, &first, &verdicts),
+            Some(first) => self.selection(fields, &Selected::of(first, verdicts.second, verdicts.eligible)),
             None => self.rejection_for(fields, &rejections),
         };
         (decision, rejections)
@@ -89,23 +141,57 @@ impl Policy {
     /// Decides fields that were checked, with quotes in ascending order.
     #[inline]
     pub(crate) fn decide_fields(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
-        if let Some(reason) = refusal(self.limits(), request) {
-            return self.rejection(request, reason, 0);
-        }
         #[cfg(target_arch = "x86_64")]
-        if let Some(table) = self.table()
-            && self.candidates().len() >= FEWEST_AT_ONCE
-            && (quotes.is_empty() || self.are_few(quotes))
-            && let Some(decision) = self.decide_at_once(table, request)
-        {
-            if quotes.is_empty() {
-                return decision;
-            }
-            if let Some(requoted) = self.requote(&decision, request, quotes) {
-                return requoted;
-            }
+        if let Some(table) = self.table_for_one() {
+            return self.decide_by(table, request, quotes);
         }
-        self.decide_admitted(request, quotes)
+        self.decide_plainly(request, quotes)
+    }
+
+    /// What one request meets all candidates in.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn table_for_one(&self) -> Option<&ifma::Table> {
+        self.table().filter(|_| self.candidates().len() >= FEWEST_AT_ONCE)
+    }
+
+    /// Decides with a table.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    fn decide_by(&self, table: &ifma::Table, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+        if !quotes.is_empty() {
+            return self.decide_quoted(table, request, quotes);
+        }
+        match self.decide_fields_at_once(table, request) {
+            Some(decision) => decision,
+            None => self.decide_admitted(request, quotes),
+        }
+    }
+
+    /// `None` where a request that is not refused is left open.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn decide_fields_at_once(&self, table: &ifma::Table, request: &RequestFields) -> Option<Decision> {
+        if let Some(reason) = refusal(self.limits(), request) {
+            return Some(self.rejection(request, reason, 0));
+        }
+        Some(match ifma::decide_one(table, request)? {
+            Met::Selected(selected) => self.selection(request, &selected),
+            Met::Rejected(rejections) => self.rejection_for(request, &rejections),
+        })
+    }
+
+    /// From the decision without quotes, where they are few.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    fn decide_quoted(&self, table: &ifma::Table, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
+        if self.are_few(quotes)
+            && let Some(unquoted) = self.decide_fields_at_once(table, request)
+            && let Some(requoted) = self.requote(&unquoted, request, quotes)
+        {
+            return requoted;
+        }
+        self.decide_plainly(request, quotes)
     }
 
     /// Whether pricing those that have quotes again costs less than pricing all once.
@@ -163,47 +249,10 @@ impl Policy {
                 second = Some(contender);
             }
         }
-        let (index, selected) = first;
-        let verdicts = Verdicts {
-            first: Some(first),
-            second,
-            eligible,
-            over_budget: 0,
-            worthless: 0,
-        };
-        Some(self.selection(request, index, &selected, &verdicts))
+        Some(self.selection(request, &Selected::of(first, second, eligible)))
     }
 
-    /// Decides a request that is not refused, eight candidates at a time; `None` where the definition is needed.
-    #[cfg(target_arch = "x86_64")]
-    #[inline]
-    pub(crate) fn decide_at_once(&self, table: &ifma::Table, request: &RequestFields) -> Option<Decision> {
-        let selected = match ifma::decide_one(table, request)? {
-            ifma::Met::Selected(selected) => selected,
-            ifma::Met::Rejected(rejections) => return Some(self.rejection_for(request, &rejections)),
-        };
-        let contender = |index: u16, cost, utility| {
-            Some(Contender {
-                candidate: self.candidates().get(cast::usize_from_u16(index))?,
-                cost,
-                utility,
-            })
-        };
-        let first = contender(selected.first, selected.cost, selected.utility)?;
-        let verdicts = Verdicts {
-            first: Some((cast::usize_from_u16(selected.first), first)),
-            second: match selected.second {
-                Some(index) => Some(contender(index, 0, selected.second_utility)?),
-                None => None,
-            },
-            eligible: selected.eligible.into(),
-            over_budget: 0,
-            worthless: 0,
-        };
-        Some(self.conclusion(request, &verdicts))
-    }
-
-    /// The same, one candidate after the other.
+    /// Decides fields one candidate after the other.
     #[inline]
     pub(crate) fn decide_plainly(&self, request: &RequestFields, quotes: &[(u32, u64)]) -> Decision {
         match refusal(self.limits(), request) {
@@ -266,7 +315,7 @@ impl Policy {
     #[inline(always)]
     pub(crate) fn conclusion(&self, request: &RequestFields, verdicts: &Verdicts<'_>) -> Decision {
         match verdicts.first {
-            Some((index, first)) => self.selection(request, index, &first, verdicts),
+            Some(first) => self.selection(request, &Selected::of(first, verdicts.second, verdicts.eligible)),
             None => self.rejection_by(request, verdicts.over_budget, verdicts.worthless),
         }
     }
@@ -295,16 +344,10 @@ impl Policy {
         cast::u16_from_usize(self.candidates().len()).unwrap_or(u16::MAX)
     }
 
+    /// The decision that selects.
     #[inline(always)]
-    pub(crate) fn selection(
-        &self,
-        request: &RequestFields,
-        index: usize,
-        first: &Contender<'_>,
-        verdicts: &Verdicts<'_>,
-    ) -> Decision {
-        let selected_model_id = first.candidate.model_id;
-        let second = verdicts.second;
+    pub(crate) fn selection(&self, request: &RequestFields, selected: &Selected) -> Decision {
+        let selected_model_id = selected.model_id;
         let (action, reason) = if selected_model_id == request.requested_model_id {
             (Action::ExecuteRequested, Reason::RequestedModelMaximizesUtility)
         } else {
@@ -315,13 +358,13 @@ impl Policy {
             action,
             reason,
             selected_model_id: Some(selected_model_id),
-            selected_model_index: cast::u16_from_usize(index),
-            estimated_cost_microunits: first.cost,
-            expected_utility_microunits: first.utility,
-            counterfactual_model_id: second.map(|second| second.candidate.model_id),
-            counterfactual_utility_microunits: second.map_or(0, |second| second.utility),
+            selected_model_index: Some(selected.index),
+            estimated_cost_microunits: selected.cost,
+            expected_utility_microunits: selected.utility,
+            counterfactual_model_id: selected.second,
+            counterfactual_utility_microunits: selected.second_utility,
             evaluated_models: self.evaluated(),
-            eligible_models: u16::try_from(verdicts.eligible).unwrap_or(u16::MAX),
+            eligible_models: selected.eligible,
             policy_epoch: self.limits().policy_epoch,
             catalog_epoch: self.limits().catalog_epoch,
         }

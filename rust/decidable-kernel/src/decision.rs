@@ -264,13 +264,35 @@ pub(crate) fn selected_of(row: &DecisionRow) -> Option<u32> {
     }
 }
 
-/// How many candidates were eligible, of a row.
-pub(crate) fn eligible_of(row: &DecisionRow) -> u16 {
-    const EPOCHS: usize = 8 + 8;
-    match row.split_last_chunk::<EPOCHS>() {
-        Some(([.., low, high], _)) => u16::from_le_bytes([*low, *high]),
-        _ => 0,
-    }
+/// What a row says of the request and the policy that it is of.
+#[derive(Default)]
+pub(crate) struct Identity {
+    pub(crate) request_sequence: u64,
+    pub(crate) evaluated_models: u16,
+    pub(crate) eligible_models: u16,
+    pub(crate) policy_epoch: u64,
+    pub(crate) catalog_epoch: u64,
+}
+
+/// The identity of a row, whatever else is in it.
+#[inline(always)]
+pub(crate) fn identity_of(row: &DecisionRow) -> Identity {
+    let parts = || {
+        let (request_sequence, rest) = row.split_first_chunk()?;
+        let (rest, catalog_epoch) = rest.split_last_chunk()?;
+        let (rest, policy_epoch) = rest.split_last_chunk()?;
+        let (rest, eligible) = rest.split_last_chunk()?;
+        let (_, evaluated) = rest.split_last_chunk()?;
+        Some(Identity {
+            request_sequence: u64::from_le_bytes(*request_sequence),
+            evaluated_models: u16::from_le_bytes(*evaluated),
+            eligible_models: u16::from_le_bytes(*eligible),
+            policy_epoch: u64::from_le_bytes(*policy_epoch),
+            catalog_epoch: u64::from_le_bytes(*catalog_epoch),
+        })
+    };
+    // A row has the length of its fields, so that this cannot fail.
+    parts().unwrap_or_default()
 }
 
 /// Puts a reason into a row that was written without one.

@@ -6,7 +6,7 @@
 
 use core::cmp::Ordering;
 
-use crate::{Decision, Finding, Gate, Policy, Rejections, Request, gate::refusal, rank::Contender, trial::Verdicts};
+use crate::{Decision, Finding, Gate, Policy, Rejections, Request, decide::Selected, gate::refusal, rank::Contender};
 
 impl Policy {
     /// Derives the decision of a request by the definition. [`decide`](Self::decide) finds the same faster; whoever checks a
@@ -63,15 +63,8 @@ impl Policy {
             // At most 65,535 candidates.
             *count = count.saturating_add(1);
         });
-        let verdicts = Verdicts {
-            first,
-            second: second.map(|(_, second)| second),
-            eligible,
-            over_budget: counts.budget,
-            worthless: counts.utility,
-        };
-        let decision = match &verdicts.first {
-            Some((index, contender)) => self.selection(fields, *index, contender, &verdicts),
+        let decision = match first {
+            Some(first) => self.selection(fields, &Selected::of(first, second.map(|(_, second)| second), eligible)),
             None => self.rejection_for(fields, &counts),
         };
         (decision, counts)

@@ -45,13 +45,17 @@ pub enum ErrorKind {
     UnknownModel,
     /// The bytes are not whole rows, or there is not one row of output for each row of input.
     RowCount,
+    /// A decision is none of this policy on the request of its row.
+    OtherDecision,
     /// The bytes are not the layout.
     Unreadable,
+    /// There is no memory for what was given.
+    NoMemory,
 }
 
 impl ErrorKind {
     /// Every kind, for the test that compares them with the documents.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::OutOfRange,
         Self::EmptyCatalog,
         Self::TooManyCandidates,
@@ -65,7 +69,9 @@ impl ErrorKind {
         Self::MaximumBelowExpected,
         Self::UnknownModel,
         Self::RowCount,
+        Self::OtherDecision,
         Self::Unreadable,
+        Self::NoMemory,
     ];
 
     /// The stable identifier of the kind.
@@ -85,7 +91,9 @@ impl ErrorKind {
             Self::MaximumBelowExpected => "kernel.maximum_below_expected",
             Self::UnknownModel => "kernel.unknown_model",
             Self::RowCount => "kernel.row_count",
+            Self::OtherDecision => "kernel.other_decision",
             Self::Unreadable => "kernel.unreadable",
+            Self::NoMemory => "kernel.no_memory",
         }
     }
 }
@@ -215,6 +223,13 @@ impl Error {
     pub(crate) fn row_count(field: &'static str, bytes: u64, expected: impl fmt::Display) -> Self {
         let message = format!("{field} has {bytes} bytes, where {expected} are needed");
         Self::new(ErrorKind::RowCount, message).naming(field, bytes)
+    }
+    pub(crate) fn other_decision(field: &'static str, value: u64, expected: impl fmt::Display) -> Self {
+        let message = format!("the decision has {field} {value}, where {expected} is needed");
+        Self::new(ErrorKind::OtherDecision, message).naming(field, value)
+    }
+    pub(crate) fn no_memory(what: &str) -> Self {
+        Self::new(ErrorKind::NoMemory, format!("there is no memory for the {what}"))
     }
     pub(crate) fn unreadable(error: ReadError) -> Self {
         Self::new(ErrorKind::Unreadable, error.to_string())

@@ -161,7 +161,8 @@ impl Rejections {
         };
         let left = candidates.wrapping_sub(counted.sum());
         Self {
-            utility: left.wrapping_sub(eligible.into()),
+            // Of a decision that is none of these candidates' there may be more eligible than are left.
+            utility: left.saturating_sub(eligible.into()),
             ..counted
         }
     }

@@ -56,7 +56,7 @@ proptest! {
         requests in prop::collection::vec(cases::request(), 0..60),
     ) {
         let rows = bytes(&requests);
-        let rows = Rows::new(&rows, Plan::default()).unwrap();
+        let rows = Rows::new(&rows, 1).unwrap();
         let quotes = quotes(&requests);
         let mut expected = (Vec::new(), Vec::new(), Vec::new());
         for request in &requests {
@@ -104,7 +104,7 @@ proptest! {
             decision.encode(&mut decisions);
         }
         let mut found = vec![0; requests.len() * 32];
-        let rows = Rows::new(&rows, Plan::default()).unwrap();
+        let rows = Rows::new(&rows, 1).unwrap();
         batch::digest_requests(rows, &Quotes::default(), &mut found, Plan::threads(2)).unwrap();
         prop_assert!(found == of_requests);
         batch::digest_requests(rows, &quotes(&requests), &mut found, Plan::threads(2)).unwrap();
@@ -141,7 +141,7 @@ proptest! {
         let requests: Vec<_> = requests.iter().cycle().take(ROWS).cloned().collect();
         let (rows, quotes) = (bytes(&requests), quotes(&requests));
         let most: Vec<_> = requests.iter().map(Request::max_output_tokens).collect();
-        let rows = Rows::new(&rows, Plan::default()).unwrap().with_max_output_tokens(&most).unwrap();
+        let rows = Rows::new(&rows, 1).unwrap().with_max_output_tokens(&most).unwrap();
         for threads in 1..=3 {
             let plan = Plan::threads(threads);
             let mut found = expected.each_ref().map(|expected| vec![7; expected.len()]);
@@ -191,11 +191,7 @@ fn room_that_does_not_fit_is_refused_and_left_as_it_is() {
         Request::new(decidable_kernel::RequestFields::default()).unwrap();
         3
     ]);
-    let (rows, none, plan) = (
-        Rows::new(&rows, Plan::default()).unwrap(),
-        Quotes::default(),
-        Plan::default(),
-    );
+    let (rows, none, plan) = (Rows::new(&rows, 1).unwrap(), Quotes::default(), Plan::default());
     let mut decisions = vec![0; 3 * DECISION_ROW_BYTES];
     batch::decide_rows(&policy, rows, &none, &mut decisions, plan).unwrap();
     for length in [0, 107, 109, 144] {
@@ -221,6 +217,96 @@ fn room_that_does_not_fit_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn decisions_of_others_are_refused_by_their_row_and_never_counted_as_these() {
+    let limits = |policy_epoch, catalog_epoch| Limits {
+        policy_epoch,
+        catalog_epoch,
+        ..Limits::default()
+    };
+    let policy = |limits, models| {
+        let candidate = |model_id| Candidate {
+            model_id,
+            ..Candidate::default()
+        };
+        Policy::new(limits, (1..=models).map(candidate).collect(), None).unwrap()
+    };
+    let ours = policy(limits(1, 2), 5);
+    let request = |request_sequence| {
+        Request::new(RequestFields {
+            request_sequence,
+            business_value_microunits: 1_000,
+            ..RequestFields::default()
+        })
+        .unwrap()
+    };
+    let decisions = |policy: &Policy, requests: &[Request]| {
+        let mut decisions = Vec::new();
+        for request in requests {
+            policy.decide(request).encode(&mut decisions);
+        }
+        decisions
+    };
+    let requests: Vec<_> = (0..40_000).map(request).collect();
+    let rows = bytes(&requests);
+    let rows = Rows::new(&rows, 1).unwrap();
+    let good = decisions(&ours, &requests);
+    let (mut counts, mut holds) = (vec![9; 40_000 * COUNTS_ROW_BYTES], vec![9; 40_000 * HOLD_ROW_BYTES]);
+    let mut refused = |decisions: &[u8]| {
+        for vectors in Vectors::available() {
+            for threads in 1..=2 {
+                let plan = Plan {
+                    threads,
+                    vectors: Some(vectors),
+                };
+                let counted = batch::count(&ours, rows, &Quotes::default(), decisions, &mut counts, plan);
+                let held = batch::holds(&ours, rows, &Quotes::default(), decisions, &mut holds, plan);
+                assert_eq!(counted, held);
+                let error = counted.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::OtherDecision);
+                assert!(counts.iter().chain(&holds).all(|byte| *byte == 9));
+                if vectors == Vectors::best() && threads == 2 {
+                    return (error.row().unwrap(), error.field().unwrap());
+                }
+            }
+        }
+        unreachable!("the best vectors are there");
+    };
+    let mut swapped = requests.clone();
+    swapped.swap(39_998, 39_999);
+    assert_eq!(refused(&decisions(&ours, &swapped)), (39_998, "request_sequence"));
+    for (other, field) in [
+        (policy(limits(3, 2), 5), "policy_epoch"),
+        (policy(limits(1, 3), 5), "catalog_epoch"),
+        (policy(limits(1, 2), 6), "evaluated_models"),
+    ] {
+        assert_eq!(refused(&decisions(&other, &requests)), (0, field));
+    }
+    let eligible = 36_000 * DECISION_ROW_BYTES + DECISION_ROW_BYTES - 18;
+    let mut changed = good.clone();
+    changed[eligible..eligible + 2].copy_from_slice(&6_u16.to_le_bytes());
+    assert_eq!(refused(&changed), (36_000, "eligible_models"));
+    // Whatever else is in it, a row is read as far as it is needed, and no count is more than there are models.
+    let mut state = 1_u64;
+    for row in changed.chunks_exact_mut(DECISION_ROW_BYTES) {
+        for byte in &mut row[8..DECISION_ROW_BYTES - 20] {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = state.to_le_bytes()[7];
+        }
+        row[DECISION_ROW_BYTES - 18] = state.to_le_bytes()[6] % 6;
+        row[DECISION_ROW_BYTES - 17] = 0;
+    }
+    for vectors in Vectors::available() {
+        let plan = Plan {
+            threads: 1,
+            vectors: Some(vectors),
+        };
+        batch::count(&ours, rows, &Quotes::default(), &changed, &mut counts, plan).unwrap();
+        assert!(counts.as_chunks().0.iter().all(|count| u32::from_le_bytes(*count) <= 5));
+        batch::holds(&ours, rows, &Quotes::default(), &changed, &mut holds, plan).unwrap();
+    }
+}
+
+#[test]
 fn a_largest_use_is_there_for_each_row_and_reaches_the_expected_one() {
     let request = Request::new(decidable_kernel::RequestFields {
         output_tokens: 5,
@@ -228,7 +314,7 @@ fn a_largest_use_is_there_for_each_row_and_reaches_the_expected_one() {
     })
     .unwrap();
     let rows = bytes(&vec![request; 3]);
-    let rows = Rows::new(&rows, Plan::default()).unwrap();
+    let rows = Rows::new(&rows, 1).unwrap();
     assert_eq!(
         rows.with_max_output_tokens(&[5, 6]).unwrap_err().kind(),
         ErrorKind::RowCount
@@ -281,7 +367,7 @@ fn a_quote_can_make_the_second_of_a_request_that_had_one_candidate() {
             let mut decisions = vec![0; requests.len() * DECISION_ROW_BYTES];
             batch::decide_rows(
                 &policy,
-                Rows::new(&rows, Plan::default()).unwrap(),
+                Rows::new(&rows, 1).unwrap(),
                 &quotes(&requests),
                 &mut decisions,
                 plan,

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+};
 
 use decidable_canon::{Canonical as _, Reader};
 use decidable_kernel::{
     Action, Candidate, Decision, Error, ErrorKind, Limits, Names, Objective, Policy, Reason, Rejections, Request,
     RequestFields,
-    batch::{self, DECISION_ROW_BYTES, REQUEST_ROW_BYTES},
+    batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows},
 };
 
 fn candidate(model_id: u32) -> Candidate {
@@ -57,8 +60,17 @@ fn cases() -> Vec<Case> {
         confidence_bps: 10_001,
         ..RequestFields::default()
     };
-    let batch =
-        |rows: &[u8], out: usize| batch::decide(&policy, rows, &mut vec![0; out], batch::Plan::default()).unwrap_err();
+    let batch = |rows: &[u8], out: usize| batch::decide(&policy, rows, &mut vec![0; out], Plan::default()).unwrap_err();
+    let two = rows(&[RequestFields::default(); 2]);
+    let mut decisions = vec![0; 2 * DECISION_ROW_BYTES];
+    batch::decide(&policy, &two, &mut decisions, Plan::default()).unwrap();
+    decisions[2 * DECISION_ROW_BYTES - 16] = 5;
+    let (two, no_quotes, mut counts) = (
+        Rows::new(&two, 1).unwrap(),
+        Quotes::default(),
+        [0; 2 * COUNTS_ROW_BYTES],
+    );
+    let other = batch::count(&policy, two, &no_quotes, &decisions, &mut counts, Plan::default()).unwrap_err();
     vec![
         (
             policy_of(vec![Candidate {
@@ -223,6 +235,19 @@ fn cases() -> Vec<Case> {
             "objective must be the code of an objective (0 to 3), not 4",
         ),
         (
+            other,
+            ErrorKind::OtherDecision,
+            Some(("policy_epoch", 5)),
+            "row 1: the decision has policy_epoch 5, where 1 is needed",
+        ),
+        (
+            // So many are asked for at once, and never taken.
+            Quotes::new(iter::repeat_n((0, 1, 5), usize::MAX), 1).unwrap_err(),
+            ErrorKind::NoMemory,
+            None,
+            "there is no memory for the quotes",
+        ),
+        (
             Request::decode(&mut Reader::new(&[0; 69])).unwrap_err(),
             ErrorKind::Unreadable,
             None,
@@ -257,7 +282,7 @@ fn a_refused_batch_says_which_row_and_writes_nothing() {
     fields[8_999].minimum_quality_bps = 65_535;
     fields[8_500].risk_bps = 10_001;
     let mut out = vec![7; 9_000 * DECISION_ROW_BYTES];
-    let error = batch::decide(&policy, &rows(&fields), &mut out, batch::Plan::threads(2)).unwrap_err();
+    let error = batch::decide(&policy, &rows(&fields), &mut out, Plan::threads(2)).unwrap_err();
     assert_eq!((error.row(), error.field()), (Some(8_500), Some("risk_bps")));
     assert!(out.iter().all(|byte| *byte == 7));
 }
@@ -276,7 +301,7 @@ fn of_many_refused_rows_the_first_is_named_on_any_number_of_threads() {
         fields[first].confidence_bps = 10_001;
         let bytes = rows(&fields);
         for threads in [1, 2, 3] {
-            let error = batch::decide(&policy, &bytes, &mut out, batch::Plan::threads(threads)).unwrap_err();
+            let error = batch::decide(&policy, &bytes, &mut out, Plan::threads(threads)).unwrap_err();
             assert_eq!((error.row(), error.field()), (Some(first), Some("confidence_bps")));
         }
     }
@@ -286,7 +311,7 @@ fn of_many_refused_rows_the_first_is_named_on_any_number_of_threads() {
 #[test]
 fn an_empty_batch_is_a_batch() {
     let policy = policy_of(vec![candidate(1)]).unwrap();
-    batch::decide(&policy, &[], &mut [], batch::Plan::threads(4)).unwrap();
+    batch::decide(&policy, &[], &mut [], Plan::threads(4)).unwrap();
 }
 
 #[test]

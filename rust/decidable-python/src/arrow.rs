@@ -2,6 +2,7 @@
 //!
 //! No library of tables is imported or known here; whatever has the methods of that interface is a table.
 
+use std::collections::TryReserveError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::cast::AsArray as _;
@@ -17,14 +18,14 @@ use pyo3::types::{PyBool, PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, ArrayReader};
 use pyo3_arrow::{PyArray, PyArrayReader};
 
-use crate::batch::{Asked, WORK_OF_A_ROW, most_at_a_time, rows_of};
+use crate::batch::{Asked, WORK_OF_A_ROW, most_at_a_time, no_room, rows_of};
 use crate::errors::{Class, raise};
-use crate::values::Integer;
+use crate::values::{Integer, short};
 
 mod decisions;
 
 pub(crate) use decisions::Decisions;
-use decisions::{Answers, Beside, no_room};
+use decisions::{Answers, Beside};
 
 /// Rows that are copied, decided and kept at a time, whatever the chunks of the table are; of a large catalog fewer, as of an array.
 const CHUNK_ROWS: usize = 65_536;
@@ -169,7 +170,7 @@ pub(crate) fn decide<'py>(
             };
             let mut quotes = match columns.quotes {
                 None => Vec::new(),
-                Some(index) => quotes_in(&part(index)?).map_err(|fault| fault.raise_of_quotes(py, first))?,
+                Some(index) => quotes_in(&part(index)?).map_err(|fault| fault.raise(py, first))?,
             };
             let plan = plan(count);
             answers.room(count)?.fill(py, policy, first, plan, || {
@@ -316,17 +317,39 @@ fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldR
         );
     }
     if error.contains(NULLS_WITH_A_BUFFER)
-        && let DataType::Struct(fields) = table.data_type()
-        && let Some(field) = fields.iter().find(|field| *field.data_type() == DataType::Null)
+        && let Some((name, place)) = nulls_in(table)
     {
-        let name = field.name();
         let message = format!(
-            "{name} is a column of nothing but nulls, handed over with a buffer that such a column does not have: leave \
+            "{place} is a column of nothing but nulls, handed over with a buffer that such a column does not have: leave \
              it out, or give it a type (in polars, .cast(pl.UInt32))"
         );
-        return Err(column_type(py, name, &message, shown(&DataType::Null)));
+        return Err(column_type(py, &name, &message, shown(&DataType::Null)));
     }
     Err(unreadable(py, &error))
+}
+
+/// The first column of nothing but nulls, and where it is, of which it may be a part.
+fn nulls_in(table: &FieldRef) -> Option<(String, String)> {
+    fn place_in(field: &FieldRef) -> Option<String> {
+        let name = field.name();
+        match field.data_type() {
+            DataType::Null => Some(name.clone()),
+            // The name of what a list holds says nothing.
+            DataType::List(item) | DataType::LargeList(item) => match item.data_type() {
+                DataType::Null => Some(name.clone()),
+                DataType::Struct(parts) => Some(format!("{name}.{}", parts.iter().find_map(place_in)?)),
+                _ => None,
+            },
+            DataType::Struct(parts) => Some(format!("{name}.{}", parts.iter().find_map(place_in)?)),
+            _ => None,
+        }
+    }
+    let DataType::Struct(columns) = table.data_type() else {
+        return None;
+    };
+    columns
+        .iter()
+        .find_map(|column| Some((column.name().clone(), place_in(column)?)))
 }
 
 /// What the Python code raised that a reader of pyarrow reads from: the line that names it, of the traceback at the end of the error.
@@ -481,18 +504,18 @@ fn are_quotes(kind: &DataType) -> bool {
 }
 
 /// The quotes of rows, each with the number of its row among them.
-fn quotes_in(lists: &ArrayRef) -> Result<Vec<(u64, u32, u64)>, Fault> {
+fn quotes_in(lists: &ArrayRef) -> Result<Vec<(u64, u32, u64)>, QuoteFault> {
     match lists.data_type() {
         DataType::Null => Ok(Vec::new()),
         DataType::List(_) => quotes_of_lists(lists.as_list::<i32>()),
         DataType::LargeList(_) => quotes_of_lists(lists.as_list::<i64>()),
-        _ => Err(Fault::Type),
+        _ => Err(QuoteFault::Type),
     }
 }
 
-fn quotes_of_lists<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<Vec<(u64, u32, u64)>, Fault> {
-    let quotes = lists.values().as_struct_opt().ok_or(Fault::Type)?;
-    let column = |name| quotes.column_by_name(name).ok_or(Fault::Type);
+fn quotes_of_lists<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<Vec<(u64, u32, u64)>, QuoteFault> {
+    let quotes = lists.values().as_struct_opt().ok_or(QuoteFault::Type)?;
+    let column = |name| quotes.column_by_name(name).ok_or(QuoteFault::Type);
     let (models, costs) = (column(MODEL_ID)?, column(COST)?);
     let mut found = Vec::new();
     for (row, ends) in lists.value_offsets().windows(2).enumerate() {
@@ -501,17 +524,26 @@ fn quotes_of_lists<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<Ve
         if lists.is_null(row) {
             continue;
         }
-        for place in start.as_usize()..end.as_usize() {
+        let places = start.as_usize()..end.as_usize();
+        found.try_reserve(places.len()).map_err(QuoteFault::NoRoom)?;
+        for (quote, place) in places.enumerate() {
+            let null = |part| QuoteFault::Null { row, quote, part };
             if quotes.is_null(place) {
-                return Err(Fault::Null { row });
+                return Err(null(None));
             }
-            let number = |array: &ArrayRef| number_at(array, place).ok_or(Fault::Null { row });
-            let (model_id, cost) = (number(models)?, number(costs)?);
-            let outside = |value| Fault::Outside { row, value };
+            let number = |array: &ArrayRef, part| number_at(array, place).ok_or_else(|| null(Some(part)));
+            let (model_id, cost) = (number(models, MODEL_ID)?, number(costs, COST)?);
+            let outside = |part, value, range| QuoteFault::Outside {
+                row,
+                quote,
+                part,
+                value,
+                range,
+            };
             found.push((
-                u64::try_from(row).map_err(|_| Fault::Type)?,
-                u32::try_from(model_id).map_err(|_| outside(model_id))?,
-                u64::try_from(cost).map_err(|_| outside(cost))?,
+                u64::try_from(row).map_err(|_| QuoteFault::Type)?,
+                u32::try_from(model_id).map_err(|_| outside(MODEL_ID, model_id, u32::RANGE))?,
+                u64::try_from(cost).map_err(|_| outside(COST, cost, u64::RANGE))?,
             ));
         }
     }
@@ -567,6 +599,53 @@ enum Fault {
     Outside { row: usize, value: i128 },
 }
 
+/// What is wrong with quotes: with one of a row's by its number among them, and a part of it or the whole.
+enum QuoteFault {
+    Type,
+    Null {
+        row: usize,
+        quote: usize,
+        part: Option<&'static str>,
+    },
+    Outside {
+        row: usize,
+        quote: usize,
+        part: &'static str,
+        value: i128,
+        range: &'static str,
+    },
+    NoRoom(TryReserveError),
+}
+
+impl QuoteFault {
+    fn raise(self, py: Python<'_>, first: usize) -> PyErr {
+        match self {
+            Self::Type => unreadable(py, "its quotes are of another type than it says"),
+            Self::Null { row, quote, part } => {
+                let row = first.saturating_add(row);
+                let part = part.map_or_else(String::new, |part| format!(".{part}"));
+                null_at(
+                    py,
+                    QUOTES,
+                    row,
+                    &format!("row {row}: {QUOTES}[{quote}]{part} is null, and a quote has no absence"),
+                )
+            }
+            Self::Outside {
+                row,
+                quote,
+                part,
+                value,
+                range,
+            } => {
+                let row = first.saturating_add(row);
+                outside_at(py, row, QUOTES, &format!("{QUOTES}[{quote}].{part}"), value, range)
+            }
+            Self::NoRoom(error) => no_room(error),
+        }
+    }
+}
+
 impl Fault {
     fn raise(self, py: Python<'_>, column: &Column, kind: &DataType, first: usize) -> PyErr {
         let name = column.name;
@@ -583,17 +662,6 @@ impl Fault {
             }
         }
     }
-
-    fn raise_of_quotes(self, py: Python<'_>, first: usize) -> PyErr {
-        match self {
-            Self::Type => unreadable(py, "its quotes are of another type than it says"),
-            Self::Null { row } => null(py, QUOTES, first.saturating_add(row)),
-            Self::Outside { row, value } => {
-                let range = format!("{} for {MODEL_ID} and {} for {COST}", u32::RANGE, u64::RANGE);
-                outside(py, first.saturating_add(row), QUOTES, value, &range)
-            }
-        }
-    }
 }
 
 fn column_type(py: Python<'_>, name: &str, message: &str, kind: String) -> PyErr {
@@ -604,7 +672,12 @@ fn column_type(py: Python<'_>, name: &str, message: &str, kind: String) -> PyErr
 }
 
 fn outside(py: Python<'_>, row: usize, name: &str, value: i128, range: &str) -> PyErr {
-    let message = format!("row {row}: {name} is {value}, outside {range}");
+    outside_at(py, row, name, name, value, range)
+}
+
+/// The same of a value in a field.
+fn outside_at(py: Python<'_>, row: usize, name: &str, place: &str, value: i128, range: &str) -> PyErr {
+    let message = format!("row {row}: {place} is {value}, outside {range}");
     refused(py, "input.out_of_range", &message, |details| {
         details.set_item("row", row)?;
         details.set_item("field", name)?;
@@ -701,16 +774,6 @@ fn shown(kind: &DataType) -> String {
     short(&kind.to_string(), 60)
 }
 
-/// The first line of a text, in at most so many characters.
-fn short(text: &str, most: usize) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let mut shown = line.chars().take(most).collect::<String>();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    shown
-}
-
 fn refused<'py>(
     py: Python<'py>,
     code: &str,
@@ -741,10 +804,13 @@ fn unreadable(py: Python<'_>, why: &str) -> PyErr {
 fn null(py: Python<'_>, field: &str, row: usize) -> PyErr {
     let message = match field {
         "requests" => format!("row {row} is null"),
-        QUOTES => format!("row {row}: a quote, or a part of one, is null"),
         _ => format!("row {row}: {field} is null, and the field has no absence"),
     };
-    refused(py, "batch.null", &message, |details| {
+    null_at(py, field, row, &message)
+}
+
+fn null_at(py: Python<'_>, field: &str, row: usize, message: &str) -> PyErr {
+    refused(py, "batch.null", message, |details| {
         details.set_item("row", row)?;
         details.set_item("field", field)
     })

@@ -1,22 +1,23 @@
 //! Batches over NumPy arrays: rows in, rows out, no object a row.
 
+use std::collections::TryReserveError;
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
-use decidable_kernel::Vectors;
 use decidable_kernel::batch::{
     self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows,
 };
-use numpy::{PyArray1, PyArrayMethods as _, PyUntypedArray};
+use decidable_kernel::{ErrorKind, Vectors};
+use numpy::{BorrowError, PyArray1, PyArrayMethods as _, PyUntypedArray};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PySlice, PyTuple};
+use pyo3::types::{PyBool, PySlice, PyTuple};
 
 use crate::errors::{self, Class, raise};
-use crate::values::{counted, optional, optional_text, otherwise, wrong_type};
+use crate::values::{counted, optional, optional_text, otherwise, short, wrong, wrong_type};
 
 /// Rows that are copied, decided and written at a time by each thread: what comes in and goes out stays in a core's cache,
 /// and beside the arrays of the caller a batch takes no more memory.
@@ -226,6 +227,7 @@ fn most_of<'a>(
     let mut bytes = Vec::new();
     let bytes = most.copy(first, rows, &mut bytes)?;
     tokens.clear();
+    tokens.try_reserve(rows).map_err(no_room)?;
     tokens.extend(bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number)));
     Ok(Some(tokens))
 }
@@ -235,7 +237,7 @@ pub(crate) fn rows_of<'a>(
     most: Option<&'a [u32]>,
     plan: Plan,
 ) -> Result<Rows<'a>, decidable_kernel::Error> {
-    let rows = Rows::new(bytes, plan)?;
+    let rows = Rows::new(bytes, plan.threads)?;
     match most {
         Some(most) => rows.with_max_output_tokens(most),
         None => Ok(rows),
@@ -289,7 +291,7 @@ pub(crate) fn digest_batch<'py>(
             py.detach(|| match row_bytes {
                 REQUEST_ROW_BYTES => {
                     let here = quotes_of(&quotes, first, rows_here)?;
-                    batch::digest_requests(Rows::new(copy, plan)?, &here, out, plan)
+                    batch::digest_requests(Rows::new(copy, threads)?, &here, out, plan)
                 }
                 _ => batch::digest_decisions(copy, out, plan),
             })
@@ -377,6 +379,9 @@ fn quotes_of(all: &[u8], first: usize, rows: usize) -> Result<Quotes, decidable_
 
 /// An error of a batch, with its row counted from the first of all.
 pub(crate) fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first: usize) -> PyErr {
+    if error.kind() == ErrorKind::NoMemory {
+        return PyMemoryError::new_err(error.to_string());
+    }
     let row = error.row().map(|row| row.saturating_add(first));
     let message = match row {
         Some(row) => error.clone().in_row(row).to_string(),
@@ -389,6 +394,11 @@ pub(crate) fn batch_error(py: Python<'_>, error: &decidable_kernel::Error, first
     })
 }
 
+/// The error where there is no memory.
+pub(crate) fn no_room(error: TryReserveError) -> PyErr {
+    PyMemoryError::new_err(error.to_string())
+}
+
 fn not_contiguous(py: Python<'_>, error: &dyn core::fmt::Display) -> PyErr {
     errors::plain(
         py,
@@ -396,6 +406,17 @@ fn not_contiguous(py: Python<'_>, error: &dyn core::fmt::Display) -> PyErr {
         "batch.not_contiguous",
         &format!("the array cannot be used in place: {error}"),
     )
+}
+
+/// The error where memory is in use: one may write to it, or any number read.
+fn taken(py: Python<'_>, error: &BorrowError) -> PyErr {
+    match error {
+        BorrowError::AlreadyBorrowed => not_contiguous(
+            py,
+            &"a batch is using its memory, or was when this process was forked from another",
+        ),
+        error => not_contiguous(py, error),
+    }
 }
 
 /// An array's bytes, in place. A subclass may have views of its own, so NumPy is asked for the array as it is.
@@ -446,14 +467,13 @@ impl<'py> Input<'py> {
 
     fn add(&self, bytes: &Bound<'py, PyArray1<u8>>, first: usize, end: usize, copy: &mut Vec<u8>) -> PyResult<()> {
         // Room of the same call, or of another thread's, may lie in it.
-        let bytes = bytes
-            .try_readonly()
-            .map_err(|error| not_contiguous(self.array.py(), &error))?;
+        let bytes = bytes.try_readonly().map_err(|error| taken(self.array.py(), &error))?;
         let bytes = bytes
             .as_slice()
             .map_err(|error| not_contiguous(self.array.py(), &error))?;
         let range = first.saturating_mul(self.row_bytes)..end.saturating_mul(self.row_bytes);
         let rows = bytes.get(range).ok_or_else(|| not_there(self.array.py()))?;
+        copy.try_reserve(rows.len()).map_err(no_room)?;
         copy.extend_from_slice(rows);
         Ok(())
     }
@@ -492,7 +512,7 @@ impl<'py> Room<'py> {
             Some(array) => {
                 let py = array.py();
                 let bytes = as_bytes(array)?;
-                Some(bytes.try_readwrite().map_err(|error| not_contiguous(py, &error))?)
+                Some(bytes.try_readwrite().map_err(|error| taken(py, &error))?)
             }
         };
         Ok(Self { bytes, row_bytes })
@@ -584,10 +604,12 @@ impl<'py> Arrays<'py> {
     ) -> PyResult<Vec<u8>> {
         self.expect(field, array, dtype, name, shape)?;
         let whole = as_bytes(&self.numpy.call_method1("ascontiguousarray", (array,))?)?;
-        let bytes = whole
-            .try_readonly()
-            .map_err(|error| not_contiguous(array.py(), &error))?;
-        Ok(bytes.to_vec()?)
+        let bytes = whole.try_readonly().map_err(|error| taken(array.py(), &error))?;
+        let bytes = bytes.as_slice()?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len()).map_err(no_room)?;
+        copy.extend_from_slice(bytes);
+        Ok(copy)
     }
 
     /// Refuses an array that is not of a type and shape; without a shape it must have one dimension.
@@ -610,16 +632,17 @@ impl<'py> Arrays<'py> {
         if has.eq(dtype)? && shape.map_or(found.len() == 1, |shape| found == shape) {
             return Ok(());
         }
-        let has = has.to_string();
-        let shown = has.get(..60).map_or_else(|| has.clone(), |start| format!("{start}…"));
-        let message = match shape {
-            None => format!(
-                "{field} must be a 1-dimensional array of {name}, not {}-dimensional of {shown}",
-                found.len()
-            ),
-            Some(shape) => {
-                format!("{field} must be an array of {name} of shape {shape:?}, not of {shown} of shape {found:?}")
+        let why = if has.eq(dtype)? {
+            match shape {
+                None => format!("it has {} dimensions", found.len()),
+                Some(_) => format!("it has the shape {found:?}"),
             }
+        } else {
+            self.difference(shape.is_none().then_some(field), &has, dtype)?
+        };
+        let message = match shape {
+            None => format!("{field} must be a 1-dimensional array of {name}: {why}"),
+            Some(shape) => format!("{field} must be an array of {name} of shape {shape:?}: {why}"),
         };
         Err(raise(
             py,
@@ -628,6 +651,54 @@ impl<'py> Arrays<'py> {
             &message,
             |details| details.set_item("field", field),
         ))
+    }
+
+    /// How a type of records differs from the one that is needed, and what makes an array that comes in one of that: `astype` puts
+    /// fields into fields by their order, whatever their names are.
+    fn difference(
+        &self,
+        comes_in: Option<&str>,
+        has: &Bound<'py, PyAny>,
+        dtype: &Bound<'py, PyAny>,
+    ) -> PyResult<String> {
+        let names = |dtype: &Bound<'py, PyAny>| dtype.getattr("names")?.extract::<Option<Vec<String>>>();
+        let shown = |dtype: &Bound<'py, PyAny>| PyResult::Ok(short(&dtype.str()?.to_string_lossy(), 60));
+        let (Some(theirs), Some(ours)) = (names(has)?, names(dtype)?) else {
+            return Ok(format!("it is an array of {}", shown(has)?));
+        };
+        if let Some(missing) = ours.iter().find(|name| !theirs.contains(name)) {
+            return Ok(format!("it has no field {missing}"));
+        }
+        if let Some(unknown) = theirs.iter().find(|name| !ours.contains(name)) {
+            return Ok(format!(
+                "its field {} is none of these",
+                short(&format!("{unknown:?}"), 60)
+            ));
+        }
+        if let Some((there, here)) = theirs.iter().zip(&ours).find(|(there, here)| there != here) {
+            return Ok(format!("its field {there} stands where {here} does"));
+        }
+        let mut differs = "it has other bytes between its fields".to_owned();
+        for name in &ours {
+            let (has, needed) = (has.get_item(name)?, dtype.get_item(name)?);
+            if has.ne(&needed)? {
+                differs = format!("its field {name} is {} and not {}", shown(&has)?, shown(&needed)?);
+                break;
+            }
+        }
+        let known = [
+            (&self.request, "REQUEST_DTYPE"),
+            (&self.decision, "DECISION_DTYPE"),
+            (&self.rejection, "REJECTION_DTYPE"),
+            (&self.quote, "QUOTE_DTYPE"),
+        ];
+        let known = known.into_iter().find(|(known, _)| known.is(dtype));
+        Ok(match (comes_in, known) {
+            (Some(field), Some((_, name))) => {
+                format!("{differs}; where every number fits, {field}.astype(decidable.{name}) is one")
+            }
+            _ => differs,
+        })
     }
 
     /// Refuses an array that cannot be written in place, too.
@@ -639,6 +710,10 @@ impl<'py> Arrays<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<()> {
+        if array.is_instance_of::<PyBool>() {
+            let room = format!("a NumPy array of {name} to write to: True is for a table, and requests is an array");
+            return Err(wrong(field, &room, array));
+        }
         self.expect(field, array, dtype, name, Some(shape))?;
         let flags = array.getattr("flags")?;
         for flag in ["c_contiguous", "writeable"] {
@@ -659,7 +734,7 @@ impl<'py> Arrays<'py> {
         let py = quotes.py();
         let quotes = self.rows_in("quotes", quotes, &self.quote, "QUOTE_DTYPE")?;
         all.try_reserve_exact(quotes.rows.saturating_mul(QUOTE_BYTES))
-            .map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+            .map_err(no_room)?;
         for first in (0..quotes.rows).step_by(QUOTES_AT_A_TIME) {
             py.check_signals()?;
             quotes.append(first, QUOTES_AT_A_TIME, &mut all)?;

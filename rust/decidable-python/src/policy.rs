@@ -156,10 +156,15 @@ impl Policy {
     ///
     /// Here and in the methods below, a row of `REQUEST_DTYPE` as `.tolist()` gives it will do for a `Request`: a tuple of
     /// its fields in their order. That spares the object.
-    fn decide(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<Decision> {
+    fn decide<'py>(&self, py: Python<'py>, request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Decision>> {
         let mut row = None;
         let request = requested(request, &mut row)?;
-        Ok(Decision(self.detached(py, || self.0.decide(request))))
+        if self.0.candidates().len() <= CANDIDATES_WORTH_DETACHING
+            && let Some(decision) = self.0.decide_at_once(request)
+        {
+            return Bound::new(py, Decision(decision));
+        }
+        Bound::new(py, Decision(self.detached(py, || self.0.decide(request))))
     }
     /// Decides one request and counts the candidates that each gate refused.
     fn decide_counted<'py>(

@@ -428,3 +428,13 @@ fn kind(value: &Bound<'_, PyAny>) -> String {
         |name| name.to_string_lossy().into_owned(),
     )
 }
+
+/// The first line of a text, in at most so many characters.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut shown = line.chars().take(most).collect::<String>();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}

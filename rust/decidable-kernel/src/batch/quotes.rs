@@ -19,10 +19,13 @@ impl Quotes {
     /// in ascending order.
     ///
     /// # Errors
-    /// `OutOfRange` for a row that there is not; with the row, `QuotesNotAscending`, `ReservedModelId` for a quote for 0, or
+    /// `NoMemory` where they do not fit in memory; `OutOfRange` for a row that there is not; with the row, `QuotesNotAscending`, `ReservedModelId` for a quote for 0, or
     /// `OutOfRange` for more than 65,535 of one row.
     pub fn new(quotes: impl IntoIterator<Item = (u64, u32, u64)>, rows: usize) -> Result<Self, Error> {
+        let no_memory = |_| Error::no_memory("quotes");
         let mut taken = Self::default();
+        let quotes = quotes.into_iter();
+        taken.costs.try_reserve(quotes.size_hint().0).map_err(no_memory)?;
         for (row, model_id, cost) in quotes {
             let last_row = cast::u64_from_usize(rows).saturating_sub(1);
             let row = cast::usize_from_u64(row)
@@ -33,11 +36,15 @@ impl Quotes {
             {
                 return Err(Error::quote_rows_not_ascending(before, row).in_row(row));
             }
+            taken.costs.try_reserve(1).map_err(no_memory)?;
             taken.costs.push((model_id, cost));
             let end = taken.costs.len();
             match taken.rows.last_mut() {
                 Some((last, last_end)) if *last == row => *last_end = end,
-                _ => taken.rows.push((row, end)),
+                _ => {
+                    taken.rows.try_reserve(1).map_err(no_memory)?;
+                    taken.rows.push((row, end));
+                }
             }
         }
         for (row, costs) in taken.within(0..rows) {

@@ -13,7 +13,6 @@ use std::{
 
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
-use super::Plan;
 use crate::left::PIECE;
 
 /// A thread is worth waking for this many rows of a catalog of ordinary size, and for fewer of a larger one: at least as long
@@ -61,12 +60,12 @@ pub fn this_process() -> (u32, u64) {
     (process::id(), FORKS.load(Ordering::Relaxed))
 }
 
-/// Has the work on rows, for each of which so many candidates are looked at, done on the plan's threads. Each takes the next piece of
+/// Has the work on rows, for each of which so many candidates are looked at, done on at most so many threads. Each takes the next piece of
 /// what goes in, with the number of its first row, and of the room for what comes out, `per_row` items a row, so that the caller's works
 /// while others wake. Threads beyond the machine's cores gain nothing and are not started; where the system refuses one,
 /// those that there are do all of it.
 pub(super) fn share<I: Sync, O: Send>(
-    plan: Plan,
+    threads: usize,
     candidates: usize,
     input: &[I],
     room: &mut [O],
@@ -77,7 +76,7 @@ pub(super) fn share<I: Sync, O: Send>(
     let per_thread = (ROWS_PER_THREAD / larger).max(1);
     // Whole groups of what is decided side by side.
     let per_piece = (ROWS_PER_PIECE / larger).next_multiple_of(PIECE).max(PIECE);
-    let worth = plan.threads.min(input.len() / per_thread);
+    let worth = threads.min(input.len() / per_thread);
     if worth <= 1 {
         return work(0, input, room);
     }

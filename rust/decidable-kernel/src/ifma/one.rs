@@ -7,26 +7,13 @@ use super::{
     meet::{Asked, BYTE_COUNTS, Best, ask, cost, first_lost, meet, splat, spread},
     table::{Table, Who},
 };
-use crate::{Rejections, RequestFields, decision::NO_INDEX, gate::unpacked};
+use crate::{Rejections, RequestFields, decide::Selected, decision::NO_INDEX, gate::unpacked};
 
 /// What came of one request that met all candidates.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Met {
     Selected(Selected),
     Rejected(Rejections),
-}
-
-/// Who was selected, and who would be otherwise.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Selected {
-    /// The selected candidate's place in the catalog.
-    pub(crate) first: u16,
-    /// The second's, if there is one.
-    pub(crate) second: Option<u16>,
-    pub(crate) cost: u64,
-    pub(crate) utility: i64,
-    pub(crate) second_utility: i64,
-    pub(crate) eligible: u16,
 }
 
 /// Lets one request, which is not refused, meet all candidates, eight at a time; `None` where that leaves it open.
@@ -78,7 +65,9 @@ kernel! {
             return Some(Met::Rejected(table.rejections(count_one(token, table, &asked), 0)));
         }
         let [chosen, alternative] = [best.first, best.second].map(|keys| table.named(first(keys).cast_unsigned()));
-        let place = |who: &Who| u16::try_from(who[0] >> 32).ok().filter(|index| *index != NO_INDEX);
+        let place = |who: &Who| u16::try_from(who[0] >> 32).unwrap_or(NO_INDEX);
+        let number = |who: &Who| u32::try_from(who[0] & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        let second = (place(alternative) != NO_INDEX).then(|| number(alternative));
         let costs = cost(&asked, splat(chosen[1]), splat(chosen[2]));
         let (utility, second_utility) = if table.by_utility {
             (first(asked.utility(best.first)), first(asked.utility(best.second)))
@@ -90,11 +79,12 @@ kernel! {
             )
         };
         Some(Met::Selected(Selected {
-            first: place(chosen)?,
-            second: place(alternative),
+            model_id: number(chosen),
+            index: place(chosen),
             cost: first(costs).cast_unsigned(),
             utility,
-            second_utility,
+            second,
+            second_utility: second.map_or(0, |_| second_utility),
             eligible: u16::try_from(eligible).unwrap_or(u16::MAX),
         }))
     }

@@ -279,7 +279,7 @@ fn the_largest_numbers_of_a_catalog_are_decided_by_the_definition() {
             },
         ];
         let rows = rows(&all);
-        let taken = Rows::new(rows.as_flattened(), Plan::default()).unwrap();
+        let taken = Rows::new(rows.as_flattened(), 1).unwrap();
         let mut decided = vec![[0; DECISION_ROW_BYTES]; all.len()];
         let mut counted = vec![[0; COUNTS_ROW_BYTES]; all.len()];
         let (quotes, plan) = (Quotes::default(), Plan::threads(1));

@@ -252,7 +252,7 @@ fn alone(policy: &Policy, requests: &[RequestFields], expected: &[Decision]) -> 
         if let Some(table) = policy.table()
             && expected.evaluated_models > 0
         {
-            let found = policy.decide_at_once(table, request);
+            let found = policy.decide_fields_at_once(table, request);
             assert!(
                 found.is_none_or(|found| found == *expected),
                 "{found:?} {request:?} {policy:?}"

@@ -1,9 +1,8 @@
 //! The answer to a table: rows as the kernel writes them, which become columns when someone reads them.
 
-use std::collections::TryReserveError;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::mem::take;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::{
     ArrayRef, FixedSizeListArray, Int64Array, StructArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
@@ -13,13 +12,12 @@ use decidable_canon::Reader;
 use decidable_kernel::batch::{COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, NOT_LOOKED_AT, UTILITY};
 use decidable_kernel::{Decision, MOST_CANDIDATES, Rejections};
 use numpy::PyArray1;
-use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict};
+use pyo3::types::{PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
 use super::CHUNK_ROWS;
-use crate::batch::{Answer, Arrays, batch_error};
+use crate::batch::{Answer, Arrays, batch_error, no_room};
 use crate::errors::{Class, plain};
 use crate::values::counted;
 
@@ -117,11 +115,6 @@ impl Chunk {
     }
 }
 
-/// The error where there is no memory.
-pub(super) fn no_room(error: TryReserveError) -> PyErr {
-    PyMemoryError::new_err(error.to_string())
-}
-
 /// The chunks of an answer while it is made: rows of small chunks of a table are in one, up to so many.
 pub(super) struct Answers {
     beside: Beside,
@@ -163,6 +156,9 @@ impl Answers {
     }
 }
 
+/// A class, and what it is made of.
+type Remade<'py> = (Bound<'py, PyType>, (Bound<'py, PyAny>,), Bound<'py, PyDict>);
+
 /// The decisions on a table, in order: a table for whoever reads the Arrow PyCapsule interface, or an array.
 ///
 /// Its columns are the fields of `DECISION_DTYPE`, and `counts`, `gates` and `holds` where they were asked for; what is absent
@@ -171,6 +167,7 @@ impl Answers {
 pub(crate) struct Decisions {
     beside: Beside,
     chunks: Arc<[Chunk]>,
+    hash: OnceLock<u64>,
 }
 
 impl Decisions {
@@ -178,6 +175,7 @@ impl Decisions {
         Self {
             beside,
             chunks: chunks.into(),
+            hash: OnceLock::new(),
         }
     }
 
@@ -200,6 +198,25 @@ impl Decisions {
             Ok(all)
         });
         Ok(PyArray1::from_vec(py, all.map_err(no_room)?))
+    }
+
+    /// What was asked for beside the decisions, as the arrays that a batch of an array fills.
+    fn beside_as_arrays<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let arrays = Arrays::of(py)?;
+        let keywords = PyDict::new(py);
+        if self.beside.counts {
+            let counts = self.all(py, |chunk| &chunk.counts)?;
+            keywords.set_item("counts", counts.call_method1("view", (&arrays.rejection,))?)?;
+        }
+        if let Some(models) = self.beside.gates {
+            let gates = self.all(py, |chunk| &chunk.gates)?;
+            keywords.set_item("gates", gates.call_method1("reshape", (self.__len__(), models))?)?;
+        }
+        if self.beside.holds {
+            let holds = self.all(py, |chunk| &chunk.holds)?;
+            keywords.set_item("holds", holds.call_method1("view", (&arrays.u64,))?)?;
+        }
+        Ok(keywords)
     }
 
     fn field(&self) -> PyResult<FieldRef> {
@@ -260,22 +277,13 @@ impl Decisions {
         };
         Ok(Self::of(beside, vec![chunk]))
     }
-    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((Bound<'py, PyAny>,), Bound<'py, PyDict>)> {
-        let arrays = Arrays::of(py)?;
-        let keywords = PyDict::new(py);
-        if self.beside.counts {
-            let counts = self.all(py, |chunk| &chunk.counts)?;
-            keywords.set_item("counts", counts.call_method1("view", (&arrays.rejection,))?)?;
-        }
-        if let Some(models) = self.beside.gates {
-            let gates = self.all(py, |chunk| &chunk.gates)?;
-            keywords.set_item("gates", gates.call_method1("reshape", (self.__len__(), models))?)?;
-        }
-        if self.beside.holds {
-            let holds = self.all(py, |chunk| &chunk.holds)?;
-            keywords.set_item("holds", holds.call_method1("view", (&arrays.u64,))?)?;
-        }
-        Ok(((self.to_numpy(py)?,), keywords))
+    /// What a pickled one is made of again: with every protocol, of which the first two know no `__getnewargs_ex__`.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Remade<'py>)> {
+        let py = slf.py();
+        let this = slf.get();
+        let make = PyModule::import(py, "copyreg")?.getattr("__newobj_ex__")?;
+        let (decisions, keywords) = (this.to_numpy(py)?, this.beside_as_arrays(py)?);
+        Ok((make, (slf.get_type(), (decisions,), keywords)))
     }
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
@@ -295,12 +303,16 @@ impl Decisions {
             })
     }
     fn __hash__(&self, py: Python<'_>) -> u64 {
+        // It takes as long as the table is.
+        if let Some(hash) = self.hash.get() {
+            return *hash;
+        }
         py.detach(|| {
             let mut state = DefaultHasher::new();
             for row in self.rows(|chunk| &chunk.decisions, DECISION_ROW_BYTES) {
                 row.hash(&mut state);
             }
-            state.finish()
+            *self.hash.get_or_init(|| state.finish())
         })
     }
     fn __len__(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::{panic, sync::Barrier, thread, time::Duration};
 
-use super::{Kept, Plan, cores, forked, kept_threads, share};
+use super::{Kept, cores, forked, kept_threads, share};
 
 const ROWS: usize = 40_003;
 const PER_ROW: usize = 3;
@@ -11,20 +11,13 @@ const PER_ROW: usize = 3;
 fn shared(threads: usize, rows: usize) -> Vec<usize> {
     let input: Vec<usize> = (0..rows).map(|row| row * 7).collect();
     let mut room = vec![0; rows * PER_ROW];
-    share(
-        Plan::threads(threads),
-        1,
-        &input,
-        &mut room,
-        PER_ROW,
-        |first_row, input, room| {
-            for ((row, input), room) in (first_row..).zip(input).zip(room.chunks_exact_mut(PER_ROW)) {
-                for item in room {
-                    *item += row + input + 1;
-                }
+    share(threads, 1, &input, &mut room, PER_ROW, |first_row, input, room| {
+        for ((row, input), room) in (first_row..).zip(input).zip(room.chunks_exact_mut(PER_ROW)) {
+            for item in room {
+                *item += row + input + 1;
             }
-        },
-    );
+        }
+    });
     room
 }
 
@@ -64,7 +57,7 @@ fn work_that_fails_fails_its_batch_and_no_later_one() {
     for failing in [0, ROWS - 1] {
         let failed = panic::catch_unwind(|| {
             let mut room = vec![0; ROWS];
-            share(Plan::threads(2), 1, &input, &mut room, 1, |first_row, input, _| {
+            share(2, 1, &input, &mut room, 1, |first_row, input, _| {
                 assert!(!(first_row..first_row + input.len()).contains(&failing), "as it should");
             });
         });
@@ -83,7 +76,7 @@ fn a_second_thread_takes_part() {
     let met = (0..1_000).any(|_| {
         let callers = thread::current().id();
         let mut room: Vec<Option<thread::ThreadId>> = vec![None; ROWS];
-        share(Plan::threads(2), 1, &input, &mut room, 1, |_, _, room| {
+        share(2, 1, &input, &mut room, 1, |_, _, room| {
             room.fill(Some(thread::current().id()));
             thread::sleep(Duration::from_micros(100));
         });

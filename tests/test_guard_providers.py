@@ -1,0 +1,355 @@
+"""Chunks as servers that speak like OpenAI stream them: what becomes of each field, in every form that they come in."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import openai.types.chat
+import pytest
+from langchain_core.messages import AIMessageChunk
+
+from decidable import Guard, Rule, StopReason
+from decidable.guard import chat
+from test_guard import refused
+
+GUARD = Guard(
+    [
+        Rule.literal("DROP TABLE", ignore_case=True, name="drop"),
+        Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn"),
+    ]
+)
+SSN = "078-05-1120"
+
+
+def of(about: dict[str, Any], *choices: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return about | {"choices": list(choices)} | more
+
+
+def delta(content: str, finish: str | None = None, /, **about: Any) -> dict[str, Any]:
+    return {"index": 0, "delta": {"content": content, **about}, "finish_reason": finish}
+
+
+OPENAI = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "fp_1"}
+LINK = "https://example.com/a"
+# Each says "a drop" and "box" in two chunks, with the fields that its server has beside them.
+PROVIDERS: dict[str, list[dict[str, Any]]] = {
+    "openai": [
+        of(OPENAI, delta("a drop", role="assistant", refusal=None), service_tier="default", obfuscation="q7Zk"),
+        of(OPENAI, delta("box", "stop"), usage=None, obfuscation="x"),
+        of(OPENAI, usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}, obfuscation=""),
+    ],
+    "openai search": [
+        of(
+            OPENAI,
+            delta("a drop", annotations=[{"type": "url_citation", "url_citation": {"url": LINK, "title": "A title"}}]),
+        ),
+        of(OPENAI, delta("box") | {"logprobs": None}),
+        of(OPENAI, {"index": 0, "delta": {}, "finish_reason": "stop"}),
+    ],
+    "azure": [
+        of({"id": "", "object": "", "created": 0, "model": ""}, prompt_filter_results=[{"prompt_index": 0}]),
+        of(
+            OPENAI,
+            delta("a drop", context={"citations": [{"content": "a passage", "title": "t"}], "intent": '["q"]'})
+            | {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}},
+        ),
+        of(OPENAI, delta("box", "stop", end_turn=True) | {"content_filter_offsets": {"check_offset": 4}}),
+    ],
+    "mistral": [
+        of(OPENAI, delta("a drop"), p="abcde"),
+        of(OPENAI, delta("box", "stop"), p="abcdefghijklmnopqrstuvwxyz0123456789abc"),
+    ],
+    "perplexity": [
+        of(
+            OPENAI,
+            delta("a drop") | {"message": {"role": "assistant", "content": "a drop"}},
+            citations=[LINK],
+            search_results=[{"title": "A title", "url": LINK, "date": "2026-01-02", "snippet": "words"}],
+            type="message",
+            status="PENDING",
+        ),
+        of(
+            OPENAI,
+            delta("box", "stop") | {"message": {"role": "assistant", "content": "a dropbox"}},
+            citations=[LINK],
+            related_questions=["What next?"],
+            usage={"total_tokens": 7, "search_context_size": "low", "cost": {"total_cost": 0.02}},
+            status="COMPLETED",
+            type="end_of_stream",
+        ),
+    ],
+    "openrouter": [
+        of(
+            OPENAI,
+            delta("a drop", reasoning="", reasoning_details=[]) | {"native_finish_reason": None, "logprobs": None},
+            provider="Some",
+        ),
+        of(OPENAI, delta("box", "stop", annotations=[]) | {"native_finish_reason": "STOP"}, provider="Some"),
+    ],
+    "groq": [
+        of(OPENAI, delta("a drop"), x_groq={"id": "req_1", "seed": 1}),
+        of(
+            OPENAI,
+            delta("box", "stop"),
+            x_groq={"id": "req_1", "usage": {"queue_time": 0.1, "total_tokens": 3}},
+            usage_breakdown={"models": [{"model": "m", "usage": {"total_tokens": 3}}]},
+            service_tier="on_demand",
+        ),
+    ],
+    "together": [
+        of(OPENAI, delta("a drop", token_id=546, tool_calls=None) | {"text": "a drop", "seed": None, "logprobs": None}),
+        of(OPENAI, delta("box", "stop", token_id=7) | {"text": "box", "seed": 17}, usage={"total_tokens": 3}),
+    ],
+    "fireworks": [
+        of(OPENAI, delta("a drop") | {"token_ids": [1, 2]}, perf_metrics=None),
+        of(OPENAI, delta("box", "stop") | {"raw_output": {"completion": "a dropbox"}}, perf_metrics={"ttft": "0.1"}),
+    ],
+    "xai": [of(OPENAI, delta("a drop", reasoning_content="")), of(OPENAI, delta("box", "stop"), citations=[LINK])],
+    "cerebras": [of(OPENAI, delta("a drop")), of(OPENAI, delta("box", "stop"), time_info={"total_time": 0.1})],
+    "moonshot": [of(OPENAI, delta("a drop")), of(OPENAI, delta("box", "stop") | {"usage": {"total_tokens": 3}})],
+    "qwen": [
+        of(OPENAI, delta("a drop")),
+        of(OPENAI, search_info={"search_results": [{"title": "A title", "url": LINK}]}),
+        of(OPENAI, delta("box", "stop")),
+    ],
+    "glm": [of(OPENAI, delta("a drop"), web_search=[{"title": "A", "link": LINK}]), of(OPENAI, delta("box", "stop"))],
+    "minimax": [
+        of(OPENAI, delta("a drop"), input_sensitive=False, output_sensitive=False),
+        of(OPENAI, delta("box", "stop"), base_resp={"status_code": 0, "status_msg": "success"}),
+    ],
+    "vllm": [
+        of(OPENAI, delta("a drop") | {"stop_reason": None, "token_ids": [1]}, prompt_token_ids=[5, 6]),
+        of(OPENAI, delta("box", "stop", reasoning=None) | {"stop_reason": "</s>"}),
+    ],
+    "sglang": [
+        of(OPENAI, delta("a drop") | {"matched_stop": None}),
+        of(OPENAI, delta("box", "stop", hidden_states=[0.5]) | {"matched_stop": "</s>"}),
+    ],
+    "llama.cpp": [
+        of(OPENAI, delta("a drop"), prompt_progress={"total": 9, "processed": 9}),
+        of(OPENAI, delta("box", "stop"), timings={"predicted_n": 3}),
+    ],
+    "litellm": [
+        of(OPENAI, delta("a drop", thinking_blocks=[{"type": "thinking", "thinking": "r"}], reasoning_content="r")),
+        of(OPENAI, delta("box", "stop", provider_specific_fields={"citation": {"cited_text": "a"}})),
+    ],
+}  # fmt: skip
+
+
+def typed(chunk: dict[str, Any]) -> Any:
+    # A client's own reader: it keeps what it does not know, and validates nothing.
+    return openai._models.construct_type(value=chunk, type_=openai.types.chat.ChatCompletionChunk)
+
+
+def wire(chunks: list[dict[str, Any]]) -> list[bytes]:
+    return [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks] + [b"data: [DONE]\n\n"]
+
+
+def texts(chunks: list[dict[str, Any]]) -> str:
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+
+def expected(chunk: Any) -> Any:
+    """The chunk without what repeats its text: an empty list where a list was, otherwise nothing."""
+    if isinstance(chunk, list):
+        return [expected(each) for each in chunk]
+    if not isinstance(chunk, dict):
+        return chunk
+    left_out = chat.REPEATS | ({"message"} if "delta" in chunk else frozenset())
+    return {
+        name: ([] if isinstance(inner, list) else None) if name in left_out and inner else expected(inner)
+        for name, inner in chunk.items()
+    }
+
+
+def through(given: str, chunks: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], StopReason | None]:
+    """What comes out of chunks that are given in a way, as dictionaries."""
+    before = copy.deepcopy(chunks)
+    if given == "events":
+        stream = GUARD.stream(iter(wire(chunks)), sse=True)
+        whole = b"".join(stream).decode()
+        out = [json.loads(line.removeprefix("data: ")) for line in whole.split("\n\n") if line and "[DONE]" not in line]
+    elif given == "objects":
+        stream = GUARD.stream(iter([typed(chunk) for chunk in chunks]))
+        out = [chunk.model_dump(exclude_unset=True) for chunk in stream]
+    else:
+        stream = GUARD.stream(iter(chunks))
+        out = list(stream)
+    assert chunks == before
+    return out, stream.stopped
+
+
+GIVEN = pytest.mark.parametrize("given", ["dictionaries", "objects", "events"])
+
+
+@GIVEN
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_what_a_server_says_beside_the_text_comes_out(given: str, name: str) -> None:
+    """But for what repeats the text in another form. The text is held and released as ever."""
+    chunks = PROVIDERS[name]
+    out, stopped = through(given, chunks)
+    assert stopped is None
+    assert texts(out) == "a dropbox"
+    without_text = [expected(chunk) for chunk in chunks]
+    for each in (*out, *without_text):
+        for choice in each["choices"]:
+            choice["delta"].pop("content", None)
+            choice.pop("text", None)
+    assert out == without_text
+
+
+@GIVEN
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_match_in_the_text_of_a_server_does_not_come_out(given: str, name: str) -> None:
+    """Over two of its chunks, whatever they have beside it, and not in what the end is made like either."""
+    chunks = json.loads(json.dumps(PROVIDERS[name]).replace("dropbox", "drop table").replace('"box"', '" table"'))
+    out, stopped = through(given, chunks)
+    assert stopped is not None
+    assert stopped.rule == "drop"
+    assert texts(out) == "a "
+    assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
+    assert "drop" not in json.dumps(out)
+
+
+def strings_in(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, str):
+        return [place]
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, inner in inside for found in strings_in(inner, (*place, key))]
+
+
+READ = [
+    (name, number, place)
+    for name, chunks in PROVIDERS.items()
+    for number, chunk in enumerate(chunks)
+    for place in strings_in(chunk)
+    # Names that a service makes are not read, wherever they stand (docs/guard.md).
+    if any(part in chat.READ_WHOLE for part in place) and place[-1] not in ("type", "id", "model", "object")
+]
+
+
+@GIVEN
+@pytest.mark.parametrize(("name", "number", "place"), READ, ids=lambda value: str(value))
+def test_what_was_found_or_cited_is_read(given: str, name: str, number: int, place: tuple[Any, ...]) -> None:
+    """Each text of it by itself: a match in it is replaced, or stops the stream, and the end does not repeat it."""
+    assert READ
+    for said, action in ((f"see {SSN}.", "redact"), ("see drop table", "stop")):
+        chunks = json.loads(json.dumps(PROVIDERS[name]).replace('"box"', '" table"' if action == "redact" else '"box"'))
+        inside = chunks[number]
+        for key in place[:-1]:
+            inside = inside[key]
+        inside[place[-1]] = said
+        out, stopped = through(given, chunks)
+        assert stopped is not None
+        assert stopped.rule == "drop"
+        assert SSN not in json.dumps(out)
+        assert "drop table" not in json.dumps(out)
+        if action == "redact":
+            assert "see [redacted]." in json.dumps(out)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "place"),
+    [
+        (of(OPENAI, delta("a"), p="abcdx"), "p"),
+        (of(OPENAI, delta("a"), p={"text": "drop table"}), "p"),
+        (of(OPENAI, delta("a"), images=[LINK]), "images"),
+        (
+            of(
+                OPENAI,
+                delta("a", images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0K"}}]),
+            ),
+            "choices[].delta.images",
+        ),
+        (of(OPENAI, {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}), "choices[].message"),
+        (of(OPENAI, delta("a"), __verbose={"content": "a"}), "__verbose"),
+    ],
+)
+def test_what_could_hide_a_text_is_refused(chunk: dict[str, Any], place: str) -> None:
+    """Pictures, what only looks like padding, and a message that has no delta beside it."""
+    for given in (chunk, typed(chunk)):
+        assert refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == place  # type: ignore[misc]
+
+
+# --- several calls -------------------------------------------------------------------------------------------------
+
+
+def calls_of(given: str, chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    out, stopped = through(given, chunks)
+    assert stopped is None
+    calls = [call for chunk in out for choice in chunk["choices"] for call in choice["delta"].get("tool_calls") or []]
+    return [without_none(call) for call in calls]
+
+
+def without_none(call: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: without_none(inner) if isinstance(inner, dict) else inner
+        for name, inner in call.items()
+        if inner is not None
+    }
+
+
+def call(text: str, **about: Any) -> dict[str, Any]:
+    name = {"name": about.pop("name")} if "name" in about else {}
+    return {**about, "function": {**name, "arguments": text}}
+
+
+@GIVEN
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_rest_of_a_call_has_the_number_of_its_call(given: str, ends: bool) -> None:
+    """Of two at once, of one alone that is not the first, and where its last piece has no arguments."""
+    chunks = [
+        of(OPENAI, delta("", tool_calls=[call('{"q": "dr', index=1, id="a", type="function", name="look")])),
+        of(OPENAI, delta("", tool_calls=[call('{"q": "dro', index=3, id="b", type="function", name="find")])),
+        of(OPENAI, delta("", tool_calls=[{"index": 1, "id": "a"}])),
+        *([of(OPENAI, delta("", "tool_calls"))] if ends else []),
+    ]
+    assert calls_of(given, chunks) == [
+        {"index": 1, "id": "a", "type": "function", "function": {"name": "look", "arguments": '{"q": "'}},
+        {"index": 3, "id": "b", "type": "function", "function": {"name": "find", "arguments": '{"q": "'}},
+        {"index": 1, "id": "a"},
+        {"index": 1, "function": {"arguments": "dr"}},
+        {"index": 3, "function": {"arguments": "dro"}},
+    ]
+
+
+@GIVEN
+def test_the_rest_of_a_call_without_a_number_has_its_id(given: str) -> None:
+    """Two that are told apart by their ids alone: a number that is made up would put the one behind the other."""
+    both = [
+        call('{"q": "dr', id="a", type="function", name="look"),
+        call("{} dro", id="b", type="function", name="find"),
+    ]
+    assert calls_of(given, [of(OPENAI, delta("", "tool_calls", tool_calls=both))]) == [
+        {"id": "a", "type": "function", "function": {"name": "look", "arguments": '{"q": "'}},
+        {"id": "a", "function": {"arguments": "dr"}},
+        {"id": "b", "type": "function", "function": {"name": "find", "arguments": "{} "}},
+        {"id": "b", "function": {"arguments": "dro"}},
+    ]
+
+
+def test_what_langchain_has_of_a_server_beside_the_text() -> None:
+    """In `additional_kwargs`, by the same names."""
+
+    def chunk(text: str, **about: Any) -> AIMessageChunk:
+        return AIMessageChunk(content=text, additional_kwargs=about)
+
+    found = [{"title": f"see {SSN}.", "url": LINK}]
+    stream = GUARD.stream(
+        [chunk("a drop", citations=[LINK], search_results=found, reasoning_steps=[{"thought": "t"}]), chunk("box")]
+    )
+    first, *others = list(stream)
+    assert first.additional_kwargs == {
+        "citations": [LINK],
+        "search_results": [{"title": "see [redacted].", "url": LINK}],
+        "reasoning_steps": [],
+    }
+    assert "".join([first.content, *(each.content for each in others)]) == "a dropbox"
+    assert [each.additional_kwargs for each in others] == [{}] * len(others)
+    stream = GUARD.stream([chunk("a", search_results=[{"snippet": "drop table"}]), chunk("b")])
+    assert "drop" not in str(list(stream))
+    assert stream.stopped is not None
+    pictures = [chunk("a", images=[LINK])]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(pictures))).field == "additional_kwargs.images"
