@@ -1280,11 +1280,11 @@ fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, usual: usize) {
         }
         last = next;
     }
-    // What a class without the letter of a word takes may end where no word is.
+    // What a class without letters of the alphabet takes may end where no word is, or within one.
     futures.extend(
         futures[..last]
             .iter()
-            .map(|future| format!("{future}."))
+            .flat_map(|future| [format!("{future}."), format!("{future}c")])
             .collect::<Vec<_>>(),
     );
     let certain = |case: &Case, so_far: &[char]| {
