@@ -67,8 +67,8 @@ impl Policy {
     }
 
     /// The decision of a request without quotes where it is found by looking at all candidates side by side; `None` where
-    /// [`decide`](Self::decide) must look at them one by one. It is compiled into the caller, which so gets the decision in
-    /// registers: to copy one from memory waits for the numbers that were just written there.
+    /// that leaves it [open](Self::decide_left_open). [`decide`](Self::decide) is both. It is compiled into the caller, which so gets
+    /// the decision in registers: to copy one from memory waits for the numbers that were just written there.
     #[inline(always)]
     #[must_use]
     pub fn decide_at_once(&self, request: &Request) -> Option<Decision> {
@@ -79,6 +79,15 @@ impl Policy {
             return self.decide_fields_at_once(table, request.fields());
         }
         None
+    }
+
+    /// The decision of a request that [`decide_at_once`](Self::decide_at_once) left open.
+    #[must_use]
+    pub fn decide_left_open(&self, request: &Request) -> Decision {
+        if request.quotes().is_empty() {
+            return self.decide_plainly(request.fields(), &[]);
+        }
+        self.decide(request)
     }
 
     /// Decides a request and counts, for every gate, the candidates that failed it first.

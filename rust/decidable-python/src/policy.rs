@@ -159,12 +159,14 @@ impl Policy {
     fn decide<'py>(&self, py: Python<'py>, request: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Decision>> {
         let mut row = None;
         let request = requested(request, &mut row)?;
-        if self.0.candidates().len() <= CANDIDATES_WORTH_DETACHING
-            && let Some(decision) = self.0.decide_at_once(request)
-        {
-            return Bound::new(py, Decision(decision));
+        if self.0.candidates().len() > CANDIDATES_WORTH_DETACHING {
+            return Bound::new(py, Decision(py.detach(|| self.0.decide(request))));
         }
-        Bound::new(py, Decision(self.detached(py, || self.0.decide(request))))
+        // Two objects are made in two places, so that the decision that is found at once is never written anywhere but there.
+        match self.0.decide_at_once(request) {
+            Some(decision) => Bound::new(py, Decision(decision)),
+            None => Bound::new(py, Decision(self.0.decide_left_open(request))),
+        }
     }
     /// Decides one request and counts the candidates that each gate refused.
     fn decide_counted<'py>(
