@@ -15,7 +15,7 @@ use decidable_benches::{
 };
 use decidable_canon::Canonical as _;
 use decidable_kernel::{
-    Limits, Objective, Policy, Request, RequestFields, Vectors,
+    Candidate, Limits, Objective, Policy, Request, RequestFields, Vectors,
     batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Quotes, Rows},
 };
 
@@ -38,6 +38,12 @@ fn main() {
     }
     for (size, workload) in all(SIZES) {
         batches(size, &workload);
+        threads(size, &workload);
+    }
+    for size in [22, 1_024] {
+        let twice = twice(&workload::synthetic(size / 2));
+        single(size, &twice);
+        batches(size, &twice);
     }
     copies();
     for (size, workload) in all([22, 64, 256, 1_024, 4]) {
@@ -100,8 +106,24 @@ fn single(size: u32, workload: &Workload) {
     );
 }
 
+/// Every candidate from two providers: the first two are always equal but for their numbers.
+fn twice(workload: &Workload) -> Workload {
+    let candidates = workload.policy.candidates();
+    let others = candidates.iter().map(|candidate| Candidate {
+        model_id: candidate.model_id + 1_000_000,
+        provider_id: candidate.provider_id ^ 1,
+        ..*candidate
+    });
+    let candidates = candidates.iter().copied().chain(others).collect();
+    Workload {
+        name: "twice",
+        policy: Policy::new(*workload.policy.limits(), candidates, None).expect("a valid policy"),
+        requests: workload.requests.clone(),
+    }
+}
+
 /// Many at once: the reference takes and returns its own types, ours takes and returns packed rows. With every width of
-/// vectors that the machine has, and on two threads.
+/// vectors that the machine has.
 fn batches(size: u32, workload: &Workload) {
     let Workload { name, policy, requests } = workload;
     let theirs = peer::policy(policy);
@@ -128,6 +150,15 @@ fn batches(size: u32, workload: &Workload) {
                 Contestant::each("ours", |_| batch::decide(policy, &rows, &mut out, plan)),
             ],
         );
+    }
+}
+
+/// One thread and two.
+fn threads(size: u32, workload: &Workload) {
+    let Workload { name, policy, requests } = workload;
+    let mut rows = Vec::new();
+    for request in requests {
+        request.fields().encode(&mut rows);
     }
     let many: Vec<u8> = rows.repeat(16);
     let mut out = vec![0; 16 * requests.len() * DECISION_ROW_BYTES];

@@ -3,8 +3,8 @@
 //! over the lanes differs.
 //!
 //! It finds the first two in an objective's order for ordinary numbers, cut or rounded so that the result is that of the
-//! definition ([`Policy::derive`](crate::Policy::derive)); what it cannot decide it says: numbers beyond the bounds below, and
-//! equal utilities where that matters. Integers only, as everywhere.
+//! definition ([`Policy::derive`](crate::Policy::derive)); what it cannot decide it says: numbers beyond the bounds below. Integers
+//! only, as everywhere.
 
 #[macro_use]
 mod features;

@@ -1,8 +1,7 @@
 //! Many candidates or requests side by side, which is what makes deciding fast.
 //!
 //! [`Policy::derive`] is the definition. The lanes find the first two in an objective's order for ordinary numbers; what they cannot
-//! decide is decided one after the other: numbers beyond their bounds, and equal utilities where that matters. Integers only, as
-//! everywhere.
+//! decide, numbers beyond their bounds, is decided one after the other. Integers only, as everywhere.
 
 #[cfg(target_arch = "x86_64")]
 use crate::ifma;

@@ -6,7 +6,7 @@ pub(crate) const PIECE: usize = 64;
 /// What the rows of a piece still need, one bit each.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Left {
-    /// The definition.
+    /// To be decided one after the other.
     pub(crate) beyond: u64,
     /// The reason of a rejection.
     pub(crate) rejected: u64,

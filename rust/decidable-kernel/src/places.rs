@@ -9,6 +9,7 @@ use crate::{Candidate, Objective};
 
 /// Bits of a place among the candidates, below what is compared in a key. Places begin at 1, so that no key is 0.
 pub(crate) const PLACE_BITS: u32 = 16;
+pub(crate) const PLACES: u64 = (1 << PLACE_BITS) - 1;
 
 /// The candidates that are switched on, each with its place in the catalog, in the order of their places in keys.
 pub(crate) struct Places<'a> {
@@ -27,11 +28,11 @@ impl<'a> Places<'a> {
             .map(|(candidate, index)| (index, candidate))
             .collect();
         // Of two that are equal in what a key compares, the later has the larger place and comes first. Where utilities are
-        // compared the cost decides, so that equal ones are left to others.
+        // compared the cost decides between equal ones, and the place only after that.
         let quality = |candidate: &Candidate| candidate.quality_bps;
         let latency = |candidate: &Candidate| Reverse(candidate.p95_latency_ms);
         match objective {
-            Objective::Utility => {}
+            Objective::Utility => order.sort_by_key(|(index, c)| (quality(c), Reverse(*index))),
             Objective::Cheapest => order.sort_by_key(|(index, c)| (quality(c), latency(c), Reverse(*index))),
             Objective::Quality => order.sort_by_key(|(index, c)| (latency(c), Reverse(*index))),
             Objective::Fastest => order.sort_by_key(|(index, c)| (quality(c), Reverse(*index))),

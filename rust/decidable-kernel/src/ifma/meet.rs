@@ -7,7 +7,7 @@ use super::{
     Lane,
     table::{LARGEST_VALUE, Offer, PRODUCT_BITS, Table},
 };
-use crate::places::PLACE_BITS;
+use crate::places::{PLACE_BITS, PLACES};
 use crate::screen::{GUARDS, LATENCY_GUARD, QUALITY, QUALITY_GUARD, RISK, RISK_GUARD};
 
 /// More than any cost within the bounds, and a signed number.
@@ -58,7 +58,7 @@ pub(super) struct Asked {
     /// Those that are refused before any candidate: for their risk, and for their risk or their confidence.
     pub(super) risky: __mmask8,
     pub(super) refused: __mmask8,
-    /// Those that the definition must decide, because their numbers are beyond the bounds.
+    /// Those that are decided one after the other, because their numbers are beyond the bounds.
     pub(super) beyond: __mmask8,
 }
 
@@ -181,8 +181,9 @@ with_features! {
 }
 
 with_features! {
-    /// Lets requests and candidates meet: the keys of those that pass the first eight gates, and 0 for the others.
-    pub(super) fn meet<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offer: [__m512i; 8]) -> __m512i {
+    /// Lets requests and candidates meet: the keys of those that pass the first eight gates, and 0 for the others; and what each leaves
+    /// of its base.
+    pub(super) fn meet<const UTILITY: bool, const MASKS: bool>(asked: &Asked, offer: [__m512i; 8]) -> (__m512i, __m512i) {
         let [shortfall, lacking, provider, region_mask, input, output, quality, beginning] = offer;
         // The gates as [`crate::screen`] has them: the complement of a difference is the complement plus the other.
         let sums = _mm512_add_epi64(shortfall, asked.demanded);
@@ -205,7 +206,7 @@ with_features! {
         } else {
             left
         };
-        _mm512_maskz_add_epi64(passes, _mm512_slli_epi64::<PLACE_BITS>(compared), beginning)
+        (_mm512_maskz_add_epi64(passes, _mm512_slli_epi64::<PLACE_BITS>(compared), beginning), left)
     }
 }
 
@@ -255,8 +256,8 @@ impl Best {
         }
     }
     with_features! {
-        /// The lanes where equal utilities leave it open who is first or second. With another objective nothing is left open:
-        /// places are in its order.
+        /// The lanes where equal utilities leave it open who is first or second: see [`Tied`]. With another objective nothing is left
+        /// open: places are in its order.
         pub(super) fn tied(self, table: &Table) -> __mmask8 {
             if !table.by_utility {
                 return 0;
@@ -266,6 +267,84 @@ impl Best {
             let both = _mm512_test_epi64_mask(self.second, self.second);
             both & (_mm512_cmpeq_epi64_mask(first, second) | _mm512_cmpeq_epi64_mask(second, third))
         }
+    }
+}
+
+/// The first two of those in each lane whose utility is that of the second key: the cheaper first, and of equal costs by place. Where the
+/// first key has that utility as well they are first and second, else the first of them is second.
+#[derive(Clone, Copy)]
+pub(super) struct Tied {
+    /// The utility, as keys compare it.
+    compared: __m512i,
+    /// What is left of the base, above the place.
+    first: __m512i,
+    second: __m512i,
+}
+
+impl Tied {
+    with_features! {
+        /// Nobody yet.
+        pub(super) fn new(best: &Best) -> Self {
+            let zero = _mm512_setzero_si512();
+            Self { compared: _mm512_srli_epi64::<PLACE_BITS>(best.second), first: zero, second: zero }
+        }
+    }
+    with_features! {
+        pub(super) fn admit(&mut self, (key, left): (__m512i, __m512i)) {
+            let equal = _mm512_cmpeq_epi64_mask(_mm512_srli_epi64::<PLACE_BITS>(key), self.compared);
+            let place = _mm512_and_si512(key, splat(PLACES));
+            let own = _mm512_maskz_or_epi64(equal, _mm512_slli_epi64::<PLACE_BITS>(left), place);
+            let rest = _mm512_min_epi64(self.first, own);
+            self.first = _mm512_max_epi64(self.first, own);
+            self.second = _mm512_max_epi64(self.second, rest);
+        }
+    }
+    /// With each vector's lanes moved.
+    #[inline(always)]
+    pub(super) fn moved(self, by: impl Fn(__m512i) -> __m512i) -> Self {
+        Self {
+            first: by(self.first),
+            second: by(self.second),
+            ..self
+        }
+    }
+    with_features! {
+        /// The first two of both, lane by lane.
+        pub(super) fn merge(self, other: Self) -> Self {
+            let rest = _mm512_min_epi64(self.first, other.first);
+            Self {
+                first: _mm512_max_epi64(self.first, other.first),
+                second: _mm512_max_epi64(rest, _mm512_max_epi64(self.second, other.second)),
+                ..self
+            }
+        }
+    }
+    with_features! {
+        /// The best keys, with those of the lanes that were tied in their order.
+        pub(super) fn settle(self, best: Best, tied: __mmask8) -> Best {
+            let key = |own| {
+                _mm512_or_si512(_mm512_slli_epi64::<PLACE_BITS>(self.compared), _mm512_and_si512(own, splat(PLACES)))
+            };
+            let both = tied & _mm512_cmpeq_epi64_mask(_mm512_srli_epi64::<PLACE_BITS>(best.first), self.compared);
+            let second = _mm512_mask_mov_epi64(best.second, tied, key(self.first));
+            Best {
+                first: _mm512_mask_mov_epi64(best.first, both, key(self.first)),
+                second: _mm512_mask_mov_epi64(second, both, key(self.second)),
+                ..best
+            }
+        }
+    }
+}
+
+with_features! {
+    /// Where requests are in the lanes: the best keys, with those that were tied in their order.
+    #[cold]
+    pub(super) fn settle_all(asked: &Asked, offers: &[Offer], best: Best, tied: __mmask8) -> Best {
+        let mut equal = Tied::new(&best);
+        for offer in offers {
+            equal.admit(meet::<true, true>(asked, offer.map(|number| splat(number))));
+        }
+        equal.settle(best, tied)
     }
 }
 
@@ -303,7 +382,7 @@ with_features! {
         // The compiler would make a subtraction of a spread mask of this, if it knew the number.
         let one = splat(hint::black_box(1));
         for offer in offers {
-            let key = meet::<UTILITY, MASKS>(asked, offer.map(|number| splat(number)));
+            let (key, _) = meet::<UTILITY, MASKS>(asked, offer.map(|number| splat(number)));
             let passes = _mm512_cmpgt_epi64_mask(key, asked.floor);
             eligible = _mm512_mask_add_epi64(eligible, passes, eligible, one);
             best.admit(key);

@@ -4,7 +4,7 @@ use fearless_simd::{Avx512, kernel, prelude::*, u64x8};
 
 use super::{
     LANES,
-    meet::{Asked, BYTE_COUNTS, Best, ask, cost, first_lost, meet, splat, spread},
+    meet::{Asked, BYTE_COUNTS, Best, Tied, ask, cost, first_lost, meet, splat, spread},
     table::{Table, Who},
 };
 use crate::{Rejections, RequestFields, decide::Selected, decision::NO_INDEX, gate::unpacked};
@@ -44,7 +44,7 @@ kernel! {
         let mut eligible = 0_u32;
         for block in &table.blocks {
             let offer = block.map(|numbers| u64x8::simd_from(token, numbers).into());
-            let key = if table.by_utility {
+            let (key, _) = if table.by_utility {
                 meet::<true, true>(&asked, offer)
             } else {
                 meet::<false, true>(&asked, offer)
@@ -53,12 +53,11 @@ kernel! {
             eligible = eligible.wrapping_add(passes.count_ones());
             best.admit(key);
         }
-        // The other half, the other quarter of each half, and the neighbour.
-        let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0x4e>(keys, keys)));
-        let best = best.merge(best.moved(|keys| _mm512_shuffle_i64x2::<0xb1>(keys, keys)));
-        let best = best.merge(best.moved(|keys| _mm512_permutex_epi64::<0xb1>(keys))).above(&asked);
+        let best = best.merge(best.moved(|keys| half(keys)));
+        let best = best.merge(best.moved(|keys| quarter(keys)));
+        let mut best = best.merge(best.moved(|keys| neighbour(keys))).above(&asked);
         if best.tied(table) & 1 == 1 {
-            return None;
+            best = settle_one(token, table, &asked, best);
         }
         let first = |vector: __m512i| _mm_cvtsi128_si64(_mm512_castsi512_si128(vector));
         if first(best.first) == 0 {
@@ -87,6 +86,37 @@ kernel! {
             second_utility: second.map_or(0, |_| second_utility),
             eligible: u16::try_from(eligible).unwrap_or(u16::MAX),
         }))
+    }
+}
+
+// Each lane's other half, the other quarter of each half, and the neighbour.
+with_features! {
+    fn half(keys: __m512i) -> __m512i {
+        _mm512_shuffle_i64x2::<0x4e>(keys, keys)
+    }
+}
+with_features! {
+    fn quarter(keys: __m512i) -> __m512i {
+        _mm512_shuffle_i64x2::<0xb1>(keys, keys)
+    }
+}
+with_features! {
+    fn neighbour(keys: __m512i) -> __m512i {
+        _mm512_permutex_epi64::<0xb1>(keys)
+    }
+}
+
+with_features! {
+    /// The best keys of one request, which are tied, in their order.
+    #[cold]
+    fn settle_one(token: Avx512, table: &Table, asked: &Asked, best: Best) -> Best {
+        let mut equal = Tied::new(&best);
+        for block in &table.blocks {
+            equal.admit(meet::<true, true>(asked, block.map(|numbers| u64x8::simd_from(token, numbers).into())));
+        }
+        let equal = equal.merge(equal.moved(|keys| half(keys)));
+        let equal = equal.merge(equal.moved(|keys| quarter(keys)));
+        equal.merge(equal.moved(|keys| neighbour(keys))).settle(best, u8::MAX)
     }
 }
 

@@ -7,7 +7,7 @@ use fearless_simd::{Avx512, kernel, prelude::*, u8x64, u64x8};
 
 use super::{
     LANES,
-    meet::{ask, cost, count_all, meet_all, numbers, splat},
+    meet::{ask, cost, count_all, meet_all, numbers, settle_all, splat},
     table::Table,
 };
 use crate::{
@@ -161,11 +161,15 @@ with_features! {
             _mm512_or_si512(capabilities, regions),
             _mm512_xor_si512(providers, splat(u64::MAX)),
         );
-        let (best, eligible) = match (table.by_utility, _mm512_test_epi64_mask(masks, masks) != 0) {
+        let (mut best, eligible) = match (table.by_utility, _mm512_test_epi64_mask(masks, masks) != 0) {
             (true, true) => meet_all::<true, true>(&asked, &table.offers),
             (true, false) => meet_all::<true, false>(&asked, &table.offers),
             (false, _) => meet_all::<false, true>(&asked, &table.offers),
         };
+        let tied = best.tied(table);
+        if tied != 0 {
+            best = settle_all(&asked, &table.offers, best, tied);
+        }
 
         let first = numbers(token, best.first).map(|key| table.named(key));
         let second = numbers(token, best.second).map(|key| table.named(key));
@@ -222,8 +226,7 @@ with_features! {
                 *last = last_byte;
             }
         }
-        let beyond = asked.beyond | best.tied(table);
-        (beyond, !any & !beyond & !asked.refused)
+        (asked.beyond, !any & !asked.beyond & !asked.refused)
     }
 }
 

@@ -8,21 +8,20 @@ use super::{LANES, Lane};
 use crate::{
     Candidate, Limits, Objective, Rejections,
     decision::NO_INDEX,
-    places::{PLACE_BITS, Places},
+    places::{PLACE_BITS, PLACES, Places},
     price::latency_penalty,
     screen::Side,
 };
 
 /// A product has this many bits above those that are cut.
 pub(super) const PRODUCT_BITS: u32 = 52;
-/// 35 million currency units. So a floor, the largest number in a key, fits: five times the value and a base, above a place.
+/// 17 million currency units. So a floor, the largest number in a key, fits: five times the value and a base, above a place.
 pub(super) const LARGEST_VALUE: u64 = 1 << 44;
-/// As much, so that a utility fits a key above its place.
+/// Twice as much, so that a utility fits a key above its place.
 const LARGEST_LATENCY_PENALTY: u64 = 1 << 45;
 /// Bits behind the point of a rate. With fewer only requests of a few thousand tokens would be within the bounds; with more,
 /// tokens would not be shifted at all, and half of them is needed.
 pub(super) const SCALE_BITS: RangeInclusive<u32> = 34..=51;
-const PLACES: u64 = (1 << PLACE_BITS) - 1;
 /// Bits of what is left of a base, above the place: with objectives that look at something else first, that stands above it.
 const LEFT_BITS: u32 = 33;
 const CLASSES: usize = 1 << (63 - LEFT_BITS - PLACE_BITS);

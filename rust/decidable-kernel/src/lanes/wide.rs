@@ -3,7 +3,7 @@
 //!
 //! [`Policy::derive`] is the definition. The lanes find the first two in the order of utilities for ordinary numbers, cut or
 //! rounded so that the result is that of the definition; what they cannot decide is decided one after the other: numbers
-//! outside the bounds below, and utilities that are equal where that matters. Integers only, as everywhere.
+//! outside the bounds below. Integers only, as everywhere.
 //!
 //! A cost is a subtraction here. A request begins with a base, its tokens at the largest rate that there could be, and each
 //! candidate leaves some of it: `left = base − cost`. What is compared is `utility + surplus`, where the surplus is the base and
@@ -22,7 +22,7 @@ use crate::{
     decision::{DECISION_ROW_BYTES, DecisionRow, NO_INDEX},
     gate::unpacked,
     left::{Left, PIECE},
-    places::{PLACE_BITS, Places},
+    places::{PLACE_BITS, PLACES, Places},
     price::latency_penalty,
     request::{REQUEST_ROW_BYTES, RequestRow},
     screen::{ENABLED, GUARDS, LATENCY_GUARD, QUALITY, QUALITY_GUARD, RISK, RISK_GUARD, Side},
@@ -35,7 +35,7 @@ const GROUP: u32 = 4;
 
 const _: () = assert!(cast::usize_from_u32(GROUP) == LANES && PIECE.is_multiple_of(LANES) && PIECE <= 64);
 
-// What the lanes decide. Beyond any of these bounds they leave the request, or the whole catalog, to the definition.
+// What the lanes decide. Beyond any of these bounds they leave the request, or the whole catalog, to be decided one after the other.
 
 /// 34 thousand currency units, or less: see [`value_max`].
 const LARGEST_VALUE: u64 = 1 << 35;
@@ -70,7 +70,6 @@ const LOW_HALF: u64 = (1 << HALF) - 1;
 /// Bits behind the point of what is compared. They are cut off, and in a key a place stands there.
 const POINT_BITS: u32 = PLACE_BITS;
 const WHOLE: u64 = !PLACES;
-const PLACES: u64 = (1 << POINT_BITS) - 1;
 
 /// Bits behind the point of a microunit per token.
 const RATE_BITS: u32 = POINT_BITS + HALF;
@@ -247,7 +246,7 @@ pub(crate) struct Wide {
 }
 
 impl Wide {
-    /// With the vectors of a level; `None` where the definition is needed.
+    /// With the vectors of a level; `None` where a number of the catalog is beyond the bounds.
     pub(super) fn new(policy: &Policy, level: Level) -> Option<Self> {
         // Rows are little-endian, and are read and written as vectors.
         if cfg!(target_endian = "big") {
@@ -334,16 +333,16 @@ impl Wide {
         for (rows, decisions) in requests.iter().zip(decisions) {
             let rows = rows.each_ref();
             let asked = self.ask(simd, rows);
-            let (best, eligible) = match (self.by_utility, asked.has_masks()) {
+            let (mut best, eligible) = match (self.by_utility, asked.has_masks()) {
                 (true, true) => meet_all::<S, true, true>(simd, &asked, &self.offers),
                 (true, false) => meet_all::<S, true, false>(simd, &asked, &self.offers),
                 (false, _) => meet_all::<S, false, true>(simd, &asked, &self.offers),
             };
-            let mut beyond = (asked.beyond | asked.refused).to_bitmask();
-            // Where the place of a key is part of the order, nobody is equal to another.
-            if self.by_utility {
-                beyond |= best.tied().to_bitmask();
+            // With another objective the place of a key is part of the order, and nobody is equal to another.
+            if self.by_utility && best.tied().any_true() {
+                best = settle_all(simd, &asked, &self.offers, &best);
             }
+            let beyond = (asked.beyond | asked.refused).to_bitmask();
             let rejected = best.first.simd_eq(0).to_bitmask() & !beyond;
             left.beyond |= beyond.wrapping_shl(start);
             left.rejected |= rejected.wrapping_shl(start);
@@ -530,7 +529,7 @@ impl<S: Simd> Best<S> {
         }
     }
 
-    /// The lanes where equal utilities leave it open who is first or second.
+    /// The lanes where equal utilities leave it open who is first or second: see [`settle_all`].
     #[inline(always)]
     fn tied(&self) -> mask64x4<S> {
         let compared = |keys| unsigned(keys) & WHOLE;
@@ -574,6 +573,31 @@ fn meet_all<S: Simd, const UTILITY: bool, const MASKS: bool>(
         best.admit(a, b);
     }
     (best.above(floor), unsigned(eligible))
+}
+
+/// The best keys, with those that are tied in their order: of those whose utility is the second key's the cheaper comes first, and of
+/// equal costs the place decides. Where the first key has that utility as well they are first and second, else the first of them
+/// is second.
+#[inline(always)]
+fn settle_all<S: Simd>(simd: S, asked: &Asked<S>, offers: &[[Offer; 2]], best: &Best<S>) -> Best<S> {
+    let compared = unsigned(best.second) & WHOLE;
+    let [mut first, mut second] = [i64x4::splat(simd, 0); 2];
+    for offer in offers.as_flattened() {
+        let key = unsigned(meet::<S, true, true>(simd, asked, offer));
+        let equal = (key & WHOLE).simd_eq(compared);
+        let own = (left(simd, asked, offer) | key & PLACES) & unsigned(equal.to_vector());
+        let (larger, rest) = sorted(first, signed(own));
+        first = larger;
+        second = larger_of(second, rest);
+    }
+    let key = |own: i64x4<S>| signed(compared | unsigned(own) & PLACES);
+    let tied = best.tied();
+    let both = tied & (unsigned(best.first) & WHOLE).simd_eq(compared);
+    Best {
+        first: both.select(key(first), best.first),
+        second: both.select(key(second), tied.select(key(first), best.second)),
+        third: best.third,
+    }
 }
 
 /// Lets requests and a candidate meet: the keys of those that pass the first eight gates, and 0 for the others. With `MASKS`
