@@ -3,9 +3,11 @@
 python benches/python/guard.py [--rounds 31] [part of a label ...]
 make bench-guard-peers installs them into an environment of their own, and runs this there.
 
-pyahocorasick and hyperscan only look; ours also gives back what may leave, as LiteLLM's content filter does. Every
-round runs each side once, in rotating order. A line tells the median of each side's rounds, in nanoseconds a token (a
-byte, where chunks are long), and how many times as long as the last side, which is ours, each of the others takes.
+pyahocorasick and hyperscan only look; ours also gives back what may leave, as LiteLLM's content filter does. Each side
+has the quickest loop that it can have. hyperscan takes bytes, so that its tokens of text are encoded; tokens of bytes
+are measured as well, but not for pyahocorasick, which takes text. Every round runs each side once, in rotating order.
+A line tells the median of each side's rounds, in nanoseconds a token (a byte, where chunks are long), and how many
+times as long as the last side, which is ours, each of the others takes.
 """
 
 import argparse
@@ -46,7 +48,8 @@ SYLLABLES += ("men", "no", "or", "pa", "re", "sa", "ti", "un", "ver", "wa", "yo"
 REPLY = "The quick brown fox jumps over the lazy dog, and so on. " * 18
 REGEXES = [rf"\b[a-z]{{{n % 5 + 2}}}-\d{{{n % 4 + 3}}}x{n}\b" for n in range(50)]
 
-Push = Callable[[Any], object]
+# Works through tokens.
+Side = Callable[[Sequence[Any]], object]
 
 
 def words(chosen: random.Random, count: int) -> list[str]:
@@ -57,24 +60,31 @@ def words(chosen: random.Random, count: int) -> list[str]:
     return sorted(found)
 
 
-def sides(texts: list[str], regexes: list[str]) -> dict[str, Push]:
-    found: dict[str, Push] = {}
-    if ahocorasick is not None and not regexes:
+def each(function: Callable[[Any], object]) -> Side:
+    return lambda tokens: deque(map(function, tokens), maxlen=0)
+
+
+def sides(texts: list[str], regexes: list[str], *, of_bytes: bool = False) -> dict[str, Side]:
+    found: dict[str, Side] = {}
+    if ahocorasick is not None and not regexes and not of_bytes:
         automaton = ahocorasick.Automaton()
         for text in texts:
             automaton.add_word(text, text)
         automaton.make_automaton()
         iterator: Any = automaton.iter("")
+        go_on = iterator.set
 
-        def look(token: str) -> None:
-            iterator.set(token)
-            for _ in iterator:
-                pass
+        def look(tokens: Sequence[str]) -> None:
+            for token in tokens:
+                go_on(token)
+                for _ in iterator:
+                    pass
 
         found["pyahocorasick"] = look
     if hyperscan is not None:
-        found["hyperscan"] = opened(texts, regexes)
-    found["ours"] = guarded(texts, regexes).cursor().push
+        scan = opened(texts, regexes)
+        found["hyperscan"] = each(scan) if of_bytes else lambda tokens: each(scan)(map(str.encode, tokens))
+    found["ours"] = each(guarded(texts, regexes).cursor().push)
     return found
 
 
@@ -82,7 +92,7 @@ def guarded(texts: list[str], regexes: list[str]) -> Guard:
     return Guard([*map(Rule.literal, texts), *map(Rule.regex, regexes)])
 
 
-def opened(texts: list[str], regexes: list[str]) -> Push:
+def opened(texts: list[str], regexes: list[str]) -> Callable[[Any], object]:
     """A stream of hyperscan's, which takes bytes. It has to be entered, or a scan says ``error code -1``."""
     database = hyperscan.Database(mode=hyperscan.HS_MODE_STREAM)
     expressions = [text.encode() for text in texts + regexes]
@@ -95,27 +105,23 @@ def opened(texts: list[str], regexes: list[str]) -> Push:
     stream = OPEN.enter_context(database.stream(match_event_handler=matched))
     # The stream does not keep its database.
     OPEN.callback(lambda: database)
-    scan = stream.scan
-
-    def look(token: str | bytes) -> None:
-        scan(token.encode() if isinstance(token, str) else token)
-
-    return look
+    scan: Callable[[Any], object] = stream.scan
+    return scan
 
 
-def measured(push: Push, tokens: Sequence[object]) -> float:
+def measured(side: Side, tokens: Sequence[object]) -> float:
     begun = time.perf_counter_ns()
-    deque(map(push, tokens), maxlen=0)
+    side(tokens)
     return (time.perf_counter_ns() - begun) / len(tokens)
 
 
-def rounds_of(each: dict[str, Push], tokens: Sequence[object], rounds: int) -> dict[str, list[float]]:
-    samples: dict[str, list[float]] = {name: [] for name in each}
-    names = list(each)
+def rounds_of(sides: dict[str, Side], tokens: Sequence[object], rounds: int) -> dict[str, list[float]]:
+    samples: dict[str, list[float]] = {name: [] for name in sides}
+    names = list(sides)
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            samples[name].append(measured(each[name], tokens))
+            samples[name].append(measured(sides[name], tokens))
     return samples
 
 
@@ -133,12 +139,19 @@ def main() -> None:
     def beside(label: str, texts: list[str], regexes: list[str]) -> None:
         print(compared(label, rounds_of(sides(texts, regexes), tokens, rounds)), flush=True)
 
+    def beside_of_bytes(label: str, texts: list[str], regexes: list[str]) -> None:
+        data = [token.encode() for token in tokens]
+        print(compared(label, rounds_of(sides(texts, regexes, of_bytes=True), data, rounds)), flush=True)
+
     for label, measure in (
         # First, while little memory was used and given back.
         ("1,000 texts and 50 regexes, compiled", lambda label: compiled(label, others, REGEXES, rounds)),
         ("12 texts, a token", lambda label: beside(label, few, [])),
         ("1,000 texts, a token", lambda label: beside(label, many, [])),
         ("1,000 texts and 50 regexes, a token", lambda label: beside(label, others, REGEXES)),
+        ("12 texts, a token of bytes", lambda label: beside_of_bytes(label, few, [])),
+        ("1,000 texts, a token of bytes", lambda label: beside_of_bytes(label, many, [])),
+        ("1,000 texts and 50 regexes, a token of bytes", lambda label: beside_of_bytes(label, others, REGEXES)),
         ("12 texts, an event a token", lambda label: monitored(label, guarded(few, []), tokens, rounds)),
         ("12 words of the documents, a byte", lambda label: large(label, 12, rounds)),
         ("1,000 words of the documents, a byte", lambda label: large(label, 1_000, rounds)),
@@ -188,11 +201,7 @@ def large(label: str, count: int, rounds: int) -> None:
         if changed not in text + text[:100]:
             found.add(changed)
     chunks = [text[place : place + 65_536].encode() for place in range(0, len(text) - 65_536, 65_536)]
-    each: dict[str, Push] = {}
-    if hyperscan is not None:
-        each["hyperscan"] = opened(sorted(found), [])
-    each["ours"] = guarded(sorted(found), []).cursor().push
-    samples = rounds_of(each, chunks, rounds)
+    samples = rounds_of(sides(sorted(found), [], of_bytes=True), chunks, rounds)
     print(compared(label, {name: [sample / 65_536 for sample in found] for name, found in samples.items()}), flush=True)
 
 
@@ -223,7 +232,8 @@ def beside_litellm(label: str, rounds: int) -> None:
     def pushed(token: str) -> None:
         cursors[0].push(token)
 
-    print(compared(label, rounds_of({"litellm": filtered, "ours": pushed}, tokens, max(3, rounds // 10))), flush=True)
+    both = {"litellm": each(filtered), "ours": each(pushed)}
+    print(compared(label, rounds_of(both, tokens, max(3, rounds // 10))), flush=True)
 
 
 def monitored(label: str, guard: Guard, tokens: list[str], rounds: int) -> None:
@@ -231,8 +241,8 @@ def monitored(label: str, guard: Guard, tokens: list[str], rounds: int) -> None:
     data = [token.encode() for token in tokens]
     with tempfile.TemporaryDirectory() as folder:
         monitors = {"monitor": guard.monitor(), "audited": guard.monitor(audit=Path(folder) / "bench.audit")}
-        each = {name: lambda token, of=of: of.intervene(Token(7, token)) for name, of in monitors.items()}
-        samples = rounds_of(each, data, rounds)
+        events = {name: each(lambda token, of=of: of.intervene(Token(7, token))) for name, of in monitors.items()}
+        samples = rounds_of(events, data, rounds)
     print(compared(label, samples), flush=True)
 
 
