@@ -24,9 +24,10 @@ impl<'a> Lanes<'a> {
     /// `None` where one after the other is needed, or where a catalog would have to be made ready and is not `worth` it.
     pub(crate) fn new(policy: &'a Policy, vectors: Vectors, worth: bool) -> Option<Self> {
         let level = vectors.level()?;
+        // What is beyond the bounds of a table is beyond those of narrower vectors, too.
         #[cfg(target_arch = "x86_64")]
-        if let (Some(_), Some(table)) = (level.as_avx512(), policy.table()) {
-            return Some(Self::Ifma(policy, table));
+        if level.as_avx512().is_some() {
+            return policy.table().map(|table| Self::Ifma(policy, table));
         }
         worth.then(|| wide::Wide::new(policy, level).map(|wide| Self::Wide(policy, wide)))?
     }
@@ -56,17 +57,16 @@ impl<'a> Lanes<'a> {
                 requests,
                 decisions,
                 |requests, decisions| ifma::decide_rows(table, requests, decisions),
-                |rows| ifma::reasons(table, rows),
+                |rows| Some(ifma::reasons(table, rows)),
             ),
             Self::Wide(policy, wide) => rows::decide(
                 policy,
                 requests,
                 decisions,
                 |requests, decisions| wide.decide_rows(requests, decisions),
-                // Rows that the lanes rejected are within their bounds.
                 |rows| {
-                    let counts = wide.count_rows(rows.map(|row| (row, 0))).unwrap_or_default();
-                    counts.map(|counts| counts.dominant())
+                    let counts = wide.count_rows(rows.map(|row| (row, 0)))?;
+                    Some(counts.map(|counts| counts.dominant()))
                 },
             ),
         }

@@ -16,14 +16,26 @@ pub(super) fn decide<const LANES: usize>(
     requests: &[RequestRow],
     decisions: &mut [DecisionRow],
     side_by_side: impl Fn(&[RequestRow], &mut [DecisionRow]) -> Left,
-    reasons: impl Fn([&RequestRow; LANES]) -> [Reason; LANES],
+    reasons: impl Fn([&RequestRow; LANES]) -> Option<[Reason; LANES]>,
 ) {
     let Some(first) = requests.first() else { return };
+    let alone = |request: &RequestRow, decision: &mut DecisionRow| {
+        policy
+            .decide_plainly(&RequestFields::from_row(request), &[])
+            .encode(&mut Row::new(decision));
+    };
     let write = |rejected: [usize; LANES], decisions: &mut [DecisionRow]| {
         let rows = rejected.map(|row| requests.get(row).unwrap_or(first));
-        for (row, reason) in rejected.into_iter().zip(reasons(rows)) {
-            if let Some(decision) = decisions.get_mut(row) {
-                write_reason(decision, reason);
+        let found = reasons(rows);
+        for ((row, request), lane) in rejected.into_iter().zip(rows).zip(0..) {
+            match (
+                decisions.get_mut(row),
+                found.and_then(|found| found.get::<usize>(lane).copied()),
+            ) {
+                (Some(decision), Some(reason)) => write_reason(decision, reason),
+                // Rows that lanes reject are within their bounds, so that this is not met.
+                (Some(decision), None) => alone(request, decision),
+                (None, _) => {}
             }
         }
     };
@@ -37,9 +49,7 @@ pub(super) fn decide<const LANES: usize>(
         let left = side_by_side(piece, room);
         for row in ones(left.beyond) {
             if let (Some(request), Some(decision)) = (piece.get(row), room.get_mut(row)) {
-                policy
-                    .decide_plainly(&RequestFields::from_row(request), &[])
-                    .encode(&mut Row::new(decision));
+                alone(request, decision);
             }
         }
         for row in ones(left.rejected) {
