@@ -69,17 +69,18 @@ impl Quotes {
             })
     }
 
-    /// Does the work on each row of a part that has quotes: what goes in, the quotes, and the room for what comes out.
+    /// Does the work on each row of a part that has quotes: its number in the part, what goes in, the quotes, and the room for what
+    /// comes out.
     pub(super) fn each<I, O>(
         &self,
         first_row: usize,
         input: &[I],
         room: &mut [O],
-        work: impl Fn(&I, &[(u32, u64)], &mut O),
+        work: impl Fn(usize, &I, &[(u32, u64)], &mut O),
     ) {
         for (row, costs) in self.within(first_row..first_row.saturating_add(input.len())) {
             if let (Some(input), Some(room)) = (input.get(row), room.get_mut(row)) {
-                work(input, costs, room);
+                work(row, input, costs, room);
             }
         }
     }
