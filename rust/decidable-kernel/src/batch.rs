@@ -136,9 +136,10 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], plan: Plan) -> Resul
 /// The same for rows that were taken already, with quotes.
 ///
 /// # Errors
-/// `RowCount` if `out` has not one row for each. Nothing is written to `out` then.
+/// `RowCount` if `out` has not one row for each, or `quotes` are those of another number of rows. Nothing is written to `out` then.
 pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let decisions = rows_of::<DECISION_ROW_BYTES>("out", out, requests.len())?;
     let vectors = plan.vectors.unwrap_or_else(Vectors::best);
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
@@ -183,8 +184,8 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
 /// the order of [`Rejections`]' fields.
 ///
 /// # Errors
-/// `RowCount` if `decisions` or `out` has not one row for each; `OtherDecision` with the row and the first of these fields that is
-/// another: `request_sequence` is the request's; `policy_epoch` and `catalog_epoch` are the policy's; `evaluated_models` is 0 where
+/// `RowCount` if `decisions` or `out` has not one row for each, or `quotes` are those of another number of rows; `OtherDecision` with
+/// the row and the first of these fields that is another: `request_sequence` is the request's; `policy_epoch` and `catalog_epoch` are the policy's; `evaluated_models` is 0 where
 /// the policy refuses the request before any candidate is looked at, else the number of candidates; `eligible_models` is not more;
 /// `selected_model_index` and `selected_model_id` are those of a candidate, or of none where none is eligible. Nothing is written to
 /// `out` then.
@@ -197,6 +198,7 @@ pub fn count(
     plan: Plan,
 ) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let decided = decisions_of(policy, requests, decisions, plan.threads)?;
     let counts = rows_of::<COUNTS_ROW_BYTES>("counts", out, requests.len())?;
     let vectors = plan.vectors.unwrap_or_else(Vectors::best);
@@ -252,7 +254,8 @@ pub fn count(
 /// `u64`, little-endian.
 ///
 /// # Errors
-/// `RowCount` if `decisions` or `out` has not one row for each; `OtherDecision` as of [`count`]. Nothing is written to `out` then.
+/// `RowCount` if `decisions` or `out` has not one row for each, or `quotes` are those of another number of rows; `OtherDecision` as of
+/// [`count`]. Nothing is written to `out` then.
 pub fn holds(
     policy: &Policy,
     rows: Rows<'_>,
@@ -262,6 +265,7 @@ pub fn holds(
     plan: Plan,
 ) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let decided = decisions_of(policy, requests, decisions, plan.threads)?;
     let holds = rows_of::<HOLD_ROW_BYTES>("holds", out, requests.len())?;
     let hold = |row: usize, request: &RequestRow, costs: &[(u32, u64)]| {
@@ -289,9 +293,11 @@ pub fn holds(
 /// docs/spec/decisions.md in their order, 255 if no candidate was looked at. It is what [`Policy::explain`] finds, in one byte.
 ///
 /// # Errors
-/// `RowCount` if `out` has not one byte for each row and candidate. Nothing is written to `out` then.
+/// `RowCount` if `out` has not one byte for each row and candidate, or `quotes` are those of another number of rows. Nothing is written to
+/// `out` then.
 pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let candidates = policy.candidates().len();
     if requests.len().checked_mul(candidates) != Some(out.len()) {
         return Err(Error::row_count(
@@ -326,8 +332,9 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
 /// The digests of rows of requests, 32 bytes each: `calyinp1`, or `dcdreq1` for those that have quotes.
 ///
 /// # Errors
-/// `RowCount` if `out` has not one digest for each. Nothing is written to `out` then.
+/// `RowCount` if `out` has not one digest for each, or `quotes` are those of another number of rows. Nothing is written to `out` then.
 pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
+    quotes.fit(rows.requests.len())?;
     let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
     digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan.threads, tag::REQUEST, rows.requests, digests);
     share(

@@ -506,6 +506,55 @@ fn rows_of_any_bytes_are_refused_by_every_way_and_nothing_is_written() {
     assert!(counts.iter().chain(&holds).all(|byte| *byte == 9));
 }
 
+/// Those of rows that are not there would be lost without a word.
+#[test]
+fn quotes_of_another_number_of_rows_are_refused_everywhere_and_nothing_is_written() {
+    let candidate = Candidate {
+        model_id: 1,
+        ..Candidate::default()
+    };
+    let policy = Policy::new(Limits::default(), vec![candidate], None).unwrap();
+    let rows = bytes(&vec![Request::new(RequestFields::default()).unwrap(); 40]);
+    let rows = Rows::new(&rows, 1).unwrap();
+    let mut decisions = vec![0; 40 * DECISION_ROW_BYTES];
+    batch::decide_rows(&policy, rows, &Quotes::default(), &mut decisions, Plan::default()).unwrap();
+    for (quotes, has) in [
+        (Quotes::new([(39, 1, 5), (60, 1, 5)], 100), 100),
+        (Quotes::new([(39, 1, 5)], 41), 41),
+        (Quotes::new([(38, 1, 5)], 39), 39),
+        (Quotes::new([], 39), 39),
+    ] {
+        let quotes = quotes.unwrap();
+        for vectors in Vectors::available() {
+            for threads in 1..=2 {
+                let plan = Plan {
+                    threads,
+                    vectors: Some(vectors),
+                };
+                let mut room =
+                    [DECISION_ROW_BYTES, COUNTS_ROW_BYTES, 1, HOLD_ROW_BYTES, 32].map(|size| vec![9; 40 * size]);
+                let [decided, counts, lost, holds, digests] = &mut room;
+                for answer in [
+                    batch::decide_rows(&policy, rows, &quotes, decided, plan),
+                    batch::count(&policy, rows, &quotes, &decisions, counts, plan),
+                    batch::gates(&policy, rows, &quotes, lost, plan),
+                    batch::holds(&policy, rows, &quotes, &decisions, holds, plan),
+                    batch::digest_requests(rows, &quotes, digests, plan),
+                ] {
+                    let error = answer.unwrap_err();
+                    assert_eq!((error.kind(), error.row()), (ErrorKind::RowCount, None));
+                    assert_eq!((error.field(), error.value()), (Some("quotes"), Some(has)));
+                    assert_eq!(
+                        error.to_string(),
+                        format!("the quotes are those of {has} rows, where 40 are needed")
+                    );
+                }
+                assert!(room.iter().flatten().all(|byte| *byte == 9));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_largest_use_is_there_for_each_row_and_reaches_the_expected_one() {
     let request = Request::new(decidable_kernel::RequestFields {

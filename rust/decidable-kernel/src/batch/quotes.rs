@@ -6,9 +6,11 @@ use decidable_canon::cast;
 
 use crate::{Error, request::quotes_error};
 
-/// Costs that replace those from rates, of requests that are rows.
+/// Costs that replace those from rates, of requests that are rows. By default none, beside any number of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotes {
+    /// How many requests there are; `None` beside any number.
+    requests: Option<usize>,
     /// The rows that have quotes, ascending, and where those of each end.
     rows: Vec<(usize, usize)>,
     costs: Vec<(u32, u64)>,
@@ -23,7 +25,10 @@ impl Quotes {
     /// `OutOfRange` for more than 65,535 of one row.
     pub fn new(quotes: impl IntoIterator<Item = (u64, u32, u64)>, rows: usize) -> Result<Self, Error> {
         let no_memory = |_| Error::no_memory("quotes");
-        let mut taken = Self::default();
+        let mut taken = Self {
+            requests: Some(rows),
+            ..Self::default()
+        };
         let quotes = quotes.into_iter();
         taken.costs.try_reserve(quotes.size_hint().0).map_err(no_memory)?;
         for (row, model_id, cost) in quotes {
@@ -51,6 +56,14 @@ impl Quotes {
             quotes_error(costs).map_err(|error| error.in_row(row))?;
         }
         Ok(taken)
+    }
+
+    /// Refuses quotes that were taken for another number of requests.
+    pub(super) fn fit(&self, rows: usize) -> Result<(), Error> {
+        match self.requests {
+            Some(requests) if requests != rows => Err(Error::quotes_of_others(requests, rows)),
+            _ => Ok(()),
+        }
     }
 
     /// The rows of a part that have quotes, counted from its beginning, with them.
