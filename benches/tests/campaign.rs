@@ -18,6 +18,9 @@ use decidable_kernel::{
     slower,
 };
 
+#[path = "../../rust/decidable-kernel/tests/machine/mod.rs"]
+mod machine;
+
 /// How many requests each way decides by itself, beside the reference, when nothing else is asked for.
 const SHORT: u64 = 100_000;
 
@@ -630,6 +633,8 @@ fn every_way_decides_as_the_definition_and_the_reference() {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |now| now.as_nanos() as u64)
     };
+    let has: Vec<_> = Vectors::available().map(Vectors::label).collect();
+    machine::has_what_is_asked_for(&has);
     let seed = from_environment("DECIDABLE_SEED").unwrap_or_else(now);
     let wanted = from_environment("DECIDABLE_CAMPAIGN").unwrap_or(SHORT);
     println!("DECIDABLE_SEED={seed} DECIDABLE_CAMPAIGN={wanted}");
