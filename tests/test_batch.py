@@ -514,14 +514,16 @@ def test_vectors_are_those_of_the_machine() -> None:
     rows = np.zeros(count, dc.REQUEST_DTYPE)
     rows["request_sequence"] = np.arange(count)
     for name, low, high in (
-        ("requested_model_id", 0, 70), ("input_tokens", 0, 5_000), ("output_tokens", 0, 5_000), ("business_value_microunits", 0, 20_000),
-        ("budget_limit_microunits", 0, 60_000), ("risk_bps", 0, 9_100), ("confidence_bps", 400, 10_001), ("max_p95_latency_ms", 0, 1_500),
-        ("required_capabilities", 0, 4), ("allowed_provider_mask", 1, 8), ("required_region_mask", 0, 8), ("minimum_quality_bps", 0, 6_000),
+        ("input_tokens", 0, 5_000), ("output_tokens", 0, 5_000), ("business_value_microunits", 0, 400_000),
+        ("budget_limit_microunits", 0, 200_000), ("risk_bps", 0, 9_100), ("confidence_bps", 400, 10_001),
+        ("max_p95_latency_ms", 0, 1_500), ("required_capabilities", 0, 4), ("allowed_provider_mask", 1, 8),
+        ("required_region_mask", 0, 8), ("minimum_quality_bps", 0, 6_000),
     ):  # fmt: skip
         rows[name] = random.integers(low, high, count)
+    rows["requested_model_id"] = 3 * random.integers(1, 23, count)
     gates, counts = np.empty((count, 22), np.uint8), np.empty(count, dc.REJECTION_DTYPE)
     expected = policy.decide_batch(rows, vectors="plain", gates=gates, counts=counts)
-    # Every gate refuses somebody, each action and many candidates are there, and some have no second: nothing is decided by itself.
+    # Every gate refuses somebody, and each action, many reasons and many models are there.
     assert set(gates.ravel()) == {*range(len(dc.GATES)), 255}
     assert set(expected["action"]) == {1, 2, 3}
     assert len(set(expected["selected_model_id"])) > 10
