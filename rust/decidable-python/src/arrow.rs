@@ -359,11 +359,13 @@ impl<'a> Raised<'a> {
         const DETAIL: &str = ". Detail: Python exception: ";
         let (status, traceback) = error.split_once(DETAIL)?;
         let traceback = traceback.trim_end();
-        let mut starts = traceback.match_indices('\n').filter_map(|(end, _)| {
+        // Behind frames, or without any: what C raised has none.
+        let later = traceback.match_indices('\n').filter_map(|(end, _)| {
             let (before, line) = (traceback.get(..end)?, traceback.get(end.saturating_add(1)..)?);
-            let frame = before.lines().next_back()?;
-            (frame.starts_with(' ') && !line.starts_with(' ')).then_some(line)
+            let last = before.lines().next_back()?;
+            (last.starts_with(' ') && !line.starts_with(' ') || LINKS.contains(&last)).then_some(line)
         });
+        let mut starts = iter::once(traceback).chain(later);
         let own = |from: &&str| {
             let (kind, why) = from.split_once(": ").unwrap_or((from, ""));
             let of_status = status.trim_end().strip_suffix(why).map(str::trim_end);
