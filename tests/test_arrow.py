@@ -721,6 +721,44 @@ def test_an_error_of_the_python_that_a_reader_reads_from_is_told_with_its_own_li
     assert message.endswith("x…")
 
 
+HEADER = "Traceback (most recent call last):\n"
+FRAME = '  File "worker.py", line 3, in work\n    work()\n'
+CAUSE = "\n\nThe above exception was the direct cause of the following exception:\n\n"
+WHILE = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+@pytest.mark.parametrize(
+    "kind", ["SystemExit", "SystemExit: 3", "KeyboardInterrupt", "KeyboardInterrupt: why", "MemoryError"]
+)
+@pytest.mark.parametrize("error", [ValueError, RuntimeError], ids=lambda error: error.__name__)
+def test_what_the_message_of_an_error_tells_of_another_is_not_raised(kind: str, error: type[Exception]) -> None:
+    """As of a worker whose traceback is in it, in whatever form."""
+    texts = (
+        f"worker said:\n{HEADER}{FRAME}{kind}",
+        f"worker said: \n{FRAME}{kind}",
+        f"{HEADER}{FRAME}{kind}\n",
+        f"worker said{CAUSE}{HEADER}{FRAME}{kind}",
+        f"worker said{WHILE}{HEADER}{FRAME}{kind}",
+        f"worker said{CAUSE}{kind}",
+        f"\n{FRAME}{kind}",
+        f"why. Detail: Python exception: {HEADER}{FRAME}{kind}",
+        f"Unknown error: . Detail: Python exception: {HEADER}{FRAME}{kind}",
+        f"Unknown error: why. Detail: Python exception: {HEADER}{FRAME}{kind}",
+    )
+    for text in texts:
+        for cause in (None, KeyError("first"), RuntimeError(text), KeyboardInterrupt(), SystemExit(3)):
+            message = refused(
+                lambda text=text, cause=cause: policy().decide_batch(raising(error(text), cause)), "batch.unreadable"
+            )
+            if "Detail" not in text:
+                assert message.rstrip().endswith(f"as a table: {error.__name__}: {text}".splitlines()[0].rstrip()), text
+    notes = f"{FRAME}{kind}", f"{HEADER}{FRAME}{kind}", f"{HEADER}{FRAME}KeyError: 1{WHILE}{HEADER}{FRAME}{kind}"
+    for note in notes:
+        for noted in (error("the network is gone"), error(), error(kind.partition(": ")[2])):
+            noted.add_note(note)
+            refused(lambda noted=noted: policy().decide_batch(raising(noted)), "batch.unreadable")
+
+
 def test_an_interrupt_of_the_python_that_a_reader_reads_from_stays_one() -> None:
     """The error of the reader is a text, and its kind is in that."""
     for cause in (None, KeyError("first")):
@@ -730,10 +768,21 @@ def test_an_interrupt_of_the_python_that_a_reader_reads_from_stays_one() -> None
         policy().decide_batch(raising(KeyboardInterrupt("why")))
     with pytest.raises(MemoryError, match="why"):
         policy().decide_batch(raising(MemoryError("why")))
-    for error in (SystemExit(3), SystemExit("why"), SystemExit()):
-        with pytest.raises(SystemExit) as caught:
-            policy().decide_batch(raising(error))
-        assert caught.value.code == error.code
+    handled = KeyboardInterrupt("why")
+    handled.__context__ = ValueError("one line")
+    with pytest.raises(KeyboardInterrupt, match="why"):
+        policy().decide_batch(raising(handled))
+
+
+def test_an_exit_of_the_python_that_a_reader_reads_from_is_an_error() -> None:
+    """A text does not end the program."""
+    for error, told in (
+        (SystemExit(3), "SystemExit: 3"),
+        (SystemExit("why"), "SystemExit: why"),
+        (SystemExit(), "SystemExit"),
+    ):
+        message = refused(lambda error=error: policy().decide_batch(raising(error)), "batch.unreadable")
+        assert message.endswith(f"as a table: {told}")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

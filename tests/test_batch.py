@@ -499,12 +499,47 @@ def test_a_fault_of_a_row_names_it_once_and_counts_from_the_first_of_all() -> No
 
 def test_vectors_are_those_of_the_machine() -> None:
     """Each of them decides; another is refused by name."""
-    policy, rows = simple()
+    random = np.random.default_rng(7)
+    models = [
+        dc.Model(
+            model_id=3 * number, provider_id=number % 3, quality_bps=1_000 * (number % 10) + 500, enabled=number != 5,
+            risk_ceiling_bps=10_000 - 900 * (number % 4), p95_latency_ms=150 * (number % 7), capabilities=number % 4,
+            region_mask=1 << number % 3, input_cost_microunits_per_million_tokens=400_000 * number,
+            output_cost_microunits_per_million_tokens=900_000 * (23 - number),
+        )
+        for number in range(1, 23)
+    ]  # fmt: skip
+    policy = dc.Policy(dc.Catalog(models), hard_risk_limit_bps=9_000, minimum_confidence_bps=500)
+    count = 10_000
+    rows = np.zeros(count, dc.REQUEST_DTYPE)
+    rows["request_sequence"] = np.arange(count)
+    for name, low, high in (
+        ("input_tokens", 0, 5_000), ("output_tokens", 0, 5_000), ("business_value_microunits", 0, 400_000),
+        ("budget_limit_microunits", 0, 200_000), ("risk_bps", 0, 9_100), ("confidence_bps", 400, 10_001),
+        ("max_p95_latency_ms", 0, 1_500), ("required_capabilities", 0, 4), ("allowed_provider_mask", 1, 8),
+        ("required_region_mask", 0, 8), ("minimum_quality_bps", 0, 6_000),
+    ):  # fmt: skip
+        rows[name] = random.integers(low, high, count)
+    rows["requested_model_id"] = 3 * random.integers(1, 23, count)
+    gates, counts = np.empty((count, 22), np.uint8), np.empty(count, dc.REJECTION_DTYPE)
+    expected = policy.decide_batch(rows, vectors="plain", gates=gates, counts=counts)
+    # Every gate refuses somebody, and each action, many reasons and many models are there.
+    assert set(gates.ravel()) == {*range(len(dc.GATES)), 255}
+    assert set(expected["action"]) == {1, 2, 3}
+    assert len(set(expected["selected_model_id"])) > 10
+    assert len(set(expected["reason"])) > 6
+    for row in range(0, count, 97):
+        request = dc.Request(**{name: int(rows[row][name]) for name in dc.REQUEST_DTYPE.names})
+        assert expected[row]["selected_model_id"] == (policy.decide(request).selected_model_id or 0)
     assert dc.vectors()[0] == "plain"
-    expected = policy.decide_batch(rows).tobytes()
+    asked = os.environ.get("DECIDABLE_VECTORS", "")
+    assert {width.strip() for width in asked.split(",") if width.strip()} <= set(dc.vectors())
     for vectors in dc.vectors():
-        for count in (1, 7, 33, 10_000):
-            assert policy.decide_batch(rows[:count], vectors=vectors).tobytes() == expected[: 65 * count]
+        for few in (1, 7, 33, count):
+            found = np.empty(few, dc.REJECTION_DTYPE)
+            decided = policy.decide_batch(rows[:few], vectors=vectors, counts=found)
+            assert decided.tobytes() == expected[:few].tobytes(), (vectors, few)
+            assert found.tobytes() == counts[:few].tobytes(), (vectors, few)
     with pytest.raises(dc.InvalidInput, match="it has plain") as caught:
         policy.decide_batch(rows, vectors="abacus")
     assert (caught.value.code, caught.value.field, caught.value.value) == ("batch.no_vectors", "vectors", "abacus")

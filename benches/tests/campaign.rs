@@ -18,6 +18,9 @@ use decidable_kernel::{
     slower,
 };
 
+#[path = "../../rust/decidable-kernel/tests/machine/mod.rs"]
+mod machine;
+
 /// How many requests each way decides by itself, beside the reference, when nothing else is asked for.
 const SHORT: u64 = 100_000;
 
@@ -287,12 +290,16 @@ impl Case {
         }
     }
 
-    /// What to hold for each request in a batch of all, beside single calls.
+    /// What to hold for each request in a batch of all and in a single call, beside the formula.
     fn holds(&self, plan: Plan) -> Mismatches {
         let (rows, mut decisions, mut expected) = (self.rows(), Vec::new(), Vec::new());
         for (request, decision) in self.requests.iter().zip(&self.expected) {
             decision.encode(&mut decisions);
-            expected.extend(self.policy.hold(request, decision).unwrap_or(0).to_le_bytes());
+            let hold = decision
+                .selected_model_id
+                .map_or(0, |model_id| to_hold(&self.policy, request, model_id));
+            assert_eq!(self.policy.hold(request, decision).unwrap_or(0), hold, "{request:?}");
+            expected.extend(hold.to_le_bytes());
         }
         let most: Vec<_> = self.requests.iter().map(Request::max_output_tokens).collect();
         let rows = Rows::new(&rows, 1).and_then(|rows| rows.with_max_output_tokens(&most));
@@ -409,6 +416,22 @@ fn lost_at(finding: Finding) -> u8 {
         Finding::OverBudget { .. } => 8,
         Finding::NonPositiveUtility(_) => 9,
     }
+}
+
+/// What to hold for a candidate: its cost at the largest use, as docs/spec/decisions.md and docs/spec/extensions.md have it.
+fn to_hold(policy: &Policy, request: &Request, model_id: u32) -> u64 {
+    let candidate = policy.candidate(model_id).expect("a candidate of the catalog");
+    let side = |tokens: u32, rate: u64| (u128::from(tokens) * u128::from(rate)).div_ceil(1_000_000);
+    let fields = request.fields();
+    let at = |output_tokens| {
+        let cost = side(fields.input_tokens, candidate.input_cost_microunits_per_million_tokens)
+            + side(output_tokens, candidate.output_cost_microunits_per_million_tokens);
+        cost.min(u64::MAX.into())
+    };
+    let (expected, largest) = (at(fields.output_tokens), at(request.max_output_tokens()));
+    let quote = request.quotes().iter().find(|(quoted, _)| *quoted == model_id);
+    let hold = quote.map_or(largest, |(_, quote)| u128::from(*quote) + (largest - expected));
+    u64::try_from(hold).unwrap_or(u64::MAX)
 }
 
 /// The counts of an explanation.
@@ -610,6 +633,8 @@ fn every_way_decides_as_the_definition_and_the_reference() {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |now| now.as_nanos() as u64)
     };
+    let has: Vec<_> = Vectors::available().map(Vectors::label).collect();
+    machine::has_what_is_asked_for(&has);
     let seed = from_environment("DECIDABLE_SEED").unwrap_or_else(now);
     let wanted = from_environment("DECIDABLE_CAMPAIGN").unwrap_or(SHORT);
     println!("DECIDABLE_SEED={seed} DECIDABLE_CAMPAIGN={wanted}");

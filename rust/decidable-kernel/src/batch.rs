@@ -9,7 +9,8 @@ use decidable_canon::{Canonical as _, Digest, Message, Reader, Row, cast, tag, u
 
 use crate::{
     Decision, Error, Policy, Rejections, RequestFields, Vectors,
-    decision::{self, DecisionRow, identity_of, selected_of},
+    decision::{self, DecisionRow, NO_INDEX, identity_of, selected_of},
+    gate::refusal,
     lanes::{LANES, Lanes},
     request::{self, RequestRow},
     slower,
@@ -135,9 +136,10 @@ pub fn decide(policy: &Policy, rows: &[u8], out: &mut [u8], plan: Plan) -> Resul
 /// The same for rows that were taken already, with quotes.
 ///
 /// # Errors
-/// `RowCount` if `out` has not one row for each. Nothing is written to `out` then.
+/// `RowCount` if `out` has not one row for each, or `quotes` are those of another number of rows. Nothing is written to `out` then.
 pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let decisions = rows_of::<DECISION_ROW_BYTES>("out", out, requests.len())?;
     let vectors = plan.vectors.unwrap_or_else(Vectors::best);
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
@@ -159,7 +161,7 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
                     }
                 }
             }
-            quotes.each(first_row, requests, decisions, |request, costs, room| {
+            quotes.each(first_row, requests, decisions, |_, request, costs, room| {
                 let fields = RequestFields::from_row(request);
                 let unquoted = Decision::decode(&mut Reader::new(room)).ok();
                 let requoted = unquoted.and_then(|unquoted| policy.requote(&unquoted, &fields, costs));
@@ -176,12 +178,17 @@ pub fn decide_rows(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [
 
 /// Counts, for every row and gate, the candidates that failed it first: what [`Policy::decide_counted`] counts.
 ///
-/// `decisions` are what [`decide_rows`] writes for the rows and quotes; what is none of the policy's on its row is refused. A row of
-/// `out` is nine `u32`, little-endian, in the order of [`Rejections`]' fields.
+/// `decisions` are what [`decide_rows`] writes for the rows and quotes. They are not made again: of each its number, epochs, counts
+/// of models and selection are looked at, and its `eligible_models` are taken as they are. With every way to decide `utility` is what
+/// the other counts and they leave of the candidates, and 0 where they leave nothing. A row of `out` is nine `u32`, little-endian, in
+/// the order of [`Rejections`]' fields.
 ///
 /// # Errors
-/// `RowCount` if `decisions` or `out` has not one row for each; `OtherDecision` with the row and the field if one has another number
-/// than its request, other epochs than the policy, or counts of models that cannot be. Nothing is written to `out` then.
+/// `RowCount` if `decisions` or `out` has not one row for each, or `quotes` are those of another number of rows; `OtherDecision` with
+/// the row and the first of these fields that is another: `request_sequence` is the request's; `policy_epoch` and `catalog_epoch` are the policy's; `evaluated_models` is 0 where
+/// the policy refuses the request before any candidate is looked at, else the number of candidates; `eligible_models` is not more;
+/// `selected_model_index` and `selected_model_id` are those of a candidate, or of none where none is eligible. Nothing is written to
+/// `out` then.
 pub fn count(
     policy: &Policy,
     rows: Rows<'_>,
@@ -191,12 +198,20 @@ pub fn count(
     plan: Plan,
 ) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let decided = decisions_of(policy, requests, decisions, plan.threads)?;
     let counts = rows_of::<COUNTS_ROW_BYTES>("counts", out, requests.len())?;
     let vectors = plan.vectors.unwrap_or_else(Vectors::best);
     let lanes = Lanes::new(policy, vectors, requests.len() >= ROWS_WORTH_LANES);
     let lanes = lanes.as_ref();
     let write = |room: &mut [u8; COUNTS_ROW_BYTES], counts: &Rejections| counts.encode(&mut Row::new(room));
+    // As those side by side are counted, whatever the decision says.
+    let counted = |request: &RequestRow, decision: &DecisionRow, costs: &[(u32, u64)]| {
+        let identity = identity_of(decision);
+        policy
+            .count_fields(&RequestFields::from_row(request), costs)
+            .leaving(identity.evaluated_models.into(), identity.eligible_models)
+    };
     share(
         plan.threads,
         policy.candidates().len(),
@@ -217,14 +232,16 @@ pub fn count(
                         .zip(rooms)
                         .for_each(|(counted, room)| write(room, counted)),
                     None => {
-                        for (request, room) in requests.iter().zip(rooms) {
-                            write(room, &policy.count_fields(&RequestFields::from_row(request), &[]));
+                        for ((request, decision), room) in requests.iter().zip(decided).zip(rooms) {
+                            write(room, &counted(request, decision, &[]));
                         }
                     }
                 }
             }
-            quotes.each(first_row, requests, rooms, |request, costs, room| {
-                write(room, &policy.count_fields(&RequestFields::from_row(request), costs));
+            quotes.each(first_row, requests, rooms, |row, request, costs, room| {
+                if let Some(decision) = decided.get(row) {
+                    write(room, &counted(request, decision, costs));
+                }
             });
         },
     );
@@ -233,11 +250,12 @@ pub fn count(
 
 /// Writes what to hold for every row: what [`Policy::hold`] gives, and 0 where nothing was selected.
 ///
-/// `decisions` are those of [`count`]. A row of `out` is a `u64`, little-endian.
+/// `decisions` are those of [`count`], and are looked at as there; which candidate is selected is taken as it is. A row of `out` is a
+/// `u64`, little-endian.
 ///
 /// # Errors
-/// `RowCount` if `decisions` or `out` has not one row for each; `OtherDecision` with the row and the field if one has another number
-/// than its request, other epochs than the policy, or counts of models that cannot be. Nothing is written to `out` then.
+/// `RowCount` if `decisions` or `out` has not one row for each, or `quotes` are those of another number of rows; `OtherDecision` as of
+/// [`count`]. Nothing is written to `out` then.
 pub fn holds(
     policy: &Policy,
     rows: Rows<'_>,
@@ -247,13 +265,14 @@ pub fn holds(
     plan: Plan,
 ) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let decided = decisions_of(policy, requests, decisions, plan.threads)?;
     let holds = rows_of::<HOLD_ROW_BYTES>("holds", out, requests.len())?;
     let hold = |row: usize, request: &RequestRow, costs: &[(u32, u64)]| {
         let fields = RequestFields::from_row(request);
         let most = rows.max_output_tokens.get(row).copied().unwrap_or(fields.output_tokens);
-        // 0 is the answer where nothing was selected, or what the catalog does not have.
-        let selected = decided.get(row).and_then(selected_of);
+        let selected = decided.get(row).map(|decision| selected_of(decision).0);
+        // Nobody has the number 0, which stands where nothing was selected.
         let hold = selected.and_then(|model_id| policy.hold_fields(&fields, costs, most, model_id));
         hold.unwrap_or(0).to_le_bytes()
     };
@@ -274,9 +293,11 @@ pub fn holds(
 /// docs/spec/decisions.md in their order, 255 if no candidate was looked at. It is what [`Policy::explain`] finds, in one byte.
 ///
 /// # Errors
-/// `RowCount` if `out` has not one byte for each row and candidate. Nothing is written to `out` then.
+/// `RowCount` if `out` has not one byte for each row and candidate, or `quotes` are those of another number of rows. Nothing is written to
+/// `out` then.
 pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
     let requests = rows.requests;
+    quotes.fit(requests.len())?;
     let candidates = policy.candidates().len();
     if requests.len().checked_mul(candidates) != Some(out.len()) {
         return Err(Error::row_count(
@@ -311,8 +332,9 @@ pub fn gates(policy: &Policy, rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], p
 /// The digests of rows of requests, 32 bytes each: `calyinp1`, or `dcdreq1` for those that have quotes.
 ///
 /// # Errors
-/// `RowCount` if `out` has not one digest for each. Nothing is written to `out` then.
+/// `RowCount` if `out` has not one digest for each, or `quotes` are those of another number of rows. Nothing is written to `out` then.
 pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Plan) -> Result<(), Error> {
+    quotes.fit(rows.requests.len())?;
     let digests = rows_of::<DIGEST_BYTES>("digests", out, rows.requests.len())?;
     digest::<REQUEST_ROW_BYTES, { request::TAGGED_BYTES }>(plan.threads, tag::REQUEST, rows.requests, digests);
     share(
@@ -322,7 +344,7 @@ pub fn digest_requests(rows: Rows<'_>, quotes: &Quotes, out: &mut [u8], plan: Pl
         digests,
         1,
         |first_row, requests, digests| {
-            quotes.each(first_row, requests, digests, |_, costs, room| {
+            quotes.each(first_row, requests, digests, |_, _, costs, room| {
                 *room = *request::quoted_digest(&Digest::from_bytes(*room), costs).bytes();
             });
         },
@@ -403,11 +425,23 @@ fn decisions_of<'a>(
     let candidates = u16::try_from(policy.candidates().len()).unwrap_or(u16::MAX);
     let others = |request: &RequestRow, decision: &DecisionRow| {
         let identity = identity_of(decision);
-        let request_sequence = RequestFields::from_row(request).request_sequence;
+        let (model_id, index) = selected_of(decision);
+        let fields = RequestFields::from_row(request);
         // Of a request that was refused at once, nobody was looked at.
-        let evaluated = if identity.evaluated_models == 0 { 0 } else { candidates };
+        let evaluated = if refusal(limits, &fields).is_some() {
+            0
+        } else {
+            candidates
+        };
+        let (of_model, of_index) = if identity.eligible_models == 0 {
+            (0, NO_INDEX)
+        } else {
+            let selected = policy.candidates().get(usize::from(index));
+            let last = candidates.saturating_sub(1);
+            (selected.map_or(0, |candidate| candidate.model_id), index.min(last))
+        };
         [
-            ("request_sequence", identity.request_sequence, request_sequence),
+            ("request_sequence", identity.request_sequence, fields.request_sequence),
             ("policy_epoch", identity.policy_epoch, limits.policy_epoch),
             ("catalog_epoch", identity.catalog_epoch, limits.catalog_epoch),
             ("evaluated_models", identity.evaluated_models.into(), evaluated.into()),
@@ -416,6 +450,8 @@ fn decisions_of<'a>(
                 identity.eligible_models.into(),
                 identity.eligible_models.min(evaluated).into(),
             ),
+            ("selected_model_index", index.into(), of_index.into()),
+            ("selected_model_id", model_id.into(), of_model.into()),
         ]
         .into_iter()
         .find(|(_, has, expected)| has != expected)

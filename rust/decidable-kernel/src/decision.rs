@@ -255,12 +255,16 @@ impl Decision {
     }
 }
 
-/// The candidate that a row says was selected.
-pub(crate) fn selected_of(row: &DecisionRow) -> Option<u32> {
+/// The candidate that a row says was selected, and its place in the catalog, as they stand in it.
+#[inline(always)]
+pub(crate) fn selected_of(row: &DecisionRow) -> (u32, u16) {
     const SELECTED: usize = 8 + 1 + 2;
     match row.split_at_checked(SELECTED) {
-        Some((_, [a, b, c, d, ..])) => present(u32::from_le_bytes([*a, *b, *c, *d]), 0),
-        _ => None,
+        Some((_, [a, b, c, d, low, high, ..])) => {
+            (u32::from_le_bytes([*a, *b, *c, *d]), u16::from_le_bytes([*low, *high]))
+        }
+        // A row has the length of its fields, so that this cannot be.
+        _ => (0, NO_INDEX),
     }
 }
 

@@ -1,6 +1,6 @@
 use core::fmt;
 
-use decidable_canon::ReadError;
+use decidable_canon::{ReadError, cast};
 
 /// Why a policy, a request, names or rows were refused.
 ///
@@ -223,6 +223,10 @@ impl Error {
     pub(crate) fn row_count(field: &'static str, bytes: u64, expected: impl fmt::Display) -> Self {
         let message = format!("{field} has {bytes} bytes, where {expected} are needed");
         Self::new(ErrorKind::RowCount, message).naming(field, bytes)
+    }
+    pub(crate) fn quotes_of_others(has: usize, needed: usize) -> Self {
+        let message = format!("the quotes are those of {has} rows, where {needed} are needed");
+        Self::new(ErrorKind::RowCount, message).naming("quotes", cast::u64_from_usize(has))
     }
     pub(crate) fn other_decision(field: &'static str, value: u64, expected: impl fmt::Display) -> Self {
         let message = format!("the decision has {field} {value}, where {expected} is needed");

@@ -159,6 +159,13 @@ impl Rejections {
             budget,
             utility: 0,
         };
+        counted.leaving(candidates, eligible)
+    }
+
+    /// The same counts, but for the utility: it has those that are left of all candidates, but for the eligible.
+    #[inline(always)]
+    pub(crate) fn leaving(self, candidates: u32, eligible: u16) -> Self {
+        let counted = Self { utility: 0, ..self };
         let left = candidates.wrapping_sub(counted.sum());
         Self {
             // Of a decision that is none of these candidates' there may be more eligible than are left.

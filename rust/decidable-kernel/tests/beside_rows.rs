@@ -32,6 +32,28 @@ fn counted(counts: &Rejections) -> Vec<u8> {
     counts.counts().iter().flat_map(|count| count.to_le_bytes()).collect()
 }
 
+/// What to hold for a candidate: its cost at the largest use, as docs/spec has it.
+fn hold(policy: &Policy, request: &Request, model_id: u32) -> u64 {
+    let candidate = policy.candidate(model_id).unwrap();
+    let side = |tokens: u32, rate: u64| (u128::from(tokens) * u128::from(rate)).div_ceil(1_000_000);
+    let fields = request.fields();
+    let at = |output_tokens| {
+        let cost = side(fields.input_tokens, candidate.input_cost_microunits_per_million_tokens)
+            + side(output_tokens, candidate.output_cost_microunits_per_million_tokens);
+        cost.min(u64::MAX.into())
+    };
+    let (expected, largest) = (at(fields.output_tokens), at(request.max_output_tokens()));
+    let quote = request.quotes().iter().find(|(quoted, _)| *quoted == model_id);
+    let cost = quote.map_or(largest, |(_, quote)| u128::from(*quote) + (largest - expected));
+    u64::try_from(cost).unwrap_or(u64::MAX)
+}
+
+/// What to hold for a request; nothing where nothing was selected.
+fn held(policy: &Policy, request: &Request) -> u64 {
+    let selected = policy.derive(request).selected_model_id;
+    selected.map_or(0, |model_id| hold(policy, request, model_id))
+}
+
 fn gates(policy: &Policy, request: &Request) -> Vec<u8> {
     let found = policy.explain(request).verdicts;
     if found.is_empty() {
@@ -69,8 +91,12 @@ proptest! {
         let rows = rows.with_max_output_tokens(&most).unwrap();
         let holds: Vec<_> = requests
             .iter()
-            .flat_map(|request| policy.hold(request, &policy.derive(request)).unwrap_or(0).to_le_bytes())
+            .flat_map(|request| held(&policy, request).to_le_bytes())
             .collect();
+        for request in &requests {
+            let single = policy.hold(request, &policy.derive(request));
+            prop_assert_eq!(single.unwrap_or(0), held(&policy, request));
+        }
         for vectors in Vectors::available() {
             let plan = Plan { threads: 1, vectors: Some(vectors) };
             let mut decisions = vec![0; requests.len() * DECISION_ROW_BYTES];
@@ -79,9 +105,9 @@ proptest! {
             let mut counts = vec![0; requests.len() * COUNTS_ROW_BYTES];
             batch::count(&policy, rows, &quotes, &decisions, &mut counts, plan).unwrap();
             prop_assert!(counts == expected.1, "{}", vectors.label());
-            let mut held = vec![0; requests.len() * HOLD_ROW_BYTES];
-            batch::holds(&policy, rows, &quotes, &decisions, &mut held, plan).unwrap();
-            prop_assert!(held == holds);
+            let mut found = vec![7; requests.len() * HOLD_ROW_BYTES];
+            batch::holds(&policy, rows, &quotes, &decisions, &mut found, plan).unwrap();
+            prop_assert!(found == holds);
         }
         let mut found = vec![7; requests.len() * policy.candidates().len()];
         batch::gates(&policy, rows, &quotes, &mut found, Plan::default()).unwrap();
@@ -131,7 +157,7 @@ proptest! {
                 let (decision, counts) = policy.derive_counted(request);
                 let mut decided = Vec::new();
                 decision.encode(&mut decided);
-                let hold = policy.hold(request, &decision).unwrap_or(0).to_le_bytes();
+                let hold = held(&policy, request).to_le_bytes();
                 [decided, counted(&counts), gates(&policy, request), hold.to_vec()]
             })
             .collect();
@@ -226,6 +252,7 @@ fn decisions_of_others_are_refused_by_their_row_and_never_counted_as_these() {
     let policy = |limits, models| {
         let candidate = |model_id| Candidate {
             model_id,
+            quality_bps: 10_000,
             ..Candidate::default()
         };
         Policy::new(limits, (1..=models).map(candidate).collect(), None).unwrap()
@@ -281,28 +308,250 @@ fn decisions_of_others_are_refused_by_their_row_and_never_counted_as_these() {
     ] {
         assert_eq!(refused(&decisions(&other, &requests)), (0, field));
     }
-    let eligible = 36_000 * DECISION_ROW_BYTES + DECISION_ROW_BYTES - 18;
-    let mut changed = good.clone();
-    changed[eligible..eligible + 2].copy_from_slice(&6_u16.to_le_bytes());
-    assert_eq!(refused(&changed), (36_000, "eligible_models"));
-    // Whatever else is in it, a row is read as far as it is needed, and no count is more than there are models.
-    let mut state = 1_u64;
-    for row in changed.chunks_exact_mut(DECISION_ROW_BYTES) {
-        for byte in &mut row[8..DECISION_ROW_BYTES - 20] {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            *byte = state.to_le_bytes()[7];
-        }
-        row[DECISION_ROW_BYTES - 18] = state.to_le_bytes()[6] % 6;
-        row[DECISION_ROW_BYTES - 17] = 0;
+    // Each of the fields that are looked at, and only those, alone in one row.
+    let set = |at: usize, to: &[u8]| {
+        let mut changed = good.clone();
+        let at = 36_000 * DECISION_ROW_BYTES + at;
+        changed[at..at + to.len()].copy_from_slice(to);
+        changed
+    };
+    let zeros = [0; 4];
+    for (at, to, field) in [
+        (DECISION_ROW_BYTES - 20, &zeros[..2], "evaluated_models"),
+        (DECISION_ROW_BYTES - 20, &zeros[..4], "evaluated_models"),
+        (DECISION_ROW_BYTES - 18, &[6, 0][..], "eligible_models"),
+        // Nobody is eligible, and one is selected.
+        (DECISION_ROW_BYTES - 18, &zeros[..2], "selected_model_index"),
+        (15, &[5, 0][..], "selected_model_index"),
+        (15, &[255, 255][..], "selected_model_index"),
+        (15, &[1, 0][..], "selected_model_id"),
+        (11, &zeros[..4], "selected_model_id"),
+        (11, &[2, 0, 0, 0][..], "selected_model_id"),
+        // Of no catalog.
+        (11, &[99, 0, 0, 0][..], "selected_model_id"),
+        (11, &[255, 255, 255, 255, 255, 255][..], "selected_model_index"),
+    ] {
+        assert_eq!(refused(&set(at, to)), (36_000, field), "{at}: {to:?}");
     }
+    // Of a request that the policy refuses at once, none was looked at.
+    let strict = Limits {
+        minimum_confidence_bps: 10_000,
+        ..limits(1, 2)
+    };
+    let strict = policy(strict, 5);
+    let unsure = RequestFields {
+        confidence_bps: 0,
+        ..*requests[0].fields()
+    };
+    let unsure = vec![Request::new(unsure).unwrap(); 40];
+    let rows = bytes(&unsure);
+    let rows = Rows::new(&rows, 1).unwrap();
+    let admitted = decisions(&ours, &unsure);
     for vectors in Vectors::available() {
         let plan = Plan {
             threads: 1,
             vectors: Some(vectors),
         };
-        batch::count(&ours, rows, &Quotes::default(), &changed, &mut counts, plan).unwrap();
-        assert!(counts.as_chunks().0.iter().all(|count| u32::from_le_bytes(*count) <= 5));
-        batch::holds(&ours, rows, &Quotes::default(), &changed, &mut holds, plan).unwrap();
+        let mut room = vec![9; 40 * COUNTS_ROW_BYTES];
+        let error = batch::count(&strict, rows, &Quotes::default(), &admitted, &mut room, plan).unwrap_err();
+        assert_eq!((error.row(), error.field()), (Some(0), Some("evaluated_models")));
+        let mut refusals = decisions(&strict, &unsure);
+        let error = batch::count(&ours, rows, &Quotes::default(), &refusals, &mut room, plan).unwrap_err();
+        assert_eq!((error.row(), error.field()), (Some(0), Some("evaluated_models")));
+        assert!(room.iter().all(|byte| *byte == 9));
+        refusals[39 * DECISION_ROW_BYTES + 11] = 1;
+        let error = batch::count(&strict, rows, &Quotes::default(), &refusals, &mut room, plan).unwrap_err();
+        assert_eq!((error.row(), error.field()), (Some(39), Some("selected_model_id")));
+    }
+}
+
+/// A state of random numbers.
+struct Random(u64);
+
+impl Random {
+    fn byte(&mut self) -> u8 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0.to_le_bytes()[7]
+    }
+}
+
+/// Another policy's decisions may have the numbers, the epochs and the candidates of this one. What is promised of them is not that
+/// they are refused, but that no way to decide counts them otherwise than another.
+#[test]
+fn decisions_that_cannot_be_told_from_these_are_counted_alike_by_every_way() {
+    const ROWS: usize = 3 * 4_096 + 13;
+    let mut random = Random(1);
+    for objective in Objective::ALL {
+        let limits = Limits {
+            objective,
+            hard_risk_limit_bps: 9_000,
+            ..Limits::default()
+        };
+        let catalog = (1..=9_u16).map(|number| Candidate {
+            model_id: u32::from(number) * 3,
+            quality_bps: number * 1_000,
+            enabled: number != 4,
+            p95_latency_ms: u32::from(number) * 100,
+            input_cost_microunits_per_million_tokens: u64::from(number) * 1_000_000,
+            ..Candidate::default()
+        });
+        let ours = Policy::new(limits, catalog.collect(), None).unwrap();
+        let requests: Vec<_> = (0..ROWS)
+            .map(|row| {
+                let fields = RequestFields {
+                    request_sequence: u64::try_from(row).unwrap(),
+                    input_tokens: u32::from(random.byte()),
+                    // With so many tokens the lanes leave a row to the exact way.
+                    output_tokens: if random.byte() == 0 { u32::MAX } else { 0 },
+                    business_value_microunits: i64::from(random.byte()) * 8,
+                    budget_limit_microunits: u64::from(random.byte()) * 8,
+                    minimum_quality_bps: u16::from(random.byte()) * 16,
+                    max_p95_latency_ms: u32::from(random.byte()) * 8,
+                    risk_bps: if random.byte() == 0 { 9_500 } else { 0 },
+                    ..RequestFields::default()
+                };
+                let quotes = if random.byte() < 16 { vec![(6, 3)] } else { Vec::new() };
+                Request::new(fields).unwrap().with_quotes(quotes).unwrap()
+            })
+            .collect();
+        let (rows, quotes) = (bytes(&requests), quotes(&requests));
+        let rows = Rows::new(&rows, 1).unwrap();
+        let (mut decisions, mut counts, mut holds) = (Vec::new(), Vec::new(), Vec::new());
+        for request in &requests {
+            let (mut decision, mut rejections) = ours.derive_counted(request);
+            decision.action = decidable_kernel::Action::ALL[usize::from(random.byte() % 3)];
+            decision.estimated_cost_microunits = random.byte().into();
+            decision.counterfactual_model_id = Some(random.byte().into());
+            if decision.evaluated_models > 0 {
+                decision.eligible_models = u16::from(random.byte() % 10);
+                let index = u16::from(random.byte() % 9);
+                let selected = (decision.eligible_models > 0).then_some(index);
+                decision.selected_model_index = selected;
+                decision.selected_model_id = selected.map(|index| (u32::from(index) + 1) * 3);
+                rejections.utility = 0;
+                let left = 9 - rejections.counts().iter().sum::<u32>();
+                rejections.utility = left.saturating_sub(decision.eligible_models.into());
+            }
+            decision.encode(&mut decisions);
+            counts.extend(counted(&rejections));
+            let hold = decision
+                .selected_model_id
+                .map(|model_id| hold(&ours, request, model_id));
+            holds.extend(hold.unwrap_or(0).to_le_bytes());
+        }
+        for vectors in Vectors::available() {
+            for threads in 1..=2 {
+                let plan = Plan {
+                    threads,
+                    vectors: Some(vectors),
+                };
+                let mut found = (vec![9; counts.len()], vec![9; holds.len()]);
+                batch::count(&ours, rows, &quotes, &decisions, &mut found.0, plan).unwrap();
+                batch::holds(&ours, rows, &quotes, &decisions, &mut found.1, plan).unwrap();
+                assert!(found.0 == counts, "{objective:?}, {}, {threads}", vectors.label());
+                assert!(found.1 == holds, "{objective:?}, {}, {threads}", vectors.label());
+            }
+        }
+    }
+}
+
+/// With any bytes in it that a row of a decision may have, it is refused unless it selects a candidate of the catalog.
+#[test]
+fn rows_of_any_bytes_are_refused_by_every_way_and_nothing_is_written() {
+    let candidate = |model_id| Candidate {
+        model_id,
+        quality_bps: 10_000,
+        ..Candidate::default()
+    };
+    let ours = Policy::new(Limits::default(), (1..=5).map(candidate).collect(), None).unwrap();
+    let request = |row: i64| {
+        let fields = RequestFields {
+            // Of every other one nobody is eligible.
+            business_value_microunits: row % 2 * 1_000,
+            ..RequestFields::default()
+        };
+        Request::new(fields).unwrap()
+    };
+    let requests: Vec<_> = (0..64).map(request).collect();
+    let rows = bytes(&requests);
+    let rows = Rows::new(&rows, 1).unwrap();
+    let mut random = Random(7);
+    let mut good = Vec::new();
+    for request in &requests {
+        ours.decide(request).encode(&mut good);
+    }
+    let mut holds = vec![9; 64 * HOLD_ROW_BYTES];
+    let mut counts = vec![9; 64 * COUNTS_ROW_BYTES];
+    for row in 0..64 {
+        let mut decisions = good.clone();
+        for byte in &mut decisions[row * DECISION_ROW_BYTES + 8..][..DECISION_ROW_BYTES - 28] {
+            *byte = random.byte();
+        }
+        for vectors in Vectors::available() {
+            for threads in 1..=2 {
+                let plan = Plan {
+                    threads,
+                    vectors: Some(vectors),
+                };
+                for answer in [
+                    batch::count(&ours, rows, &Quotes::default(), &decisions, &mut counts, plan),
+                    batch::holds(&ours, rows, &Quotes::default(), &decisions, &mut holds, plan),
+                ] {
+                    let error = answer.unwrap_err();
+                    assert_eq!((error.kind(), error.row()), (ErrorKind::OtherDecision, Some(row)));
+                }
+            }
+        }
+    }
+    assert!(counts.iter().chain(&holds).all(|byte| *byte == 9));
+}
+
+/// Those of rows that are not there would be lost without a word.
+#[test]
+fn quotes_of_another_number_of_rows_are_refused_everywhere_and_nothing_is_written() {
+    let candidate = Candidate {
+        model_id: 1,
+        ..Candidate::default()
+    };
+    let policy = Policy::new(Limits::default(), vec![candidate], None).unwrap();
+    let rows = bytes(&vec![Request::new(RequestFields::default()).unwrap(); 40]);
+    let rows = Rows::new(&rows, 1).unwrap();
+    let mut decisions = vec![0; 40 * DECISION_ROW_BYTES];
+    batch::decide_rows(&policy, rows, &Quotes::default(), &mut decisions, Plan::default()).unwrap();
+    for (quotes, has) in [
+        (Quotes::new([(39, 1, 5), (60, 1, 5)], 100), 100),
+        (Quotes::new([(39, 1, 5)], 41), 41),
+        (Quotes::new([(38, 1, 5)], 39), 39),
+        (Quotes::new([], 39), 39),
+    ] {
+        let quotes = quotes.unwrap();
+        for vectors in Vectors::available() {
+            for threads in 1..=2 {
+                let plan = Plan {
+                    threads,
+                    vectors: Some(vectors),
+                };
+                let mut room =
+                    [DECISION_ROW_BYTES, COUNTS_ROW_BYTES, 1, HOLD_ROW_BYTES, 32].map(|size| vec![9; 40 * size]);
+                let [decided, counts, lost, holds, digests] = &mut room;
+                for answer in [
+                    batch::decide_rows(&policy, rows, &quotes, decided, plan),
+                    batch::count(&policy, rows, &quotes, &decisions, counts, plan),
+                    batch::gates(&policy, rows, &quotes, lost, plan),
+                    batch::holds(&policy, rows, &quotes, &decisions, holds, plan),
+                    batch::digest_requests(rows, &quotes, digests, plan),
+                ] {
+                    let error = answer.unwrap_err();
+                    assert_eq!((error.kind(), error.row()), (ErrorKind::RowCount, None));
+                    assert_eq!((error.field(), error.value()), (Some("quotes"), Some(has)));
+                    assert_eq!(
+                        error.to_string(),
+                        format!("the quotes are those of {has} rows, where 40 are needed")
+                    );
+                }
+                assert!(room.iter().flatten().all(|byte| *byte == 9));
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! No library of tables is imported or known here; whatever has the methods of that interface is a table.
 
 use std::collections::TryReserveError;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::cast::AsArray as _;
@@ -12,7 +13,7 @@ use arrow_schema::{ArrowError, DataType, FieldRef};
 use decidable_canon::Canonical as _;
 use decidable_kernel::batch::{Quotes, REQUEST_ROW_BYTES};
 use decidable_kernel::{Policy, RequestFields};
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyMemoryError, PySystemExit};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, ArrayReader};
@@ -299,22 +300,13 @@ fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldR
         Some(Err(error)) => error.to_string(),
     };
     py.check_signals()?;
-    if let Some(raised) = raised_in_python(&error) {
-        return Err(
-            match raised
-                .split_once(':')
-                .map_or((raised, ""), |(kind, why)| (kind, why.trim()))
-            {
-                ("KeyboardInterrupt", why) => PyKeyboardInterrupt::new_err(why.to_owned()),
-                ("MemoryError", why) => PyMemoryError::new_err(why.to_owned()),
-                ("SystemExit", "") => PySystemExit::new_err(()),
-                ("SystemExit", why) => match why.parse::<i64>() {
-                    Ok(code) => PySystemExit::new_err(code),
-                    Err(_) => PySystemExit::new_err(why.to_owned()),
-                },
-                _ => unreadable(py, raised),
-            },
-        );
+    if let Some(raised) = Raised::of(&error) {
+        let (kind, why) = raised.line.split_once(": ").unwrap_or((raised.line, ""));
+        return Err(match kind {
+            "KeyboardInterrupt" if raised.certain => PyKeyboardInterrupt::new_err(why.to_owned()),
+            "MemoryError" if raised.certain => PyMemoryError::new_err(why.to_owned()),
+            _ => unreadable(py, raised.line),
+        });
     }
     if error.contains(NULLS_WITH_A_BUFFER)
         && let Some((name, place)) = nulls_in(table)
@@ -352,21 +344,69 @@ fn nulls_in(table: &FieldRef) -> Option<(String, String)> {
         .find_map(|column| Some((column.name().clone(), place_in(column)?)))
 }
 
-/// What the Python code raised that a reader of pyarrow reads from: the line that names it, of the traceback at the end of the error.
-fn raised_in_python(error: &str) -> Option<&str> {
-    let (_, traceback) = error.split_once("Detail: Python exception: ")?;
-    let begins = [
-        "Traceback (most recent call last):\n",
-        "The above exception was the direct cause of the following exception:\n",
-        "During handling of the above exception, another exception occurred:\n",
-    ];
-    let starts = begins
-        .iter()
-        .filter_map(|begin| Some(traceback.rfind(begin)?.saturating_add(begin.len())));
-    let last = traceback.get(starts.max().unwrap_or(0)..)?;
-    let mut lines = last.lines();
-    lines.find(|line| !line.is_empty() && !line.starts_with(char::is_whitespace))
+/// What the Python code raised that a reader of pyarrow reads from: the line that names it.
+struct Raised<'a> {
+    line: &'a str,
+    /// Whether it names the error and nothing that a message or a note tells of, so that its kind can be raised again.
+    certain: bool,
 }
+
+impl<'a> Raised<'a> {
+    /// From the text of the error: a status, its message, and a traceback that ends with the same message behind the kind. Messages,
+    /// also of what was raised before, may have any lines, those of other tracebacks among them, so that the first line counts that
+    /// fits the status.
+    fn of(error: &'a str) -> Option<Self> {
+        const DETAIL: &str = ". Detail: Python exception: ";
+        let (status, traceback) = error.split_once(DETAIL)?;
+        let traceback = traceback.trim_end();
+        // Behind frames, or without any: what C raised has none.
+        let later = traceback.match_indices('\n').filter_map(|(end, _)| {
+            let (before, line) = (traceback.get(..end)?, traceback.get(end.saturating_add(1)..)?);
+            let last = before.lines().next_back()?;
+            (last.starts_with(' ') && !line.starts_with(' ') || LINKS.contains(&last)).then_some(line)
+        });
+        let mut starts = iter::once(traceback).chain(later);
+        let own = |from: &&str| {
+            let (kind, why) = from.split_once(": ").unwrap_or((from, ""));
+            let of_status = status.trim_end().strip_suffix(why).map(str::trim_end);
+            !kind.contains(char::is_whitespace) && of_status.is_some_and(|status| status.ends_with(':'))
+        };
+        let first_line = |text: &'a str| text.lines().next();
+        if let Some(line) = starts.find(own).and_then(first_line) {
+            let certain = !traceback.contains(DETAIL) && is_of_lines(traceback);
+            return Some(Self { line, certain });
+        }
+        // With notes, and where a kind has its message in another form, the first that is told of.
+        let mut lines = traceback.lines().skip_while(|line| *line == HEADER);
+        let line = lines.find(|line| !line.is_empty() && !line.starts_with(' '))?;
+        Some(Self { line, certain: false })
+    }
+}
+
+/// Whether each error of a traceback is told in one line, behind its frames: more may be of a note, which may have anything in it.
+fn is_of_lines(traceback: &str) -> bool {
+    let is_of_a_line = |told: &str| {
+        let frames = told
+            .strip_prefix(HEADER)
+            .unwrap_or(told)
+            .trim_start_matches('\n')
+            .lines();
+        frames.filter(|line| !line.starts_with(' ')).count() == 1
+    };
+    let mut parts = traceback.split("\n\n");
+    parts.next().is_some_and(is_of_a_line)
+        && iter::from_fn(|| Some((parts.next()?, parts.next())))
+            .all(|(link, told)| LINKS.contains(&link) && told.is_some_and(is_of_a_line))
+}
+
+/// What stands between the errors of a traceback.
+const LINKS: [&str; 2] = [
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+];
+
+/// What a traceback begins with.
+const HEADER: &str = "Traceback (most recent call last):";
 
 /// A column of the table, and the field that it has the values of.
 struct Column {

@@ -6,9 +6,11 @@ use decidable_canon::cast;
 
 use crate::{Error, request::quotes_error};
 
-/// Costs that replace those from rates, of requests that are rows.
+/// Costs that replace those from rates, of requests that are rows. By default none, beside any number of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotes {
+    /// How many requests there are; `None` beside any number.
+    requests: Option<usize>,
     /// The rows that have quotes, ascending, and where those of each end.
     rows: Vec<(usize, usize)>,
     costs: Vec<(u32, u64)>,
@@ -23,7 +25,10 @@ impl Quotes {
     /// `OutOfRange` for more than 65,535 of one row.
     pub fn new(quotes: impl IntoIterator<Item = (u64, u32, u64)>, rows: usize) -> Result<Self, Error> {
         let no_memory = |_| Error::no_memory("quotes");
-        let mut taken = Self::default();
+        let mut taken = Self {
+            requests: Some(rows),
+            ..Self::default()
+        };
         let quotes = quotes.into_iter();
         taken.costs.try_reserve(quotes.size_hint().0).map_err(no_memory)?;
         for (row, model_id, cost) in quotes {
@@ -53,6 +58,14 @@ impl Quotes {
         Ok(taken)
     }
 
+    /// Refuses quotes that were taken for another number of requests.
+    pub(super) fn fit(&self, rows: usize) -> Result<(), Error> {
+        match self.requests {
+            Some(requests) if requests != rows => Err(Error::quotes_of_others(requests, rows)),
+            _ => Ok(()),
+        }
+    }
+
     /// The rows of a part that have quotes, counted from its beginning, with them.
     pub(super) fn within(&self, part: Range<usize>) -> impl Iterator<Item = (usize, &[(u32, u64)])> {
         let (before, rest) = self
@@ -69,17 +82,18 @@ impl Quotes {
             })
     }
 
-    /// Does the work on each row of a part that has quotes: what goes in, the quotes, and the room for what comes out.
+    /// Does the work on each row of a part that has quotes: its number in the part, what goes in, the quotes, and the room for what
+    /// comes out.
     pub(super) fn each<I, O>(
         &self,
         first_row: usize,
         input: &[I],
         room: &mut [O],
-        work: impl Fn(&I, &[(u32, u64)], &mut O),
+        work: impl Fn(usize, &I, &[(u32, u64)], &mut O),
     ) {
         for (row, costs) in self.within(first_row..first_row.saturating_add(input.len())) {
             if let (Some(input), Some(room)) = (input.get(row), room.get_mut(row)) {
-                work(input, costs, room);
+                work(row, input, costs, room);
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     Candidate, Limits, Objective, Policy, Request, RequestFields,
     batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows},
     gate,
-    lanes::tests::{Random, rows},
+    lanes::tests::{Random, has_no_widest, rows},
 };
 
 /// The number whose product with `number`, a unit, is 1 modulo `modulus`, by Euclid.
@@ -94,7 +94,7 @@ fn edge(random: &mut Random, largest: u64) -> u64 {
 #[test]
 fn every_number_within_the_bounds_is_decided_by_the_definition() {
     let Some(token) = Level::new().as_avx512() else {
-        println!("NOTICE: this machine has no AVX-512; nothing was compared.");
+        has_no_widest();
         return;
     };
     let mut random = Random(52);
@@ -210,7 +210,7 @@ fn rated(model_id: u32, input: u64, output: u64) -> Candidate {
 #[test]
 fn the_largest_numbers_of_a_catalog_are_decided_by_the_definition() {
     if Level::new().as_avx512().is_none() {
-        println!("NOTICE: this machine has no AVX-512; nothing was compared.");
+        has_no_widest();
         return;
     }
     let candidates = |quality_bps| {
