@@ -6,7 +6,7 @@ use decidable_canon::cast;
 use crate::ifma::{self, Met};
 use crate::{
     Action, Decision, Gate, Objective, Policy, Reason, Rejections, Request, RequestFields,
-    decision::NO_INDEX,
+    decision::{NO_INDEX, Selected},
     gate::{self, Gates, refusal},
     price::{self, Exact, Narrow, Price, Quoted},
     rank::Contender,
@@ -18,25 +18,6 @@ use crate::{
 /// With fewer candidates a request is decided as fast one after the other.
 #[cfg(target_arch = "x86_64")]
 const FEWEST_AT_ONCE: usize = 8;
-
-/// Who was selected, at what cost and utility, and who would be otherwise.
-///
-/// No two numbers stand side by side here that do so in a decision, so that they are copied one by one: a copy of two at once
-/// waits until both are out of the store buffer.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub(crate) struct Selected {
-    pub(crate) utility: i64,
-    /// The second's number, if there is one, and its utility, or 0.
-    pub(crate) second: Option<u32>,
-    pub(crate) cost: u64,
-    pub(crate) model_id: u32,
-    pub(crate) second_utility: i64,
-    /// Its place in the catalog.
-    pub(crate) index: u16,
-    /// How many passed.
-    pub(crate) eligible: u16,
-}
 
 impl Selected {
     /// From the first two and how many passed.

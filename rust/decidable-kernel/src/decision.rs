@@ -16,6 +16,25 @@ pub(crate) const TAGGED_BYTES: usize = 9 + DECISION_ROW_BYTES;
 /// What a layout has in place of an index when nothing was selected.
 pub const NO_INDEX: u16 = u16::MAX;
 
+/// Who was selected, at what cost and utility, and who would be otherwise.
+///
+/// No two numbers stand side by side here that do so in a decision, so that they are copied one by one: a copy of two at once
+/// waits until both are out of the store buffer.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Selected {
+    pub(crate) utility: i64,
+    /// The second's number, if there is one, and its utility, or 0.
+    pub(crate) second: Option<u32>,
+    pub(crate) cost: u64,
+    pub(crate) model_id: u32,
+    pub(crate) second_utility: i64,
+    /// Its place in the catalog.
+    pub(crate) index: u16,
+    /// How many passed.
+    pub(crate) eligible: u16,
+}
+
 /// What a decision does. Exhaustive on purpose: the shared contract has these three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -6,7 +6,7 @@
 
 use core::cmp::Ordering;
 
-use crate::{Decision, Finding, Gate, Policy, Rejections, Request, decide::Selected, gate::refusal, rank::Contender};
+use crate::{Decision, Finding, Gate, Policy, Rejections, Request, decision::Selected, gate::refusal, rank::Contender};
 
 impl Policy {
     /// Derives the decision of a request by the definition. [`decide`](Self::decide) finds the same faster; whoever checks a

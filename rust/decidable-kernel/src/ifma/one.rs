@@ -7,7 +7,11 @@ use super::{
     meet::{Asked, BYTE_COUNTS, Best, Tied, ask, cost, first_lost, meet, splat, spread},
     table::{Table, Who},
 };
-use crate::{Rejections, RequestFields, decide::Selected, decision::NO_INDEX, gate::unpacked};
+use crate::{
+    Rejections, RequestFields,
+    decision::{NO_INDEX, Selected},
+    gate::unpacked,
+};
 
 /// What came of one request that met all candidates.
 #[derive(Clone, Copy, Debug)]
