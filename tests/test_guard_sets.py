@@ -103,7 +103,7 @@ def test_social_security_numbers_are_those_that_can_be() -> None:
 
 
 def test_a_date_with_a_time_is_no_card_and_few_identifiers_are() -> None:
-    """The shares that docs/guard-sets.md tells: of times none, of random numbers those that begin and check like one."""
+    """The shares that docs/guard-sets.md tells: of times none, of random numbers those that look like one."""
     guard = Guard(rule_set("cards", action="stop"))
     drawn = random.Random(1)
 
@@ -114,10 +114,10 @@ def test_a_date_with_a_time_is_no_card_and_few_identifiers_are() -> None:
     times = [begin + timedelta(seconds=drawn.getrandbits(64) % (40 * 365 * 86_400)) for _ in range(20_000)]
     for behind in ("", "%f"):
         assert share([when.strftime("%Y%m%d%H%M%S" + behind)[:17] for when in times]) == 0
-    for digits, told in ((14, 0.3), (16, 2.8), (18, 0.3)):
+    for digits, expected in ((14, 0.3), (16, 2.8), (18, 0.3)):
         least = 10 ** (digits - 1)
         found = share([str(least + drawn.getrandbits(80) % (9 * least)) for _ in range(100_000)])
-        assert abs(found - told) <= 0.1, digits
+        assert abs(found - expected) <= 0.1, digits
     told = "of random numbers of 14, 16 and 18 digits 0.3%, 2.8% and 0.3%"
     assert told in " ".join(section("What they hold back").split())
 
