@@ -18,7 +18,7 @@ from decidable.cli.inputs import add_json, present
 from decidable.cli.screen import Screen, about_output
 from decidable.guard import Guard
 from decidable.guard.files import naming, read_rules
-from decidable.guard.sets import SETS, Failed, Held, failing, held, set_file
+from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, failing, held, set_file
 from decidable.report.quantity import count
 
 __all__ = ["add"]
@@ -50,7 +50,8 @@ def add(commands: Any) -> None:
     )
     instead.add_argument(
         "--held", action="store_true",
-        help="show how much of FILE the rules hold back; without FILE of Python's help, without RULES every set",
+        help="show how much of FILE the rules hold back, and how often they match; without FILE of Python's help "
+        "and of an everyday text, without RULES every set",
     )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=_guard, command="guard")
@@ -212,19 +213,37 @@ def _test(sources: dict[str, Path], screen: Screen) -> int:
 def _held(sources: dict[str, Path], name: str | None, screen: Screen) -> int:
     """What the rules of each source hold back of a text."""
     text = _help_of_python() if name is None else b"".join(_pieces(name)).decode("utf-8", "replace")
-    found = {}
+    # Beside Python's help, which has few commands, dates and numbers, a text that has them.
+    everyday = EVERYDAY.read_text(encoding="utf-8") if name is None else None
+    found, in_everyday = {}, {}
     for source, path in sources.items():
         with naming(path):
-            found[source] = held(read_rules(path), text)
+            rules = read_rules(path)
+            found[source] = held(rules, text)
+            if everyday is not None:
+                in_everyday[source] = held(rules, everyday)
     if screen.as_json:
-        screen.emit({"code_points": len(text), "sets": {source: asdict(each) for source, each in found.items()}})
+        document = {"code_points": len(text), "sets": {source: asdict(each) for source, each in found.items()}}
+        if everyday is not None:
+            of_sets = {source: asdict(each) for source, each in in_everyday.items()}
+            document["everyday"] = {"code_points": len(everyday), "sets": of_sets}
+        screen.emit(document)
         return FINE
     screen.line(f"{count(len(text))} code points; held after each of them, in code points")
+    if everyday is not None:
+        screen.line(
+            f"everyday: matches in a text of {count(len(everyday))} code points with commands, dates and numbers"
+        )
+    columns = ["rules", "#p50", "#p99", "#most", "#share of positions", "#matches"]
     rows = [
         [source, *map(count, (each.p50, each.p99, each.most)), _share(each), count(each.matches)]
         for source, each in found.items()
     ]
-    screen.table(["rules", "#p50", "#p99", "#most", "#share of positions", "#matches"], rows)
+    if everyday is not None:
+        columns.append("#everyday")
+        for row in rows:
+            row.append(count(in_everyday[row[0]].matches))
+    screen.table(columns, rows)
     return FINE
 
 

@@ -16,12 +16,15 @@ from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 from decidable.guard.files import Written, naming, read_written
 
-__all__ = ["SETS", "Failed", "Held", "failing", "held", "rule_set", "set_file"]
+__all__ = ["EVERYDAY", "SETS", "Failed", "Held", "failing", "held", "rule_set", "set_file"]
 
 _FOLDER: Final = Path(__file__).with_name("sets")
 
 SETS: Final = tuple(sorted(file.stem for file in _FOLDER.glob("*.toml")))
 """The names of the sets."""
+
+EVERYDAY: Final = Path(__file__).with_name("everyday.txt")
+"""A text with commands, code, dates, numbers and identifiers, to see what rules find where there is little to find."""
 
 
 def rule_set(*names: str, action: str | None = None) -> list[Rule]:
