@@ -53,7 +53,7 @@ class _Guarded:
 
     @property
     def matches(self) -> tuple[Match, ...]:
-        """What was noted or replaced so far: of very many the first (docs/limits.md)."""
+        """What was noted or replaced so far, copied at each look: of very many the first (docs/limits.md)."""
         return tuple(self._reader.matches)
 
     @property
