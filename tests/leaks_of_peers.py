@@ -7,6 +7,9 @@ beginning of the match that came out with either; a cell of ``-`` is what a guar
 or has one path only. Where nothing came out, the same chunks are tried with another text in the match's place: what
 lets that out neither is ``refused``, and says nothing of what is looked for.
 
+In the row of an exception inside, the check of each is one that raises.
+
+- This one: a rule for each text; bytes and nothing else are told to be events (``sse=True``).
 - LiteLLM's content filter: the texts as blocked words, by the hook that its proxy calls, and for a subclass by the
   proxy's own choice of hooks.
 - NeMo Guardrails: the rail for regexes on the output, as it streams by default, and with ``stream_first`` off.
@@ -19,13 +22,12 @@ lets that out neither is ``refused``, and says nothing of what is looked for.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,72 +50,11 @@ from litellm.types.guardrails import BlockedWord
 from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
 from nemoguardrails import LLMRails, RailsConfig
 
-from test_guard_leaks import AFTER, BEFORE, CASES, LONG, REFUSED, RULES, SECRET, WORD, pieces, units
+from test_guard_leaks import BROKEN, CASES, HARMLESS, WORDS, Event, Fault, as_read, cell, out_of_ours, rows
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "guard.md"
-SIZES = [1, 3]
 FAULT = "fault"
 LISTED = "a text of the list was said"
-BROKEN = "the check itself is broken"
-
-Event = tuple[str, Any]
-"""``content``, ``reasoning_content`` or ``arguments`` with a text, ``bytes``, ``finish``, or a ``fault``."""
-
-
-def spoken(size: int, text: str, channel: str = "content", *, finish: bool = True) -> list[Event]:
-    return [*((channel, each) for each in pieces(text, size)), *([("finish", None)] if finish else [])]
-
-
-def wire(text: str) -> bytes:
-    event = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
-    return b"data: " + json.dumps(event).encode() + b"\n\n"
-
-
-def octets(size: int, data: bytes) -> list[Event]:
-    return [("bytes", data[at : at + size]) for at in range(0, len(data), size)]
-
-
-def rows(
-    size: int, secret: str = SECRET, long: str = LONG, word: str = WORD
-) -> dict[str, tuple[str, list[Event], str]]:
-    """Of each row of the matrix: what is looked for, what the source gives, and how it is asked."""
-    said = BEFORE + secret + AFTER
-    plain = spoken(size, said)
-    broken_off = [*spoken(size, BEFORE + secret[:-1], finish=False), (FAULT, None)]
-    escaped = json.dumps({"text": said}).replace("code", "\\u0063ode")
-    over_the_wire = b"".join(map(wire, pieces(said, size)))
-    halves = [("content", each) for each in units(BEFORE + word + AFTER, size)]
-    invisible = BEFORE + "\u200b".join(secret) + AFTER
-    return {
-        "a keyword of 400 characters over many chunks": (long, spoken(size, BEFORE + long + AFTER), ""),
-        "an exception of the source in the middle of a match": (secret, broken_off, ""),
-        "an exception inside, while a match is read": (secret, plain, "broken"),
-        "bytes among objects": (secret, [("content", BEFORE), ("bytes", wire(secret))], ""),
-        "server-sent events as bytes": (secret, octets(size, over_the_wire), ""),
-        "subclasses of a chunk and of the guard": (secret, plain, "subclass"),
-        "the synchronous path": (secret, plain, "synchronous"),
-        "the asynchronous path": (secret, plain, "asynchronous"),
-        "arguments of a tool, with escapes": (secret, spoken(size, escaped, "arguments"), ""),
-        "the reasoning of a model": (secret, spoken(size, said, "reasoning_content"), ""),
-        "a code point that two chunks share": (word, [*halves, ("finish", None)], ""),
-        "invisible characters inside a word": (secret, spoken(size, invisible), ""),
-        "a stream that ends without a finish": (secret, spoken(size, BEFORE + secret, finish=False), ""),
-    }
-
-
-HARMLESS = ("lunch order 7341", "comfortable! " * 30 + "end of file", "gefallen \N{CAT} größer")
-"""Of the lengths of what is looked for, and none of it."""
-FAULTS = {"an exception of the source in the middle of a match", "an exception inside, while a match is read"}
-"""Where something fails nothing need come out, whatever the text."""
-
-
-WORDS = [SECRET, LONG, WORD]
-
-
-class Fault(Exception):
-    """The source's connection is lost."""
-
-
 REFUSALS = (
     r"sequence item \d+: expected str instance, bytes found",
     r"Chunk is not a string or ChatCompletionChunk\. .*",
@@ -170,12 +111,7 @@ def shown(came: list[Any]) -> str:
                 calls = getattr(choice.delta, "tool_calls", None) or []
                 texts += [choice.delta.content, getattr(choice.delta, "reasoning_content", None)]
                 texts += [call.function.arguments for call in calls]
-    octets = b"".join(each for each in came if isinstance(each, bytes)).decode(errors="replace")
-    events = [json.loads(line) for line in re.findall(r"^data: (\{.*\})$", octets, re.MULTILINE)]
-    texts += [event["choices"][0]["delta"]["content"] for event in events] if events else [octets]
-    text = "".join(each for each in texts if each).replace("\\u0063", "c").replace("\u200b", "")
-    # Two halves that stand beside each other are read as the code point.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return as_read(texts, [each for each in came if isinstance(each, bytes)])
 
 
 def chunk(event: Event) -> Any:
@@ -301,48 +237,20 @@ PEERS = {
 }
 
 
-def leaked(came: str, match: str) -> int:
-    """How long a beginning of a match came out. Two letters of it may stand in any text."""
-    longest = max(length for length in range(len(match) + 1) if match[:length] in came)
-    return longest if longest > 2 else 0
+def out_of_peer(peer: Any) -> Callable[[list[Event], str], str | None]:
+    def out_of(events: list[Event], how: str) -> str | None:
+        try:
+            return shown(peer(events, how))
+        except Missing:
+            return None
 
-
-def told(lengths: list[int | None], match: str) -> str:
-    """The worst of them."""
-    longest = max((length for length in lengths if length is not None), default=None)
-    if longest is None:
-        return "-"
-    return "all" if longest == len(match) else f"{longest} of {len(match)}" if longest else "nothing"
-
-
-def of_peer(peer: Any, events: list[Event], how: str, match: str) -> int | None:
-    try:
-        return leaked(shown(peer(events, how)), match)
-    except Missing:
-        return None
-
-
-def refuses(peer: Any, row: str) -> bool:
-    """Whether a guard lets out nothing of chunks of this kind though they say nothing that is looked for."""
-    if row in FAULTS:
-        return False
-    tried = [rows(size, *HARMLESS)[row] for size in SIZES]
-    return any(of_peer(peer, events, how, text) != len(text) for text, events, how in tried)
-
-
-def cell(peer: Any, row: str, match: str) -> str:
-    lengths = [of_peer(peer, *rows(size)[row][1:], match) for size in SIZES]
-    shown = told(lengths, match)
-    return "refused" if shown == "nothing" and refuses(peer, row) else shown
+    return out_of
 
 
 def table() -> list[str]:
     lines = [f"| where | this one | {' | '.join(PEERS)} |", "| --- |" + " --- |" * (len(PEERS) + 1)]
     for name, (match, *_) in rows(1).items():
-        ours = told([leaked(CASES[name](size, RULES[name]), match) for size in SIZES], match)
-        if ours == "nothing" and name in REFUSED:
-            ours = "refused"
-        cells = [ours, *(cell(peer, name, match) for peer in PEERS.values())]
+        cells = [cell(out_of, name, match) for out_of in (out_of_ours, *map(out_of_peer, PEERS.values()))]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

@@ -181,26 +181,37 @@ def rows(document: str, first: str) -> list[list[str]]:
     return found
 
 
+def refuse_what_is_no_test(of: str, tests: str) -> None:
+    """A cell that names tests: there is one, and each is there."""
+    named = re.findall(r"`([^`]+)`", tests)
+    assert named, f"{of} names no test"
+    for name in named:
+        file, _, function = name.partition("::")
+        assert (ROOT / file).is_file(), f"{of}: {file} does not exist"
+        source = (ROOT / file).read_text(encoding="utf-8")
+        if file.endswith(".py"):
+            assert re.search(rf"^(?:async )?def {function}\(", source, re.MULTILINE), f"{of}: no {function} in {file}"
+        else:
+            defined = re.search(
+                rf"(#\[test\]\s+|proptest! \{{.*?)(?:#\[[^\n]*\]\s+)*fn {function}\(", source, re.DOTALL
+            )
+            assert defined, f"{of}: no test {function} in {file}"
+
+
 def test_every_invariant_names_a_test_that_exists() -> None:
     """docs/invariants.md: numbered without gaps, each with at least one test, and the tests are there."""
     table = rows((ROOT / "docs" / "invariants.md").read_text(encoding="utf-8"), "#")
     assert [row[0] for row in table] == [f"I{number}" for number in range(1, len(table) + 1)]
     for number, _, tests in table:
-        named = re.findall(r"`([^`]+)`", tests)
-        assert named, f"{number} names no test"
-        for name in named:
-            file, _, function = name.partition("::")
-            assert (ROOT / file).is_file(), f"{number}: {file} does not exist"
-            source = (ROOT / file).read_text(encoding="utf-8")
-            if file.endswith(".py"):
-                assert re.search(rf"^(?:async )?def {function}\(", source, re.MULTILINE), (
-                    f"{number}: no {function} in {file}"
-                )
-            else:
-                defined = re.search(
-                    rf"(#\[test\]\s+|proptest! \{{.*?)(?:#\[[^\n]*\]\s+)*fn {function}\(", source, re.DOTALL
-                )
-                assert defined, f"{number}: no test {function} in {file}"
+        refuse_what_is_no_test(number, tests)
+
+
+def test_what_a_guard_withstands_names_tests_that_exist() -> None:
+    """docs/threat-model.md, of the guard: each row with at least one test."""
+    table = rows((ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8"), "what is tried")
+    assert len(table) > 5
+    for tried, _, tests, _ in table:
+        refuse_what_is_no_test(tried, tests)
 
 
 def rust_value(crate: str, name: str) -> int:

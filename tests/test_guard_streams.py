@@ -683,6 +683,86 @@ def test_a_fault_ends_the_stream_and_nothing_that_was_held_comes_out(name: str) 
         assert (list(stream), source.closed) == ([], 1)
 
 
+class Unclosable(Source):
+    """One whose connection is lost before it is closed."""
+
+    fault: BaseException = OSError("gone")
+
+    def close(self) -> None:
+        super().close()
+        raise self.fault
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+async def drained_async(stream: Any) -> tuple[list[Any], Exception | None]:
+    out = []
+    try:
+        async for piece in stream:
+            out.append(piece)  # noqa: PERF401 (what came before an exception counts)
+    except Exception as error:
+        return out, error
+    return out, None
+
+
+@each_shape
+def test_a_source_that_cannot_be_closed_does_not_take_the_end_with_it(name: str) -> None:
+    """What stands before the match and what says that the stream was stopped come out, and its error behind them."""
+    shape = SHAPES[name]
+    channel = shape.channels[0]
+    sse = isinstance(shape, Wire)
+    chunks = shape.chunks([(0, channel, "and dro"), (0, channel, "p table"), (0, channel, " never read")])
+    whole = shape.chunks([(0, channel, "and so")])
+    want = drained(GUARD.stream(Source(*chunks), sse=sse))[0]
+    assert shape.is_stopped(want)
+    for end in (drained, lambda stream: asyncio.run(drained_async(stream))):
+        open_stream: Any = GUARD.stream if end is drained else GUARD.astream
+        source = Unclosable(*chunks)
+        stream = open_stream(source, sse=sse)
+        out, error = end(stream)
+        assert (shape.texts(out), len(out), error) == (shape.texts(want), len(want), source.fault)
+        assert shape.is_stopped(out)
+        assert (source.closed, stream.stopped.kind) == (1, "matched")
+        assert end(stream) == ([], None)
+        out, error = end(open_stream(Unclosable(*chunks), sse=sse, raise_on_stop=True))
+        assert shape.is_stopped(out)
+        assert isinstance(error, GuardStopped)
+        assert error.__cause__ is source.fault
+        # A source at its end, and one that fails itself.
+        out, error = end(open_stream(Unclosable(*whole), sse=sse))
+        assert (shape.texts(out), error) == ({(0, channel): "and so"}, source.fault)
+        stream = open_stream(Unclosable(*chunks[:1], ConnectionError("lost"), *chunks[1:]), sse=sse)
+        assert end(stream)[1] is source.fault
+        assert stream.stopped.kind == "failed"
+
+
+def test_a_source_that_cannot_be_closed_is_told_to_whoever_leaves_the_stream() -> None:
+    """Before the last piece was taken; and what interrupts a program does not wait for it."""
+    source = Unclosable("a ", "b drop table")
+    stream = GUARD.stream(source, notice="[ended]", raise_on_stop=True)
+    assert [next(stream), next(stream)] == ["a ", "b "]
+    with pytest.raises(OSError, match="gone"):
+        stream.close()
+    assert (list(stream), source.closed) == ([], 1)
+
+    async def run() -> None:
+        source = Unclosable("a ", "b drop table")
+        stream = GUARD.astream(source, notice="[ended]", raise_on_stop=True)
+        assert [await anext(stream), await anext(stream)] == ["a ", "b "]
+        with pytest.raises(OSError, match="gone"):
+            await stream.aclose()
+        assert ([each async for each in stream], source.closed) == ([], 1)
+
+    asyncio.run(run())
+    interrupted = Unclosable("a ", "b drop table")
+    interrupted.fault = KeyboardInterrupt()
+    stream = GUARD.stream(interrupted)
+    assert next(stream) == "a "
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+
+
 def test_arguments_that_cannot_be() -> None:
     """Told when the stream is made, or, of what a function gives, where it would come out."""
     for field, value in (("notice", 7), ("sse", "lines"), ("raise_on_stop", 1)):

@@ -156,6 +156,8 @@ def main() -> None:
         ("12 words of the documents, a byte", lambda label: large(label, 12, rounds)),
         ("1,000 words of the documents, a byte", lambda label: large(label, 1_000, rounds)),
         ("LiteLLM's 56 patterns, 1,008 bytes, a token", lambda label: beside_litellm(label, rounds)),
+        ("901 matches under way, a byte of each", lambda label: under_way(label, rounds)),
+        ("200 rules with a check, a byte", lambda label: checked(label, text, rounds)),
     ):
         if wanted(label, asked.names):
             measure(label)
@@ -203,6 +205,28 @@ def large(label: str, count: int, rounds: int) -> None:
     chunks = [text[place : place + 65_536].encode() for place in range(0, len(text) - 65_536, 65_536)]
     samples = rounds_of(sides(sorted(found), [], of_bytes=True), chunks, rounds)
     print(compared(label, {name: [sample / 65_536 for sample in found] for name, found in samples.items()}), flush=True)
+
+
+def under_way(label: str, rounds: int) -> None:
+    """A text in which a match begins at each byte and none comes to its end: what a byte costs, for each of them."""
+    cursor = Guard([Rule.regex("a[ab]{900}c")]).cursor()
+    cursor.push("a" * 1_000)
+    count = len(cursor.pressure())
+    assert f"{count} matches" in label, f"{count} are under way, and the label says another"
+    pieces = ["a" * 256] * 4
+    samples = rounds_of({"ours": cursor.push}, pieces, rounds)
+    print(
+        compared(label, {name: [each / 256 / count for each in found] for name, found in samples.items()}), flush=True
+    )
+
+
+def checked(label: str, text: str, rounds: int) -> None:
+    """Rules that cannot share a table, in a text that has the beginnings of some and no match."""
+    rules = [Rule.regex(rf"\b[a-z]{{{n % 5 + 2}}}{n}-\d{{12,19}}\b", check="luhn") for n in range(200)]
+    assert f"{len(rules)} rules" in label
+    pieces = [text[place : place + 4_096] for place in range(0, 16_384, 4_096)]
+    samples = rounds_of({"ours": Guard(rules).cursor().push}, pieces, rounds)
+    print(compared(label, {name: [each / 4_096 for each in found] for name, found in samples.items()}), flush=True)
 
 
 def beside_litellm(label: str, rounds: int) -> None:

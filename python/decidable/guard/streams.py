@@ -53,7 +53,7 @@ class _Guarded:
 
     @property
     def matches(self) -> tuple[Match, ...]:
-        """What was noted or replaced so far: of very many the first (docs/limits.md)."""
+        """What was noted or replaced so far, copied at each look: of very many the first (docs/limits.md)."""
         return tuple(self._reader.matches)
 
     @property
@@ -83,11 +83,13 @@ class _Guarded:
             raise wrong_kind("a str", notice, "notice")
         return out + self._reader.end(notice)
 
-    def _raise_if_asked(self) -> None:
-        """Once everything before the match has come out."""
+    def _raise_what_is_due(self, fault: Exception | None) -> None:
+        """Once everything before the match has come out; with the fault of a source that could not be closed."""
         if self._raise_on_stop and self.stopped is not None:
             # Which rule it was is for whoever guards the stream, not for whoever reads the message of an error.
-            raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=self.stopped)
+            raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=self.stopped) from fault
+        if fault is not None:
+            raise fault
 
 
 def _closable(source: object, chunks: object, *names: str) -> list[Callable[[], Any]]:
@@ -171,12 +173,22 @@ class GuardedStream(_Guarded, Generic[Chunk]):
         except BaseException:
             # Also what interrupts a program, and the end of a stream that is left.
             self._reader.fail()
-            raise
-        finally:
-            # Before the last of it comes out, so that nobody waits for what will not be used.
             _close(source, chunks)
-        yield from released
-        self._raise_if_asked()
+            raise
+        # Before the last of it comes out, so that nobody waits for what will not be used. Where that fails it is told
+        # behind the last of it, or a client would not see that the stream was stopped.
+        fault: Exception | None = None
+        try:
+            _close(source, chunks)
+        except Exception as error:
+            fault = error
+        try:
+            yield from released
+        except GeneratorExit:
+            if fault is not None:
+                raise fault from fault.__cause__
+            raise
+        self._raise_what_is_due(fault)
 
 
 def _close(source: object, chunks: object) -> None:
@@ -245,12 +257,21 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
                 released = self._finish()
         except BaseException:
             self._reader.fail()
-            raise
-        finally:
             await _aclose(source, chunks)
-        for piece in released:
-            yield piece
-        self._raise_if_asked()
+            raise
+        fault: Exception | None = None
+        try:
+            await _aclose(source, chunks)
+        except Exception as error:
+            fault = error
+        try:
+            for piece in released:
+                yield piece
+        except GeneratorExit:
+            if fault is not None:
+                raise fault from fault.__cause__
+            raise
+        self._raise_what_is_due(fault)
 
 
 async def _aclose(source: object, chunks: object) -> None:

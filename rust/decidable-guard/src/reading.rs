@@ -164,9 +164,10 @@ impl core::fmt::Display for Reads {
     }
 }
 
-/// What is invisible: control characters (`Cc`) other than tab, line feed and carriage return, and `Default_Ignorable_Code_Point` of Unicode
-/// 17.0 (`DerivedCoreProperties.txt`), in ascending order.
-const INVISIBLE: [(u32, u32); 21] = [
+/// What is invisible: control characters (`Cc`) other than tab, line feed and carriage return, `Default_Ignorable_Code_Point` of Unicode 17.0
+/// (`DerivedCoreProperties.txt`), and the format characters (`Cf`) beside them that have no width, those of annotations between lines
+/// and of Egyptian hieroglyphs; in ascending order. What else is `Cf` stands before a number and is seen (`Prepended_Concatenation_Mark`).
+const INVISIBLE: [(u32, u32); 22] = [
     (0x00, 0x08),
     (0x0b, 0x0c),
     (0x0e, 0x1f),
@@ -184,7 +185,8 @@ const INVISIBLE: [(u32, u32); 21] = [
     (0xfe00, 0xfe0f),
     (0xfeff, 0xfeff),
     (0xffa0, 0xffa0),
-    (0xfff0, 0xfff8),
+    (0xfff0, 0xfffb),
+    (0x1_3430, 0x1_343f),
     (0x1_bca0, 0x1_bca3),
     (0x1_d173, 0x1_d17a),
     (0xe_0000, 0xe_0fff),
