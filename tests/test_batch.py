@@ -759,6 +759,44 @@ def test_room_that_shares_memory_is_refused() -> None:
         policy.decide_batch(rows, out=out, counts=np.zeros(3, dc.REJECTION_DTYPE), holds=out["request_sequence"])
 
 
+@pytest.mark.parametrize("step", [1, -1, 2], ids=["contiguous", "reversed", "every second"])
+@pytest.mark.parametrize("count", [3, 9_000])
+def test_room_that_shares_memory_with_what_is_read_is_refused(step: int, count: int) -> None:
+    """Before anything is written, however the rows lie in memory, and with the names of both arrays."""
+    policy, rows = simple()
+    memory = np.zeros(count * 2 * 70, np.uint8)
+    requests = memory[: count * abs(step) * 70].view(dc.REQUEST_DTYPE)[::step]
+    requests[:] = np.resize(rows, count)
+    out, before = memory[: count * 65].view(dc.DECISION_DTYPE), memory.copy()
+
+    def refused(told: str, *args: object, **keywords: object) -> None:
+        with pytest.raises(dc.InvalidInput) as caught:
+            policy.decide_batch(*args, **keywords)  # type: ignore[arg-type]
+        assert caught.value.code == "batch.not_contiguous"
+        assert caught.value.message == f"the array cannot be used in place: {told}"
+
+    refused("out shares memory with requests", requests, out=out)
+    refused("out shares memory with requests", requests.view(Strange), out=out)
+    refused("gates shares memory with requests", requests, gates=memory[-count:].reshape(count, 1)) if step != 1 else None
+    assert memory.tobytes() == before.tobytes()
+    holds = np.zeros(count, np.uint64)
+    most = holds.view(np.uint32)[: count * abs(step)][::step]
+    most[:] = requests["output_tokens"]
+    before_holds = holds.copy()
+    refused("holds shares memory with max_output_tokens", requests, max_output_tokens=most, holds=holds)
+    assert (holds == before_holds).all()
+    # Quotes are copied before, and what touches is no overlap.
+    quotes = np.zeros(3, dc.QUOTE_DTYPE)
+    policy.decide_batch(requests[:3], quotes=quotes[:0], out=np.zeros(3, dc.DECISION_DTYPE))
+    half = np.zeros(135 * count, np.uint8)
+    apart = half[: 70 * count].view(dc.REQUEST_DTYPE)[:: -1 if step == -1 else 1]
+    apart[:] = requests
+    expected = policy.decide_batch(apart)
+    beside = half[70 * count :].view(dc.DECISION_DTYPE)
+    assert policy.decide_batch(apart, out=beside) is beside
+    assert beside.tobytes() == expected.tobytes()
+
+
 UNTOLD = """
 import ctypes, os
 import numpy as np
