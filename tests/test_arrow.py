@@ -1014,6 +1014,7 @@ rows = np.zeros(1, dc.REQUEST_DTYPE)
 many = np.tile(policy.decide_batch(rows), 2_000_000)
 reader = lambda chunks: pa.RecordBatchReader.from_batches(chunk.schema, (chunk for _ in range(chunks)))
 large = policy.decide_batch(reader(40), threads=1, counts=True, gates=True, holds=True)
+pa.table(policy.decide_batch(reader(1), threads=1))
 size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 limit = size + 100 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -1026,6 +1027,7 @@ for call in (
     lambda: policy.decide_batch(quoted),
     lambda: policy.decide_batch(rows, quotes=quotes),
     lambda: policy.decide_batch(rows, quotes=quotes[:4_000_000]),
+    lambda: pa.table(large),
 ):
     try:
         call()
@@ -1040,7 +1042,7 @@ assert len(large) == 40 * 65_536
 def test_an_answer_that_does_not_fit_in_memory_is_an_error() -> None:
     """And not the end of the process; what fits is answered afterwards. Quotes and decisions that come in, too."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError\n" * 8)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError\n" * 9)
 
 
 def test_a_null_of_a_decision_is_the_absence_of_a_single_one() -> None:

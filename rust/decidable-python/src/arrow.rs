@@ -161,11 +161,14 @@ pub(crate) fn decide<'py>(
                 None => None,
                 Some(column) => {
                     let array = part(column.index)?;
-                    let mut tokens = expected(&rows);
+                    let mut tokens = expected(&rows).map_err(no_room)?;
                     column
                         .copy(&array, &mut tokens)
                         .map_err(|fault| fault.raise(py, column, array.data_type(), first))?;
-                    Some(tokens.into_iter().map(u32::from_le_bytes).collect::<Vec<_>>())
+                    let mut numbers = Vec::new();
+                    numbers.try_reserve_exact(tokens.len()).map_err(no_room)?;
+                    numbers.extend(tokens.into_iter().map(u32::from_le_bytes));
+                    Some(numbers)
                 }
             };
             let mut quotes = match columns.quotes {
@@ -207,10 +210,13 @@ fn only_for_arrays(py: Python<'_>, name: &str, with: &str) -> PyErr {
 }
 
 /// The expected uses of rows.
-fn expected(rows: &[u8]) -> Vec<[u8; 4]> {
+fn expected(rows: &[u8]) -> Result<Vec<[u8; 4]>, TryReserveError> {
     let (rows, _) = rows.as_chunks::<REQUEST_ROW_BYTES>();
+    let mut expected = Vec::new();
+    expected.try_reserve_exact(rows.len())?;
     let tokens = rows.iter().map(|row| row.get(OUTPUT_TOKENS..)?.first_chunk().copied());
-    tokens.map(Option::unwrap_or_default).collect()
+    expected.extend(tokens.map(Option::unwrap_or_default));
+    Ok(expected)
 }
 
 /// The method by which a table is handed over.
