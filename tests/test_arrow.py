@@ -554,6 +554,25 @@ def test_quotes_that_cannot_be_are_refused_by_their_row() -> None:
     refused(lambda: policy().decide_batch(twice), "batch.duplicate_column", field="quotes")
 
 
+def test_lists_that_are_all_empty_are_no_quotes() -> None:
+    """Nothing says of what they would be: pyarrow and pandas make lists of the type null of them."""
+    rest = {"input_tokens": [1] * 3, "output_tokens": [1] * 3}
+    expected = policy().decide_batch(pa.table(rest))
+    for kind in (pa.list_(pa.null()), pa.large_list(pa.null())):
+        for lists in ([[], [], []], [[], None, []]):
+            table = pa.table(rest | {"quotes": pa.array(lists, kind)})
+            assert policy().decide_batch(table) == expected
+        # A null in a list is a quote that is null.
+        table = pa.table(rest | {"quotes": pa.array([[], [], [None]], kind)})
+        message = refused(lambda table=table: policy().decide_batch(table), "batch.null", row=2, field="quotes")
+        assert message == "row 2: quotes[0] is null, and a quote has no absence"
+        assert policy().decide_batch(table.slice(0, 2)) == policy().decide_batch(pa.table(rest).slice(0, 2))
+    assert policy().decide_batch(pd.DataFrame(rest | {"quotes": [[], [], []]})) == expected
+    frame = pl.DataFrame(rest | {"quotes": [[], [], []]})
+    message = refused(lambda: policy().decide_batch(frame), "batch.column_type", field="quotes")
+    assert message.startswith("quotes is a column of nothing but nulls") and "leave it out" in message
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -762,7 +781,7 @@ def test_a_polars_column_that_is_not_understood_is_named() -> None:
             type="Null",
         )
         assert message.startswith(f"{name} is a column of nothing but nulls")
-        assert ".cast(pl.UInt32)" in message
+        assert (".cast(pl.UInt32)" in message) == (name != "quotes")
         nulls = pa.table(whole(name, pa.nulls(2)))
         assert len(policy().decide_batch(nulls)) == 2
     for part in ("model_id", "cost_microunits"):

@@ -325,9 +325,14 @@ fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldR
     if error.contains(NULLS_WITH_A_BUFFER)
         && let Some((name, place)) = nulls_in(table)
     {
+        let cast = if place == QUOTES {
+            ""
+        } else {
+            " (in polars, .cast(pl.UInt32))"
+        };
         let message = format!(
             "{place} is a column of nothing but nulls, handed over with a buffer that such a column does not have: leave \
-             it out, or give it a type (in polars, .cast(pl.UInt32))"
+             it out, or give it a type{cast}"
         );
         return Err(column_type(py, &name, &message, shown(&DataType::Null)));
     }
@@ -494,13 +499,15 @@ fn are_integers(kind: &DataType) -> bool {
     kind.is_integer() || *kind == DataType::Null
 }
 
-/// Lists of quotes, or nothing but nulls.
+/// Lists of quotes, or lists or rows of nothing but nulls.
 fn are_quotes(kind: &DataType) -> bool {
     let (DataType::List(quote) | DataType::LargeList(quote)) = kind else {
         return *kind == DataType::Null;
     };
-    let DataType::Struct(fields) = quote.data_type() else {
-        return false;
+    let fields = match quote.data_type() {
+        DataType::Struct(fields) => fields,
+        // Lists of which each is empty are handed over so.
+        kind => return *kind == DataType::Null,
     };
     let has = |name| {
         let mut named = fields.iter().filter(|field| field.name() == name);
@@ -520,6 +527,18 @@ fn quotes_in(lists: &ArrayRef) -> Result<Vec<(u64, u32, u64)>, QuoteFault> {
 }
 
 fn quotes_of_lists<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<Vec<(u64, u32, u64)>, QuoteFault> {
+    if *lists.values().data_type() == DataType::Null {
+        let mut rows = lists.value_offsets().windows(2).enumerate();
+        let quoted = rows.find(|(row, ends)| ends.first() != ends.last() && !lists.is_null(*row));
+        return match quoted {
+            None => Ok(Vec::new()),
+            Some((row, _)) => Err(QuoteFault::Null {
+                row,
+                quote: 0,
+                part: None,
+            }),
+        };
+    }
     let quotes = lists.values().as_struct_opt().ok_or(QuoteFault::Type)?;
     let column = |name| quotes.column_by_name(name).ok_or(QuoteFault::Type);
     let (models, costs) = (column(MODEL_ID)?, column(COST)?);
