@@ -297,6 +297,25 @@ def code_of(call: Any) -> str:
     return caught.value.code
 
 
+@pytest.mark.parametrize("count", [3, 9_000])
+def test_a_digest_is_of_decisions_that_there_can_be(count: int) -> None:
+    """A row that is none is refused by its number, as `Decisions` does."""
+    policy, rows = simple()
+    decisions = policy.decide_batch(np.resize(rows, count))
+    wrong = decisions.copy()
+    wrong[-1:] = np.ones(1, dc.DECISION_DTYPE)
+    garbage = np.frombuffer(b"\xff" * 65 * count, dc.DECISION_DTYPE)
+    for bad, row in ((wrong, count - 1), (garbage, 0), (wrong[::-1], 0)):
+        told = []
+        for call in (dc.digest_batch, dc.Decisions):
+            with pytest.raises(dc.InvalidInput) as caught:
+                call(bad)
+            told.append((caught.value.code, caught.value.message, caught.value.details))
+        assert told[0] == told[1]
+        assert (told[0][0], told[0][2]["row"]) == ("kernel.unreadable", row)
+    assert dc.digest_batch(decisions).shape == (count, 32)
+
+
 def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> None:
     """A bad row far behind, a bad quote, a wrong type: nothing is half written."""
     policy, rows = simple()

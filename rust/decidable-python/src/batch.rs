@@ -7,10 +7,11 @@ use std::num::NonZeroU16;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
+use decidable_canon::Reader;
 use decidable_kernel::batch::{
     self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows,
 };
-use decidable_kernel::{ErrorKind, Vectors};
+use decidable_kernel::{Decision, ErrorKind, Vectors};
 use numpy::{BorrowError, PyArray1, PyArrayMethods as _, PyUntypedArray};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -251,7 +252,7 @@ pub(crate) fn rows_of<'a>(
 
 /// The digests of an array of `REQUEST_DTYPE` or `DECISION_DTYPE`, an array of 32 bytes each.
 ///
-/// A request's is that of `Request.digest`, a decision's that of `Decision.digest`. Rows are copied and hashed a piece at a
+/// A request's is that of `Request.digest`, a decision's that of `Decision.digest`; a row that no decision has is refused. Rows are copied and hashed a piece at a
 /// time, and the interpreter lock is free while they are hashed, as in `Policy.decide_batch`.
 #[pyfunction]
 #[pyo3(signature = (rows, *, quotes=None, threads=None))]
@@ -298,13 +299,25 @@ pub(crate) fn digest_batch<'py>(
                     let here = quotes_of(&quotes, first, rows_here)?;
                     batch::digest_requests(Rows::new(copy, threads)?, &here, out, plan)
                 }
-                _ => batch::digest_decisions(copy, out, plan),
+                _ => {
+                    decisions_in(copy)?;
+                    batch::digest_decisions(copy, out, plan)
+                }
             })
             .map_err(|error| batch_error(py, &error, first))?;
         }
     }
     drop(room);
     Ok(digests)
+}
+
+/// Refuses rows that are no decisions, by the first of them.
+pub(crate) fn decisions_in(rows: &[u8]) -> Result<(), decidable_kernel::Error> {
+    let (rows, _) = rows.as_chunks::<DECISION_ROW_BYTES>();
+    rows.iter().enumerate().try_for_each(|(number, row)| {
+        let decision = Decision::decode(&mut Reader::new(row));
+        decision.map(drop).map_err(|error| error.in_row(number))
+    })
 }
 
 /// Called in a child of a fork, which has none of its parent's threads.

@@ -20,7 +20,7 @@ use pyo3::types::{PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
 use super::CHUNK_ROWS;
-use crate::batch::{Answer, Arrays, batch_error, no_room};
+use crate::batch::{Answer, Arrays, batch_error, decisions_in, no_room};
 use crate::errors::{Class, plain};
 use crate::values::counted;
 
@@ -244,14 +244,8 @@ impl Decisions {
             decisions: arrays.copied("decisions", decisions, &arrays.decision, "DECISION_DTYPE", None)?,
             ..Chunk::default()
         };
-        py.detach(|| {
-            let (rows, _) = chunk.decisions.as_chunks::<DECISION_ROW_BYTES>();
-            rows.iter().enumerate().try_for_each(|(number, row)| {
-                let decision = Decision::decode(&mut Reader::new(row));
-                decision.map(drop).map_err(|error| error.in_row(number))
-            })
-        })
-        .map_err(|error| batch_error(py, &error, 0))?;
+        py.detach(|| decisions_in(&chunk.decisions))
+            .map_err(|error| batch_error(py, &error, 0))?;
         let count = chunk.rows();
         let mut models = None;
         if let Some(counts) = counts {
