@@ -303,7 +303,7 @@ def test_a_digest_is_of_decisions_that_there_can_be(count: int) -> None:
     policy, rows = simple()
     decisions = policy.decide_batch(np.resize(rows, count))
     wrong = decisions.copy()
-    wrong[-1:] = np.ones(1, dc.DECISION_DTYPE)
+    wrong["action"][-1] = 9
     garbage = np.frombuffer(b"\xff" * 65 * count, dc.DECISION_DTYPE)
     for bad, row in ((wrong, count - 1), (garbage, 0), (wrong[::-1], 0)):
         told = []
@@ -796,7 +796,7 @@ def test_room_that_shares_memory_with_what_is_read_is_refused(step: int, count: 
 
     refused("out shares memory with requests", requests, out=out)
     refused("out shares memory with requests", requests.view(Strange), out=out)
-    refused("gates shares memory with requests", requests, gates=memory[-count:].reshape(count, 1)) if step != 1 else None
+    refused("gates shares memory with requests", requests, gates=memory[:count].reshape(count, 1))
     assert memory.tobytes() == before.tobytes()
     holds = np.zeros(count, np.uint64)
     most = holds.view(np.uint32)[: count * abs(step)][::step]
@@ -804,9 +804,16 @@ def test_room_that_shares_memory_with_what_is_read_is_refused(step: int, count: 
     before_holds = holds.copy()
     refused("holds shares memory with max_output_tokens", requests, max_output_tokens=most, holds=holds)
     assert (holds == before_holds).all()
-    # Quotes are copied before, and what touches is no overlap.
-    quotes = np.zeros(3, dc.QUOTE_DTYPE)
-    policy.decide_batch(requests[:3], quotes=quotes[:0], out=np.zeros(3, dc.DECISION_DTYPE))
+    # Quotes are copied before.
+    room = np.zeros(3 * 65, np.uint8)
+    quotes = room[:20].view(dc.QUOTE_DTYPE)
+    quotes[:] = (1, 1, 5)
+    expected = policy.decide_batch(requests[:3], quotes=quotes.copy())
+    assert (
+        policy.decide_batch(requests[:3], quotes=quotes, out=room.view(dc.DECISION_DTYPE)).tobytes()
+        == expected.tobytes()
+    )
+    # What touches is no overlap.
     half = np.zeros(135 * count, np.uint8)
     apart = half[: 70 * count].view(dc.REQUEST_DTYPE)[:: -1 if step == -1 else 1]
     apart[:] = requests
