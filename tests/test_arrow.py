@@ -570,7 +570,8 @@ def test_lists_that_are_all_empty_are_no_quotes() -> None:
     assert policy().decide_batch(pd.DataFrame(rest | {"quotes": [[], [], []]})) == expected
     frame = pl.DataFrame(rest | {"quotes": [[], [], []]})
     message = refused(lambda: policy().decide_batch(frame), "batch.column_type", field="quotes")
-    assert message.startswith("quotes is a column of nothing but nulls") and "leave it out" in message
+    assert message.startswith("quotes is a column of nothing but nulls")
+    assert "leave it out" in message
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -769,6 +770,50 @@ def test_ctrl_c_in_the_python_that_a_reader_reads_from_is_heard() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         policy().decide_batch(pa.RecordBatchReader.from_batches(chunk.schema, chunks()))
+
+
+def test_chunks_of_other_columns_than_the_schema_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    """pyarrow hands them over. Nothing is printed where they are read, and what is right is read after them."""
+    one, two = pa.record_batch({"x": [1]}), pa.record_batch({"input_tokens": [1], "output_tokens": [1]})
+
+    class Mixed:
+        def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+            return two.__arrow_c_array__()[0], one.__arrow_c_array__()[1]
+
+    def late() -> Iterator[pa.RecordBatch]:
+        yield two
+        # A table that is read while another one is.
+        refused(lambda: policy().decide_batch(Mixed()), "batch.unreadable")
+        yield one
+
+    for given in (
+        Mixed(),
+        pa.RecordBatchReader.from_batches(two.schema, iter([one])),
+        pa.RecordBatchReader.from_batches(two.schema, late()),
+    ):
+        message = refused(lambda given=given: policy().decide_batch(given), "batch.unreadable", field="requests")
+        assert message.endswith("a chunk has another number of columns, or of parts of one, than the schema says")
+    assert len(policy().decide_batch(two)) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_table_raises_as_it_is_handed_over_comes_through() -> None:
+    """As docs/batches.md says: it is no error of what is read."""
+
+    class NoMethod:
+        __arrow_c_stream__ = 3
+
+    whole_numbers = {"input_tokens": [1, 1], "output_tokens": [1, 1]}
+    twice = pd.DataFrame([[1, 1, 1]], columns=["input_tokens", "output_tokens", "output_tokens"])
+    for given, kind in (
+        (pd.DataFrame(whole_numbers | {"risk_bps": [1, "a"]}), pa.ArrowException),
+        (pd.DataFrame(whole_numbers | {"budget_limit_microunits": [1, 2**70]}), OverflowError),
+        (twice, ValueError),
+        (NoMethod(), TypeError),
+    ):
+        with pytest.raises(kind) as caught:
+            policy().decide_batch(given)
+        assert not isinstance(caught.value, dc.DecidableError)
 
 
 def test_a_polars_column_that_is_not_understood_is_named() -> None:

@@ -3,7 +3,6 @@
 //! No library of tables is imported or known here; whatever has the methods of that interface is a table.
 
 use std::collections::TryReserveError;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
@@ -23,6 +22,7 @@ use crate::errors::{Class, raise};
 use crate::values::{Integer, short};
 
 mod decisions;
+mod quietly;
 
 pub(crate) use decisions::Decisions;
 use decisions::{Answers, Beside};
@@ -253,7 +253,8 @@ impl<'py> Export<'py> {
                 let exported = export.call0()?;
                 let (schema, array): (Bound<'_, PyCapsule>, Bound<'_, PyCapsule>) =
                     exported.extract().map_err(readable)?;
-                let array = PyArray::from_arrow_pycapsule(&schema, &array).map_err(readable)?;
+                let array = quietly::run(|| PyArray::from_arrow_pycapsule(&schema, &array));
+                let array = array.map_err(|why| unreadable(py, &why))?.map_err(readable)?;
                 let (array, field) = array.into_inner();
                 Ok(Box::new(ArrayIterator::new([Ok(array)], field)))
             }
@@ -262,7 +263,8 @@ impl<'py> Export<'py> {
 }
 
 fn read_stream(capsule: &Bound<'_, PyCapsule>) -> PyResult<Box<dyn ArrayReader + Send>> {
-    PyArrayReader::from_arrow_pycapsule(capsule)?.into_reader()
+    quietly::run(|| PyArrayReader::from_arrow_pycapsule(capsule)?.into_reader())
+        .unwrap_or_else(|why| Err(unreadable(capsule.py(), &why)))
 }
 
 /// Of a table that is not understood, the field whose column is not: the error of the whole does not name it. A column is asked for
@@ -296,10 +298,8 @@ const NULLS_WITH_A_BUFFER: &str = "The datatype \"Null\" doesn't expect buffer";
 
 /// The next chunk of a stream. The one who makes it may need the interpreter, so it is let go of.
 fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldRef) -> PyResult<Option<ArrayRef>> {
-    // A stream that fails and does not say why makes the crate panic.
-    let found = py.detach(|| catch_unwind(AssertUnwindSafe(|| reader.next())));
-    let error = match found.unwrap_or_else(|_| Some(Err(ArrowError::CDataInterface("it does not say why".to_owned()))))
-    {
+    let found = py.detach(|| quietly::run(|| reader.next()));
+    let error = match found.unwrap_or_else(|why| Some(Err(ArrowError::CDataInterface(why)))) {
         None => return Ok(None),
         Some(Ok(chunk)) => return Ok(Some(chunk)),
         Some(Err(error)) => error.to_string(),
