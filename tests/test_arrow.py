@@ -554,6 +554,26 @@ def test_quotes_that_cannot_be_are_refused_by_their_row() -> None:
     refused(lambda: policy().decide_batch(twice), "batch.duplicate_column", field="quotes")
 
 
+def test_lists_that_are_all_empty_are_no_quotes() -> None:
+    """Nothing says of what they would be: pyarrow and pandas make lists of the type null of them."""
+    rest = {"input_tokens": [1] * 3, "output_tokens": [1] * 3}
+    expected = policy().decide_batch(pa.table(rest))
+    for kind in (pa.list_(pa.null()), pa.large_list(pa.null())):
+        for lists in ([[], [], []], [[], None, []]):
+            table = pa.table(rest | {"quotes": pa.array(lists, kind)})
+            assert policy().decide_batch(table) == expected
+        # A null in a list is a quote that is null.
+        table = pa.table(rest | {"quotes": pa.array([[], [], [None]], kind)})
+        message = refused(lambda table=table: policy().decide_batch(table), "batch.null", row=2, field="quotes")
+        assert message == "row 2: quotes[0] is null, and a quote has no absence"
+        assert policy().decide_batch(table.slice(0, 2)) == policy().decide_batch(pa.table(rest).slice(0, 2))
+    assert policy().decide_batch(pd.DataFrame(rest | {"quotes": [[], [], []]})) == expected
+    frame = pl.DataFrame(rest | {"quotes": [[], [], []]})
+    message = refused(lambda: policy().decide_batch(frame), "batch.column_type", field="quotes")
+    assert message.startswith("quotes is a column of nothing but nulls")
+    assert "leave it out" in message
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -801,6 +821,50 @@ def test_ctrl_c_in_the_python_that_a_reader_reads_from_is_heard() -> None:
         policy().decide_batch(pa.RecordBatchReader.from_batches(chunk.schema, chunks()))
 
 
+def test_chunks_of_other_columns_than_the_schema_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    """pyarrow hands them over. Nothing is printed where they are read, and what is right is read after them."""
+    one, two = pa.record_batch({"x": [1]}), pa.record_batch({"input_tokens": [1], "output_tokens": [1]})
+
+    class Mixed:
+        def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+            return two.__arrow_c_array__()[0], one.__arrow_c_array__()[1]
+
+    def late() -> Iterator[pa.RecordBatch]:
+        yield two
+        # A table that is read while another one is.
+        refused(lambda: policy().decide_batch(Mixed()), "batch.unreadable")
+        yield one
+
+    for given in (
+        Mixed(),
+        pa.RecordBatchReader.from_batches(two.schema, iter([one])),
+        pa.RecordBatchReader.from_batches(two.schema, late()),
+    ):
+        message = refused(lambda given=given: policy().decide_batch(given), "batch.unreadable", field="requests")
+        assert message.endswith("a chunk has another number of columns, or of parts of one, than the schema says")
+    assert len(policy().decide_batch(two)) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_table_raises_as_it_is_handed_over_comes_through() -> None:
+    """As docs/batches.md says: it is no error of what is read."""
+
+    class NoMethod:
+        __arrow_c_stream__ = 3
+
+    whole_numbers = {"input_tokens": [1, 1], "output_tokens": [1, 1]}
+    twice = pd.DataFrame([[1, 1, 1]], columns=["input_tokens", "output_tokens", "output_tokens"])
+    for given, kind in (
+        (pd.DataFrame(whole_numbers | {"risk_bps": [1, "a"]}), pa.ArrowException),
+        (pd.DataFrame(whole_numbers | {"budget_limit_microunits": [1, 2**70]}), OverflowError),
+        (twice, ValueError),
+        (NoMethod(), TypeError),
+    ):
+        with pytest.raises(kind) as caught:
+            policy().decide_batch(given)
+        assert not isinstance(caught.value, dc.DecidableError)
+
+
 def test_a_polars_column_that_is_not_understood_is_named() -> None:
     """polars hands over a column of the type null with a buffer, and integers of 128 bits as a type of its own."""
     for name in ("requested_model_id", "max_output_tokens", "quotes"):
@@ -811,7 +875,7 @@ def test_a_polars_column_that_is_not_understood_is_named() -> None:
             type="Null",
         )
         assert message.startswith(f"{name} is a column of nothing but nulls")
-        assert ".cast(pl.UInt32)" in message
+        assert (".cast(pl.UInt32)" in message) == (name != "quotes")
         nulls = pa.table(whole(name, pa.nulls(2)))
         assert len(policy().decide_batch(nulls)) == 2
     for part in ("model_id", "cost_microunits"):
@@ -1063,6 +1127,7 @@ rows = np.zeros(1, dc.REQUEST_DTYPE)
 many = np.tile(policy.decide_batch(rows), 2_000_000)
 reader = lambda chunks: pa.RecordBatchReader.from_batches(chunk.schema, (chunk for _ in range(chunks)))
 large = policy.decide_batch(reader(40), threads=1, counts=True, gates=True, holds=True)
+pa.table(policy.decide_batch(reader(1), threads=1))
 size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 limit = size + 100 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -1075,6 +1140,7 @@ for call in (
     lambda: policy.decide_batch(quoted),
     lambda: policy.decide_batch(rows, quotes=quotes),
     lambda: policy.decide_batch(rows, quotes=quotes[:4_000_000]),
+    lambda: pa.table(large),
 ):
     try:
         call()
@@ -1089,7 +1155,7 @@ assert len(large) == 40 * 65_536
 def test_an_answer_that_does_not_fit_in_memory_is_an_error() -> None:
     """And not the end of the process; what fits is answered afterwards. Quotes and decisions that come in, too."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError\n" * 8)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError\n" * 9)
 
 
 def test_a_null_of_a_decision_is_the_absence_of_a_single_one() -> None:

@@ -297,6 +297,25 @@ def code_of(call: Any) -> str:
     return caught.value.code
 
 
+@pytest.mark.parametrize("count", [3, 9_000])
+def test_a_digest_is_of_decisions_that_there_can_be(count: int) -> None:
+    """A row that is none is refused by its number, as `Decisions` does."""
+    policy, rows = simple()
+    decisions = policy.decide_batch(np.resize(rows, count))
+    wrong = decisions.copy()
+    wrong["action"][-1] = 9
+    garbage = np.frombuffer(b"\xff" * 65 * count, dc.DECISION_DTYPE)
+    for bad, row in ((wrong, count - 1), (garbage, 0), (wrong[::-1], 0)):
+        told = []
+        for call in (dc.digest_batch, dc.Decisions):
+            with pytest.raises(dc.InvalidInput) as caught:
+                call(bad)
+            told.append((caught.value.code, caught.value.message, caught.value.details))
+        assert told[0] == told[1]
+        assert (told[0][0], told[0][2]["row"]) == ("kernel.unreadable", row)
+    assert dc.digest_batch(decisions).shape == (count, 32)
+
+
 def test_room_that_was_given_is_left_as_it_was_where_something_is_refused() -> None:
     """A bad row far behind, a bad quote, a wrong type: nothing is half written."""
     policy, rows = simple()
@@ -792,6 +811,51 @@ def test_room_that_shares_memory_is_refused() -> None:
     assert out.tobytes() == expected.tobytes()
     with pytest.raises(dc.InvalidInput, match="cannot be used in place"):
         policy.decide_batch(rows, out=out, counts=np.zeros(3, dc.REJECTION_DTYPE), holds=out["request_sequence"])
+
+
+@pytest.mark.parametrize("step", [1, -1, 2], ids=["contiguous", "reversed", "every second"])
+@pytest.mark.parametrize("count", [3, 9_000])
+def test_room_that_shares_memory_with_what_is_read_is_refused(step: int, count: int) -> None:
+    """Before anything is written, however the rows lie in memory, and with the names of both arrays."""
+    policy, rows = simple()
+    memory = np.zeros(count * 2 * 70, np.uint8)
+    requests = memory[: count * abs(step) * 70].view(dc.REQUEST_DTYPE)[::step]
+    requests[:] = np.resize(rows, count)
+    out, before = memory[: count * 65].view(dc.DECISION_DTYPE), memory.copy()
+
+    def refused(told: str, *args: object, **keywords: object) -> None:
+        with pytest.raises(dc.InvalidInput) as caught:
+            policy.decide_batch(*args, **keywords)  # type: ignore[arg-type]
+        assert caught.value.code == "batch.not_contiguous"
+        assert caught.value.message == f"the array cannot be used in place: {told}"
+
+    refused("out shares memory with requests", requests, out=out)
+    refused("out shares memory with requests", requests.view(Strange), out=out)
+    refused("gates shares memory with requests", requests, gates=memory[:count].reshape(count, 1))
+    assert memory.tobytes() == before.tobytes()
+    holds = np.zeros(count, np.uint64)
+    most = holds.view(np.uint32)[: count * abs(step)][::step]
+    most[:] = requests["output_tokens"]
+    before_holds = holds.copy()
+    refused("holds shares memory with max_output_tokens", requests, max_output_tokens=most, holds=holds)
+    assert (holds == before_holds).all()
+    # Quotes are copied before.
+    room = np.zeros(3 * 65, np.uint8)
+    quotes = room[:20].view(dc.QUOTE_DTYPE)
+    quotes[:] = (1, 1, 5)
+    expected = policy.decide_batch(requests[:3], quotes=quotes.copy())
+    assert (
+        policy.decide_batch(requests[:3], quotes=quotes, out=room.view(dc.DECISION_DTYPE)).tobytes()
+        == expected.tobytes()
+    )
+    # What touches is no overlap.
+    half = np.zeros(135 * count, np.uint8)
+    apart = half[: 70 * count].view(dc.REQUEST_DTYPE)[:: -1 if step == -1 else 1]
+    apart[:] = requests
+    expected = policy.decide_batch(apart)
+    beside = half[70 * count :].view(dc.DECISION_DTYPE)
+    assert policy.decide_batch(apart, out=beside) is beside
+    assert beside.tobytes() == expected.tobytes()
 
 
 UNTOLD = """

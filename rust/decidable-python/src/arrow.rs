@@ -4,7 +4,6 @@
 
 use std::collections::TryReserveError;
 use std::iter;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
@@ -24,6 +23,7 @@ use crate::errors::{Class, raise};
 use crate::values::{Integer, short};
 
 mod decisions;
+mod quietly;
 
 pub(crate) use decisions::Decisions;
 use decisions::{Answers, Beside};
@@ -162,11 +162,14 @@ pub(crate) fn decide<'py>(
                 None => None,
                 Some(column) => {
                     let array = part(column.index)?;
-                    let mut tokens = expected(&rows);
+                    let mut tokens = expected(&rows).map_err(no_room)?;
                     column
                         .copy(&array, &mut tokens)
                         .map_err(|fault| fault.raise(py, column, array.data_type(), first))?;
-                    Some(tokens.into_iter().map(u32::from_le_bytes).collect::<Vec<_>>())
+                    let mut numbers = Vec::new();
+                    numbers.try_reserve_exact(tokens.len()).map_err(no_room)?;
+                    numbers.extend(tokens.into_iter().map(u32::from_le_bytes));
+                    Some(numbers)
                 }
             };
             let mut quotes = match columns.quotes {
@@ -208,10 +211,13 @@ fn only_for_arrays(py: Python<'_>, name: &str, with: &str) -> PyErr {
 }
 
 /// The expected uses of rows.
-fn expected(rows: &[u8]) -> Vec<[u8; 4]> {
+fn expected(rows: &[u8]) -> Result<Vec<[u8; 4]>, TryReserveError> {
     let (rows, _) = rows.as_chunks::<REQUEST_ROW_BYTES>();
+    let mut expected = Vec::new();
+    expected.try_reserve_exact(rows.len())?;
     let tokens = rows.iter().map(|row| row.get(OUTPUT_TOKENS..)?.first_chunk().copied());
-    tokens.map(Option::unwrap_or_default).collect()
+    expected.extend(tokens.map(Option::unwrap_or_default));
+    Ok(expected)
 }
 
 /// The method by which a table is handed over.
@@ -248,7 +254,8 @@ impl<'py> Export<'py> {
                 let exported = export.call0()?;
                 let (schema, array): (Bound<'_, PyCapsule>, Bound<'_, PyCapsule>) =
                     exported.extract().map_err(readable)?;
-                let array = PyArray::from_arrow_pycapsule(&schema, &array).map_err(readable)?;
+                let array = quietly::run(|| PyArray::from_arrow_pycapsule(&schema, &array));
+                let array = array.map_err(|why| unreadable(py, &why))?.map_err(readable)?;
                 let (array, field) = array.into_inner();
                 Ok(Box::new(ArrayIterator::new([Ok(array)], field)))
             }
@@ -257,7 +264,8 @@ impl<'py> Export<'py> {
 }
 
 fn read_stream(capsule: &Bound<'_, PyCapsule>) -> PyResult<Box<dyn ArrayReader + Send>> {
-    PyArrayReader::from_arrow_pycapsule(capsule)?.into_reader()
+    quietly::run(|| PyArrayReader::from_arrow_pycapsule(capsule)?.into_reader())
+        .unwrap_or_else(|why| Err(unreadable(capsule.py(), &why)))
 }
 
 /// Of a table that is not understood, the field whose column is not: the error of the whole does not name it. A column is asked for
@@ -291,10 +299,8 @@ const NULLS_WITH_A_BUFFER: &str = "The datatype \"Null\" doesn't expect buffer";
 
 /// The next chunk of a stream. The one who makes it may need the interpreter, so it is let go of.
 fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldRef) -> PyResult<Option<ArrayRef>> {
-    // A stream that fails and does not say why makes the crate panic.
-    let found = py.detach(|| catch_unwind(AssertUnwindSafe(|| reader.next())));
-    let error = match found.unwrap_or_else(|_| Some(Err(ArrowError::CDataInterface("it does not say why".to_owned()))))
-    {
+    let found = py.detach(|| quietly::run(|| reader.next()));
+    let error = match found.unwrap_or_else(|why| Some(Err(ArrowError::CDataInterface(why)))) {
         None => return Ok(None),
         Some(Ok(chunk)) => return Ok(Some(chunk)),
         Some(Err(error)) => error.to_string(),
@@ -311,9 +317,14 @@ fn next(py: Python<'_>, reader: &mut Box<dyn ArrayReader + Send>, table: &FieldR
     if error.contains(NULLS_WITH_A_BUFFER)
         && let Some((name, place)) = nulls_in(table)
     {
+        let cast = if place == QUOTES {
+            ""
+        } else {
+            " (in polars, .cast(pl.UInt32))"
+        };
         let message = format!(
             "{place} is a column of nothing but nulls, handed over with a buffer that such a column does not have: leave \
-             it out, or give it a type (in polars, .cast(pl.UInt32))"
+             it out, or give it a type{cast}"
         );
         return Err(column_type(py, &name, &message, shown(&DataType::Null)));
     }
@@ -528,13 +539,15 @@ fn are_integers(kind: &DataType) -> bool {
     kind.is_integer() || *kind == DataType::Null
 }
 
-/// Lists of quotes, or nothing but nulls.
+/// Lists of quotes, or lists or rows of nothing but nulls.
 fn are_quotes(kind: &DataType) -> bool {
     let (DataType::List(quote) | DataType::LargeList(quote)) = kind else {
         return *kind == DataType::Null;
     };
-    let DataType::Struct(fields) = quote.data_type() else {
-        return false;
+    let fields = match quote.data_type() {
+        DataType::Struct(fields) => fields,
+        // Lists of which each is empty are handed over so.
+        kind => return *kind == DataType::Null,
     };
     let has = |name| {
         let mut named = fields.iter().filter(|field| field.name() == name);
@@ -554,6 +567,18 @@ fn quotes_in(lists: &ArrayRef) -> Result<Vec<(u64, u32, u64)>, QuoteFault> {
 }
 
 fn quotes_of_lists<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<Vec<(u64, u32, u64)>, QuoteFault> {
+    if *lists.values().data_type() == DataType::Null {
+        let mut rows = lists.value_offsets().windows(2).enumerate();
+        let quoted = rows.find(|(row, ends)| ends.first() != ends.last() && !lists.is_null(*row));
+        return match quoted {
+            None => Ok(Vec::new()),
+            Some((row, _)) => Err(QuoteFault::Null {
+                row,
+                quote: 0,
+                part: None,
+            }),
+        };
+    }
     let quotes = lists.values().as_struct_opt().ok_or(QuoteFault::Type)?;
     let column = |name| quotes.column_by_name(name).ok_or(QuoteFault::Type);
     let (models, costs) = (column(MODEL_ID)?, column(COST)?);

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::collections::TryReserveError;
 use std::mem::take;
 use std::num::NonZeroU16;
-use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
+use decidable_canon::Reader;
 use decidable_kernel::batch::{
     self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows,
 };
-use decidable_kernel::{ErrorKind, Vectors};
+use decidable_kernel::{Decision, ErrorKind, Vectors};
 use numpy::{BorrowError, PyArray1, PyArrayMethods as _, PyUntypedArray};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -162,6 +162,19 @@ pub(crate) fn decide<'py>(
     if let Some(holds) = asked.holds {
         arrays.expect_out("holds", holds, &arrays.u64, "uint64", &[count])?;
     }
+    refuse_shared(
+        &arrays,
+        [
+            ("requests", Some(requests)),
+            ("max_output_tokens", asked.max_output_tokens),
+        ],
+        [
+            ("out", asked.out),
+            ("counts", asked.counts),
+            ("gates", asked.gates),
+            ("holds", asked.holds),
+        ],
+    )?;
     let plan = plan_for(count);
     let at_a_time = at_a_time(plan.threads, candidates.saturating_add(WORK_OF_A_ROW));
     let (mut copy, mut tokens) = (Copied::room(), Vec::new());
@@ -185,15 +198,6 @@ pub(crate) fn decide<'py>(
     let mut counts = Room::of(asked.counts, COUNTS_ROW_BYTES)?;
     let mut gates = Room::of(asked.gates, candidates)?;
     let mut holds = Room::of(asked.holds, HOLD_ROW_BYTES)?;
-    refuse_shared(
-        py,
-        [
-            ("out", &decided),
-            ("counts", &counts),
-            ("gates", &gates),
-            ("holds", &holds),
-        ],
-    )?;
     for first in (0..count).step_by(at_a_time) {
         py.check_signals()?;
         let copy = input.copy(first, at_a_time, &mut copy.0)?;
@@ -248,7 +252,7 @@ pub(crate) fn rows_of<'a>(
 
 /// The digests of an array of `REQUEST_DTYPE` or `DECISION_DTYPE`, an array of 32 bytes each.
 ///
-/// A request's is that of `Request.digest`, a decision's that of `Decision.digest`. Rows are copied and hashed a piece at a
+/// A request's is that of `Request.digest`, a decision's that of `Decision.digest`; a row that no decision has is refused. Rows are copied and hashed a piece at a
 /// time, and the interpreter lock is free while they are hashed, as in `Policy.decide_batch`.
 #[pyfunction]
 #[pyo3(signature = (rows, *, quotes=None, threads=None))]
@@ -295,13 +299,25 @@ pub(crate) fn digest_batch<'py>(
                     let here = quotes_of(&quotes, first, rows_here)?;
                     batch::digest_requests(Rows::new(copy, threads)?, &here, out, plan)
                 }
-                _ => batch::digest_decisions(copy, out, plan),
+                _ => {
+                    decisions_in(copy)?;
+                    batch::digest_decisions(copy, out, plan)
+                }
             })
             .map_err(|error| batch_error(py, &error, first))?;
         }
     }
     drop(room);
     Ok(digests)
+}
+
+/// Refuses rows that are no decisions, by the first of them.
+pub(crate) fn decisions_in(rows: &[u8]) -> Result<(), decidable_kernel::Error> {
+    let (rows, _) = rows.as_chunks::<DECISION_ROW_BYTES>();
+    rows.iter().enumerate().try_for_each(|(number, row)| {
+        let decision = Decision::decode(&mut Reader::new(row));
+        decision.map(drop).map_err(|error| error.in_row(number))
+    })
 }
 
 /// Called in a child of a fork, which has none of its parent's threads.
@@ -421,11 +437,15 @@ fn taken(py: Python<'_>, error: &BorrowError) -> PyErr {
     }
 }
 
-/// An array's bytes, in place. A subclass may have views of its own, so NumPy is asked for the array as it is.
-fn as_bytes<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+/// An array as it is: a subclass may have views of its own.
+fn plain<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let plain = array.py().get_type::<PyUntypedArray>();
-    let array = plain.getattr("view")?.call1((array, &plain))?;
-    let flat = array.call_method1("reshape", (-1,))?;
+    plain.getattr("view")?.call1((array, &plain))
+}
+
+/// An array's bytes, in place.
+fn as_bytes<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    let flat = plain(array)?.call_method1("reshape", (-1,))?;
     Ok(flat.call_method1("view", ("u1",))?.cast_into::<PyArray1<u8>>()?)
 }
 
@@ -468,7 +488,7 @@ impl<'py> Input<'py> {
     }
 
     fn add(&self, bytes: &Bound<'py, PyArray1<u8>>, first: usize, end: usize, copy: &mut Vec<u8>) -> PyResult<()> {
-        // Room of the same call, or of another thread's, may lie in it.
+        // Room of another thread's may lie in it.
         let bytes = bytes.try_readonly().map_err(|error| taken(self.array.py(), &error))?;
         let bytes = bytes
             .as_slice()
@@ -513,22 +533,26 @@ struct Room<'py> {
     row_bytes: usize,
 }
 
-/// Refuses room that lies in the memory of other room, of which what is written first would be lost.
-fn refuse_shared(py: Python<'_>, rooms: [(&str, &Room<'_>); 4]) -> PyResult<()> {
-    let mut before: Vec<(&str, Range<usize>)> = Vec::new();
-    for (name, room) in rooms {
-        let Some(bytes) = room.bytes.as_ref().and_then(|bytes| bytes.as_slice().ok()) else {
-            continue;
-        };
-        let Range { start, end } = bytes.as_ptr_range();
-        let here = start.addr()..end.addr();
-        if let Some((other, _)) = before
-            .iter()
-            .find(|(_, there)| here.start < there.end && there.start < here.end)
-        {
-            return Err(not_contiguous(py, &format_args!("{name} shares memory with {other}")));
+/// Refuses room that lies in the memory of other room, of which what is written first would be lost, or of what is read while room is
+/// written. The bounds of arrays are compared: room is contiguous, so only what leaves all of it out between two of its own rows
+/// is taken for shared and is not.
+fn refuse_shared<'py>(
+    arrays: &Arrays<'py>,
+    read: [(&str, Option<&Bound<'py, PyAny>>); 2],
+    rooms: [(&str, Option<&Bound<'py, PyAny>>); 4],
+) -> PyResult<()> {
+    let py = arrays.numpy.py();
+    for (at, (name, room)) in rooms.iter().enumerate() {
+        let Some(room) = room else { continue };
+        for (other, array) in read.iter().chain(rooms.iter().take(at)) {
+            let Some(array) = array else { continue };
+            let share = arrays
+                .numpy
+                .call_method1("may_share_memory", (plain(room)?, plain(array)?))?;
+            if share.is_truthy()? {
+                return Err(not_contiguous(py, &format_args!("{name} shares memory with {other}")));
+            }
         }
-        before.push((name, here));
     }
     Ok(())
 }

@@ -4,9 +4,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::mem::take;
 use std::sync::{Arc, OnceLock};
 
+use arrow_array::types::{UInt16Type, UInt32Type};
 use arrow_array::{
-    ArrayRef, FixedSizeListArray, Int64Array, StructArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    ArrayRef, ArrowPrimitiveType, FixedSizeListArray, Int64Array, PrimitiveArray, StructArray, UInt8Array, UInt16Array,
+    UInt32Array, UInt64Array,
 };
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef};
 use decidable_canon::Reader;
 use decidable_kernel::batch::{COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, NOT_LOOKED_AT, UTILITY};
@@ -17,7 +20,7 @@ use pyo3::types::{PyCapsule, PyDict, PyType};
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
 use super::CHUNK_ROWS;
-use crate::batch::{Answer, Arrays, batch_error, no_room};
+use crate::batch::{Answer, Arrays, batch_error, decisions_in, no_room};
 use crate::errors::{Class, plain};
 use crate::values::counted;
 
@@ -241,14 +244,8 @@ impl Decisions {
             decisions: arrays.copied("decisions", decisions, &arrays.decision, "DECISION_DTYPE", None)?,
             ..Chunk::default()
         };
-        py.detach(|| {
-            let (rows, _) = chunk.decisions.as_chunks::<DECISION_ROW_BYTES>();
-            rows.iter().enumerate().try_for_each(|(number, row)| {
-                let decision = Decision::decode(&mut Reader::new(row));
-                decision.map(drop).map_err(|error| error.in_row(number))
-            })
-        })
-        .map_err(|error| batch_error(py, &error, 0))?;
+        py.detach(|| decisions_in(&chunk.decisions))
+            .map_err(|error| batch_error(py, &error, 0))?;
         let count = chunk.rows();
         let mut models = None;
         if let Some(counts) = counts {
@@ -332,12 +329,13 @@ impl Decisions {
         let _ = requested_schema;
         let (beside, chunks) = (self.beside, Arc::clone(&self.chunks));
         let rows = beside.rows_at_a_time();
-        let firsts = |(number, chunk): (usize, &Chunk)| {
-            let firsts = (0..chunk.rows()).step_by(rows);
-            firsts.map(move |first| (number, first))
-        };
-        let parts = chunks.iter().enumerate().flat_map(firsts).collect::<Vec<_>>();
-        let tables = parts.into_iter().map(move |(number, first)| {
+        // Each is found when it is its turn: a list of all would need memory before the first.
+        let counted = Arc::clone(&chunks);
+        let parts = (0..chunks.len()).flat_map(move |number| {
+            let count = counted.get(number).map_or(0, Chunk::rows);
+            (0..count).step_by(rows).map(move |first| (number, first))
+        });
+        let tables = parts.map(move |(number, first)| {
             let part = chunks.get(number).map(|chunk| chunk.part(&beside, first, rows));
             table(&beside, &part.unwrap_or_default())
         });
@@ -378,23 +376,64 @@ fn is_gate(byte: u8) -> bool {
     byte <= UTILITY || byte == NOT_LOOKED_AT
 }
 
+/// Room for so many values of a column: where there is none the reader is told, and the process goes on.
+fn room<T>(count: usize) -> Result<Vec<T>, ArrowError> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(count)
+        .map_err(|error| ArrowError::MemoryError(error.to_string()))?;
+    Ok(room)
+}
+
+/// Values of a column that may be absent, in room that they have from the beginning.
+struct Absent<T> {
+    values: Vec<T>,
+    /// A bit for each value, the lowest of a byte first: whether it is there.
+    there: Vec<u8>,
+}
+
+impl<T: ArrowNativeType> Absent<T> {
+    fn room(count: usize) -> Result<Self, ArrowError> {
+        Ok(Self {
+            values: room(count)?,
+            there: room(count.div_ceil(8))?,
+        })
+    }
+
+    fn push(&mut self, value: Option<T>) {
+        let bit = self.values.len() % 8;
+        if bit == 0 {
+            self.there.push(0);
+        }
+        if let Some(byte) = self.there.last_mut() {
+            *byte |= u8::from(value.is_some()) << bit;
+        }
+        self.values.push(value.unwrap_or_default());
+    }
+
+    fn column<A: ArrowPrimitiveType<Native = T>>(self) -> PrimitiveArray<A> {
+        let there = BooleanBuffer::new(Buffer::from_vec(self.there), 0, self.values.len());
+        let nulls = NullBuffer::new(there);
+        PrimitiveArray::new(self.values.into(), (nulls.null_count() > 0).then_some(nulls))
+    }
+}
+
 /// Rows of decisions as columns, and what was asked beside them; what is absent is what the kernel says is.
 fn table(beside: &Beside, chunk: &Part<'_>) -> Result<ArrayRef, ArrowError> {
     let (rows, _) = chunk.decisions.as_chunks::<DECISION_ROW_BYTES>();
     let count = rows.len();
-    let mut request_sequence = Vec::with_capacity(count);
-    let mut action = Vec::with_capacity(count);
-    let mut reason = Vec::with_capacity(count);
-    let mut selected_model_id = Vec::with_capacity(count);
-    let mut selected_model_index = Vec::with_capacity(count);
-    let mut estimated_cost = Vec::with_capacity(count);
-    let mut expected_utility = Vec::with_capacity(count);
-    let mut counterfactual_model_id = Vec::with_capacity(count);
-    let mut counterfactual_utility = Vec::with_capacity(count);
-    let mut evaluated_models = Vec::with_capacity(count);
-    let mut eligible_models = Vec::with_capacity(count);
-    let mut policy_epoch = Vec::with_capacity(count);
-    let mut catalog_epoch = Vec::with_capacity(count);
+    let mut request_sequence = room(count)?;
+    let mut action = room(count)?;
+    let mut reason = room(count)?;
+    let mut selected_model_id = Absent::room(count)?;
+    let mut selected_model_index = Absent::room(count)?;
+    let mut estimated_cost = room(count)?;
+    let mut expected_utility = room(count)?;
+    let mut counterfactual_model_id = Absent::room(count)?;
+    let mut counterfactual_utility = room(count)?;
+    let mut evaluated_models = room(count)?;
+    let mut eligible_models = room(count)?;
+    let mut policy_epoch = room(count)?;
+    let mut catalog_epoch = room(count)?;
     for row in rows {
         let decision = Decision::decode(&mut Reader::new(row))
             .map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
@@ -419,12 +458,12 @@ fn table(beside: &Beside, chunk: &Part<'_>) -> Result<ArrayRef, ArrowError> {
         (
             "selected_model_id",
             true,
-            Arc::new(UInt32Array::from(selected_model_id)),
+            Arc::new(selected_model_id.column::<UInt32Type>()),
         ),
         (
             "selected_model_index",
             true,
-            Arc::new(UInt16Array::from(selected_model_index)),
+            Arc::new(selected_model_index.column::<UInt16Type>()),
         ),
         (
             "estimated_cost_microunits",
@@ -439,7 +478,7 @@ fn table(beside: &Beside, chunk: &Part<'_>) -> Result<ArrayRef, ArrowError> {
         (
             "counterfactual_model_id",
             true,
-            Arc::new(UInt32Array::from(counterfactual_model_id)),
+            Arc::new(counterfactual_model_id.column::<UInt32Type>()),
         ),
         (
             "counterfactual_utility_microunits",
@@ -459,8 +498,9 @@ fn table(beside: &Beside, chunk: &Part<'_>) -> Result<ArrayRef, ArrowError> {
     }
     if beside.holds {
         let (holds, _) = chunk.holds.as_chunks();
-        let holds = UInt64Array::from_iter_values(holds.iter().map(|hold| u64::from_le_bytes(*hold)));
-        columns.push(("holds", false, Arc::new(holds)));
+        let mut each = room(holds.len())?;
+        each.extend(holds.iter().map(|hold| u64::from_le_bytes(*hold)));
+        columns.push(("holds", false, Arc::new(UInt64Array::from(each))));
     }
     struct_of(columns)
 }
@@ -468,23 +508,24 @@ fn table(beside: &Beside, chunk: &Part<'_>) -> Result<ArrayRef, ArrowError> {
 /// How many models each gate refused, a number for each gate.
 fn counts(rows: &[u8]) -> Result<ArrayRef, ArrowError> {
     let (rows, _) = rows.as_chunks::<COUNTS_ROW_BYTES>();
-    let of_gate = |gate: usize| -> ArrayRef {
-        let counted = rows
+    let of_gate = |gate: usize| -> Result<ArrayRef, ArrowError> {
+        let mut counted = room(rows.len())?;
+        let each = rows
             .iter()
             .map(|row| row.as_chunks().0.get(gate).copied().unwrap_or_default());
-        Arc::new(UInt32Array::from_iter_values(counted.map(u32::from_le_bytes)))
+        counted.extend(each.map(u32::from_le_bytes));
+        Ok(Arc::new(UInt32Array::from(counted)))
     };
     let columns = Rejections::NAMES.into_iter().enumerate();
-    struct_of(columns.map(|(gate, name)| (name, false, of_gate(gate))).collect())
+    let columns = columns.map(|(gate, name)| Ok((name, false, of_gate(gate)?)));
+    struct_of(columns.collect::<Result<_, ArrowError>>()?)
 }
 
 /// The gate at which each model lost, as many numbers a row as there are models.
 fn gates(gates: &[u8], models: usize, rows: usize) -> Result<ArrayRef, ArrowError> {
     let size = i32::try_from(models).map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
     let each = Arc::new(Field::new("item", DataType::UInt8, false));
-    let mut all = Vec::new();
-    all.try_reserve_exact(gates.len())
-        .map_err(|error| ArrowError::MemoryError(error.to_string()))?;
+    let mut all = room(gates.len())?;
     all.extend_from_slice(gates);
     let lists = FixedSizeListArray::try_new_with_length(each, size, Arc::new(UInt8Array::from(all)), None, rows)?;
     Ok(Arc::new(lists))
