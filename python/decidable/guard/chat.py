@@ -85,7 +85,8 @@ class ChatReader:
                 continue
             if name not in READ_WHOLE:
                 raise unknown_chunk(name)
-            new = self._channels.read_all(None, name, value)
+            read = self._channels.read_error if name == "error" else self._channels.read_all
+            new = read(None, name, value)
             if new is not value:
                 changes[name] = new
         choices = inside.get("choices") or []
@@ -151,7 +152,7 @@ class ChatReader:
                 if value:
                     changes[name] = withheld(value)
             elif name == "error":
-                new = self._channels.read_all(index, name, value)
+                new = self._channels.read_error(index, name, value)
                 if new is not value:
                     changes[name] = new
             elif value:

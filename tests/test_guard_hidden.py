@@ -1,0 +1,186 @@
+"""What chunks could hide: numbers, names, errors, objects that cannot be listed, texts that are put together."""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, ToolMessage
+from pydantic import BaseModel, PrivateAttr, computed_field
+
+from decidable import Guard, Rule
+from decidable.guard import rule_set
+from test_guard import refused
+
+GUARD = Guard(
+    [
+        Rule.literal("DROP TABLE", ignore_case=True, name="drop"),
+        Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn"),
+        *rule_set("cards"),
+    ]
+)
+SAID = "DROP TABLE"
+CARD = 4111111111111111
+
+
+def chunk(delta: Any, **about: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}], **about}
+
+
+def block(**contents: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": 0, "content_block": contents}
+
+
+def result(**contents: Any) -> dict[str, Any]:
+    item = {"type": "file_search_call", "id": "i", "queries": ["q"], "results": [contents]}
+    return {"type": "response.output_item.done", "output_index": 0, "sequence_number": 1, "item": item}
+
+
+def stopped_by(chunks: list[Any], **options: Any) -> Any:
+    """The rule; and what was looked for is in nothing that came out."""
+    stream = GUARD.stream(chunks, **options)
+    out = str(list(stream))
+    assert SAID not in out
+    assert str(CARD) not in out
+    return stream.stopped.rule if stream.stopped is not None else None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        AIMessage(content="", tool_calls=[{"name": "pay", "args": {"card": CARD}, "id": "c"}]),
+        AIMessage(content="", tool_calls=[{"name": "pay", "args": {"cards": [1, float(CARD)]}, "id": "c"}]),
+        block(type="tool_use", id="t", name="pay", input={"card": CARD}),
+        chunk({"content": "a", "annotations": [{"type": "a", "n": CARD}]}),
+        {"choices": [], "error": {"message": "a", "metadata": {"n": CARD}}},
+        {"choices": [], "error": {"message": "a", "metadata": {"n": 0.4111111111111111}}},
+        result(attributes={"n": CARD}),
+    ],
+)
+def test_numbers_are_read_as_json_writes_them(given: Any) -> None:
+    """A number cannot be redacted, so it stops."""
+    assert stopped_by([given]) == "payment-card"
+
+
+def test_what_a_service_counts_and_times_is_no_text() -> None:
+    guard = Guard([Rule.regex(r"\b\d{10}\b", action="redact"), Rule.regex(r"0\.\d{6}")])
+    chunks = [
+        chunk({"content": "a", "annotations": [{"type": "a", "start_index": 1234567890, "score": 0.123456}]}),
+        chunk({}, created=1234567890, x_groq={"created_at": 1234567890}),
+    ]
+    stream = guard.stream(chunks)
+    assert (list(stream), stream.stopped) == (chunks, None)
+    # Whoever writes arguments may call a number what he likes.
+    stream = guard.stream([block(type="tool_use", id="t", name="f", input={"created_at": 1234567890})])
+    list(stream)
+    assert stream.stopped is not None
+
+
+def test_a_number_that_is_too_long_to_write_is_refused() -> None:
+    long = {"choices": [], "error": {"n": 10**5_000}}
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([long]))).field == "error.n"
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({"choices": [], "error": {"message": "a", "detail": SAID}}, {}),
+        ({"choices": [], "error": {"message": "a", "type": SAID}}, {}),
+        ({"choices": [{"index": 0, "delta": {}, "error": {"status": SAID}}]}, {}),
+        ('event: error\ndata: {"detail": "DROP TABLE"}\n\n', {"sse": True}),
+        ('data: {"error": {"message": "a", "phase": "DROP TABLE", "request_id": "r"}}\n\n', {"sse": True}),
+        ({"type": "error", "error": {"type": SAID, "message": "a"}}, {}),
+        ({"type": "error", "code": "c", "message": "a", "param": None, "detail": SAID, "sequence_number": 1}, {}),
+        (result(status=SAID), {}),
+        (result(detail=SAID), {}),
+    ],
+)
+def test_every_text_of_an_error_is_read(given: Any, options: dict[str, Any]) -> None:
+    assert stopped_by([given], **options) == "drop"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ToolMessage(content="a", tool_call_id="c", artifact={SAID: 1}),
+        {"choices": [], "error": {"failed_generation": {"a": {SAID: "b"}}}},
+        chunk({"content": "a", "annotations": [{"type": "a", SAID: 1}]}),
+        result(attributes={SAID: "a"}),
+        block(type="mcp_tool_result", tool_use_id="t", content=[], structured={SAID: None}),
+    ],
+)
+def test_names_are_read(given: Any) -> None:
+    assert stopped_by([given]) == "drop"
+
+
+def test_a_name_that_is_to_be_redacted_is_refused() -> None:
+    given = ToolMessage(content="a", tool_call_id="c", artifact={"078-05-1120": 1})
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([given]))).field == "artifact"
+
+
+def test_names_of_fields_are_no_texts() -> None:
+    """Those that services have, and those of a class."""
+    guard = Guard([Rule.literal(name) for name in ("title", "url", "type", "name", "parallel")])
+    cited = {"type": "a", "title": "b", "url": "c"}
+    response = {"id": "r", "object": "response", "status": "completed", "output": [], "parallel_tool_calls": True}
+    for given in (chunk({"content": "x", "annotations": [cited]}), {"type": "response.created", "response": response}):
+        stream = guard.stream([given])
+        assert (list(stream), stream.stopped) == ([given], None)
+
+
+class OfTheClass:
+    content = SAID
+
+
+class Hidden:
+    __slots__ = ("__text", "role")
+
+    def __init__(self) -> None:
+        self.role, self.__text = "assistant", SAID
+
+
+class Made(Hidden):
+    __slots__ = ()
+
+    @property
+    def content(self) -> str:
+        return SAID
+
+
+class Asked:
+    def __getattr__(self, name: str) -> str:
+        if name == "content":
+            return SAID
+        raise AttributeError(name)
+
+
+class Computed(BaseModel):
+    role: str = "assistant"
+    _text: str = PrivateAttr(SAID)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def told(self) -> str:
+        return self._text
+
+
+class Failure(ValueError):
+    pass
+
+
+@pytest.mark.parametrize("kind", [OfTheClass, Hidden, Made, Asked, Computed, functools.partial(Failure, SAID)])
+def test_an_object_that_cannot_be_listed_is_refused(kind: Any) -> None:
+    for given in (
+        SimpleNamespace(choices=[SimpleNamespace(index=0, delta=kind(), finish_reason=None)]),
+        {"choices": [], "error": {"message": "a", "cause": kind()}},
+    ):
+        stream = GUARD.stream([given])
+        if kind is Hidden and isinstance(given, dict):
+            # Its slot is one of its fields: it is read.
+            assert [each["error"]["message"] for each in stream] == ["a"]  # type: ignore[index]
+            assert stream.stopped is not None
+        else:
+            refused("guard.unknown_chunk", lambda stream=stream: list(stream))  # type: ignore[misc]
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([{"choices": [], "error": ValueError(SAID)}])))
