@@ -184,3 +184,56 @@ def test_an_object_that_cannot_be_listed_is_refused(kind: Any) -> None:
         else:
             refused("guard.unknown_chunk", lambda stream=stream: list(stream))  # type: ignore[misc]
     refused("guard.unknown_chunk", lambda: list(GUARD.stream([{"choices": [], "error": ValueError(SAID)}])))
+
+
+def call(text: str, index: int | None = None, of: str | None = None, name: str | None = None) -> dict[str, Any]:
+    function = {"arguments": text} | ({"name": name} if name is not None else {})
+    given = {"index": index, "id": of, "function": function}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "place"),
+    [
+        # Another id and a name under the number of a call, which a client puts together by its number.
+        ([[call('{"q": "DROP ', 0, "a", "f")], [call('TABLE"}', 0, "b", "f")]], "choices[].delta.tool_calls[].index"),
+        # Without numbers an id from before the last.
+        (
+            [[call('{"q": "DROP ', of="a", name="f")], [call("{}", of="b", name="g")], [call('TABLE"}', of="a")]],
+            "choices[].delta.tool_calls[].id",
+        ),
+        (
+            [
+                [call('{"q": "DROP ', of="a", name="f"), call('{"q": "x', of="b", name="f")],
+                [call('TABLE"}', of="a"), call('"}', of="b")],
+            ],
+            "choices[].delta.tool_calls[].id",
+        ),
+        ([[call("", 0, "a", "DROP ")], [call("", 0, None, "TABLE")]], "tool_name[0]"),
+    ],
+)
+def test_calls_that_clients_put_together_in_other_ways_are_refused(deltas: list[Any], place: str) -> None:
+    chunks = [chunk({"tool_calls": calls}) for calls in deltas]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(chunks))).field == place
+
+
+def test_names_that_come_again() -> None:
+    """Of a call, and of the one that there was before there were several: some clients put them together."""
+    in_pieces = [chunk({"function_call": {"name": "DROP "}}), chunk({"function_call": {"name": "TABLE"}})]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(in_pieces))).field == "function_name"
+    again = [chunk({"tool_calls": [call("{", 0, "a", "dodo")]}), chunk({"tool_calls": [call("}", 0, None, "dodo")]})]
+    stream = GUARD.stream(again)
+    assert (list(stream), stream.stopped) == (again, None)
+    stream = Guard([Rule.literal("dododo", name="d")]).stream(again)
+    assert "dodo" not in str(list(stream)[1:])
+    assert stream.stopped is not None
+    redacts = Guard([Rule.literal("dododo", action="redact")])
+    assert refused("guard.unknown_chunk", lambda: list(redacts.stream(again))).field == "tool_name[0]"
+
+
+def test_choices_of_one_number_in_a_chunk_are_refused() -> None:
+    first = {"choices": [{"delta": {"content": "DROP "}}, {"delta": {"content": "x"}}]}
+    for given in (first, {"choices": [{"index": 1, **each} for each in first["choices"]]}):
+        assert (
+            refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == "choices[].index"
+        )  # type: ignore[misc]

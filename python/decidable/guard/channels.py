@@ -227,10 +227,10 @@ class Channels:
 
     def read_name(self, channel: Channel, name: Any) -> str:
         """A name that comes whole. Where it comes again some put it together, and others do not."""
-        released = self.read_added(channel, name)
-        if isinstance(name, str) and self._added[channel][0] != name:
+        known = self._added.get(channel)
+        if known is not None and name and known[0] != name:
             raise unknown_chunk(channel.name, "comes in pieces")
-        return released
+        return self.read_added(channel, name)
 
     def read_added(self, channel: Channel, text: Any) -> str:
         """A text that comes whole in a chunk and that a client may put together with those of others.
