@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import operator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from pydantic import BaseModel, PrivateAttr, computed_field
 
 from decidable import Guard, Rule
@@ -237,3 +238,187 @@ def test_choices_of_one_number_in_a_chunk_are_refused() -> None:
         assert (
             refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == "choices[].index"
         )  # type: ignore[misc]
+
+
+def said(*contents: Any, **about: Any) -> list[AIMessageChunk]:
+    return [AIMessageChunk(content=each, **about) for each in contents]
+
+
+def whole(chunks: list[Any]) -> Any:
+    return functools.reduce(operator.add, chunks)
+
+
+def text(piece: str, index: Any = None) -> dict[str, Any]:
+    return {"type": "text", "text": piece} | ({} if index is None else {"index": index})
+
+
+IN_BLOCKS: list[list[Any]] = [
+    [[text("DROP ", 0)], [text("TABLE", 1)]],
+    [[text("a DROP "), text("TABLE")]],
+    [["DROP "], [text("TABLE")]],
+    ["DROP ", [text("TABLE")]],
+    [[text("DROP ", 0)], "TABLE"],
+    [[text("DROP ", "lc_txt_0")], [text("TABLE", "lc_txt_0")]],
+]
+
+
+@pytest.mark.parametrize("contents", IN_BLOCKS)
+def test_texts_of_a_message_that_langchain_joins_are_one(contents: list[Any]) -> None:
+    """They come out in the order in which it joins them."""
+    stream = GUARD.stream(said(*contents))
+    assert whole(list(stream)).text == ("a " if str(contents).count("a ") else "")
+    assert stream.stopped is not None
+    for given in (
+        said(*contents),
+        [*said(*contents), AIMessageChunk(content="", chunk_position="last")],
+    ):
+        stream = Guard([Rule.literal("drop tablet", ignore_case=True)]).stream(given)
+        assert whole(list(stream)).text == whole(given).text
+        assert stream.stopped is None
+    blocks = [block for content in contents for block in ([content] if isinstance(content, str) else content)]
+    stream = GUARD.stream([AIMessage(content=blocks)])
+    (message,) = stream
+    assert "DROP" not in message.text
+    assert stream.stopped is not None
+    (message,) = Guard([Rule.literal("TABLET")]).stream([AIMessage(content=blocks)])
+    assert message.text == AIMessage(content=blocks).text
+
+
+def test_a_text_that_goes_back_is_refused() -> None:
+    """By its blocks it is another than by its chunks."""
+    given = said([text("DROP ", 0)], [text("x", 1)], [text("TABLE", 0)])
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(given))).field == "content[].index"
+    given = said([text("a", 0)], [{"type": "thinking", "thinking": "b", "index": 1}], [text("c", 0)])
+    assert whole(list(GUARD.stream(given))).content == whole(given).content
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [AIMessageChunk(content="", additional_kwargs={"search_info": each}) for each in ("DROP ", "TABLE")],
+        [AIMessageChunk(content="", additional_kwargs={"search_info": {"a": each}}) for each in ("DROP ", "TABLE")],
+        [AIMessageChunk(content="", response_metadata={"x": each}) for each in ("DROP ", "TABLE")],
+        said(*([text("", 0) | {"extras": {"x": each}}] for each in ("DROP ", "TABLE"))),
+        said(*([{"type": "web_search_call", "index": 0, "query": each}] for each in ("DROP ", "TABLE"))),
+        [AIMessageChunk(content="", name="DROP TABLE")],
+    ],
+)
+def test_texts_that_langchain_adds_are_read_as_one(chunks: list[Any]) -> None:
+    """The first is out when the second comes, so the rest of a match does not."""
+    assert stopped_by(chunks) == "drop"
+    assert "TABLE" not in str(list(GUARD.stream(chunks)))
+
+
+def test_names_of_calls_that_langchain_adds_do_not_come_in_pieces() -> None:
+    def named(name: str) -> list[AIMessageChunk]:
+        of_a_call = {"name": name, "args": "", "id": None, "index": 0}
+        function = {"function_call": {"name": name, "arguments": ""}}
+        return [
+            AIMessageChunk(content="", tool_call_chunks=[of_a_call]),
+            AIMessageChunk(content="", additional_kwargs=function),
+            AIMessageChunk(content=[{"type": "function_call", "name": name, "arguments": "", "index": 0}]),
+        ]
+
+    for first, second in zip(named("DROP "), named("TABLE"), strict=True):
+        place = refused("guard.unknown_chunk", lambda first=first, second=second: list(GUARD.stream([first, second])))  # type: ignore[misc]
+        assert place.field in ("tool_name[0]", "function_name")
+
+
+def of_a_call(args: str, name: str | None = None, of: str | None = None, index: Any = 1) -> dict[str, Any]:
+    return {"name": name, "args": args, "id": of, "index": index, "type": "tool_call_chunk"}
+
+
+def with_calls(arguments: list[str]) -> dict[str, list[AIMessageChunk]]:
+    """A call as the models of several vendors stream it."""
+    first = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    pieces = [{"index": 0, "function": {"arguments": each}} for each in arguments]
+    return {
+        "anthropic": [
+            AIMessageChunk(
+                content=[{"type": "tool_use", "id": "c", "name": "f", "input": {}, "index": 1}],
+                tool_call_chunks=[of_a_call("", "f", "c")],
+            ),
+            *(
+                AIMessageChunk(
+                    content=[{"type": "input_json_delta", "partial_json": each, "index": 1}],
+                    tool_call_chunks=[of_a_call(each)],
+                )
+                for each in arguments
+            ),
+        ],
+        "groq and mistral": [
+            AIMessageChunk(
+                content="",
+                additional_kwargs={"tool_calls": [given]},
+                tool_call_chunks=[
+                    of_a_call(given["function"]["arguments"], given["function"].get("name"), given.get("id"))
+                ],  # type: ignore[attr-defined]
+            )
+            for given in (first, *pieces)
+        ],
+        "responses": [
+            AIMessageChunk(
+                content=[
+                    {"type": "function_call", "name": "f", "arguments": "", "call_id": "c", "id": "i", "index": 1}
+                ],
+                tool_call_chunks=[of_a_call("", "f", "c")],
+            ),
+            *(
+                AIMessageChunk(
+                    content=[{"type": "function_call", "arguments": each, "index": 1}],
+                    tool_call_chunks=[of_a_call(each)],
+                )
+                for each in arguments
+            ),
+        ],
+        "responses, version 0": [
+            AIMessageChunk(
+                content=[],
+                additional_kwargs={"__openai_function_call_ids__": {"c": "i"}},
+                tool_call_chunks=[of_a_call("", "f", "c")],
+            ),
+            *(AIMessageChunk(content=[], tool_call_chunks=[of_a_call(each)]) for each in arguments),
+        ],
+        "blocks of langchain": [
+            AIMessageChunk(content=[of_a_call("", "f", "c", "lc_tc_1")], tool_call_chunks=[of_a_call("", "f", "c")]),
+            *(
+                AIMessageChunk(content=[of_a_call(each, index="lc_tc_1")], tool_call_chunks=[of_a_call(each)])
+                for each in arguments
+            ),
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", with_calls([]))
+def test_calls_of_every_vendor(name: str) -> None:
+    """What a model streams for them passes, guarded, in each place where it stands."""
+    last = AIMessageChunk(content=[], chunk_position="last")
+    given = [*with_calls(['{"q": "078-05-', "1120 dro", 'p"}'])[name], last]
+    stream = GUARD.stream(given)
+    out = whole(list(stream))
+    assert stream.stopped is None
+    assert [(each["name"], each["args"]) for each in out.tool_calls] == [("f", {"q": "[redacted] drop"})]
+    assert "078" not in str(out)
+    stream = GUARD.stream([*with_calls(['{"q": "a \\u0044RO', 'P TABLE"}'])[name], last])
+    assert "ROP" not in str(list(stream))
+    assert stream.stopped is not None
+    assert stream.stopped.rule == "drop"
+
+
+def test_a_summary_of_the_reasoning_comes_in_pieces() -> None:
+    def summary(piece: str, number: int = 0) -> dict[str, Any]:
+        return {"summary": [{"index": number, "type": "summary_text", "text": piece}]}
+
+    in_content = [said([{"type": "reasoning", "index": 0, **summary(each)}])[0] for each in ("a DROP ", "TABLE")]
+    beside = [
+        AIMessageChunk(content="", additional_kwargs={"reasoning": summary(each)}) for each in ("a DROP ", "TABLE")
+    ]
+    for given in (in_content, beside):
+        stream = GUARD.stream(given)
+        assert "DROP" not in str(list(stream))
+        assert stream.stopped is not None
+        stream = GUARD.stream(given[:1])
+        out = whole(list(stream))
+        assert (out.content, out.additional_kwargs) == (given[0].content, given[0].additional_kwargs)
+    given = said([{"index": 0, "id": "i"}], [text("a", 1)])
+    assert whole(list(GUARD.stream(given))).content == whole(given).content

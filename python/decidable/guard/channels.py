@@ -15,7 +15,7 @@ from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.errors import InvalidInput
 from decidable.guard.fields import changed, declared, fields
 
-__all__ = ["MOST_CHANNELS", "Channel", "Channels", "of_a_helper", "unknown_chunk", "wrong_kind"]
+__all__ = ["MOST_CHANNELS", "Channel", "Channels", "is_of_the_service", "of_a_helper", "unknown_chunk", "wrong_kind"]
 
 MOST_CHANNELS: Final = 1_024
 """How many texts one stream may consist of."""
@@ -166,12 +166,13 @@ class Channels:
         if count >= MOST_CHANNELS:
             raise InvalidInput("guard.too_large", f"a stream has more than {MOST_CHANNELS} texts or choices")
 
-    def close(self, channel: Channel) -> str:
-        """The text is at its end: the rest of it, with what was pending decided."""
+    def close(self, channel: Channel, *, again: bool = False) -> str:
+        """The text is at its end: the rest of it, with what was pending decided. ``again``: others of its name come."""
         cursor = self._open.pop(channel, None)
         if cursor is None or self.stopped is not None:
             return ""
-        self._closed.add(channel)
+        if not again:
+            self._closed.add(channel)
         released: str = cursor.finish()
         self._look(channel, cursor)
         self._drop(channel, self._note(channel, cursor) + cursor.matches_dropped, more=True)
@@ -291,7 +292,7 @@ class Channels:
                 if inner:
                     changes[name] = withheld(inner)
                 continue
-            if whole is None and _is_of_the_service(name, inner):
+            if whole is None and is_of_the_service(name, inner):
                 continue
             at = f"{place}.{name}" if place else name
             # Inside of what the model wrote as JSON, a kind is what the model says it is.
@@ -359,7 +360,7 @@ def withheld(value: Any) -> Any:
     return [] if isinstance(value, list) else None
 
 
-def _is_of_the_service(name: str, value: Any) -> bool:
+def is_of_the_service(name: str, value: Any) -> bool:
     """Whether it is what a service says of a text, and no text."""
     if name in WORDS:
         return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
