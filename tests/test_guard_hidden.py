@@ -55,6 +55,7 @@ def stopped_by(chunks: list[Any], **options: Any) -> Any:
         AIMessage(content="", tool_calls=[{"name": "pay", "args": {"cards": [1, float(CARD)]}, "id": "c"}]),
         block(type="tool_use", id="t", name="pay", input={"card": CARD}),
         chunk({"content": "a", "annotations": [{"type": "a", "n": CARD}]}),
+        chunk({"content": "a", "annotations": [{"type": "a", "start_index": CARD}]}),
         {"choices": [], "error": {"message": "a", "metadata": {"n": CARD}}},
         {"choices": [], "error": {"message": "a", "metadata": {"n": 0.4111111111111111}}},
         result(attributes={"n": CARD}),
@@ -230,6 +231,11 @@ def test_names_that_come_again() -> None:
     assert stream.stopped is not None
     redacts = Guard([Rule.literal("dododo", action="redact")])
     assert refused("guard.unknown_chunk", lambda: list(redacts.stream(again))).field == "tool_name[0]"
+
+
+def test_a_text_of_a_server_that_comes_again() -> None:
+    chunks = [chunk({"content": "a", "search_info": each}) for each in ("DROP ", "TABLE")]
+    assert stopped_by(chunks) == "drop"
 
 
 def test_choices_of_one_number_in_a_chunk_are_refused() -> None:

@@ -41,6 +41,8 @@ WORDS: Final = {
 }
 # What a service counts and times, where it is a number.
 COUNTED: Final = ("_at", "_duration", "_index", "_line", "_ms", "_number", "_time", "_tokens", "created", "index")
+# A time in milliseconds is the largest of them; longer ones could be the number of a card.
+MOST_COUNTED: Final = 2 * 10**12
 
 # Names of fields that services have. What else an object of JSON calls its parts may be the words of a model.
 NAMES: Final = frozenset(
@@ -364,7 +366,7 @@ def is_of_the_service(name: str, value: Any) -> bool:
     """Whether it is what a service says of a text, and no text."""
     if name in WORDS:
         return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
-    if isinstance(value, (int, float)) and name.endswith(COUNTED):
+    if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < MOST_COUNTED:
         return True
     return name in OPAQUE or name.endswith("_id")
 

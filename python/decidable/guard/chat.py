@@ -200,7 +200,12 @@ class ChatReader:
             elif name in REPEATS:
                 new = withheld(value) if value else value
             elif name in READ_WHOLE:
-                new = self._channels.read_all(index, name, value)
+                # A text that comes whole is put together by some clients.
+                new = (
+                    self._channels.read_added(Channel(index, name), value)
+                    if isinstance(value, str)
+                    else self._channels.read_all(index, name, value)
+                )
             elif value:
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
