@@ -428,3 +428,25 @@ def test_a_summary_of_the_reasoning_comes_in_pieces() -> None:
         assert (out.content, out.additional_kwargs) == (given[0].content, given[0].additional_kwargs)
     given = said([{"index": 0, "id": "i"}], [text("a", 1)])
     assert whole(list(GUARD.stream(given))).content == whole(given).content
+
+
+class OfStructs:
+    """As the class of msgspec is: what lists the fields of the others is a descriptor of it."""
+
+    __slots__ = ()
+    __struct_fields__ = property(lambda self: ())
+
+
+class Struct(OfStructs):
+    __struct_fields__ = ("content",)  # type: ignore[assignment]
+    __slots__ = __struct_fields__
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+
+def test_objects_with_slots_and_fields_of_structs_are_read() -> None:
+    stream = GUARD.stream([chunk(Struct("a DROP ")), chunk(Struct("TABLE"))])
+    out = list(stream)
+    assert [each["choices"][0]["delta"].content for each in out] == ["a ", "", None]
+    assert stream.stopped is not None

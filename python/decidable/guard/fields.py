@@ -81,9 +81,7 @@ def _is_listable(kind: type) -> bool:
     """Whether all that its objects have is in dictionaries and slots; what C made, such as an exception, has more."""
     slots = 0
     for base in kind.__mro__:
-        own = vars(base).get("__slots__", ())
-        slots += 1 if isinstance(own, str) else len(tuple(own))
-        slots += len(vars(base).get("__struct_fields__", ()))
+        slots += len(_names(base, "__slots__")) + len(_names(base, "__struct_fields__"))
     # A dictionary and weak references take a place each.
     return kind.__itemsize__ == 0 and kind.__basicsize__ <= object.__basicsize__ + PLACE * (slots + 2)
 
@@ -141,12 +139,17 @@ def _alike(a: Any, b: Any) -> bool:
     return one.keys() == other.keys() and all(_alike(inner, other[name]) for name, inner in one.items())
 
 
+def _names(kind: type, of: str) -> list[str]:
+    """What a class has there: a name, or some of them; of msgspec's own class it is a descriptor."""
+    own = vars(kind).get(of, ())
+    return [own] if isinstance(own, str) else list(own) if isinstance(own, (list, tuple, dict, set, frozenset)) else []
+
+
 def _listed(kind: type) -> list[str]:
     """The fields that a class has outside of its objects' dictionaries."""
     if "__pydantic_fields__" in vars(kind):
         return []
-    slots = vars(kind).get("__slots__", ())
-    names = [*((slots,) if isinstance(slots, str) else slots), *vars(kind).get("__struct_fields__", ())]
+    names = [*_names(kind, "__slots__"), *_names(kind, "__struct_fields__")]
     # Python writes the name of the class before one with two underscores.
     hidden = f"_{kind.__name__.lstrip('_')}"
     names = [hidden + name if name.startswith("__") and not name.endswith("__") else name for name in names]
@@ -170,8 +173,10 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
     if hasattr(type(value), "model_copy"):
         return value.model_copy(update=dict(changes))
     other = copy.copy(value)
+    # What is frozen is so for others, not for a copy that nobody has; that of msgspec takes no other way than its own.
+    put = setattr if hasattr(type(value), "__struct_fields__") else object.__setattr__
     for name, inner in changes.items():
-        object.__setattr__(other, name, inner)
+        put(other, name, inner)
     return other
 
 
