@@ -42,7 +42,7 @@ WORDS: Final = {
 # What a service counts and times, where it is a number.
 COUNTED: Final = ("_at", "_duration", "_index", "_line", "_ms", "_number", "_time", "_tokens", "created", "index")
 # A time in milliseconds is the largest of them; longer ones could be the number of a card.
-MOST_COUNTED: Final = 2 * 10**12
+LARGEST_COUNT: Final = 2 * 10**12
 
 # Names of fields that services have. What else an object of JSON calls its parts may be the words of a model.
 NAMES: Final = frozenset(
@@ -121,7 +121,7 @@ class Channels:
         # Of each channel as many as one reading of it had; under None of those that were too many to tell apart.
         self._dropped: dict[Channel | None, int] = {}
         # What a client may put together though each chunk has all of it: the first text, and all of them.
-        self._added: dict[Channel, tuple[str, Cursor]] = {}
+        self._added: dict[Channel, tuple[str, Cursor | None]] = {}
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -245,9 +245,16 @@ class Channels:
             return released
         known = self._added.get(channel)
         if known is None:
-            self.refuse_many(len(self._added))
-            known = self._added[channel] = (text, self._new(False))
-        _, together = known
+            # One message may have many that never come again, so these may be more than texts in pieces.
+            self.refuse_many(len(self._added) // 16)
+            self._added[channel] = (text, None)
+            return released
+        first, together = known
+        if together is None:
+            together = self._new(False)
+            together.push(first)
+            together.matches()
+            self._added[channel] = (first, together)
         together.push(text)
         self._look(channel, together)
         found = any(match.action == "redact" for match in together.matches())
@@ -366,7 +373,7 @@ def is_of_the_service(name: str, value: Any) -> bool:
     """Whether it is what a service says of a text, and no text."""
     if name in WORDS:
         return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
-    if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < MOST_COUNTED:
+    if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
         return True
     return name in OPAQUE or name.endswith("_id")
 
