@@ -214,9 +214,9 @@ def under_way(label: str, rounds: int) -> None:
     count = len(cursor.pressure())
     assert f"{count} matches" in label, f"{count} are under way, and the label says another"
     pieces = ["a" * 256] * 4
-    samples = rounds_of({"ours": cursor.push}, pieces, rounds)
+    samples = rounds_of({"ours": each(cursor.push)}, pieces, rounds)
     print(
-        compared(label, {name: [each / 256 / count for each in found] for name, found in samples.items()}), flush=True
+        compared(label, {name: [taken / 256 / count for taken in found] for name, found in samples.items()}), flush=True
     )
 
 
@@ -225,8 +225,8 @@ def checked(label: str, text: str, rounds: int) -> None:
     rules = [Rule.regex(rf"\b[a-z]{{{n % 5 + 2}}}{n}-\d{{12,19}}\b", check="luhn") for n in range(200)]
     assert f"{len(rules)} rules" in label
     pieces = [text[place : place + 4_096] for place in range(0, 16_384, 4_096)]
-    samples = rounds_of({"ours": Guard(rules).cursor().push}, pieces, rounds)
-    print(compared(label, {name: [each / 4_096 for each in found] for name, found in samples.items()}), flush=True)
+    samples = rounds_of({"ours": each(Guard(rules).cursor().push)}, pieces, rounds)
+    print(compared(label, {name: [taken / 4_096 for taken in found] for name, found in samples.items()}), flush=True)
 
 
 def beside_litellm(label: str, rounds: int) -> None:

@@ -7,14 +7,15 @@ in pieces is pushed; one that comes whole, or once more at its end, is read as a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.errors import InvalidInput
-from decidable.guard.fields import changed, fields
+from decidable.guard.fields import changed, declared, fields
 
-__all__ = ["MOST_CHANNELS", "Channel", "Channels", "of_a_helper", "unknown_chunk", "wrong_kind"]
+__all__ = ["MOST_CHANNELS", "Channel", "Channels", "is_of_the_service", "of_a_helper", "unknown_chunk", "wrong_kind"]
 
 MOST_CHANNELS: Final = 1_024
 """How many texts one stream may consist of."""
@@ -25,9 +26,49 @@ WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
 # Names and seals that a service makes, not a model. Whatever ends in _id is one, too.
 OPAQUE: Final = frozenset(
     {
-        "type", "id", "object", "model", "role", "status", "phase", "caller", "created_by", "signature",
-        "encrypted_content", "encrypted_index", "fingerprint", "server_label", "execution", "usage", "finish_reason",
-        "stop_reason", "file_type", "detail", "obfuscation",
+        "id", "object", "model", "role", "caller", "created_by", "signature", "encrypted_content", "encrypted_index",
+        "fingerprint", "server_label", "execution", "usage", "finish_reason", "stop_reason", "file_type", "obfuscation",
+    }
+)  # fmt: skip
+# Words that a service chooses from, by the field. Another one is a text like any other.
+WORDS: Final = {
+    "type": re.compile(r"[a-z][a-z0-9_.-]{0,63}"),
+    "status": re.compile(
+        "in_progress|completed|incomplete|failed|searching|calling|interpreting|generating|queued|cancelled|success|error"
+    ),
+    "phase": re.compile("commentary|final_answer"),
+    "detail": re.compile("auto|low|high|original"),
+}
+# What a service counts and times, where it is a number.
+COUNTED: Final = ("_at", "_duration", "_index", "_line", "_ms", "_number", "_time", "_tokens", "created", "index")
+# A time in milliseconds is the largest of them; longer ones could be the number of a card.
+LARGEST_COUNT: Final = 2 * 10**12
+
+# Names of fields that services have. What else an object of JSON calls its parts may be the words of a model.
+NAMES: Final = frozenset(
+    {
+        "action", "actions", "additional_kwargs", "annotation", "annotations", "args", "arguments", "attributes",
+        "audio", "base_resp", "block", "caller", "categories", "category", "choices", "citation", "citations",
+        "cited_text", "code", "command", "commands", "container", "content", "context", "count", "created", "data",
+        "delta", "description", "detail", "details", "diff", "display", "document_index", "document_title", "domain",
+        "duration", "edits", "end", "end_block_index", "end_char_index", "end_index", "end_page_number", "end_turn",
+        "env", "error", "error_code", "error_message", "exit_code", "expires_at", "explanation", "extra_content",
+        "extras", "failed_generation", "favicon", "file_id", "file_url", "filename", "finish", "flagged", "format",
+        "from", "function", "function_call", "group", "height", "host", "icon", "id", "image", "image_url", "index",
+        "input", "input_schema", "is_error", "item", "key", "keys", "kind", "language", "lines", "link", "links",
+        "location", "logprobs", "logs", "message", "metadata", "metrics", "model", "model_name", "model_provider",
+        "moderation", "name", "names", "namespace", "new_lines", "new_start", "number", "object", "offset",
+        "old_lines", "old_start", "operation", "outcome", "output", "outputs", "page", "page_age", "param",
+        "parameters", "parsed", "part", "path", "pattern", "phase", "position", "provider", "provider_name",
+        "published_date", "publisher", "queries", "query", "quote", "raw", "reason", "reasoning", "reasoning_content",
+        "refusal", "related_questions", "response", "result", "results", "retrieved_at", "return_code", "role",
+        "safety", "score", "search_info", "search_results", "segments", "server_label", "server_name", "signature",
+        "site", "site_name", "size", "snippet", "source", "sources", "span", "start", "start_block_index",
+        "start_char_index", "start_index", "start_page_number", "status", "stderr", "stdout", "stop_reason",
+        "stop_sequence", "summary", "svg", "syntax", "system_fingerprint", "text", "thinking", "thought", "time",
+        "title", "token_usage", "tool", "tool_calls", "tool_name", "tools", "transcript", "type", "url",
+        "url_citation", "usage", "user", "value", "version", "video", "videos", "web_search", "width", "words", "x",
+        "x_groq", "y",
     }
 )  # fmt: skip
 
@@ -79,6 +120,8 @@ class Channels:
         self._matches: dict[Match, None] = {}
         # Of each channel as many as one reading of it had; under None of those that were too many to tell apart.
         self._dropped: dict[Channel | None, int] = {}
+        # What a client may put together though each chunk has all of it: the first text, and all of them.
+        self._added: dict[Channel, tuple[str, Cursor | None]] = {}
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -125,12 +168,13 @@ class Channels:
         if count >= MOST_CHANNELS:
             raise InvalidInput("guard.too_large", f"a stream has more than {MOST_CHANNELS} texts or choices")
 
-    def close(self, channel: Channel) -> str:
-        """The text is at its end: the rest of it, with what was pending decided."""
+    def close(self, channel: Channel, *, again: bool = False) -> str:
+        """The text is at its end: the rest of it, with what was pending decided. ``again``: others of its name come."""
         cursor = self._open.pop(channel, None)
         if cursor is None or self.stopped is not None:
             return ""
-        self._closed.add(channel)
+        if not again:
+            self._closed.add(channel)
         released: str = cursor.finish()
         self._look(channel, cursor)
         self._drop(channel, self._note(channel, cursor) + cursor.matches_dropped, more=True)
@@ -178,7 +222,47 @@ class Channels:
         ``leaf(kind, name, place, text)`` reads a text in its own way, or returns ``None``; ``kind`` is the ``type`` of
         what has the field.
         """
-        return self._read_inside(choice, place, value, leaf, False)
+        return self._read_inside(choice, place, value, leaf, None)
+
+    def read_error(self, choice: int | None, place: str, value: Any) -> Any:
+        """What a service says went wrong, which may repeat anything: every text in it, whatever its field."""
+        return self._read_inside(choice, place, value, None, "error")
+
+    def read_name(self, channel: Channel, name: Any) -> str:
+        """A name that comes whole. Where it comes again some put it together, and others do not."""
+        known = self._added.get(channel)
+        if known is not None and name and known[0] != name:
+            raise unknown_chunk(channel.name, "comes in pieces")
+        return self.read_added(channel, name)
+
+    def read_added(self, channel: Channel, text: Any) -> str:
+        """A text that comes whole in a chunk and that a client may put together with those of others.
+
+        Those before it are out, so a match that begins in one of them can only be stopped at, or refused.
+        """
+        released = self.read(channel, text)
+        if self.stopped is not None or not text:
+            return released
+        known = self._added.get(channel)
+        if known is None:
+            # One message may have many that never come again, so these may be more than texts in pieces.
+            self.refuse_many(len(self._added) // 16)
+            self._added[channel] = (text, None)
+            return released
+        first, together = known
+        if together is None:
+            together = self._new(False)
+            together.push(first)
+            together.matches()
+            self._added[channel] = (first, together)
+        together.push(text)
+        self._look(channel, together)
+        found = any(match.action == "redact" for match in together.matches())
+        if self.stopped is not None:
+            return ""
+        if found and released == text:
+            raise unknown_chunk(channel.name, "has what is to be redacted, in pieces")
+        return released
 
     def read_document(self, choice: int | None, place: str, text: str) -> str:
         """A text that comes whole and is what a model wrote as JSON: its escapes are read."""
@@ -186,14 +270,19 @@ class Channels:
         # What is none is also read as it stands: there a backslash may be one.
         return self.read(Channel(choice, place), text) if released == text and not _is_document(text) else released
 
-    def _read_inside(self, choice: int | None, place: str, value: Any, leaf: Any, parsed: bool) -> Any:
-        if value is None or isinstance(value, (bool, int, float)):
+    def _read_inside(self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None) -> Any:
+        """``whole``: that every field is read, as one of parsed ``"arguments"`` or of an ``"error"``."""
+        if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, (int, float)):
+            # Outside of what a model wrote a fraction is a score.
+            is_text = whole is not None or isinstance(value, int) or value.is_integer()
+            return self._read_number(choice, place, value) if is_text else value
         if isinstance(value, str):
             return self.read(Channel(choice, place), value)
         if isinstance(value, (list, tuple)):
             items = [
-                self._read_inside(choice, f"{place}[{number}]", item, leaf, parsed) for number, item in enumerate(value)
+                self._read_inside(choice, f"{place}[{number}]", item, leaf, whole) for number, item in enumerate(value)
             ]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         inside = fields(value)
@@ -201,26 +290,39 @@ class Channels:
             raise unknown_chunk(place)
         changes: dict[str, Any] = {}
         kind = inside.get("type")
+        own = declared(value)
         for name, inner in inside.items():
-            if parsed and not self._is_name_released(choice, place, name):
+            # What stands in no field is an event of a service itself.
+            is_known = name in own or (whole != "arguments" and (name in NAMES or not place))
+            if not is_known and not self._is_name_released(choice, place, name):
                 # Neither the name nor what stands behind it.
                 return {name: changes.get(name, inside[name]) for name in list(inside)[: list(inside).index(name)]}
-            if not parsed and name in WITHHELD:
+            if whole is None and name in WITHHELD:
                 if inner:
                     changes[name] = withheld(inner)
                 continue
-            if not parsed and (name in OPAQUE or name.endswith("_id")):
+            if whole is None and is_of_the_service(name, inner):
                 continue
             at = f"{place}.{name}" if place else name
             # Inside of what the model wrote as JSON, a kind is what the model says it is.
-            new = leaf(kind, name, at, inner) if leaf is not None and isinstance(inner, str) and not parsed else None
-            if new is None and isinstance(inner, str) and not parsed and name in READ_AS_JSON:
+            is_leaf = isinstance(inner, str) and whole != "arguments"
+            new = leaf(kind, name, at, inner) if leaf is not None and is_leaf else None
+            if new is None and is_leaf and name in READ_AS_JSON:
                 new = self.read_document(choice, at, inner)
             if new is None:
-                new = self._read_inside(choice, at, inner, leaf, parsed or name in READ_AS_JSON)
+                inner_whole = "arguments" if name in READ_AS_JSON else "error" if name == "error" else None
+                new = self._read_inside(choice, at, inner, leaf, whole or inner_whole)
             if new is not inner:
                 changes[name] = new
         return changed(value, changes)
+
+    def _read_number(self, choice: int | None, place: str, value: float) -> Any:
+        """As the text that JSON writes for it. What would redact it stops, as it does in a document."""
+        try:
+            text = json.dumps(value)
+        except ValueError:
+            raise unknown_chunk(place, "is a number that is too long") from None
+        return value if self.read(Channel(choice, place, document=True), text) == text else None
 
     def _is_name_released(self, choice: int | None, place: str, name: str) -> bool:
         if self.read(Channel(choice, f"{place}.name"), name) == name:
@@ -265,6 +367,15 @@ class Channels:
 def withheld(value: Any) -> Any:
     """What stands in the place of something that does not come out."""
     return [] if isinstance(value, list) else None
+
+
+def is_of_the_service(name: str, value: Any) -> bool:
+    """Whether it is what a service says of a text, and no text."""
+    if name in WORDS:
+        return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
+    if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
+        return True
+    return name in OPAQUE or name.endswith("_id")
 
 
 def _is_document(text: str) -> bool:

@@ -68,8 +68,8 @@ class ChatReader:
         self._calls: dict[tuple[int, int, str], Any] = {}
         # The last piece of the one call that there was before there were several, by choice.
         self._functions: dict[int, Any] = {}
-        # Its id, its name, and how many calls there were before it under the same number.
-        self._names: dict[tuple[int, int], tuple[str, str, int]] = {}
+        # Its id, and those of the calls before it, where none has a number.
+        self._ids: dict[tuple[int, int], tuple[str, tuple[str, ...]]] = {}
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
@@ -85,12 +85,16 @@ class ChatReader:
                 continue
             if name not in READ_WHOLE:
                 raise unknown_chunk(name)
-            new = self._channels.read_all(None, name, value)
+            read = self._channels.read_error if name == "error" else self._channels.read_all
+            new = read(None, name, value)
             if new is not value:
                 changes[name] = new
         choices = inside.get("choices") or []
         if not isinstance(choices, (list, tuple)):
             raise unknown_chunk("choices", "is no list")
+        numbers = [(fields(choice) or {}).get("index") or 0 for choice in choices]
+        if any(number in numbers[:place] for place, number in enumerate(numbers)):
+            raise unknown_chunk("choices[].index", "is that of two choices")
         new_choices = [self._choice(chunk, choice) for choice in choices if self._channels.stopped is None]
         if len(new_choices) != len(choices) or any(
             new is not old for new, old in zip(new_choices, choices, strict=False)
@@ -151,7 +155,7 @@ class ChatReader:
                 if value:
                     changes[name] = withheld(value)
             elif name == "error":
-                new = self._channels.read_all(index, name, value)
+                new = self._channels.read_error(index, name, value)
                 if new is not value:
                     changes[name] = new
             elif value:
@@ -196,7 +200,12 @@ class ChatReader:
             elif name in REPEATS:
                 new = withheld(value) if value else value
             elif name in READ_WHOLE:
-                new = self._channels.read_all(index, name, value)
+                # A text that comes whole is put together by some clients.
+                new = (
+                    self._channels.read_added(Channel(index, name), value)
+                    if isinstance(value, str)
+                    else self._channels.read_all(index, name, value)
+                )
             elif value:
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
@@ -216,22 +225,25 @@ class ChatReader:
                 raise unknown_chunk("choices[].delta.tool_calls[].index", "is no number of a call")
             place = (choice, number)
             own_id = inside.get("id") or ""
-            known_id, known_name, before = self._names.get(place, ("", "", 0))
+            known_id, earlier = self._ids.get(place, ("", ()))
+            if own_id in earlier:
+                raise unknown_chunk("choices[].delta.tool_calls[].id", "is of a call before the last")
             if known_id and own_id not in ("", known_id) and _name_of(inside):
-                # Another call under the same number: the one before is at its end. An id alone says nothing, because
-                # some servers make one for each piece.
-                out += self._rest_of_call(choice, number, before)
-                known_name, before = "", before + 1
+                # Another call: the one before is at its end. An id alone says nothing, because some servers make one
+                # for each piece.
+                if inside.get("index") is not None:
+                    # By its id it is another, by its number the same: clients differ.
+                    raise unknown_chunk("choices[].delta.tool_calls[].index", "is that of another call")
+                out += self._rest_of_call(choice, number, len(earlier))
+                self._channels.refuse_many(len(earlier))
+                earlier = (*earlier, known_id)
             own_id = own_id or known_id
+            before = len(earlier)
             changes: dict[str, Any] = {}
             for name, value in inside.items():
                 if name in ("index", "id", "type") or value is None:
                     continue
                 if name in ("function", "custom"):
-                    given = _name_of(inside)
-                    if known_name and given not in ("", known_name):
-                        raise unknown_chunk("choices[].delta.tool_calls[].function.name", "comes in pieces")
-                    known_name = known_name or given
                     text = "arguments" if name == "function" else "input"
                     self._calls[choice, number, text] = call
                     new = self._function(
@@ -247,9 +259,9 @@ class ChatReader:
                     continue
                 if new is not value:
                     changes[name] = new
-            if place not in self._names:
-                self._channels.refuse_many(len(self._names))
-            self._names[place] = (own_id, known_name, before)
+            if place not in self._ids:
+                self._channels.refuse_many(len(self._ids))
+            self._ids[place] = (own_id, earlier)
             out.append(changed(call, changes))
         return calls if len(out) == len(calls) and all(a is b for a, b in zip(out, calls, strict=True)) else out
 
@@ -264,8 +276,7 @@ class ChatReader:
             if name == text:
                 new = self._channels.push(Channel(choice, channel, call), given)
             elif name == "name":
-                # It comes whole: clients do not put a name together.
-                new = self._channels.read(Channel(choice, name_channel, call), given)
+                new = self._channels.read_name(Channel(choice, name_channel, call), given)
             elif given:
                 raise unknown_chunk(f"{channel}.{name}")
             else:
@@ -287,7 +298,7 @@ class ChatReader:
         call = self._calls[choice, number, text]
         inside = fields(call) or {}
         part = "function" if text == "arguments" else "custom"
-        own_id = self._names[choice, number][0]
+        own_id = self._ids[choice, number][0]
         is_numbered = inside.get("index") is not None
         if is_plain(call):
             which = {"index": number} if is_numbered else {"id": own_id} if own_id else {}

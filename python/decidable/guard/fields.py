@@ -7,12 +7,28 @@ msgspec, plain), or both at once. What cannot be listed cannot be read whole, an
 from __future__ import annotations
 
 import copy
+import functools
+import struct
 import sys
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["changed", "fields", "is_plain", "made"]
+__all__ = ["changed", "declared", "fields", "is_plain", "made"]
+
+ASKED: Final = frozenset({"__getattr__", "__getattribute__"})
+
+PLACE: Final = struct.calcsize("P")
+"""How many bytes an object takes for one that it refers to."""
+
+# What readers look for: an object that has it elsewhere than in its fields says it to others.
+LOOKED_FOR: Final = frozenset(
+    {
+        "additional_kwargs", "args", "arguments", "choices", "content", "content_block", "custom", "delta", "error",
+        "function", "function_call", "input", "message", "outputs", "partial_json", "reasoning", "reasoning_content",
+        "refusal", "text", "thinking", "tool_call_chunks", "tool_calls",
+    }
+)  # fmt: skip
 
 
 def fields(value: Any) -> Mapping[str, Any] | None:
@@ -28,18 +44,69 @@ def fields(value: Any) -> Mapping[str, Any] | None:
             return value
         if not all(_alike(inner, value[name]) for name, inner in attributes.items() if name in value):
             return None
-        return {**value, **attributes}
+        found = {**value, **attributes}
+        return None if _says_more(value, found) else found
     if isinstance(value, (str, bytes, int, float, list, tuple, type)) or value is None:
         return None
     own = getattr(value, "__dict__", None)
     slots = [name for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)]
-    if own is None and not slots:
+    if (own is None and not slots) or not _is_listable(_kind(value)):
         return None
     # What a model did not know when it was read stands apart in pydantic.
     found = {**(own or {}), **(getattr(value, "__pydantic_extra__", None) or {})}
     for name in slots:
         found[name] = getattr(value, name)
-    return found
+    return None if _says_more(value, found) else found
+
+
+def declared(value: Any) -> frozenset[str]:
+    """The names of fields that are of an object's class, and so of whoever wrote that."""
+    return frozenset() if isinstance(value, dict) else _declared(_kind(value))
+
+
+def _kind(value: Any) -> Any:
+    return type(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _declared(kind: type) -> frozenset[str]:
+    known = ("__pydantic_fields__", "__dataclass_fields__")
+    return frozenset(name for base in kind.__mro__ for each in known for name in vars(base).get(each) or ()) | {
+        name for base in kind.__mro__ for name in _listed(base)
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_listable(kind: type) -> bool:
+    """Whether all that its objects have is in dictionaries and slots; what C made, such as an exception, has more."""
+    slots = 0
+    for base in kind.__mro__:
+        slots += len(_names(base, "__slots__")) + len(_names(base, "__struct_fields__"))
+    # A dictionary and weak references take a place each.
+    return kind.__itemsize__ == 0 and kind.__basicsize__ <= object.__basicsize__ + PLACE * (slots + 2)
+
+
+@functools.lru_cache(maxsize=4096)
+def _elsewhere(kind: type) -> tuple[str, ...]:
+    """What its objects may have of their class, or make when they are asked: of what is looked for, and computed."""
+    bases = [base for base in kind.__mro__ if base not in (dict, object)]
+    names = [name for base in bases for name, inner in vars(base).items() if name in LOOKED_FOR and not callable(inner)]
+    # That of pydantic gives what is among the fields.
+    if any(not base.__module__.startswith("pydantic.") and not ASKED.isdisjoint(vars(base)) for base in bases):
+        names += LOOKED_FOR
+    return (*dict.fromkeys(names), *(getattr(kind, "__pydantic_computed_fields__", None) or ()))
+
+
+def _says_more(value: Any, found: Mapping[str, Any]) -> bool:
+    """Whether it has something of what is looked for that is not among its fields."""
+    for name in _elsewhere(_kind(value)):
+        # The text of a message of LangChain is what its content says.
+        if name in found or (name == "text" and "content" in found):
+            continue
+        inner = getattr(value, name, None)
+        if inner is not None and not (isinstance(inner, (str, list, tuple, dict)) and not inner):
+            return True
+    return False
 
 
 def is_plain(value: Any) -> bool:
@@ -72,12 +139,20 @@ def _alike(a: Any, b: Any) -> bool:
     return one.keys() == other.keys() and all(_alike(inner, other[name]) for name, inner in one.items())
 
 
+def _names(kind: type, of: str) -> list[str]:
+    """What a class has there: a name, or some of them; of msgspec's own class it is a descriptor."""
+    own = vars(kind).get(of, ())
+    return [own] if isinstance(own, str) else list(own) if isinstance(own, (list, tuple, dict, set, frozenset)) else []
+
+
 def _listed(kind: type) -> list[str]:
     """The fields that a class has outside of its objects' dictionaries."""
     if "__pydantic_fields__" in vars(kind):
         return []
-    slots = vars(kind).get("__slots__", ())
-    names = [*((slots,) if isinstance(slots, str) else slots), *vars(kind).get("__struct_fields__", ())]
+    names = [*_names(kind, "__slots__"), *_names(kind, "__struct_fields__")]
+    # Python writes the name of the class before one with two underscores.
+    hidden = f"_{kind.__name__.lstrip('_')}"
+    names = [hidden + name if name.startswith("__") and not name.endswith("__") else name for name in names]
     return [name for name in names if not (name.startswith("__") and name.endswith("__"))]
 
 
@@ -98,8 +173,10 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
     if hasattr(type(value), "model_copy"):
         return value.model_copy(update=dict(changes))
     other = copy.copy(value)
+    # What is frozen is so for others, not for a copy that nobody has; that of msgspec takes no other way than its own.
+    put = setattr if hasattr(type(value), "__struct_fields__") else object.__setattr__
     for name, inner in changes.items():
-        object.__setattr__(other, name, inner)
+        put(other, name, inner)
     return other
 
 

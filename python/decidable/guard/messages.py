@@ -111,7 +111,9 @@ class MessageReader:
             self._only(inside)
             return [chunk]
         if kind == "error":
-            return [self._channels.read_all(None, "", chunk)]
+            told = {name: value for name, value in inside.items() if name != "type"}
+            new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
+            return [changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
         if kind in OF_THE_HELPER:
             raise of_a_helper("type", INSTEAD)
         raise unknown_chunk("type")

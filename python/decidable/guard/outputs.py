@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from decidable.guard import chat
-from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
+from decidable.guard.channels import (
+    READ_AS_JSON,
+    WITHHELD,
+    Channel,
+    Channels,
+    is_of_the_service,
+    unknown_chunk,
+    withheld,
+    wrong_kind,
+)
 from decidable.guard.fields import changed, fields
 
 __all__ = ["MessageChunkReader", "OutputReader"]
@@ -126,9 +136,31 @@ BLOCKS: Final = {
     "text": ("text", "text"),
     "thinking": ("thinking", "reasoning"),
     "reasoning": ("reasoning", "reasoning"),
+    "compaction": ("content", "compaction"),
     "input_json_delta": ("partial_json", "tool_arguments"),
     "tool_call_chunk": ("args", "tool_arguments"),
+    "server_tool_call_chunk": ("args", "tool_arguments"),
+    "function_call": ("arguments", "tool_arguments"),
 }
+# Those that come whole: what was called, searched and found.
+WHOLE_BLOCKS: Final = frozenset(
+    {
+        "advisor_tool_result", "apply_patch_call", "apply_patch_call_output", "bash_code_execution_tool_result",
+        "code_execution_result", "code_execution_tool_result", "code_interpreter_call", "computer_call",
+        "custom_tool_call", "executable_code", "file_search_call", "invalid_tool_call", "mcp_approval_request",
+        "mcp_call", "mcp_list_tools", "mcp_tool_result", "mcp_tool_use", "redacted_thinking", "refusal",
+        "server_tool_call", "server_tool_result", "server_tool_use", "text_editor_code_execution_tool_result",
+        "tool_call", "tool_search_call", "tool_search_output", "tool_search_tool_result", "tool_use",
+        "web_fetch_tool_result", "web_search_call", "web_search_tool_result",
+    }
+)  # fmt: skip
+# LangChain's own names of blocks, in place of numbers.
+INDEX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# Of which part of a summary a text is, and where it stands in a block of no content.
+SUMMARY: Final = "summary "
+OF_KWARGS: Final = "reasoning_summary"
+# What stands in `additional_kwargs` besides, and comes whole.
+OF_RESPONSES: Final = frozenset({"__openai_function_call_ids__", "parsed", "tool_outputs"})
 
 
 class MessageChunkReader:
@@ -137,7 +169,10 @@ class MessageChunkReader:
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
         self._last: Any = None
-        self._whole = False
+        self._is_whole = False
+        # The numbers of the blocks that had text, and what the last text stood in.
+        self._texts: set[Any] = set()
+        self._text_at: tuple[bool, Any] = (False, None)
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
@@ -145,11 +180,11 @@ class MessageChunkReader:
         if inside is None or "content" not in inside or "additional_kwargs" not in inside:
             raise wrong_kind("a message chunk, as before", chunk)
         self._last = chunk
-        self._whole = "tool_call_chunks" not in inside
-        changes = self._message(inside) if self._whole else self._chunk(inside)
+        self._is_whole = "tool_call_chunks" not in inside
+        changes = self._message(inside) if self._is_whole else self._chunk(inside)
         if inside.get("chunk_position") == "last" and self._channels.stopped is None:
             changes |= self._with_rests(inside, changes)
-        if self._channels.stopped is not None and self._whole:
+        if self._channels.stopped is not None and self._is_whole:
             changes["response_metadata"] = {
                 **(inside.get("response_metadata") or {}),
                 "finish_reason": "content_filter",
@@ -162,16 +197,16 @@ class MessageChunkReader:
         """The stream came to its end without saying so: what is pending is decided, and a chunk has the rest."""
         inside = fields(self._last) or {}
         none: dict[str, Any] = {"content": "" if isinstance(inside.get("content"), str) else [], "tool_call_chunks": []}
-        none |= {"additional_kwargs": {}, "response_metadata": {}, "usage_metadata": None}
+        none |= {"additional_kwargs": {}, "name": None, "response_metadata": {}, "usage_metadata": None}
         changes = self._with_rests(none, {})
         return [_rebuilt(self._last, inside, none | changes)] if changes else []
 
     def end(self, notice: str) -> list[Any]:
         """What tells a client that the stream was stopped: a last chunk that says that a filter did it."""
-        if self._whole:
+        if self._is_whole:
             return []
         inside = fields(self._last) or {}
-        told: dict[str, Any] = {"content": notice, "tool_call_chunks": [], "additional_kwargs": {}}
+        told: dict[str, Any] = {"content": notice, "tool_call_chunks": [], "additional_kwargs": {}, "name": None}
         told |= {"response_metadata": {"finish_reason": "content_filter"}, "usage_metadata": None}
         if "chunk_position" in inside:
             told["chunk_position"] = "last"
@@ -180,7 +215,7 @@ class MessageChunkReader:
     def _chunk(self, inside: Any) -> dict[str, Any]:
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if name in ("type", "id", "name", "usage_metadata", "chunk_position", "example"):
+            if name in ("type", "id", "usage_metadata", "chunk_position", "example"):
                 continue
             if name in ("tool_calls", "invalid_tool_calls"):
                 # They follow from the chunks of the calls.
@@ -193,9 +228,15 @@ class MessageChunkReader:
             elif name == "tool_call_chunks":
                 new = [self._call(call) for call in value]
             elif name == "additional_kwargs":
-                new = {key: self._additional(key, inner) for key, inner in value.items()}
+                if value.get("tool_calls") and not inside["tool_call_chunks"]:
+                    raise unknown_chunk("additional_kwargs.tool_calls")
+                # The chunks of the calls say it again.
+                kept = {key: inner for key, inner in value.items() if key != "tool_calls"}
+                new = {key: self._additional(key, inner) for key, inner in kept.items()}
             elif name == "response_metadata":
-                new = self._channels.read_all(None, name, value)
+                new = self._whole(name, value)
+            elif name == "name" and value:
+                new = self._channels.read(Channel(None, name), value)
             elif value:
                 raise unknown_chunk(name)
             if new != value:
@@ -205,45 +246,133 @@ class MessageChunkReader:
     def _message(self, inside: Any) -> dict[str, Any]:
         changes = {}
         for name, value in inside.items():
-            if name not in ("type", "id", "name", "usage_metadata", "example"):
+            if name in ("type", "id", "usage_metadata", "example"):
+                continue
+            new = self._whole_content(value) if name == "content" else None
+            if new is None:
                 new = self._channels.read_all(None, "text" if name == "content" else name, value, self._leaf)
-                if new is not value:
-                    changes[name] = new
+            if new is not value:
+                changes[name] = new
         return changes
+
+    def _whole_content(self, content: Any) -> Any:
+        """Of several blocks the texts are one text: a client reads them so."""
+        if not isinstance(content, list):
+            return None
+        channel = Channel(None, "text", "blocks")
+
+        def leaf(kind: str, name: str, place: str, text: str) -> Any:
+            if (kind, name) == ("text", "text") and place.count(".") == 1:
+                return self._channels.push(channel, text)
+            return self._leaf(kind, name, place, text)
+
+        out, last = [], None
+        for number, block in enumerate(content):
+            if isinstance(block, str):
+                out.append(self._channels.push(channel, block))
+            else:
+                out.append(self._channels.read_all(None, f"text[{number}]", block, leaf))
+            if isinstance(block, str) or (fields(block) or {}).get("type") == "text":
+                last = number
+        rest = self._channels.close(channel, again=True)
+        if rest and last is not None:
+            own = out[last]
+            text = (fields(own) or {}).get("text") if not isinstance(own, str) else own
+            out[last] = text + rest if isinstance(own, str) else changed(own, {"text": (text or "") + rest})
+        return content if all(new is old for new, old in zip(out, content, strict=True)) else out
 
     def _leaf(self, kind: str, name: str, place: str, text: str) -> Any:
         """Why arguments could not be read: it repeats them as they were written."""
         of_a_call = kind == "invalid_tool_call" or place.startswith("invalid_tool_calls[")
         return self._channels.read_document(None, place, text) if name == "error" and of_a_call else None
 
+    def _whole(self, place: str, value: Any) -> Any:
+        """What comes whole in a chunk."""
+        return (
+            self._channels.read_added(Channel(None, place), value)
+            if isinstance(value, str)
+            else self._channels.read_all(None, place, value, self._added)
+        )
+
+    def _added(self, kind: str, name: str, place: str, text: str) -> Any:
+        """A text that comes whole, and that LangChain puts together with those of other chunks at its place."""
+        if name in READ_AS_JSON or name in ("model_provider", "output_version"):
+            return None
+        return self._channels.read_added(Channel(None, place), text)
+
+    def _name(self, channel: Channel, name: Any) -> str:
+        """That of a call without a number, which nothing is put together with."""
+        return self._channels.read(channel, name)
+
+    def _text(self, text: Any, of_a_block: bool = False, index: Any = None) -> str:
+        """A piece of the text, which is one in whatever blocks it comes: so LangChain puts them together."""
+        if text:
+            _numbered("text", index)
+            if index is not None and index in self._texts and self._text_at[1] != index:
+                # By the blocks it would stand elsewhere than by the chunks.
+                raise unknown_chunk("content[].index", "is of a text before the last")
+            self._channels.refuse_many(len(self._texts))
+            self._texts.add(index)
+            self._text_at = (of_a_block, index)
+        return self._channels.push(Channel(None, "text"), text)
+
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
-            return self._channels.push(Channel(None, "text"), content)
+            return self._text(content)
         if not isinstance(content, list):
             raise unknown_chunk("content", "is no text and no list")
         out = []
         for block in content:
             if isinstance(block, str):
-                out.append(self._channels.push(Channel(None, "text"), block))
+                out.append(self._text(block))
                 continue
             inside = fields(block) or {}
             kind = inside.get("type")
+            index = inside.get("index")
+            if kind in WHOLE_BLOCKS:
+                out.append(self._whole(_numbered("content", index), block))
+                continue
+            if inside and not inside.keys() - {"index", "id"}:
+                out.append(block)
+                continue
             if kind not in BLOCKS:
                 raise unknown_chunk("content[].type")
             field, name = BLOCKS[kind]
-            index = inside.get("index")
-            changes = {}
+            changes: dict[str, Any] = {}
             for key, value in inside.items():
                 if key == field:
-                    if value is not None:
+                    if value is None:
+                        continue
+                    if kind == "text":
+                        changes[key] = self._text(value, True, index)
+                    else:
                         changes[key] = self._channels.push(Channel(None, _numbered(name, index), kind), value)
+                elif key == "summary" and kind == "reasoning":
+                    changes[key] = self._summary(_numbered(name, index), value)
                 elif key == "name" and value:
-                    changes[key] = self._channels.read(Channel(None, _numbered("tool_name", index)), value)
-                elif key in ("annotations", "citations", "extras"):
-                    changes[key] = self._channels.read_all(None, f"content.{key}", value)
-                elif key not in ("type", "id", "index", "signature") and value:
+                    read = self._name if index is None else self._channels.read_name
+                    changes[key] = read(Channel(None, _numbered("tool_name", index), kind), value)
+                elif key in ("annotations", "citations", "extras", "namespace"):
+                    changes[key] = self._whole(f"{_numbered('content', index)}.{key}", value)
+                elif key != "index" and value and not isinstance(value, bool) and not is_of_the_service(key, value):
                     raise unknown_chunk(f"content[].{key}")
-            out.append(changed(block, changes))
+            out.append(changed(block, {key: new for key, new in changes.items() if new is not inside[key]}))
+        return out
+
+    def _summary(self, name: str, parts: Any) -> Any:
+        """What a service says of the reasoning, in parts that come in pieces."""
+        if not isinstance(parts, list):
+            raise unknown_chunk("content[].summary", "is no list")
+        out = []
+        for place, part in enumerate(parts):
+            inside = fields(part) or {}
+            number = inside.get("index", place)
+            if inside.get("type") != "summary_text" or inside.keys() - {"type", "text", "index"}:
+                raise unknown_chunk("content[].summary[]")
+            if not isinstance(number, int):
+                raise unknown_chunk("content[].summary[].index", "is no number")
+            text = self._channels.push(Channel(None, name, f"{SUMMARY}{number}"), inside.get("text") or "")
+            out.append(changed(part, {"text": text}))
         return out
 
     def _call(self, call: Any) -> Any:
@@ -257,7 +386,8 @@ class MessageChunkReader:
             read = self._channels.read if index is None else self._channels.push
             changes["args"] = read(Channel(None, _numbered("tool_arguments", index)), inside["args"])
         if inside.get("name"):
-            changes["name"] = self._channels.read(Channel(None, _numbered("tool_name", index)), inside["name"])
+            read_name = self._name if index is None else self._channels.read_name
+            changes["name"] = read_name(Channel(None, _numbered("tool_name", index)), inside["name"])
         for key, value in inside.items():
             if key not in ("args", "name", "id", "index", "type") and value:
                 raise unknown_chunk(f"tool_call_chunks[].{key}")
@@ -272,16 +402,24 @@ class MessageChunkReader:
                 raise unknown_chunk("additional_kwargs.function_call")
             changes = {}
             if inside.get("name"):
-                changes["name"] = self._channels.read(Channel(None, "function_name"), inside["name"])
+                changes["name"] = self._channels.read_name(Channel(None, "function_name"), inside["name"])
             if inside.get("arguments"):
-                channel = Channel(None, "function_arguments", name)
+                channel = Channel(None, "function_arguments")
                 changes["arguments"] = self._channels.push(channel, inside["arguments"])
             return changed(value, changes)
         # What a server of chat completions has beside its texts stands here.
         if name in chat.REPEATS and value:
             return withheld(value)
-        if name in chat.READ_WHOLE:
-            return self._channels.read_all(None, name, value)
+        if name == "reasoning" and isinstance(value, dict):
+            about = {key: inner for key, inner in value.items() if key != "summary"}
+            if any(inner and not is_of_the_service(key, inner) for key, inner in about.items() if key != "index"):
+                raise unknown_chunk("additional_kwargs.reasoning")
+            summary = {"summary": self._summary(OF_KWARGS, value["summary"])} if "summary" in value else {}
+            return {**value, **summary}
+        if name == "error":
+            return self._channels.read_error(None, name, value)
+        if name in chat.READ_WHOLE or name in OF_RESPONSES:
+            return self._whole(name, value)
         if value:
             raise unknown_chunk(f"additional_kwargs.{name}")
         return value
@@ -295,16 +433,28 @@ class MessageChunkReader:
 
         for channel, rest in list(self._channels.close_all(None)):
             name, _, number = channel.name.removesuffix("]").partition("[")
-            index = int(number) if number else None
-            if channel.field in BLOCKS:
-                block = {"type": channel.field, BLOCKS[channel.field][0]: rest}
-                if index is not None:
-                    block["index"] = index  # type: ignore[assignment]
-                before = now("content")
-                out["content"] = [*([before] if before and isinstance(before, str) else before or []), block]
+            index: Any = int(number) if number.isdigit() else number or None
+            numbered = {} if index is None else {"index": index}
+            if channel.field.startswith(SUMMARY):
+                part = {"type": "summary_text", "text": rest, "index": int(channel.field.removeprefix(SUMMARY))}
+                if channel.name == OF_KWARGS:
+                    own_reasoning = now("additional_kwargs").get("reasoning") or {}
+                    parts = [*(own_reasoning.get("summary") or []), part]
+                    own_reasoning = {**own_reasoning, "summary": parts}
+                    out["additional_kwargs"] = {**now("additional_kwargs"), "reasoning": own_reasoning}
+                else:
+                    out["content"] = _and(now("content"), {"type": "reasoning", "summary": [part], **numbered})
+            elif channel.field in BLOCKS:
+                block = {"type": channel.field, BLOCKS[channel.field][0]: rest, **numbered}
+                out["content"] = _and(now("content"), block)
             elif name == "text":
+                of_a_block, at = self._text_at
                 before = now("content")
-                out["content"] = before + rest if isinstance(before, str) else [*before, rest]
+                if of_a_block:
+                    block = {"type": "text", "text": rest}
+                    out["content"] = _and(before, block if at is None else {**block, "index": at})
+                else:
+                    out["content"] = before + rest if isinstance(before, str) else [*before, rest]
             elif name == "tool_arguments":
                 piece = {"name": None, "args": rest, "id": None, "index": index, "type": "tool_call_chunk"}
                 out["tool_call_chunks"] = [*now("tool_call_chunks"), piece]
@@ -319,9 +469,16 @@ class MessageChunkReader:
 
 
 def _numbered(name: str, index: Any) -> str:
-    if index is not None and (not isinstance(index, int) or isinstance(index, bool)):
-        raise unknown_chunk("index", "is no number")
+    if isinstance(index, bool) or not (
+        index is None or isinstance(index, int) or (isinstance(index, str) and INDEX.fullmatch(index))
+    ):
+        raise unknown_chunk("index", "is no number and no name of a block")
     return name if index is None else f"{name}[{index}]"
+
+
+def _and(content: Any, block: Any) -> list[Any]:
+    """A message's content with one block more."""
+    return [*([content] if content and isinstance(content, str) else content or []), block]
 
 
 def _rebuilt(chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:

@@ -219,7 +219,9 @@ class ResponseReader:
         if kind == "response.shell_call_output_content.delta":
             return [self._shell_output(chunk, inside, item)]
         if kind == "error":
-            return [self._channels.read_all(None, "", chunk)]
+            told = {name: value for name, value in inside.items() if name not in ("type", "sequence_number")}
+            new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
+            return [changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
         if kind not in WITHOUT_TEXT:
             raise unknown_chunk("type")
         self._only(inside)

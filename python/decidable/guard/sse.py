@@ -165,7 +165,7 @@ class EventReader:
         if self._is_error(event, kind, inside):
             # A service says what went wrong in the same way whatever it was streaming, and the caller must hear of it.
             named = "event: error\n" if event == "error" else ""
-            return [f"{kept}{named}data: {_json(self._channels.read_all(None, '', chunk))}\n\n"]
+            return [f"{kept}{named}data: {_json(self._channels.read_error(None, '', chunk))}\n\n"]
         named = ""
         if event and isinstance(kind, str):
             if event not in (kind, "message"):

@@ -1,0 +1,452 @@
+"""What chunks could hide: numbers, names, errors, objects that cannot be listed, texts that are put together."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from pydantic import BaseModel, PrivateAttr, computed_field
+
+from decidable import Guard, Rule
+from decidable.guard import rule_set
+from test_guard import refused
+
+GUARD = Guard(
+    [
+        Rule.literal("DROP TABLE", ignore_case=True, name="drop"),
+        Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn"),
+        *rule_set("cards"),
+    ]
+)
+SAID = "DROP TABLE"
+CARD = 4111111111111111
+
+
+def chunk(delta: Any, **about: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}], **about}
+
+
+def block(**contents: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": 0, "content_block": contents}
+
+
+def result(**contents: Any) -> dict[str, Any]:
+    item = {"type": "file_search_call", "id": "i", "queries": ["q"], "results": [contents]}
+    return {"type": "response.output_item.done", "output_index": 0, "sequence_number": 1, "item": item}
+
+
+def stopped_by(chunks: list[Any], **options: Any) -> Any:
+    """The rule; and what was looked for is in nothing that came out."""
+    stream = GUARD.stream(chunks, **options)
+    out = str(list(stream))
+    assert SAID not in out
+    assert str(CARD) not in out
+    return stream.stopped.rule if stream.stopped is not None else None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        AIMessage(content="", tool_calls=[{"name": "pay", "args": {"card": CARD}, "id": "c"}]),
+        AIMessage(content="", tool_calls=[{"name": "pay", "args": {"cards": [1, float(CARD)]}, "id": "c"}]),
+        block(type="tool_use", id="t", name="pay", input={"card": CARD}),
+        chunk({"content": "a", "annotations": [{"type": "a", "n": CARD}]}),
+        chunk({"content": "a", "annotations": [{"type": "a", "start_index": CARD}]}),
+        {"choices": [], "error": {"message": "a", "metadata": {"n": CARD}}},
+        {"choices": [], "error": {"message": "a", "metadata": {"n": 0.4111111111111111}}},
+        result(attributes={"n": CARD}),
+    ],
+)
+def test_numbers_are_read_as_json_writes_them(given: Any) -> None:
+    """A number cannot be redacted, so it stops."""
+    assert stopped_by([given]) == "payment-card"
+
+
+def test_what_a_service_counts_and_times_is_no_text() -> None:
+    guard = Guard([Rule.regex(r"\b\d{10}\b", action="redact"), Rule.regex(r"0\.\d{6}")])
+    chunks = [
+        chunk({"content": "a", "annotations": [{"type": "a", "start_index": 1234567890, "score": 0.123456}]}),
+        chunk({}, created=1234567890, x_groq={"created_at": 1234567890}),
+    ]
+    stream = guard.stream(chunks)
+    assert (list(stream), stream.stopped) == (chunks, None)
+    # Whoever writes arguments may call a number what he likes.
+    stream = guard.stream([block(type="tool_use", id="t", name="f", input={"created_at": 1234567890})])
+    list(stream)
+    assert stream.stopped is not None
+
+
+def test_a_number_that_is_too_long_to_write_is_refused() -> None:
+    long = {"choices": [], "error": {"n": 10**5_000}}
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([long]))).field == "error.n"
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({"choices": [], "error": {"message": "a", "detail": SAID}}, {}),
+        ({"choices": [], "error": {"message": "a", "type": SAID}}, {}),
+        ({"choices": [{"index": 0, "delta": {}, "error": {"status": SAID}}]}, {}),
+        ('event: error\ndata: {"detail": "DROP TABLE"}\n\n', {"sse": True}),
+        ('data: {"error": {"message": "a", "phase": "DROP TABLE", "request_id": "r"}}\n\n', {"sse": True}),
+        ({"type": "error", "error": {"type": SAID, "message": "a"}}, {}),
+        ({"type": "error", "code": "c", "message": "a", "param": None, "detail": SAID, "sequence_number": 1}, {}),
+        (result(status=SAID), {}),
+        (result(detail=SAID), {}),
+    ],
+)
+def test_every_text_of_an_error_is_read(given: Any, options: dict[str, Any]) -> None:
+    assert stopped_by([given], **options) == "drop"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ToolMessage(content="a", tool_call_id="c", artifact={SAID: 1}),
+        {"choices": [], "error": {"failed_generation": {"a": {SAID: "b"}}}},
+        chunk({"content": "a", "annotations": [{"type": "a", SAID: 1}]}),
+        result(attributes={SAID: "a"}),
+        block(type="mcp_tool_result", tool_use_id="t", content=[], structured={SAID: None}),
+    ],
+)
+def test_names_are_read(given: Any) -> None:
+    assert stopped_by([given]) == "drop"
+
+
+def test_a_name_that_is_to_be_redacted_is_refused() -> None:
+    given = ToolMessage(content="a", tool_call_id="c", artifact={"078-05-1120": 1})
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([given]))).field == "artifact"
+
+
+def test_names_of_fields_are_no_texts() -> None:
+    """Those that services have, and those of a class."""
+    guard = Guard([Rule.literal(name) for name in ("title", "url", "type", "name", "parallel")])
+    cited = {"type": "a", "title": "b", "url": "c"}
+    response = {"id": "r", "object": "response", "status": "completed", "output": [], "parallel_tool_calls": True}
+    for given in (chunk({"content": "x", "annotations": [cited]}), {"type": "response.created", "response": response}):
+        stream = guard.stream([given])
+        assert (list(stream), stream.stopped) == ([given], None)
+
+
+class OfTheClass:
+    content = SAID
+
+
+class Hidden:
+    __slots__ = ("__text", "role")
+
+    def __init__(self) -> None:
+        self.role, self.__text = "assistant", SAID
+
+
+class Made(Hidden):
+    __slots__ = ()
+
+    @property
+    def content(self) -> str:
+        return SAID
+
+
+class Asked:
+    def __getattr__(self, name: str) -> str:
+        if name == "content":
+            return SAID
+        raise AttributeError(name)
+
+
+class Computed(BaseModel):
+    role: str = "assistant"
+    _text: str = PrivateAttr(SAID)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def told(self) -> str:
+        return self._text
+
+
+class Failure(ValueError):
+    pass
+
+
+@pytest.mark.parametrize("kind", [OfTheClass, Hidden, Made, Asked, Computed, functools.partial(Failure, SAID)])
+def test_an_object_that_cannot_be_listed_is_refused(kind: Any) -> None:
+    for given in (
+        SimpleNamespace(choices=[SimpleNamespace(index=0, delta=kind(), finish_reason=None)]),
+        {"choices": [], "error": {"message": "a", "cause": kind()}},
+    ):
+        stream = GUARD.stream([given])
+        if kind is Hidden and isinstance(given, dict):
+            # Its slot is one of its fields: it is read.
+            assert [each["error"]["message"] for each in stream] == ["a"]  # type: ignore[index]
+            assert stream.stopped is not None
+        else:
+            refused("guard.unknown_chunk", lambda stream=stream: list(stream))  # type: ignore[misc]
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([{"choices": [], "error": ValueError(SAID)}])))
+
+
+def call(text: str, index: int | None = None, of: str | None = None, name: str | None = None) -> dict[str, Any]:
+    function = {"arguments": text} | ({"name": name} if name is not None else {})
+    given = {"index": index, "id": of, "function": function}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "place"),
+    [
+        # Another id and a name under the number of a call, which a client puts together by its number.
+        ([[call('{"q": "DROP ', 0, "a", "f")], [call('TABLE"}', 0, "b", "f")]], "choices[].delta.tool_calls[].index"),
+        # Without numbers an id from before the last.
+        (
+            [[call('{"q": "DROP ', of="a", name="f")], [call("{}", of="b", name="g")], [call('TABLE"}', of="a")]],
+            "choices[].delta.tool_calls[].id",
+        ),
+        (
+            [
+                [call('{"q": "DROP ', of="a", name="f"), call('{"q": "x', of="b", name="f")],
+                [call('TABLE"}', of="a"), call('"}', of="b")],
+            ],
+            "choices[].delta.tool_calls[].id",
+        ),
+        ([[call("", 0, "a", "DROP ")], [call("", 0, None, "TABLE")]], "tool_name[0]"),
+    ],
+)
+def test_calls_that_clients_put_together_in_other_ways_are_refused(deltas: list[Any], place: str) -> None:
+    chunks = [chunk({"tool_calls": calls}) for calls in deltas]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(chunks))).field == place
+
+
+def test_names_that_come_again() -> None:
+    """Of a call, and of the one that there was before there were several: some clients put them together."""
+    in_pieces = [chunk({"function_call": {"name": "DROP "}}), chunk({"function_call": {"name": "TABLE"}})]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(in_pieces))).field == "function_name"
+    again = [chunk({"tool_calls": [call("{", 0, "a", "dodo")]}), chunk({"tool_calls": [call("}", 0, None, "dodo")]})]
+    stream = GUARD.stream(again)
+    assert (list(stream), stream.stopped) == (again, None)
+    stream = Guard([Rule.literal("dododo", name="d")]).stream(again)
+    assert "dodo" not in str(list(stream)[1:])
+    assert stream.stopped is not None
+    redacts = Guard([Rule.literal("dododo", action="redact")])
+    assert refused("guard.unknown_chunk", lambda: list(redacts.stream(again))).field == "tool_name[0]"
+
+
+def test_a_text_of_a_server_that_comes_again() -> None:
+    chunks = [chunk({"content": "a", "search_info": each}) for each in ("DROP ", "TABLE")]
+    assert stopped_by(chunks) == "drop"
+
+
+def test_choices_of_one_number_in_a_chunk_are_refused() -> None:
+    first = {"choices": [{"delta": {"content": "DROP "}}, {"delta": {"content": "x"}}]}
+    for given in (first, {"choices": [{"index": 1, **each} for each in first["choices"]]}):
+        assert (
+            refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == "choices[].index"
+        )  # type: ignore[misc]
+
+
+def said(*contents: Any, **about: Any) -> list[AIMessageChunk]:
+    return [AIMessageChunk(content=each, **about) for each in contents]
+
+
+def whole(chunks: list[Any]) -> Any:
+    return functools.reduce(operator.add, chunks)
+
+
+def text(piece: str, index: Any = None) -> dict[str, Any]:
+    return {"type": "text", "text": piece} | ({} if index is None else {"index": index})
+
+
+IN_BLOCKS: list[list[Any]] = [
+    [[text("DROP ", 0)], [text("TABLE", 1)]],
+    [[text("a DROP "), text("TABLE")]],
+    [["DROP "], [text("TABLE")]],
+    ["DROP ", [text("TABLE")]],
+    [[text("DROP ", 0)], "TABLE"],
+    [[text("DROP ", "lc_txt_0")], [text("TABLE", "lc_txt_0")]],
+]
+
+
+@pytest.mark.parametrize("contents", IN_BLOCKS)
+def test_texts_of_a_message_that_langchain_joins_are_one(contents: list[Any]) -> None:
+    """They come out in the order in which it joins them."""
+    stream = GUARD.stream(said(*contents))
+    assert whole(list(stream)).text == ("a " if str(contents).count("a ") else "")
+    assert stream.stopped is not None
+    for given in (
+        said(*contents),
+        [*said(*contents), AIMessageChunk(content="", chunk_position="last")],
+    ):
+        stream = Guard([Rule.literal("drop tablet", ignore_case=True)]).stream(given)
+        assert whole(list(stream)).text == whole(given).text
+        assert stream.stopped is None
+    blocks = [block for content in contents for block in ([content] if isinstance(content, str) else content)]
+    stream = GUARD.stream([AIMessage(content=blocks)])
+    (message,) = stream
+    assert "DROP" not in message.text
+    assert stream.stopped is not None
+    (message,) = Guard([Rule.literal("TABLET")]).stream([AIMessage(content=blocks)])
+    assert message.text == AIMessage(content=blocks).text
+
+
+def test_a_text_that_goes_back_is_refused() -> None:
+    """By its blocks it is another than by its chunks."""
+    given = said([text("DROP ", 0)], [text("x", 1)], [text("TABLE", 0)])
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(given))).field == "content[].index"
+    given = said([text("a", 0)], [{"type": "thinking", "thinking": "b", "index": 1}], [text("c", 0)])
+    assert whole(list(GUARD.stream(given))).content == whole(given).content
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [AIMessageChunk(content="", additional_kwargs={"search_info": each}) for each in ("DROP ", "TABLE")],
+        [AIMessageChunk(content="", additional_kwargs={"search_info": {"a": each}}) for each in ("DROP ", "TABLE")],
+        [AIMessageChunk(content="", response_metadata={"x": each}) for each in ("DROP ", "TABLE")],
+        said(*([text("", 0) | {"extras": {"x": each}}] for each in ("DROP ", "TABLE"))),
+        said(*([{"type": "web_search_call", "index": 0, "query": each}] for each in ("DROP ", "TABLE"))),
+        [AIMessageChunk(content="", name="DROP TABLE")],
+    ],
+)
+def test_texts_that_langchain_adds_are_read_as_one(chunks: list[Any]) -> None:
+    """The first is out when the second comes, so the rest of a match does not."""
+    assert stopped_by(chunks) == "drop"
+    assert "TABLE" not in str(list(GUARD.stream(chunks)))
+
+
+def test_names_of_calls_that_langchain_adds_do_not_come_in_pieces() -> None:
+    def named(name: str) -> list[AIMessageChunk]:
+        of_a_call = {"name": name, "args": "", "id": None, "index": 0}
+        function = {"function_call": {"name": name, "arguments": ""}}
+        return [
+            AIMessageChunk(content="", tool_call_chunks=[of_a_call]),
+            AIMessageChunk(content="", additional_kwargs=function),
+            AIMessageChunk(content=[{"type": "function_call", "name": name, "arguments": "", "index": 0}]),
+        ]
+
+    for first, second in zip(named("DROP "), named("TABLE"), strict=True):
+        place = refused("guard.unknown_chunk", lambda first=first, second=second: list(GUARD.stream([first, second])))  # type: ignore[misc]
+        assert place.field in ("tool_name[0]", "function_name")
+
+
+def of_a_call(args: str, name: str | None = None, of: str | None = None, index: Any = 1) -> dict[str, Any]:
+    return {"name": name, "args": args, "id": of, "index": index, "type": "tool_call_chunk"}
+
+
+def with_calls(arguments: list[str]) -> dict[str, list[AIMessageChunk]]:
+    """A call as the models of several vendors stream it."""
+    first = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    pieces = [{"index": 0, "function": {"arguments": each}} for each in arguments]
+    return {
+        "anthropic": [
+            AIMessageChunk(
+                content=[{"type": "tool_use", "id": "c", "name": "f", "input": {}, "index": 1}],
+                tool_call_chunks=[of_a_call("", "f", "c")],
+            ),
+            *(
+                AIMessageChunk(
+                    content=[{"type": "input_json_delta", "partial_json": each, "index": 1}],
+                    tool_call_chunks=[of_a_call(each)],
+                )
+                for each in arguments
+            ),
+        ],
+        "groq and mistral": [
+            AIMessageChunk(
+                content="",
+                additional_kwargs={"tool_calls": [given]},
+                tool_call_chunks=[
+                    of_a_call(given["function"]["arguments"], given["function"].get("name"), given.get("id"))
+                ],  # type: ignore[attr-defined]
+            )
+            for given in (first, *pieces)
+        ],
+        "responses": [
+            AIMessageChunk(
+                content=[
+                    {"type": "function_call", "name": "f", "arguments": "", "call_id": "c", "id": "i", "index": 1}
+                ],
+                tool_call_chunks=[of_a_call("", "f", "c")],
+            ),
+            *(
+                AIMessageChunk(
+                    content=[{"type": "function_call", "arguments": each, "index": 1}],
+                    tool_call_chunks=[of_a_call(each)],
+                )
+                for each in arguments
+            ),
+        ],
+        "responses, version 0": [
+            AIMessageChunk(
+                content=[],
+                additional_kwargs={"__openai_function_call_ids__": {"c": "i"}},
+                tool_call_chunks=[of_a_call("", "f", "c")],
+            ),
+            *(AIMessageChunk(content=[], tool_call_chunks=[of_a_call(each)]) for each in arguments),
+        ],
+        "blocks of langchain": [
+            AIMessageChunk(content=[of_a_call("", "f", "c", "lc_tc_1")], tool_call_chunks=[of_a_call("", "f", "c")]),
+            *(
+                AIMessageChunk(content=[of_a_call(each, index="lc_tc_1")], tool_call_chunks=[of_a_call(each)])
+                for each in arguments
+            ),
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", with_calls([]))
+def test_calls_of_every_vendor(name: str) -> None:
+    """What a model streams for them passes, guarded, in each place where it stands."""
+    last = AIMessageChunk(content=[], chunk_position="last")
+    given = [*with_calls(['{"q": "078-05-', "1120 dro", 'p"}'])[name], last]
+    stream = GUARD.stream(given)
+    out = whole(list(stream))
+    assert stream.stopped is None
+    assert [(each["name"], each["args"]) for each in out.tool_calls] == [("f", {"q": "[redacted] drop"})]
+    assert "078" not in str(out)
+    stream = GUARD.stream([*with_calls(['{"q": "a \\u0044RO', 'P TABLE"}'])[name], last])
+    assert "ROP" not in str(list(stream))
+    assert stream.stopped is not None
+    assert stream.stopped.rule == "drop"
+
+
+def test_a_summary_of_the_reasoning_comes_in_pieces() -> None:
+    def summary(piece: str, number: int = 0) -> dict[str, Any]:
+        return {"summary": [{"index": number, "type": "summary_text", "text": piece}]}
+
+    in_content = [said([{"type": "reasoning", "index": 0, **summary(each)}])[0] for each in ("a DROP ", "TABLE")]
+    beside = [
+        AIMessageChunk(content="", additional_kwargs={"reasoning": summary(each)}) for each in ("a DROP ", "TABLE")
+    ]
+    for given in (in_content, beside):
+        stream = GUARD.stream(given)
+        assert "DROP" not in str(list(stream))
+        assert stream.stopped is not None
+        stream = GUARD.stream(given[:1])
+        out = whole(list(stream))
+        assert (out.content, out.additional_kwargs) == (given[0].content, given[0].additional_kwargs)
+    given = said([{"index": 0, "id": "i"}], [text("a", 1)])
+    assert whole(list(GUARD.stream(given))).content == whole(given).content
+
+
+class OfStructs:
+    """As the class of msgspec is: what lists the fields of the others is a descriptor of it."""
+
+    __slots__ = ()
+    __struct_fields__ = property(lambda self: ())
+
+
+class Struct(OfStructs):
+    __struct_fields__ = ("content",)  # type: ignore[assignment]
+    __slots__ = __struct_fields__
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+
+def test_objects_with_slots_and_fields_of_structs_are_read() -> None:
+    stream = GUARD.stream([chunk(Struct("a DROP ")), chunk(Struct("TABLE"))])
+    out = list(stream)
+    assert [each["choices"][0]["delta"].content for each in out] == ["a ", "", None]
+    assert stream.stopped is not None
