@@ -1863,3 +1863,22 @@ def test_matches_that_were_not_kept_are_counted_once_however_often_their_text_is
     told = [(each["type"], len(stream.matches), stream.matches_dropped) for each in stream]
     assert told[-1] == ("response.completed", most, more)
     assert {dropped for kind, _, dropped in told if kind != "response.output_text.delta"} == {more}
+
+
+def test_an_id_that_a_model_wrote_is_no_way_around_a_name() -> None:
+    """Where the id of a call has the name in it, what stops or is replaced in the name does not come out in the id."""
+    guard = Guard([Rule.literal("evil_tool"), Rule.regex(r"\d{3}-\d{2}-\d{4}", action="redact")])
+
+    def call(own_id: str, name: str) -> dict[str, Any]:
+        function = {"name": name, "arguments": "{}"}
+        delta = {"tool_calls": [{"index": 0, "id": own_id, "function": function}]}
+        return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+    stream = guard.stream([call("functions.evil_tool:0", "evil_tool")])
+    assert "evil" not in str(list(stream))
+    assert stream.stopped is not None
+    with pytest.raises(InvalidInput, match="repeats a name that does not come out"):
+        list(guard.stream([call("functions.f078-05-1120:0", "f078-05-1120")]))
+    harmless = [call("functions.fine:0", "fine"), call("078-05-1120", "fine")]
+    for chunk in harmless:
+        assert list(guard.stream([chunk])) == [chunk]

@@ -226,9 +226,15 @@ class ChatReader:
             place = (choice, number)
             own_id = inside.get("id") or ""
             known_id, earlier = self._ids.get(place, ("", ()))
+            called, shown_id = _name_of(inside), own_id
+            if called and isinstance(own_id, str) and called in own_id:
+                # Some models write the id themselves, and the name in it.
+                shown_id = self._channels.read(Channel(choice, f"tool_id[{number}]"), own_id)
+                if shown_id != own_id and self._channels.stopped is None:
+                    raise unknown_chunk("choices[].delta.tool_calls[].id", "repeats a name that does not come out")
             if own_id in earlier:
                 raise unknown_chunk("choices[].delta.tool_calls[].id", "is of a call before the last")
-            if known_id and own_id not in ("", known_id) and _name_of(inside):
+            if known_id and own_id not in ("", known_id) and called:
                 # Another call: the one before is at its end. An id alone says nothing, because some servers make one
                 # for each piece.
                 if inside.get("index") is not None:
@@ -239,7 +245,7 @@ class ChatReader:
                 earlier = (*earlier, known_id)
             own_id = own_id or known_id
             before = len(earlier)
-            changes: dict[str, Any] = {}
+            changes: dict[str, Any] = {} if shown_id == (inside.get("id") or "") else {"id": shown_id}
             for name, value in inside.items():
                 if name in ("index", "id", "type") or value is None:
                     continue
