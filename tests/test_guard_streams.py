@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 import typing
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -1171,6 +1171,85 @@ def test_an_end_that_says_something_else_is_read_too() -> None:
     again = [event("output_text.delta", delta="a", **about), event("output_text.done", text="a", **about)]
     again.append(event("output_text.delta", delta="b", **about))
     assert "after its end" in str(refused("guard.unknown_chunk", lambda: list(GUARD.stream(again))))
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize(
+    ("held", "whole", "said", "shown"),
+    [
+        ("078-05-", "SSN 078-05-1120", "SSN [redacted]", "SSN [redacted]"),
+        ("dr", "SSN drama", "SSN drama", "SSN drama"),
+        ("dr", "SSN dr", "SSN dr", "SSN dr"),
+        ("drop", "SSN drop table", "SSN ", "SSN "),
+        # Other texts, a shorter one among them: what is held may be a part of what they say.
+        ("078-05-", "ssn 078-05-1120", "ssn [redacted]", "SSN "),
+        ("dr", "SSN d", "SSN d", "SSN "),
+    ],
+)
+def test_the_whole_text_decides_what_the_pieces_hold(
+    held: str, whole: str, said: str, shown: str, numbered: bool
+) -> None:
+    """Whichever event has it, and of arguments alike."""
+    place = {"output_index": 0} if numbered else {}
+    about = {**place, "content_index": 0, "item_id": "i"}
+    part = {"type": "output_text", "text": whole, "annotations": []}
+    item = {"type": "message", "id": "i", "content": [part]}
+    call = {"type": "function_call", "id": "i", "call_id": "c", "name": "f", "arguments": f'"{whole}'}
+    text, arguments = "output_text.delta", "function_call_arguments.delta"
+    cases: list[tuple[str, dict[str, Any], Callable[[Any], Any]]] = [
+        (text, event("output_text.done", text=whole, **about), lambda end: end["text"]),
+        (text, event("content_part.done", part=part, **about), lambda end: end["part"]["text"]),
+        (
+            text,
+            event("completed", response={"output": [item]}),
+            lambda end: end["response"]["output"][0]["content"][0]["text"],
+        ),
+        (
+            arguments,
+            event("function_call_arguments.done", name="f", arguments=f'"{whole}', item_id="i", **place),
+            lambda end: end["arguments"],
+        ),
+        (
+            arguments,
+            event("completed", response={"output": [call]}),
+            lambda end: end["response"]["output"][0]["arguments"],
+        ),
+    ]
+    if numbered:
+        cases.append(
+            (text, event("output_item.done", output_index=0, item=item), lambda end: end["item"]["content"][0]["text"])
+        )
+    for kind, end, text_of in cases:
+        quote = '"' if kind is arguments else ""
+        stream = GUARD.stream([event(kind, delta=f"{quote}SSN {held}", **about), end])
+        out = list(stream)
+        assert "".join(each["delta"] for each in out if each["type"].endswith(".delta")) == quote + shown, end
+        (ended,) = (each for each in out if each["type"] == end["type"])
+        assert text_of(ended) == quote + said, end
+        assert (stream.stopped is not None) == (held == "drop")
+
+
+def test_the_name_of_a_call_comes_with_the_end_of_its_arguments() -> None:
+    """As OpenAI's description of the events has it, and it is a text like any other."""
+    piece = event("function_call_arguments.delta", output_index=0, item_id="i", delta="{}")
+    end = event("function_call_arguments.done", output_index=0, item_id="i", arguments="{}", name="f")
+    assert list(GUARD.stream([piece, end])) == [piece, end]
+    stream = GUARD.stream([piece, {**end, "name": "drop table"}])
+    assert [each.get("name") for each in stream] == [None, "", None]
+    assert stream.stopped == StopReason("matched", "drop", 0, 10, 0, "tool_name")
+
+
+def test_what_a_shell_prints_is_decided_by_the_whole_of_it() -> None:
+    about = {"output_index": 0, "command_index": 0, "item_id": "i"}
+    piece = event("shell_call_output_content.delta", delta={"stdout": "078-05-", "stderr": None}, **about)
+    output = [{"stdout": "078-05-1120", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]
+    for end in (
+        event("shell_call_output_content.done", output=output, **about),
+        event("output_item.done", output_index=0, item={"type": "shell_call_output", "id": "i", "output": output}),
+    ):
+        out = list(GUARD.stream([piece, end]))
+        assert [each["delta"]["stdout"] for each in out[:-1]] == ["", "[redacted]"]
+        assert "078" not in str(out)
 
 
 def test_what_a_shell_prints_is_two_texts() -> None:

@@ -87,6 +87,11 @@ class Channels:
         """How many bytes are held back in all of them."""
         return sum(cursor.held for cursor in self._open.values())
 
+    def held_in(self, channel: Channel) -> int | None:
+        """How many bytes of a text are held back; ``None`` where it has not begun, or is at its end."""
+        cursor = self._open.get(channel)
+        return cursor.held if cursor is not None else None
+
     @property
     def matches(self) -> tuple[Match, ...]:
         """What was noted or replaced so far; a text that is repeated tells nothing twice."""
