@@ -1173,6 +1173,99 @@ def test_an_end_that_says_something_else_is_read_too() -> None:
     assert "after its end" in str(refused("guard.unknown_chunk", lambda: list(GUARD.stream(again))))
 
 
+def blocks(*texts: str) -> list[dict[str, Any]]:
+    """A block for each, with its text in one piece."""
+    out = []
+    for number, text in enumerate(texts):
+        out.append(block("start", number, type="text", text=""))
+        out.append(block("delta", number, type="text_delta", text=text))
+        out.append(block("stop", number))
+    return out
+
+
+def texts_of(out: list[Any]) -> list[str]:
+    """What each block of text says; and every block begins, says what it says and ends before the next one begins."""
+    found: list[str] = []
+    is_open = False
+    for each in out:
+        if each["type"] == "content_block_start":
+            assert not is_open
+            is_open = True
+            found.append(each["content_block"].get("text", "")) if each["content_block"]["type"] == "text" else None
+        elif each["type"] == "content_block_delta":
+            assert is_open
+            found[-1] += each["delta"].get("text", "")
+        elif each["type"] == "content_block_stop":
+            assert is_open
+            is_open = False
+    assert not is_open
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "stopped"),
+    [
+        (["please drop ", "table users"], ["please ", ""], (7, 17)),
+        (["please dr", "", "op ", "table users"], ["please ", "", "", ""], (7, 17)),
+        (["no 078-05-", "1120, no"], ["no ", "[redacted], no"], None),
+        # What is no match after all stands in the block that shows it, or before the end of the last one.
+        (["a dr", "ama"], ["a ", "drama"], None),
+        (["a", "b drop "], ["a", "b drop "], None),
+        (["see 078-05-1120", ", and on"], ["see ", "[redacted], and on"], None),
+    ],
+)
+def test_blocks_of_text_that_follow_one_another_are_one_text(
+    given: list[str], said: list[str], stopped: tuple[int, int] | None
+) -> None:
+    """Clients join them. What is held at the end of one goes on in the next."""
+    begin = {"type": "message_start", "message": {"id": "m", "role": "assistant", "content": []}}
+    ends = [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}]
+    ends.append({"type": "message_stop"})
+    for more in (ends, []):
+        stream = GUARD.stream([begin, *blocks(*given), {"type": "ping"}, *more])
+        out = list(stream)
+        assert texts_of(out) == said
+        assert stream.stopped == (StopReason("matched", "drop", *stopped, 0, "text") if stopped else None)
+        assert [each["index"] for each in out if each["type"] == "content_block_stop"] == list(range(len(said)))
+        assert out[-1]["type"] == "message_stop" or not (more or stopped)
+    told = list(GUARD.stream([begin, *blocks(*given)], notice="[ended]"))
+    assert texts_of(told) == ([*said[:-1], said[-1] + "[ended]"] if stopped else said)
+
+
+def test_another_block_ends_a_text() -> None:
+    """What was held of it comes out before, in its own block."""
+    call = [block("start", 1, type="tool_use", id="t", name="f", input={}), block("stop", 1)]
+    after = [{**each, "index": 2} for each in blocks("op table")]
+    stream = GUARD.stream([*blocks("a dr"), *call, *after])
+    out = list(stream)
+    assert [(each["type"], each["index"]) for each in out[:5]] == [
+        ("content_block_start", 0),
+        ("content_block_delta", 0),
+        ("content_block_delta", 0),
+        ("content_block_stop", 0),
+        ("content_block_start", 1),
+    ]
+    assert texts_of([each for each in out if each not in call]) == ["a dr", "op table"]
+    assert stream.stopped is None
+    # A match that the end of the text decides stops there, and the block ends.
+    at_its_end = Guard([Rule.regex(r"\bkey$", name="key")])
+    stream = at_its_end.stream([*blocks("a key"), *call])
+    out = list(stream)
+    assert texts_of(out) == ["a "]
+    assert [each["type"] for each in out[-3:]] == ["content_block_stop", "message_delta", "message_stop"]
+
+
+def test_the_end_of_a_block_repeats_what_came_out_of_it() -> None:
+    """Also where a part of it went on in the next, and where it repeats what would stop."""
+    first, second = blocks("a dr"), [{**each, "index": 1} for each in blocks("ama")]
+    first[-1]["content_block"] = {"type": "text", "text": "a dr"}
+    second[-1]["content_block"] = {"type": "text", "text": "ama"}
+    for given, said in ((first + second, ["a ", "drama"]), (first, ["a dr"])):
+        out = list(GUARD.stream(given))
+        assert texts_of(out) == said
+        assert [each["content_block"]["text"] for each in out if each["type"] == "content_block_stop"] == said
+
+
 @pytest.mark.parametrize("numbered", [True, False])
 @pytest.mark.parametrize(
     ("held", "whole", "said", "shown"),
