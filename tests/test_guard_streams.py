@@ -28,7 +28,7 @@ from openai.types.responses.response_stream_event import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from decidable import Guard, GuardStopped, InvalidInput, Match, Rule, StopReason
-from decidable.guard import channels, messages, responses, sse
+from decidable.guard import Token, channels, messages, responses, sse
 from test_guard import Source, refused
 
 DROP = Rule.literal("DROP TABLE", ignore_case=True, name="drop")
@@ -53,10 +53,19 @@ def collected(pieces: Any) -> Texts:
 
 
 def checked(guard: Guard, channel: str, text: str) -> tuple[str, StopReason | None, list[Match]]:
-    """What comes out of a whole text of a channel: arguments are documents in JSON."""
-    cursor = guard.cursor(json=channel.startswith(("tool_arguments", "function_arguments")))
+    """What comes out of a whole text of a channel: arguments are documents in JSON, and what begins like none is read
+    as it is written, too.
+    """
+    is_json = channel.startswith(("tool_arguments", "function_arguments"))
+    cursor = guard.cursor(json=is_json)
     released = cursor.push(text)
-    return released + cursor.finish(), cursor.stopped, cursor.matches()
+    released += cursor.finish()
+    stopped, matches = cursor.stopped, cursor.matches()
+    if is_json and text.strip()[:1] not in ("{", "[", '"', ""):
+        written = guard.check(released)
+        released, stopped = written[0], stopped or written[1]
+        matches = list(dict.fromkeys([*matches, *written[2]]))
+    return released, stopped, matches
 
 
 def drained(stream: Any) -> tuple[list[Any], Exception | None]:
@@ -1232,6 +1241,115 @@ def test_blocks_of_text_that_follow_one_another_are_one_text(
     assert texts_of(told) == ([*said[:-1], said[-1] + "[ended]"] if stopped else said)
 
 
+def test_arguments_that_are_no_document_are_read_as_they_are_written_too() -> None:
+    """In pieces and as one, with escapes as well; what begins like a document is one."""
+    windows = Guard([Rule.literal(r"C:\temp", name="temp"), Rule.literal("DROP", name="drop"), NOTE])
+
+    def stream(*arguments: str) -> Any:
+        return windows.stream(
+            [chunk(0, {"tool_calls": [{"index": 0, "function": {"arguments": each}}]}) for each in arguments]
+        )
+
+    chunk = ChatDicts().chunk
+    for pieces in (["open(r'C:\\temp')"], ["open(r'C:\\te", "mp')"], list("open(r'C:\\temp')")):
+        guarded = stream(*pieces)
+        assert "".join(_arguments(list(guarded))) == "open(r'"
+        assert guarded.stopped == StopReason("matched", "temp", 7, 14, 0, "tool_arguments[0]")
+    for text in (r"\u0044ROP", r"x = '\u0044ROP'", r' {"a": "\u0044ROP"}', r'["\u0044ROP"]', r'"\u0044ROP"'):
+        guarded = stream(*text)
+        list(guarded)
+        assert guarded.stopped is not None, text
+        assert guarded.stopped.rule == "drop"
+    for text in (r'{"a": "C:\temp"}', r' ["C:\temp"]', r'"C:\temp"', "  ", " x"):
+        guarded = stream(*text)
+        assert "".join(_arguments(list(guarded))) == text
+        assert guarded.stopped is None
+    # What both find is one.
+    guarded = stream(" so it is confi", "dential")
+    list(guarded)
+    assert guarded.matches == (Match("confidential", "record", 10, 22, 0, "tool_arguments[0]"),)
+
+
+def _arguments(out: list[Any]) -> Iterator[str]:
+    for each in out:
+        for call in each["choices"][0]["delta"].get("tool_calls") or ():
+            yield call["function"]["arguments"]
+
+
+def test_a_command_that_is_a_list_is_read_as_its_words_are_joined() -> None:
+    """Where a client has parsed it; what redacts more than a word cannot be written."""
+
+    def out_of(guard: Guard, **action: Any) -> Any:
+        item = {"type": "local_shell_call", "id": "i", "call_id": "c", "action": {"type": "exec", **action}}
+        stream = guard.stream([event("output_item.done", output_index=0, item=item)])
+        ended, *_ = stream
+        return ended["item"]["action"], stream.stopped
+
+    said, stopped = out_of(GUARD, command=["please", "drop", "table", "x"])
+    assert said["command"] == []
+    assert stopped == StopReason("matched", "drop", 7, 17, 0, "item.action.command")
+    for words in (["drop", "tables"][:1], ["drop", "-", "table"], ["a"], []):
+        assert out_of(GUARD, command=words) == ({"type": "exec", "command": words}, None)
+    assert out_of(GUARD, command=["a", "078-05-1120"])[0]["command"] == ["a", "[redacted]"]
+    # Another list is none.
+    assert out_of(GUARD, paths=["drop", "table"])[1] is None
+    both = Guard([Rule.literal("a b", action="redact")])
+    assert "more than a word" in str(refused("guard.unknown_chunk", lambda: out_of(both, command=["a", "b"])))
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_no_line_comes_out_that_nobody_read(end: str) -> None:
+    """Also for whoever ends lines at what the format does not: in the words of an error, and in names of events."""
+    hidden = json.dumps(ChatDicts().chunk(0, {"content": "drop table"})).replace("drop", "\\u0064rop")
+    (out,) = GUARD.stream([f"event: error\ndata: boom{end}data: {hidden}\n\n"], sse=True)
+    assert [line for line in out.splitlines() if line] == ["event: error", "data: boom", f"data: data: {hidden}"]
+    refused(
+        "guard.unknown_chunk",
+        lambda: list(GUARD.stream([f"event: error\ndata: boom{end}{hidden}\n\n"], sse=True)),
+    )
+    harmless = json.dumps(ChatDicts().chunk(0, {"content": "a"}))
+    (out,) = GUARD.stream([f"event: x{end}data: {hidden}\ndata: {harmless}\n\n"], sse=True)
+    assert [line for line in out.splitlines() if line.startswith("data:")] == [
+        f"data: {json.dumps(json.loads(harmless), separators=(',', ':'))}"
+    ]
+
+
+@pytest.mark.parametrize("cut", ['data: {"choi', 'event: x\ndata: {"choices": [\n', b'data: {"a": "\xc3'])
+def test_a_body_that_breaks_off_in_an_event_says_so(cut: Any) -> None:
+    whole = wire(ChatDicts().chunk(0, {"content": "a"}))
+    pieces = [whole if isinstance(cut, bytes) else whole.decode(), cut]
+    out, error = drained(GUARD.stream(Source(*pieces), sse=True))
+    assert len(out) == 1
+    assert isinstance(error, InvalidInput)
+    assert (error.code, str(error)) == ("guard.unknown_chunk", "the body broke off in the middle of an event")
+
+
+def test_whole_texts_of_vllm_are_refused_without_tokens_too() -> None:
+    def output(text: str) -> Any:
+        return SimpleNamespace(request_id="r", outputs=[SimpleNamespace(index=0, text=text, finish_reason=None)])
+
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([output("a"), output("a b")])))
+    assert len(list(GUARD.stream([output("a"), output(" b")]))) == 2
+    assert len(list(GUARD.stream([output(""), output("a"), output("b")]))) == 3
+
+
+@pytest.mark.parametrize("reads", ["visible", "folded"])
+def test_bytes_that_are_no_text_cannot_split_a_match(reads: Any) -> None:
+    """A lenient decoder leaves them out."""
+    guard = Guard([Rule.literal("secret", reads=reads, name="secret")])
+    for data in (b"a se\xffcret", b"a se\xc3cret", b"a se\xe2\x80cret", b"a se\xf0\x9f\x98cret", b"a se\x80cret"):
+        for size in range(1, len(data)):
+            stream = guard.stream(data[at : at + size] for at in range(0, len(data), size))
+            assert b"".join(stream) == b"a "
+            assert stream.stopped is not None
+        monitor = guard.monitor()
+        assert [type(monitor.intervene(Token(1, each))).__name__ for each in (data[:6], data[6:])][1] == "Stop"
+    plain = b"a \xff\xc3 \xe2\x80"
+    assert b"".join(guard.stream([plain])) == plain
+    exact = Guard([Rule.literal("secret", reads="exact")])
+    assert b"".join(exact.stream([b"a se\xffcret"])) == b"a se\xffcret"
+
+
 def test_another_block_ends_a_text() -> None:
     """What was held of it comes out before, in its own block."""
     call = [block("start", 1, type="tool_use", id="t", name="f", input={}), block("stop", 1)]
@@ -1260,8 +1378,8 @@ def test_the_end_of_a_block_repeats_what_came_out_of_it() -> None:
     first, second = blocks("a dr"), [{**each, "index": 1} for each in blocks("ama")]
     first[-1]["content_block"] = {"type": "text", "text": "a dr"}
     second[-1]["content_block"] = {"type": "text", "text": "ama"}
-    for given, said in ((first + second, ["a ", "drama"]), (first, ["a dr"])):
-        out = list(GUARD.stream(given))
+    for events, said in ((first + second, ["a ", "drama"]), (first, ["a dr"])):
+        out = list(GUARD.stream(events))
         assert texts_of(out) == said
         assert [each["content_block"]["text"] for each in out if each["type"] == "content_block_stop"] == said
 

@@ -1,8 +1,9 @@
 """Responses in pieces: the events that OpenAI's client streams from its responses interface.
 
 An event comes out for each that goes in. What is held of a text comes out in an event before the one that ends it; the
-events behind that one are counted on. An event that repeats a text is read once more, so it says what came out. Where it
-says more than the pieces did, the rest of them is decided by the whole; where it says something else, it does not come out.
+events behind that one are counted on. An event that repeats a text is read once more, so it says what came out. Where
+it says more than the pieces did, the rest of them is decided by the whole; where it says something else, the rest does
+not come out.
 """
 
 from __future__ import annotations

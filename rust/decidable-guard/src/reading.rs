@@ -33,6 +33,16 @@ impl Piece {
         }
     }
 
+    /// What stands for nothing.
+    pub(crate) fn nothing(start: u64, written: usize) -> Self {
+        Self {
+            bytes: [0; 4],
+            length: 0,
+            start,
+            end: start.saturating_add(decidable_canon::cast::u64_from_usize(written)),
+        }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -94,8 +104,9 @@ impl Units {
 /// How a rule reads a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reads {
-    /// Without what nobody sees: control characters other than tab, line feed and carriage return, and the code points that Unicode calls
-    /// `Default_Ignorable_Code_Point`. They cannot split a match, and go with the match that they are in.
+    /// Without what nobody sees: control characters other than tab, line feed and carriage return, the code points that Unicode calls
+    /// `Default_Ignorable_Code_Point`, and bytes that are no UTF-8, which a lenient decoder leaves out. They cannot split a match, and go
+    /// with the match that they are in.
     #[default]
     Visible,
     /// Every byte as it is.
@@ -129,9 +140,7 @@ impl Reads {
     pub(crate) fn is_plain(self, byte: u8) -> bool {
         match self {
             Self::Exact => true,
-            Self::Visible if byte.is_ascii() => !is_invisible(char::from(byte)),
-            Self::Visible => !may_be_invisible(&[byte]),
-            Self::Folded => byte.is_ascii() && !is_invisible(char::from(byte)),
+            Self::Visible | Self::Folded => byte.is_ascii() && !is_invisible(char::from(byte)),
         }
     }
 
@@ -144,17 +153,6 @@ impl Reads {
             Self::Folded => folded(code_point.encode_utf8(&mut [0; 4])),
         };
         (!seen.chars().eq([code_point])).then_some(seen)
-    }
-
-    /// Whether more must come to know how the beginning of a code point is read.
-    fn waits(self, beginning: &[u8]) -> bool {
-        let length = beginning.first().map_or(0, |first| length_of(*first));
-        beginning.len() < length
-            && match self {
-                Self::Exact => false,
-                Self::Visible => may_be_invisible(beginning),
-                Self::Folded => true,
-            }
     }
 }
 
@@ -192,45 +190,10 @@ const INVISIBLE: [(u32, u32); 21] = [
 
 /// Whether nobody sees a code point.
 pub(crate) fn is_invisible(code_point: char) -> bool {
-    has_invisible(code_point.into(), code_point.into())
-}
-
-fn has_invisible(from: u32, to: u32) -> bool {
-    INVISIBLE.iter().any(|(first, last)| *first <= to && from <= *last)
-}
-
-/// Bytes of the code point that a byte begins; 0 if it begins none.
-const fn length_of(first: u8) -> usize {
-    match first {
-        0..=0x7f => 1,
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => 0,
-    }
-}
-
-/// Whether a code point of several bytes that begins so may be one that nobody sees.
-fn may_be_invisible(beginning: &[u8]) -> bool {
-    let Some((first, rest)) = beginning.split_first() else {
-        return false;
-    };
-    let (bits, least) = match length_of(*first) {
-        2 => (first & 0x1f, 0x80),
-        3 => (first & 0x0f, 0x800),
-        4 => (first & 0x07, 0x1_0000),
-        _ => return false,
-    };
-    let (mut from, mut to) = (u32::from(bits), u32::from(bits));
-    for place in 1..length_of(*first) {
-        let (low, high) = match rest.get(place.saturating_sub(1)) {
-            Some(byte) => (byte & 0x3f, byte & 0x3f),
-            None => (0, 0x3f),
-        };
-        from = from << 6 | u32::from(low);
-        to = to << 6 | u32::from(high);
-    }
-    has_invisible(from.max(least), to)
+    let code_point = code_point.into();
+    INVISIBLE
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&code_point))
 }
 
 /// What one way to read makes of a stream.
@@ -268,33 +231,37 @@ impl Reader {
             self.end(units);
             return self.see(char::from(*byte), piece.start, piece.end, units);
         }
-        if self.length == 0 || length_of(*byte) > 0 {
-            self.end(units);
-            self.start = piece.start;
-        }
-        if let Some(room) = self.beginning.get_mut(self.length) {
-            *room = *byte;
-        }
-        self.length = self.length.saturating_add(1);
-        let beginning = self.beginning;
-        let written = beginning.get(..self.length).unwrap_or_default();
-        if self.reads.waits(written) {
-            return;
-        }
-        match core::str::from_utf8(written).ok().and_then(|text| text.chars().next()) {
-            Some(code_point) if self.reads == Reads::Folded || is_invisible(code_point) => {
-                self.length = 0;
-                self.see(code_point, self.start, piece.end, units);
+        loop {
+            if self.length == 0 {
+                self.start = piece.start;
             }
-            _ => self.end(units),
+            if let Some(room) = self.beginning.get_mut(self.length) {
+                *room = *byte;
+            }
+            let beginning = self.beginning;
+            match core::str::from_utf8(beginning.get(..=self.length).unwrap_or_default()) {
+                Ok(text) => {
+                    self.length = 0;
+                    if let Some(code_point) = text.chars().next() {
+                        self.see(code_point, self.start, piece.end, units);
+                    }
+                    return;
+                }
+                Err(error) if error.error_len().is_none() => {
+                    self.length = self.length.saturating_add(1);
+                    return;
+                }
+                Err(_) if self.length == 0 => return units.push(&[], piece.start, piece.end),
+                // What came before begins none, and this byte may.
+                Err(_) => self.end(units),
+            }
         }
     }
 
-    /// The stream ends here: the beginning of a code point is read as it is.
+    /// The stream ends here, or goes on with something else: the beginning of a code point is none, and nobody sees it.
     pub(crate) fn end(&mut self, units: &mut Units) {
-        let beginning = self.beginning.iter().zip(self.start..).take(self.length);
-        for (byte, at) in beginning {
-            units.push(&[*byte], at, at.saturating_add(1));
+        for at in (self.start..).take(self.length) {
+            units.push(&[], at, at.saturating_add(1));
         }
         self.length = 0;
     }

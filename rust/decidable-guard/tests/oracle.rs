@@ -3,10 +3,7 @@
 
 #![allow(missing_docs, clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used)]
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use decidable_guard::{Action, Automaton, Check, Cursor, Match, Pattern, Reads, Rule, Stop};
 
@@ -195,6 +192,9 @@ impl Random {
 /// Stands for a code point of which not all bytes have been read: something is there, and nothing matches it.
 const PART: char = '\u{fffe}';
 
+/// What an escape stands for that stands for nothing.
+const NOTHING: char = '\u{fffd0}';
+
 /// A code point as rules see it.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -215,24 +215,6 @@ fn is_unseen(c: char) -> bool {
     matches!(c, 0..=8 | 0xb..=0xc | 0xe..=0x1f | 0x7f..=0x9f | 0xad | 0x34f | 0x61c | 0x115f..=0x1160 | 0x17b4..=0x17b5)
         || matches!(c, 0x180b..=0x180f | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f)
         || matches!(c, 0xfeff | 0xffa0 | 0xfff0..=0xfff8 | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff)
-}
-
-/// How many bytes it takes to know that a code point is none that nobody sees.
-fn bytes_to_know(c: char) -> usize {
-    static BEGINNINGS: OnceLock<HashSet<Vec<u8>>> = OnceLock::new();
-    let beginnings = BEGINNINGS.get_or_init(|| {
-        let unseen = (0x80..=0x10_ffff).filter_map(char::from_u32).filter(|c| is_unseen(*c));
-        unseen
-            .flat_map(|c| {
-                let bytes = c.to_string().into_bytes();
-                (1..bytes.len()).map(move |length| bytes[..length].to_vec())
-            })
-            .collect()
-    });
-    let bytes = c.to_string().into_bytes();
-    (1..bytes.len())
-        .find(|length| !beginnings.contains(&bytes[..*length]))
-        .unwrap_or(bytes.len())
 }
 
 /// The code points of a document in JSON, and which are written as escapes.
@@ -318,6 +300,13 @@ fn unescaped(text: &str) -> Vec<(Seen, bool)> {
                 0xdc00..=0xdfff => seen('\u{fffd}', 6, at + 6),
                 c => seen(char::from_u32(c).unwrap(), 6, at + 6),
             }
+        } else if follows(at, "\\\n") == 2 {
+            seen(NOTHING, 2, at + 2)
+        } else if follows(at, "\\\r\n") == 3 {
+            seen(NOTHING, 3, at + 3)
+        } else if follows(at, "\\\r") == 2 {
+            known = shown(at, "\\\r\n");
+            seen(NOTHING, 2, known)
         } else {
             known = if bytes.get(at + 1) == Some(&b'u') {
                 shown(at, "\\uhhhh")
@@ -364,9 +353,10 @@ fn seen(text: &str, json: bool, reads: Reads) -> (Vec<Seen>, Vec<Seen>) {
             }
         };
         match reads {
+            _ if point.c == NOTHING => unseen.push(point),
             Reads::Exact => found.push(point),
             _ if is_unseen(point.c) => unseen.push(late(point.c.len_utf8())),
-            Reads::Visible => found.push(late(bytes_to_know(point.c))),
+            Reads::Visible => found.push(late(point.c.len_utf8())),
             Reads::Folded => {
                 found.extend(folded(point.c).chars().map(|c| Seen {
                     c,
@@ -1044,6 +1034,9 @@ fn any_chunks_of_a_document_give_what_each_reading_of_its_strings_gives() {
             r"\ud83d",
             r"\ud",
             r"\n",
+            "\\\n",
+            "\\\r",
+            "\n",
         ],
         reads: &Reads::ALL,
         check: Some(Check::Luhn),
