@@ -93,8 +93,6 @@ class EventReader:
         try:
             return self._decode.decode(chunk, final)
         except UnicodeDecodeError:
-            if final:
-                raise _broken_off() from None
             raise unknown_chunk("bytes", "are no UTF-8") from None
 
     def _written(self, out: list[str]) -> list[Any]:
@@ -163,7 +161,8 @@ class EventReader:
                 lines = "".join(f"data: {line}\n" for line in words)
                 return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
             if self._broken_off and not self._hint():
-                raise _broken_off() from None
+                message = "the body broke off in the middle of an event"
+                raise InvalidInput("guard.unknown_chunk", message, field="body") from None
             raise unknown_chunk("data", f"is no JSON{self._hint()}") from None
         inside = fields(chunk)
         if inside is None:
@@ -205,10 +204,6 @@ class EventReader:
         if self._has_line_end or not self._beginning.lstrip("\ufeff").startswith(FIELDS):
             return ""
         return "; lines that came without their ends need them back: (line + '\\n' for line in lines)"
-
-
-def _broken_off() -> InvalidInput:
-    return InvalidInput("guard.unknown_chunk", "the body broke off in the middle of an event", field="body")
 
 
 def _one_line(name: str) -> str:

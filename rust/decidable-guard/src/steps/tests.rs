@@ -92,7 +92,11 @@ fn what_is_held_is_not_moved_for_each_byte_that_leaves() {
         for piece in [1, 7, 1_000] {
             let (steps, cursor) = counted(Rule::literal("long", word.as_str()), false, text.as_bytes(), piece);
             assert!(steps <= 2 * count, "{piece}: {steps} for {count}");
-            assert_eq!((cursor.stopped(), cursor.released()), (None, count as u64), "{piece}");
+            assert_eq!(
+                (cursor.stopped(), cursor.released()),
+                (None, decidable_canon::cast::u64_from_usize(count)),
+                "{piece}"
+            );
         }
     }
 }
