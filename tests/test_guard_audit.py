@@ -9,6 +9,7 @@ import os
 import pickle
 import stat
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -171,6 +172,30 @@ def test_whoever_looks_beside_a_long_push_does_not_stand_still() -> None:
 
 
 # --- monitors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on files")
+def test_an_audit_that_cannot_begin_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Its name is free for the next."""
+    path = tmp_path / "x.audit"
+    program = f"""
+import resource, signal
+from decidable import Guard, InvalidInput, Rule
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+guard = Guard([Rule.literal("drop")])
+for room in (0, 10):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        guard.monitor(audit={str(path)!r})
+    except InvalidInput as error:
+        print(error.code)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+guard.monitor(audit={str(path)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["audit.unwritable"] * 2
+    assert path.stat().st_size > 10
 
 
 def test_a_monitor_lets_a_generation_go_on_until_a_rule_stops_it() -> None:

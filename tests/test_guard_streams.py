@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 import typing
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ from openai.types.responses.response_stream_event import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from decidable import Guard, GuardStopped, InvalidInput, Match, Rule, StopReason
-from decidable.guard import channels, messages, responses, sse
+from decidable.guard import Token, channels, messages, responses, sse
 from test_guard import Source, refused
 
 DROP = Rule.literal("DROP TABLE", ignore_case=True, name="drop")
@@ -53,10 +53,19 @@ def collected(pieces: Any) -> Texts:
 
 
 def checked(guard: Guard, channel: str, text: str) -> tuple[str, StopReason | None, list[Match]]:
-    """What comes out of a whole text of a channel: arguments are documents in JSON."""
-    cursor = guard.cursor(json=channel.startswith(("tool_arguments", "function_arguments")))
+    """What comes out of a whole text of a channel: arguments are documents in JSON, and what begins like none is read
+    as it is written, too.
+    """
+    is_json = channel.startswith(("tool_arguments", "function_arguments"))
+    cursor = guard.cursor(json=is_json)
     released = cursor.push(text)
-    return released + cursor.finish(), cursor.stopped, cursor.matches()
+    released += cursor.finish()
+    stopped, matches = cursor.stopped, cursor.matches()
+    if is_json and text.strip()[:1] not in ("{", "[", '"', ""):
+        written = guard.check(released)
+        released, stopped = written[0], stopped or written[1]
+        matches = list(dict.fromkeys([*matches, *written[2]]))
+    return released, stopped, matches
 
 
 def drained(stream: Any) -> tuple[list[Any], Exception | None]:
@@ -1249,6 +1258,280 @@ def test_an_end_that_says_something_else_is_read_too() -> None:
     again = [event("output_text.delta", delta="a", **about), event("output_text.done", text="a", **about)]
     again.append(event("output_text.delta", delta="b", **about))
     assert "after its end" in str(refused("guard.unknown_chunk", lambda: list(GUARD.stream(again))))
+
+
+def blocks(*texts: str) -> list[dict[str, Any]]:
+    """A block for each, with its text in one piece."""
+    out = []
+    for number, text in enumerate(texts):
+        out.append(block("start", number, type="text", text=""))
+        out.append(block("delta", number, type="text_delta", text=text))
+        out.append(block("stop", number))
+    return out
+
+
+def texts_of(out: list[Any]) -> list[str]:
+    """What each block of text says; and every block begins, says what it says and ends before the next one begins."""
+    found: list[str] = []
+    is_open = False
+    for each in out:
+        if each["type"] == "content_block_start":
+            assert not is_open
+            is_open = True
+            found.append(each["content_block"].get("text", "")) if each["content_block"]["type"] == "text" else None
+        elif each["type"] == "content_block_delta":
+            assert is_open
+            found[-1] += each["delta"].get("text", "")
+        elif each["type"] == "content_block_stop":
+            assert is_open
+            is_open = False
+    assert not is_open
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "stopped"),
+    [
+        (["please drop ", "table users"], ["please ", ""], (7, 17)),
+        (["please dr", "", "op ", "table users"], ["please ", "", "", ""], (7, 17)),
+        (["no 078-05-", "1120, no"], ["no ", "[redacted], no"], None),
+        # What is no match after all stands in the block that shows it, or before the end of the last one.
+        (["a dr", "ama"], ["a ", "drama"], None),
+        (["a", "b drop "], ["a", "b drop "], None),
+        (["see 078-05-1120", ", and on"], ["see ", "[redacted], and on"], None),
+    ],
+)
+def test_blocks_of_text_that_follow_one_another_are_one_text(
+    given: list[str], said: list[str], stopped: tuple[int, int] | None
+) -> None:
+    """Clients join them. What is held at the end of one goes on in the next."""
+    begin = {"type": "message_start", "message": {"id": "m", "role": "assistant", "content": []}}
+    ends = [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}]
+    ends.append({"type": "message_stop"})
+    for more in (ends, []):
+        stream = GUARD.stream([begin, *blocks(*given), {"type": "ping"}, *more])
+        out = list(stream)
+        assert texts_of(out) == said
+        assert stream.stopped == (StopReason("matched", "drop", *stopped, 0, "text") if stopped else None)
+        assert [each["index"] for each in out if each["type"] == "content_block_stop"] == list(range(len(said)))
+        assert out[-1]["type"] == "message_stop" or not (more or stopped)
+    told = list(GUARD.stream([begin, *blocks(*given)], notice="[ended]"))
+    assert texts_of(told) == ([*said[:-1], said[-1] + "[ended]"] if stopped else said)
+
+
+def test_arguments_that_are_no_document_are_read_as_they_are_written_too() -> None:
+    """In pieces and as one, with escapes as well; what begins like a document is one."""
+    windows = Guard([Rule.literal(r"C:\temp", name="temp"), Rule.literal("DROP", name="drop"), NOTE])
+
+    def stream(*arguments: str) -> Any:
+        return windows.stream(
+            [chunk(0, {"tool_calls": [{"index": 0, "function": {"arguments": each}}]}) for each in arguments]
+        )
+
+    chunk = ChatDicts().chunk
+    for pieces in (["open(r'C:\\temp')"], ["open(r'C:\\te", "mp')"], list("open(r'C:\\temp')")):
+        guarded = stream(*pieces)
+        assert "".join(_arguments(list(guarded))) == "open(r'"
+        assert guarded.stopped == StopReason("matched", "temp", 7, 14, 0, "tool_arguments[0]")
+    for text in (r"\u0044ROP", r"x = '\u0044ROP'", r' {"a": "\u0044ROP"}', r'["\u0044ROP"]', r'"\u0044ROP"'):
+        guarded = stream(*text)
+        list(guarded)
+        assert guarded.stopped is not None, text
+        assert guarded.stopped.rule == "drop"
+    for text in (r'{"a": "C:\temp"}', r' ["C:\temp"]', r'"C:\temp"', "  ", " x"):
+        guarded = stream(*text)
+        assert "".join(_arguments(list(guarded))) == text
+        assert guarded.stopped is None
+    # What both find is one.
+    guarded = stream(" so it is confi", "dential")
+    list(guarded)
+    assert guarded.matches == (Match("confidential", "record", 10, 22, 0, "tool_arguments[0]"),)
+
+
+def _arguments(out: list[Any]) -> Iterator[str]:
+    for each in out:
+        for call in each["choices"][0]["delta"].get("tool_calls") or ():
+            yield call["function"]["arguments"]
+
+
+def test_a_command_that_is_a_list_is_read_as_its_words_are_joined() -> None:
+    """Where a client has parsed it; what redacts more than a word cannot be written."""
+
+    def out_of(guard: Guard, **action: Any) -> Any:
+        item = {"type": "local_shell_call", "id": "i", "call_id": "c", "action": {"type": "exec", **action}}
+        stream = guard.stream([event("output_item.done", output_index=0, item=item)])
+        ended, *_ = stream
+        return ended["item"]["action"], stream.stopped
+
+    said, stopped = out_of(GUARD, command=["please", "drop", "table", "x"])
+    assert said["command"] == []
+    assert stopped == StopReason("matched", "drop", 7, 17, 0, "item.action.command")
+    for words in (["drop", "tables"][:1], ["drop", "-", "table"], ["a"], []):
+        assert out_of(GUARD, command=words) == ({"type": "exec", "command": words}, None)
+    assert out_of(GUARD, command=["a", "078-05-1120"])[0]["command"] == ["a", "[redacted]"]
+    # Another list is none.
+    assert out_of(GUARD, paths=["drop", "table"])[1] is None
+    both = Guard([Rule.literal("a b", action="redact")])
+    assert "more than a word" in str(refused("guard.unknown_chunk", lambda: out_of(both, command=["a", "b"])))
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_no_line_comes_out_that_nobody_read(end: str) -> None:
+    """Also for whoever ends lines at what the format does not: in the words of an error, and in names of events."""
+    hidden = json.dumps(ChatDicts().chunk(0, {"content": "drop table"})).replace("drop", "\\u0064rop")
+    (out,) = GUARD.stream([f"event: error\ndata: boom{end}data: {hidden}\n\n"], sse=True)
+    assert [line for line in out.splitlines() if line] == ["event: error", "data: boom", f"data: data: {hidden}"]
+    refused(
+        "guard.unknown_chunk",
+        lambda: list(GUARD.stream([f"event: error\ndata: boom{end}{hidden}\n\n"], sse=True)),
+    )
+    harmless = json.dumps(ChatDicts().chunk(0, {"content": "a"}))
+    (out,) = GUARD.stream([f"event: x{end}data: {hidden}\ndata: {harmless}\n\n"], sse=True)
+    assert [line for line in out.splitlines() if line.startswith("data:")] == [
+        f"data: {json.dumps(json.loads(harmless), separators=(',', ':'))}"
+    ]
+
+
+@pytest.mark.parametrize("cut", ['data: {"choi', 'event: x\ndata: {"choices": [\n', b'data: {"choi'])
+def test_a_body_that_breaks_off_in_an_event_says_so(cut: Any) -> None:
+    whole = wire(ChatDicts().chunk(0, {"content": "a"}))
+    pieces = [whole if isinstance(cut, bytes) else whole.decode(), cut]
+    out, error = drained(GUARD.stream(Source(*pieces), sse=True))
+    assert len(out) == 1
+    assert isinstance(error, InvalidInput)
+    assert (error.code, str(error)) == ("guard.unknown_chunk", "the body broke off in the middle of an event")
+
+
+def test_whole_texts_of_vllm_are_refused_without_tokens_too() -> None:
+    def output(text: str) -> Any:
+        return SimpleNamespace(request_id="r", outputs=[SimpleNamespace(index=0, text=text, finish_reason=None)])
+
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([output("a"), output("a b")])))
+    assert len(list(GUARD.stream([output("a"), output(" b")]))) == 2
+    assert len(list(GUARD.stream([output(""), output("a"), output("b")]))) == 3
+
+
+@pytest.mark.parametrize("reads", ["visible", "folded", "exact"])
+def test_bytes_that_are_no_text_are_seen(reads: Any) -> None:
+    """As it is documented: they stand in a match, which a lenient decoder would put together; what decodes refuses them."""
+    guard = Guard([Rule.literal("secret", reads=reads)])
+    for data in (b"a se\xffcret", b"a se\xc3cret", b"a se\xe2\x80cret"):
+        assert b"".join(guard.stream([data])) == data
+        with pytest.raises(InvalidInput, match="are no UTF-8"):
+            list(guard.stream([b"data: " + data + b"\n\n"], sse=True))
+
+
+def test_another_block_ends_a_text() -> None:
+    """What was held of it comes out before, in its own block."""
+    call = [block("start", 1, type="tool_use", id="t", name="f", input={}), block("stop", 1)]
+    after = [{**each, "index": 2} for each in blocks("op table")]
+    stream = GUARD.stream([*blocks("a dr"), *call, *after])
+    out = list(stream)
+    assert [(each["type"], each["index"]) for each in out[:5]] == [
+        ("content_block_start", 0),
+        ("content_block_delta", 0),
+        ("content_block_delta", 0),
+        ("content_block_stop", 0),
+        ("content_block_start", 1),
+    ]
+    assert texts_of([each for each in out if each not in call]) == ["a dr", "op table"]
+    assert stream.stopped is None
+    # A match that the end of the text decides stops there, and the block ends.
+    at_its_end = Guard([Rule.regex(r"\bkey$", name="key")])
+    stream = at_its_end.stream([*blocks("a key"), *call])
+    out = list(stream)
+    assert texts_of(out) == ["a "]
+    assert [each["type"] for each in out[-3:]] == ["content_block_stop", "message_delta", "message_stop"]
+
+
+def test_the_end_of_a_block_repeats_what_came_out_of_it() -> None:
+    """Also where a part of it went on in the next, and where it repeats what would stop."""
+    first, second = blocks("a dr"), [{**each, "index": 1} for each in blocks("ama")]
+    first[-1]["content_block"] = {"type": "text", "text": "a dr"}
+    second[-1]["content_block"] = {"type": "text", "text": "ama"}
+    for events, said in ((first + second, ["a ", "drama"]), (first, ["a dr"])):
+        out = list(GUARD.stream(events))
+        assert texts_of(out) == said
+        assert [each["content_block"]["text"] for each in out if each["type"] == "content_block_stop"] == said
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize(
+    ("held", "whole", "said", "shown"),
+    [
+        ("078-05-", "SSN 078-05-1120", "SSN [redacted]", "SSN [redacted]"),
+        ("dr", "SSN drama", "SSN drama", "SSN drama"),
+        ("dr", "SSN dr", "SSN dr", "SSN dr"),
+        ("drop", "SSN drop table", "SSN ", "SSN "),
+        # Other texts, a shorter one among them: what is held may be a part of what they say.
+        ("078-05-", "ssn 078-05-1120", "ssn [redacted]", "SSN "),
+        ("dr", "SSN d", "SSN d", "SSN "),
+    ],
+)
+def test_the_whole_text_decides_what_the_pieces_hold(
+    held: str, whole: str, said: str, shown: str, numbered: bool
+) -> None:
+    """Whichever event has it, and of arguments alike."""
+    place = {"output_index": 0} if numbered else {}
+    about = {**place, "content_index": 0, "item_id": "i"}
+    part = {"type": "output_text", "text": whole, "annotations": []}
+    item = {"type": "message", "id": "i", "content": [part]}
+    call = {"type": "function_call", "id": "i", "call_id": "c", "name": "f", "arguments": f'"{whole}'}
+    text, arguments = "output_text.delta", "function_call_arguments.delta"
+    cases: list[tuple[str, dict[str, Any], Callable[[Any], Any]]] = [
+        (text, event("output_text.done", text=whole, **about), lambda end: end["text"]),
+        (text, event("content_part.done", part=part, **about), lambda end: end["part"]["text"]),
+        (
+            text,
+            event("completed", response={"output": [item]}),
+            lambda end: end["response"]["output"][0]["content"][0]["text"],
+        ),
+        (
+            arguments,
+            event("function_call_arguments.done", name="f", arguments=f'"{whole}', item_id="i", **place),
+            lambda end: end["arguments"],
+        ),
+        (
+            arguments,
+            event("completed", response={"output": [call]}),
+            lambda end: end["response"]["output"][0]["arguments"],
+        ),
+    ]
+    if numbered:
+        cases.append(
+            (text, event("output_item.done", output_index=0, item=item), lambda end: end["item"]["content"][0]["text"])
+        )
+    for kind, end, text_of in cases:
+        quote = '"' if kind is arguments else ""
+        stream = GUARD.stream([event(kind, delta=f"{quote}SSN {held}", **about), end])
+        out = list(stream)
+        assert "".join(each["delta"] for each in out if each["type"].endswith(".delta")) == quote + shown, end
+        (ended,) = (each for each in out if each["type"] == end["type"])
+        assert text_of(ended) == quote + said, end
+        assert (stream.stopped is not None) == (held == "drop")
+
+
+def test_the_name_of_a_call_comes_with_the_end_of_its_arguments() -> None:
+    """As OpenAI's description of the events has it, and it is a text like any other."""
+    piece = event("function_call_arguments.delta", output_index=0, item_id="i", delta="{}")
+    end = event("function_call_arguments.done", output_index=0, item_id="i", arguments="{}", name="f")
+    assert list(GUARD.stream([piece, end])) == [piece, end]
+    stream = GUARD.stream([piece, {**end, "name": "drop table"}])
+    assert [each.get("name") for each in stream] == [None, "", None]
+    assert stream.stopped == StopReason("matched", "drop", 0, 10, 0, "tool_name")
+
+
+def test_what_a_shell_prints_is_decided_by_the_whole_of_it() -> None:
+    about = {"output_index": 0, "command_index": 0, "item_id": "i"}
+    piece = event("shell_call_output_content.delta", delta={"stdout": "078-05-", "stderr": None}, **about)
+    output = [{"stdout": "078-05-1120", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]
+    for end in (
+        event("shell_call_output_content.done", output=output, **about),
+        event("output_item.done", output_index=0, item={"type": "shell_call_output", "id": "i", "output": output}),
+    ):
+        out = list(GUARD.stream([piece, end]))
+        assert [each["delta"]["stdout"] for each in out[:-1]] == ["", "[redacted]"]
+        assert "078" not in str(out)
 
 
 def test_what_a_shell_prints_is_two_texts() -> None:

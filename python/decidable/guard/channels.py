@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.errors import InvalidInput
+from decidable.guard.arguments import Arguments
 from decidable.guard.fields import changed, declared, fields
 
 __all__ = ["MOST_CHANNELS", "Channel", "Channels", "is_of_the_service", "of_a_helper", "unknown_chunk", "wrong_kind"]
@@ -76,6 +77,10 @@ NAMES: Final = frozenset(
 READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
 
 
+# What a command is called that is told as a list of its words.
+COMMANDS: Final = frozenset({"command", "cmd", "argv", "args"})
+
+
 class Channel(NamedTuple):
     """Which text of a stream: ``field`` tells apart what has one name in two fields.
 
@@ -115,7 +120,7 @@ class Channels:
 
     def __init__(self, cursor: Callable[[bool], Cursor]) -> None:
         self._new = cursor
-        self._open: dict[Channel, Cursor] = {}
+        self._open: dict[Channel, Cursor | Arguments] = {}
         self._closed: set[Channel] = set()
         self._matches: dict[Match, None] = {}
         # Of each channel as many as one reading of it had; under None of those that were too many to tell apart.
@@ -129,6 +134,11 @@ class Channels:
     def held(self) -> int:
         """How many bytes are held back in all of them."""
         return sum(cursor.held for cursor in self._open.values())
+
+    def held_in(self, channel: Channel) -> int | None:
+        """How many bytes of a text are held back; ``None`` where it has not begun, or is at its end."""
+        cursor = self._open.get(channel)
+        return cursor.held if cursor is not None else None
 
     @property
     def matches(self) -> tuple[Match, ...]:
@@ -153,7 +163,7 @@ class Channels:
             if channel in self._closed:
                 raise unknown_chunk(channel.name, "goes on after its end")
             self.refuse_many(len(self._open) + len(self._closed))
-            cursor = self._open[channel] = self._new(channel.is_json)
+            cursor = self._open[channel] = self._cursor(channel)
         try:
             released = cursor.push(text)
         finally:
@@ -161,6 +171,9 @@ class Channels:
             # At each piece, so that not each text keeps as many as all may, and looking at them takes nothing away.
             self._drop(channel, self._note(channel, cursor), more=True)
         return released
+
+    def _cursor(self, channel: Channel) -> Cursor | Arguments:
+        return Arguments(self._new) if channel.is_json else self._new(False)
 
     @staticmethod
     def refuse_many(count: int) -> None:
@@ -207,7 +220,7 @@ class Channels:
             raise unknown_chunk(channel.name, "is no text")
         if not text:
             return text
-        cursor = self._new(channel.is_json)
+        cursor = self._cursor(channel)
         released = cursor.push(text)
         released += cursor.finish()
         self._look(channel, cursor)
@@ -281,6 +294,8 @@ class Channels:
         if isinstance(value, str):
             return self.read(Channel(choice, place), value)
         if isinstance(value, (list, tuple)):
+            if not self._is_command_released(choice, place, value):
+                return []
             items = [
                 self._read_inside(choice, f"{place}[{number}]", item, leaf, whole) for number, item in enumerate(value)
             ]
@@ -324,6 +339,19 @@ class Channels:
             raise unknown_chunk(place, "is a number that is too long") from None
         return value if self.read(Channel(choice, place, document=True), text) == text else None
 
+    def _is_command_released(self, choice: int | None, place: str, value: Any) -> bool:
+        """Whether a command that is a list of its words may come out as they are joined; a list of others may."""
+        words = len(value) > 1 and all(isinstance(word, str) for word in value)
+        if not words or place.rsplit(".", 1)[-1] not in COMMANDS:
+            return True
+        joined = " ".join(value)
+        if self.read(Channel(choice, place), joined) != joined and self.stopped is None:
+            apart = [self.read(Channel(choice, f"{place}[{number}]"), word) for number, word in enumerate(value)]
+            if apart == list(value):
+                # Nobody could say which of its words a replacement stands for.
+                raise unknown_chunk(place, "is a command of which more than a word is to be redacted")
+        return self.stopped is None
+
     def _is_name_released(self, choice: int | None, place: str, name: str) -> bool:
         if self.read(Channel(choice, f"{place}.name"), name) == name:
             return True
@@ -339,13 +367,13 @@ class Channels:
                 cursor.fail()
             self.stopped = StopReason("failed", None, 0, None)
 
-    def _look(self, channel: Channel, cursor: Cursor) -> None:
+    def _look(self, channel: Channel, cursor: Cursor | Arguments) -> None:
         why = cursor.stopped
         if why is not None and self.stopped is None:
             self.stopped = StopReason(why.kind, why.rule, why.start, why.end, channel.choice, channel.name)
             self.stopped_in = channel
 
-    def _note(self, channel: Channel, cursor: Cursor) -> int:
+    def _note(self, channel: Channel, cursor: Cursor | Arguments) -> int:
         """Keeps the matches that a cursor has, as far as there is room: for how many more there was none."""
         dropped = 0
         for match in cursor.matches():

@@ -1,6 +1,9 @@
 """Messages in pieces: the events that Anthropic's client streams with ``stream=True``.
 
 An event comes out for each that goes in. What is held of a block comes out in an event before the one that ends it.
+
+Clients join text blocks that follow one another, so they are one text: where one ends while something is held, its end
+waits for the next event, and what is held goes on in the next block, or comes out before that end.
 """
 
 from __future__ import annotations
@@ -51,6 +54,12 @@ class MessageReader:
         self._last: Any = None
         self._usage: Any = None
         self._citations = 0
+        # The text that each open block of text is a part of, and what came out of the block.
+        self._texts: dict[int, Channel] = {}
+        self._said: dict[int, list[str]] = {}
+        # The text that may go on in another block, with the last of its blocks, and that one's end if it waits.
+        self._before: tuple[Channel, int] | None = None
+        self._waiting: Any = None
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for an event."""
@@ -66,23 +75,26 @@ class MessageReader:
             index = self._index(inside)
             block = inside.get("content_block")
             self._channels.refuse_many(len(self._open))
-            self._open[index] = str((fields(block) or {}).get("type"))
+            kind_of_block = str((fields(block) or {}).get("type"))
+            before = self._begin_text(index) if kind_of_block == "text" else self._end_text(chunk)
+            if self._channels.stopped is not None:
+                return before
+            self._open[index] = kind_of_block
             self._next_block = max(self._next_block, index + 1)
-            return [self._replaced(chunk, inside, "content_block", self._block(index, block))]
+            return [*before, self._replaced(chunk, inside, "content_block", self._block(index, block))]
         if kind == "content_block_stop":
             index = self._index(inside)
-            rest = self._rests(index, chunk)
-            self._open.pop(index, None)
+            text = self._texts.get(index)
+            rest = self._end_text(chunk) if text is not None else []
+            rest += self._rests(index, chunk, but=text)
             if self._channels.stopped is not None:
                 return rest
-            changes = {}
-            for name, value in inside.items():
-                # A client's own kind of event repeats the block here.
-                if name not in ("type", "index") and value:
-                    new = self._block(index, value, whole=True)
-                    if new is not value:
-                        changes[name] = new
-            return [*rest, changed(chunk, changes)]
+            if text is not None and self._channels.held_in(text) is not None:
+                self._before = text, index
+                if self._channels.held_in(text):
+                    self._waiting = chunk
+                    return rest
+            return rest + self._close_block(index, chunk)
         if kind == "message_delta":
             self._only(inside, "delta", "usage", "context_management", "input_transformations")
             rest = self._all_rests(chunk)
@@ -127,9 +139,10 @@ class MessageReader:
         like = self._last
         out = []
         where = self._channels.stopped_in
-        told = bool(notice) and where is not None and where.name == "text" and where.choice in self._open
+        place = self._block_of(where) if where is not None and where.name == "text" else None
+        told = bool(notice) and place in self._open
         for index in self._open:
-            if told and where is not None and where.choice == index:
+            if told and place == index:
                 out.append(_text_delta(like, index, notice))
             out.append(made(like, "RawContentBlockStopEvent", {"type": "content_block_stop", "index": index}))
         if notice and not told:
@@ -174,8 +187,11 @@ class MessageReader:
             channel = BEGINNINGS.get((kind, name)) if place.count(".") == 1 else None
             if channel is None:
                 return None
-            read = self._channels.read if whole else self._channels.push
-            return read(Channel(index, channel), text)
+            if whole:
+                read = self._channels.read(Channel(index, channel), text)
+                # Of a text that may go on, what came out is what comes out.
+                return "".join(self._said.get(index, ())) if channel == "text" else read
+            return self._push(index, channel, text)
 
         return self._channels.read_all(index, "block", block, leaf)
 
@@ -201,30 +217,86 @@ class MessageReader:
         if index not in self._open:
             self._channels.refuse_many(len(self._open))
             self._open[index] = ""
-        channel = Channel(index, channel_name)
+        channel = self._channel(index, channel_name)
         self._deltas[channel] = chunk
         text = own.get(name)
         if text is None:
             return chunk
-        released = self._channels.push(channel, text)
+        released = self._push(index, channel_name, text)
         return chunk if released is text else changed(chunk, {"delta": changed(delta, {name: released})})
 
-    def _rests(self, index: int | None, like: Any) -> list[Any]:
-        out = []
-        for channel, rest in self._channels.close_all(index):
-            last = self._deltas.get(channel)
-            if last is not None:
-                delta = (fields(last) or {})["delta"]
-                name = TEXTS[(fields(delta) or {})["type"]][0]
-                out.append(changed(last, {"delta": changed(delta, {name: rest})}))
-            else:
-                kind, name = next((kind, name) for kind, (name, own) in TEXTS.items() if own == channel.name)
-                contents = {"type": "content_block_delta", "index": index, "delta": {"type": kind, name: rest}}
-                out.append(made(like, "RawContentBlockDeltaEvent", contents))
-        return out
+    def _channel(self, index: int, name: str) -> Channel:
+        return self._texts.setdefault(index, Channel(index, name)) if name == "text" else Channel(index, name)
+
+    def _push(self, index: int, name: str, text: Any) -> str:
+        released = self._channels.push(self._channel(index, name), text)
+        if name == "text":
+            self._said.setdefault(index, []).append(released)
+        return released
+
+    def _begin_text(self, index: int) -> list[Any]:
+        """A block of text begins, which the text before it goes on in: what ended that one's block comes out."""
+        if self._before is None:
+            return []
+        text, before = self._before
+        ended = self._close_block(before, self._waiting)
+        self._texts[index] = text
+        self._before = self._waiting = None
+        return ended
+
+    def _end_text(self, like: Any) -> list[Any]:
+        """The text before does not go on: its rest, and the end of its block."""
+        if self._before is None:
+            return []
+        text, before = self._before
+        rest = self._rest(text, self._channels.close(text), like)
+        if self._channels.stopped is None:
+            rest += self._close_block(before, self._waiting)
+            self._before = self._waiting = None
+        return rest
+
+    def _close_block(self, index: int, stop: Any) -> list[Any]:
+        """A block is at its end, which comes out if it has not."""
+        changes = {}
+        for name, value in (fields(stop) or {}).items():
+            # A client's own kind of event repeats the block here.
+            if name not in ("type", "index") and value:
+                new = self._block(index, value, whole=True)
+                if new is not value:
+                    changes[name] = new
+        self._said.pop(index, None)
+        self._texts.pop(index, None)
+        self._open.pop(index, None)
+        return [] if stop is None else [changed(stop, changes)]
+
+    def _block_of(self, channel: Channel) -> int | None:
+        """The block that has what comes next of a text."""
+        return next((index for index, text in self._texts.items() if text == channel), channel.choice)
+
+    def _rest(self, channel: Channel, rest: str, like: Any) -> list[Any]:
+        if not rest:
+            return []
+        index = self._block_of(channel)
+        if index is not None and index in self._said and channel.name == "text":
+            self._said[index].append(rest)
+        last = self._deltas.get(channel)
+        if last is not None:
+            inside = fields(last) or {}
+            delta = inside["delta"]
+            name = TEXTS[(fields(delta) or {})["type"]][0]
+            moved = {"index": index} if inside.get("index") != index else {}
+            return [changed(last, {"delta": changed(delta, {name: rest}), **moved})]
+        kind, name = next((kind, name) for kind, (name, own) in TEXTS.items() if own == channel.name)
+        contents = {"type": "content_block_delta", "index": index, "delta": {"type": kind, name: rest}}
+        return [made(like, "RawContentBlockDeltaEvent", contents)]
+
+    def _rests(self, index: int | None, like: Any, but: Channel | None = None) -> list[Any]:
+        channels = [channel for channel in self._channels.of(index) if channel != but]
+        return [event for each in channels for event in self._rest(each, self._channels.close(each), like)]
 
     def _all_rests(self, like: Any) -> list[Any]:
-        return [event for index in self._channels.choices for event in self._rests(index, like)]
+        rests = self._end_text(like)
+        return rests + [event for index in self._channels.choices for event in self._rests(index, like)]
 
 
 def _text_delta(like: Any, index: int, text: str) -> Any:

@@ -112,16 +112,17 @@ class OutputReader:
     def _refuse_whole_texts(self, index: int, text: str, tokens: list[Any]) -> None:
         """An output with all of the text so far, which is vLLM's own setting, would be read as one more piece of it."""
         if index not in self._first:
-            self._first[index] = (text, tokens) if tokens else None
-            if not tokens:
-                del self._first[index]
+            if text or tokens:
+                self._first[index] = (text, tokens)
             return
         first = self._first[index]
         self._first[index] = None
         if first is None:
             return
         before, known = first
-        if text.startswith(before) and len(tokens) > len(known) and tokens[: len(known)] == known:
+        # Without tokens, which vLLM always has, nothing else tells one from the other.
+        more = len(tokens) > len(known) and tokens[: len(known)] == known if known else bool(before) and not tokens
+        if text.startswith(before) and more:
             raise unknown_chunk("outputs[].text", "repeats what was before; it takes RequestOutputKind.DELTA")
 
 

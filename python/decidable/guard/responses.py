@@ -1,11 +1,14 @@
 """Responses in pieces: the events that OpenAI's client streams from its responses interface.
 
 An event comes out for each that goes in. What is held of a text comes out in an event before the one that ends it; the
-events behind that one are counted on. An event that repeats a text is read once more, so it says what came out.
+events behind that one are counted on. An event that repeats a text is read once more, so it says what came out. Where
+it says more than the pieces did, the rest of them is decided by the whole; where it says something else, the rest does
+not come out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, Final
 
@@ -116,7 +119,7 @@ STREAMED: Final = {
     ("code_interpreter_call", "code"): "code",
 }
 OF_A_PART: Final = ("text", "refusal", "reasoning", "summary")
-NUMBERED: Final = {*OF_A_PART, "command"}
+NUMBERED: Final = {*OF_A_PART, "command", "stdout", "stderr"}
 
 
 class ResponseReader:
@@ -125,6 +128,10 @@ class ResponseReader:
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
         self._deltas: dict[Channel, Any] = {}
+        # The pieces of each text that is not at its end: how long they are, and their digest.
+        self._pieces: dict[Channel, tuple[int, Any]] = {}
+        # The rests that an event which repeats texts brings to light.
+        self._ended: list[Any] = []
         self._response: Any = None
         # The items that are at their end, as they came out.
         self._items: dict[int, Any] = {}
@@ -185,27 +192,29 @@ class ResponseReader:
         item = self._item(inside)
         if kind in ENDS:
             name, numbered, field = ENDS[kind]
-            self._only(inside, field, "logprobs")
+            self._only(inside, field, "logprobs", "name" if name in ("tool_arguments", "tool_input") else None)
             channel = self._channel(inside, item, name, numbered)
-            out = self._rest(channel)
             changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
+            if inside.get("name"):
+                changes["name"] = self._channels.read(Channel(item, "tool_name"), inside["name"])
             if field is not None:
-                text = self._channels.read(channel, inside.get(field) or "", again=True)
+                text = self._repeated(channel, inside.get(field) or "")
                 if text != (inside.get(field) or ""):
                     changes[field] = text
-            return [*out, changed(chunk, changes)]
+            return [*self._take_ended(), *self._rest(channel), changed(chunk, changes)]
         if kind in PARTS:
             field, ends = PARTS[kind]
             self._only(inside, field)
-            out = []
             value = inside.get(field)
-            if ends and field == "item":
-                out = self._rests(item)
-            elif ends:
-                number = inside.get("content_index", inside.get("summary_index"))
-                out = [rest for name in OF_A_PART for rest in self._rest(Channel(item, f"{name}[{number}]"))]
             part = inside.get("content_index", inside.get("summary_index")) if field == "part" else None
             new = self._whole(item, part, field, value, begins=ends is False)
+            if field == "output":
+                self._end_of_output(inside, item, value)
+            out = self._take_ended()
+            if ends and field == "item":
+                out += self._rests(item)
+            elif ends:
+                out += [rest for name in OF_A_PART for rest in self._rest(Channel(item, f"{name}[{part}]"))]
             if kind == "response.output_item.done" and item is not None:
                 self._channels.refuse_many(len(self._items))
                 self._items[item] = new
@@ -213,8 +222,10 @@ class ResponseReader:
         if kind in RESPONSES:
             self._only(inside, "response")
             response = inside.get("response")
-            out = [rest for each in self._channels.choices for rest in self._rests(each)] if RESPONSES[kind] else []
             self._response = new = self._whole_response(response)
+            out = self._take_ended()
+            if RESPONSES[kind]:
+                out += [rest for each in self._channels.choices for rest in self._rests(each)]
             return [*out, chunk if new is response else changed(chunk, {"response": new})]
         if kind == "response.shell_call_output_content.delta":
             return [self._shell_output(chunk, inside, item)]
@@ -259,12 +270,52 @@ class ResponseReader:
         channel = self._channel(inside, self._item(inside), name, numbered)
         changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
         text = inside.get("delta")
-        released = self._channels.push(channel, text)
+        released = self._push(channel, text)
         if released is not text:
             changes["delta"] = released
         new = changed(chunk, changes)
         self._keep(channel, new)
         return new
+
+    def _push(self, channel: Channel, text: Any) -> str:
+        """The next piece of a text."""
+        released = self._channels.push(channel, text)
+        length, digest = self._pieces.get(channel) or (0, hashlib.sha256())
+        digest.update(_bytes(text))
+        self._pieces[channel] = length + len(text), digest
+        return released
+
+    def _repeated(self, channel: Channel, text: str) -> str:
+        """Reads a text whose pieces came before, and decides their rest by what it says."""
+        channel = next((each for each in (channel, Channel(None, channel.name)) if self._is_open(each)), channel)
+        if not text or not isinstance(text, str) or not self._is_open(channel):
+            return self._channels.read(channel, text, again=True)
+        length, digest = self._pieces[channel]
+        own = hashlib.sha256(_bytes(text[:length]))
+        if len(text) < length or own.digest() != digest.digest():
+            # Another text than that of the pieces: of what they hold nobody knows what belongs to it.
+            released = self._channels.read(channel, text, again=True)
+            self._channels.close(channel)
+            return released
+        holds = self._channels.held_in(channel)
+        rest = self._channels.push(channel, text[length:]) + self._channels.close(channel)
+        # What nothing was held before comes out with the whole alone.
+        self._ended += self._event_with(channel, rest if holds else "")
+        return self._channels.read(channel, text, again=True)
+
+    def _is_open(self, channel: Channel) -> bool:
+        return self._channels.held_in(channel) is not None
+
+    def _take_ended(self) -> list[Any]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _end_of_output(self, inside: Any, item: int | None, output: Any) -> None:
+        """The output of a command is at its end, and was told whole: that decides the rests of its pieces."""
+        parts = [fields(part) or {} for part in output or []]
+        for name in ("stdout", "stderr"):
+            whole = "".join(text for part in parts if isinstance(text := part.get(name), str))
+            self._repeated(self._channel(inside, item, name, "command_index"), whole)
 
     def _keep(self, channel: Channel, event: Any) -> None:
         """As a pattern for what comes behind it."""
@@ -282,7 +333,7 @@ class ResponseReader:
         for name, text in own.items():
             channel = self._channel(inside, item, name, "command_index")
             if text is not None:
-                released = self._channels.push(channel, text)
+                released = self._push(channel, text)
                 if released is not text:
                     changes[name] = released
             self._keep(channel, chunk)
@@ -297,13 +348,16 @@ class ResponseReader:
             if streamed is None:
                 if (kind, at) == ("image_generation_call", "item.result"):
                     return text
-                if not re.fullmatch(r"item\.action\.commands\[\d+\]", at):
-                    return None
-                streamed = "command"
+                if re.fullmatch(r"item\.action\.commands\[\d+\]", at):
+                    streamed = "command"
+                else:
+                    own = re.fullmatch(r"item\.output\[\d+\]\.(stdout|stderr)", at)
+                    if own is None:
+                        return None
+                    streamed = own[1]
             number = part if part is not None else numbers[-1] if numbers else 0
             channel = Channel(item, f"{streamed}[{number}]" if streamed in NUMBERED else streamed)
-            read = self._channels.push if begins else self._channels.read
-            return read(channel, text)
+            return self._push(channel, text) if begins else self._repeated(channel, text)
 
         return self._channels.read_all(item, place, value, leaf)
 
@@ -326,7 +380,10 @@ class ResponseReader:
         return changed(response, changes)
 
     def _rest(self, channel: Channel) -> list[Any]:
-        rest = self._channels.close(channel)
+        return self._event_with(channel, self._channels.close(channel))
+
+    def _event_with(self, channel: Channel, rest: str) -> list[Any]:
+        self._pieces.pop(channel, None)
         last = self._deltas.get(channel)
         # Without a piece before, the event that has all of it is the first to have any.
         if not rest or last is None:
@@ -344,3 +401,7 @@ class ResponseReader:
     def _appended(self, event: Any) -> Any:
         self._more += 1
         return changed(event, {"sequence_number": self._number + self._more})
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")

@@ -50,6 +50,7 @@ class EventReader:
         self._names_events = False
         self._has_begun = self._has_event = self._has_line_end = False
         self._beginning = ""
+        self._broken_off = False
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a piece: one piece of the same kind, or none."""
@@ -71,6 +72,7 @@ class EventReader:
         """The end of the body ends its last event, and the texts that are not at their end."""
         out = self._read(self._decoded(b"", True) if self._kind is bytes else "")
         if "".join(self._line) or self._data:
+            self._broken_off = True
             out += self._read("\n\n")
         if self._has_begun and not self._has_event:
             # Such as the page of an error: what it says would be gone without a word.
@@ -152,11 +154,15 @@ class EventReader:
         try:
             chunk = json.loads(data, parse_constant=_refuse_constant)
         except ValueError:
-            if event == "error" and not data.lstrip().startswith(("{", "[", '"')):
-                # Words, and nothing that another reader could take for JSON.
-                words = LINE_END.split(self._channels.read(Channel(None, "error"), data))
+            if event == "error" and not any(line.lstrip().startswith(("{", "[", '"')) for line in data.splitlines()):
+                # Words, and nothing that another reader could take for JSON, or for a line of its own: some end lines
+                # at more than the format does.
+                words = self._channels.read(Channel(None, "error"), data).splitlines()
                 lines = "".join(f"data: {line}\n" for line in words)
                 return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
+            if self._broken_off and not self._hint():
+                message = "the body broke off in the middle of an event"
+                raise InvalidInput("guard.unknown_chunk", message, field="body") from None
             raise unknown_chunk("data", f"is no JSON{self._hint()}") from None
         inside = fields(chunk)
         if inside is None:
@@ -176,7 +182,7 @@ class EventReader:
             event = self._channels.read(Channel(None, "event"), event)
             if self._channels.stopped is not None:
                 return []
-            named = f"event: {LINE_END.sub(' ', event)}\n"
+            named = f"event: {_one_line(event)}\n"
         if self._reader is None:
             self._reader = self._shaped(chunk)
             self._names_events = self._names_events or ("choices" not in inside and isinstance(kind, str))
@@ -184,7 +190,9 @@ class EventReader:
         return [kept + named + out[0], *out[1:]] if out else out
 
     def _event_of(self, chunk: Any) -> str:
-        named = f"event: {chunk['type']}\n" if self._names_events and isinstance(chunk.get("type"), str) else ""
+        named = (
+            f"event: {_one_line(chunk['type'])}\n" if self._names_events and isinstance(chunk.get("type"), str) else ""
+        )
         return f"{named}data: {_json(chunk)}\n\n"
 
     def _is_error(self, event: str | None, kind: Any, inside: Mapping[str, Any]) -> bool:
@@ -196,6 +204,10 @@ class EventReader:
         if self._has_line_end or not self._beginning.lstrip("\ufeff").startswith(FIELDS):
             return ""
         return "; lines that came without their ends need them back: (line + '\\n' for line in lines)"
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.splitlines())
 
 
 def _json(chunk: Any) -> str:

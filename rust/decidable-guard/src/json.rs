@@ -1,4 +1,5 @@
-//! A document in JSON as the text of its strings: escapes are read as what they stand for, everything else as it is.
+//! A document in JSON as the text of its strings: escapes are read as what they stand for, everything else as it is. One that JSON does not
+//! have is read as well, because lenient readers know it: a line that goes on in the next one.
 
 use std::collections::VecDeque;
 
@@ -31,6 +32,8 @@ enum Escape {
     Unfinished,
     /// So many of its bytes stand for a code point.
     Of(char, usize),
+    /// So many of its bytes stand for nothing.
+    Nothing(usize),
     Malformed,
 }
 
@@ -87,6 +90,10 @@ impl Json {
                     pieces.push(Piece::code_point(code_point, start, taken));
                     taken
                 }
+                Escape::Nothing(taken) => {
+                    pieces.push(Piece::nothing(start, taken));
+                    taken
+                }
                 Escape::Malformed => {
                     pieces.push(Piece::byte(b'\\', start));
                     1
@@ -133,6 +140,14 @@ fn read(written: &[u8], over: bool) -> Escape {
         b'r' => '\r',
         b't' => '\t',
         b'u' => return read_numbered(written, over),
+        b'\n' => return Escape::Nothing(2),
+        b'\r' => {
+            return match written.get(2) {
+                Some(b'\n') => Escape::Nothing(3),
+                None if !over => Escape::Unfinished,
+                _ => Escape::Nothing(2),
+            };
+        }
         _ => return Escape::Malformed,
     };
     Escape::Of(of, 2)
@@ -227,6 +242,8 @@ mod tests {
             (r#""\ud83d\u004""#, "\"\u{fffd}\\u004\""),
             // What no escape is stands for itself, and the quote ends the string.
             (r#""\x\u12g4\u12" \x"#, r#""\x\u12g4\u12" \x"#),
+            // A line goes on in the next.
+            ("\"a\\\nb\\\r\nc\\\rd\\\\\n\\\r\\\n\"\\\r", "\"abcd\\\n\""),
             (r#""\u12\n"#, "\"\\u12\n"),
             (r#""\ud83d\"#, "\"\u{fffd}\\"),
             // Outside of strings they are read, too.

@@ -33,6 +33,16 @@ impl Piece {
         }
     }
 
+    /// What stands for nothing.
+    pub(crate) fn nothing(start: u64, written: usize) -> Self {
+        Self {
+            bytes: [0; 4],
+            length: 0,
+            start,
+            end: start.saturating_add(decidable_canon::cast::u64_from_usize(written)),
+        }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }

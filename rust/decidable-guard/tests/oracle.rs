@@ -195,6 +195,9 @@ impl Random {
 /// Stands for a code point of which not all bytes have been read: something is there, and nothing matches it.
 const PART: char = '\u{fffe}';
 
+/// What an escape stands for that stands for nothing.
+const NOTHING: char = '\u{fffd0}';
+
 /// A code point as rules see it.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -318,6 +321,13 @@ fn unescaped(text: &str) -> Vec<(Seen, bool)> {
                 0xdc00..=0xdfff => seen('\u{fffd}', 6, at + 6),
                 c => seen(char::from_u32(c).unwrap(), 6, at + 6),
             }
+        } else if follows(at, "\\\n") == 2 {
+            seen(NOTHING, 2, at + 2)
+        } else if follows(at, "\\\r\n") == 3 {
+            seen(NOTHING, 3, at + 3)
+        } else if follows(at, "\\\r") == 2 {
+            known = shown(at, "\\\r\n");
+            seen(NOTHING, 2, known)
         } else {
             known = if bytes.get(at + 1) == Some(&b'u') {
                 shown(at, "\\uhhhh")
@@ -364,6 +374,7 @@ fn seen(text: &str, json: bool, reads: Reads) -> (Vec<Seen>, Vec<Seen>) {
             }
         };
         match reads {
+            _ if point.c == NOTHING => unseen.push(point),
             Reads::Exact => found.push(point),
             _ if is_unseen(point.c) => unseen.push(late(point.c.len_utf8())),
             Reads::Visible => found.push(late(bytes_to_know(point.c))),
@@ -1044,6 +1055,9 @@ fn any_chunks_of_a_document_give_what_each_reading_of_its_strings_gives() {
             r"\ud83d",
             r"\ud",
             r"\n",
+            "\\\n",
+            "\\\r",
+            "\n",
         ],
         reads: &Reads::ALL,
         check: Some(Check::Luhn),

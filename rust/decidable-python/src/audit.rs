@@ -245,8 +245,14 @@ impl Monitor {
             sidecar,
             out: Vec::new(),
         };
+        let path = state.sidecar.as_ref().map(|sidecar| sidecar.path.clone());
         // An audit that breaks off is one from its first token on.
-        state.write(py, 0, false)?;
+        state.write(py, 0, false).inspect_err(|_| {
+            // One without a beginning is none, and would keep the name from the next.
+            if let Some(path) = path {
+                drop(fs::remove_file(path));
+            }
+        })?;
         Ok(Self {
             state: Mutex::new(state),
             fault: AtomicBool::new(false),

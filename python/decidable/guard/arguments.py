@@ -1,0 +1,72 @@
+"""The arguments of a call as they come: a document in JSON, or what a model wrote in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from decidable._native import Cursor, Match, StopReason
+
+__all__ = ["Arguments"]
+
+
+class Arguments:
+    """A cursor that reads escapes, and behind it one that reads what it lets out as it is written.
+
+    The second is there where the text does not begin like a document: there a backslash may be one. Behind what the
+    first replaced, its places are those of what came out of it.
+    """
+
+    def __init__(self, cursor: Callable[[bool], Cursor]) -> None:
+        self._document = cursor(True)
+        self._written: Cursor | None = cursor(False)
+        self._begun = False
+
+    def push(self, text: str) -> str:
+        """What may come out for the next piece."""
+        before = ""
+        if not self._begun and (begin := text.lstrip()):
+            self._begun = True
+            if begin.startswith(("{", "[", '"')) and self._written is not None:
+                # Nothing but white space was there.
+                before = self._written.finish()
+                self._written = None
+        return before + self._pass(self._document.push(text))
+
+    def finish(self) -> str:
+        """The rest, with what was pending decided."""
+        return self._pass(self._document.finish(), ends=True)
+
+    def _pass(self, released: str, *, ends: bool = False) -> str:
+        if self._written is None:
+            return released
+        released = self._written.push(released)
+        # Before what the document was stopped at, the text is at its end, too.
+        return released + self._written.finish() if ends or self._document.stopped is not None else released
+
+    def fail(self) -> None:
+        """Stops both."""
+        for each in self._both:
+            each.fail()
+
+    @property
+    def stopped(self) -> StopReason | None:
+        """Why one of them was stopped."""
+        return next((why for each in self._both if (why := each.stopped) is not None), None)
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held back in both."""
+        return sum(each.held for each in self._both)
+
+    def matches(self) -> list[Match]:
+        """Those of both since the last call. What both found is one for whoever keeps them."""
+        return [match for each in self._both for match in each.matches()]
+
+    @property
+    def matches_dropped(self) -> int:
+        """How many were not kept, of the one that kept fewer."""
+        return max(each.matches_dropped for each in self._both)
+
+    @property
+    def _both(self) -> tuple[Cursor, ...]:
+        return (self._document,) if self._written is None else (self._document, self._written)
