@@ -28,7 +28,7 @@ from openai.types.responses.response_stream_event import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from decidable import Guard, GuardStopped, InvalidInput, Match, Rule, StopReason
-from decidable.guard import Token, channels, messages, responses, sse
+from decidable.guard import channels, messages, responses, sse
 from test_guard import Source, refused
 
 DROP = Rule.literal("DROP TABLE", ignore_case=True, name="drop")
@@ -1413,7 +1413,7 @@ def test_whole_texts_of_vllm_are_refused_without_tokens_too() -> None:
 
 @pytest.mark.parametrize("reads", ["visible", "folded", "exact"])
 def test_bytes_that_are_no_text_are_seen(reads: Any) -> None:
-    """As it is documented: they stand in a match, which a lenient decoder would put together; what decodes refuses them."""
+    """They stand in a match that a lenient decoder would put together, as documented; what decodes refuses them."""
     guard = Guard([Rule.literal("secret", reads=reads)])
     for data in (b"a se\xffcret", b"a se\xc3cret", b"a se\xe2\x80cret"):
         assert b"".join(guard.stream([data])) == data
