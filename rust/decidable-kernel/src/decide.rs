@@ -65,8 +65,12 @@ impl Policy {
     /// The decision of a request that [`decide_at_once`](Self::decide_at_once) left open.
     #[must_use]
     pub fn decide_left_open(&self, request: &Request) -> Decision {
-        if request.quotes().is_empty() {
-            return self.decide_plainly(request.fields(), &[]);
+        #[cfg(target_arch = "x86_64")]
+        if request.quotes().is_empty()
+            && refusal(self.limits(), request.fields()).is_none()
+            && let Some(table) = self.table_for_one()
+        {
+            return self.decide_open(table, request.fields());
         }
         self.decide(request)
     }
@@ -154,8 +158,27 @@ impl Policy {
         }
         match self.decide_fields_at_once(table, request) {
             Some(decision) => decision,
-            None => self.decide_admitted(request, quotes),
+            None => self.decide_open(table, request),
         }
+    }
+
+    /// Decides a request that is not refused, has no quotes and was left open: where utilities are equal, or numbers beyond the bounds.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    fn decide_open(&self, table: &ifma::Table, request: &RequestFields) -> Decision {
+        match self.settled(table, request) {
+            Some(decision) => decision,
+            None => self.decide_admitted(request, &[]),
+        }
+    }
+
+    /// The decision also where utilities are equal, as [`decide_fields_at_once`](Self::decide_fields_at_once).
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn settled(&self, table: &ifma::Table, request: &RequestFields) -> Option<Decision> {
+        Some(match ifma::settle_one(table, request)? {
+            Met::Selected(selected) => self.selection(request, &selected),
+            Met::Rejected(rejections) => self.rejection_for(request, &rejections),
+        })
     }
 
     /// `None` where a request that is not refused is left open.

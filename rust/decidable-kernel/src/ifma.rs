@@ -13,7 +13,7 @@ mod meet;
 mod rows;
 mod one;
 
-pub(crate) use one::{Met, decide_one};
+pub(crate) use one::{Met, decide_one, settle_one};
 pub(crate) use rows::{count_rows, decide_rows, reasons};
 pub(crate) use table::Table;
 

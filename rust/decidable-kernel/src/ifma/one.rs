@@ -20,13 +20,35 @@ pub(crate) enum Met {
     Rejected(Rejections),
 }
 
-/// Lets one request, which is not refused, meet all candidates, eight at a time; `None` where that leaves it open.
+/// Lets one request, which is not refused, meet all candidates, eight at a time; `None` where that leaves it open: beyond the bounds, or
+/// where equal utilities have to be [settled](settle_one).
 pub(crate) fn decide_one(table: &Table, request: &RequestFields) -> Option<Met> {
     decide_with(table.token, table, request)
 }
 
+/// The same, also where utilities are equal.
+#[cold]
+pub(crate) fn settle_one(table: &Table, request: &RequestFields) -> Option<Met> {
+    settle_with(table.token, table, request)
+}
+
 kernel! {
     fn decide_with(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
+        met::<false>(token, table, request)
+    }
+}
+
+kernel! {
+    #[cold]
+    fn settle_with(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
+        met::<true>(token, table, request)
+    }
+}
+
+with_features! {
+    /// Those that are tied are put in order with `SETTLE` alone. What that needs would lie in memory for all requests otherwise, and most
+    /// have none.
+    fn met<const SETTLE: bool>(token: Avx512, table: &Table, request: &RequestFields) -> Option<Met> {
         let columns = [
             u64::from(request.input_tokens) | u64::from(request.output_tokens) << 32,
             request.business_value_microunits.cast_unsigned(),
@@ -61,7 +83,10 @@ kernel! {
         let best = best.merge(best.moved(|keys| quarter(keys)));
         let mut best = best.merge(best.moved(|keys| neighbour(keys))).above(&asked);
         if best.tied(table) & 1 == 1 {
-            best = settle_one(token, table, &asked, best);
+            if !SETTLE {
+                return None;
+            }
+            best = settled(token, table, &asked, best);
         }
         let first = |vector: __m512i| _mm_cvtsi128_si64(_mm512_castsi512_si128(vector));
         if first(best.first) == 0 {
@@ -112,8 +137,7 @@ with_features! {
 
 with_features! {
     /// The best keys of one request, which are tied, in their order.
-    #[cold]
-    fn settle_one(token: Avx512, table: &Table, asked: &Asked, best: Best) -> Best {
+    fn settled(token: Avx512, table: &Table, asked: &Asked, best: Best) -> Best {
         let mut equal = Tied::new(&best);
         for block in &table.blocks {
             equal.admit(meet::<true, true>(asked, block.map(|numbers| u64x8::simd_from(token, numbers).into())));

@@ -274,7 +274,9 @@ fn alone(policy: &Policy, requests: &[RequestFields], expected: &[Decision]) -> 
         if let Some(table) = policy.table()
             && expected.evaluated_models > 0
         {
-            let found = policy.decide_fields_at_once(table, request);
+            let found = policy
+                .decide_fields_at_once(table, request)
+                .or_else(|| policy.settled(table, request));
             assert!(
                 found.is_none_or(|found| found == *expected),
                 "{found:?} {request:?} {policy:?}"
