@@ -173,11 +173,15 @@ fn a_batch_allocates_the_same_for_any_number_of_rows() {
 
 /// The threads' own allocations are not counted, but each of them does what a batch on one thread does.
 #[test]
-fn starting_threads_allocates_the_same_for_any_number_of_rows() {
+fn several_threads_allocate_the_same_few_times_for_any_number_of_rows() {
     let Workload { policy, requests, .. } = workload::realistic(22);
     let few = batch(&policy, &requests, 10_001, &quotes(&policy, 10_001), Plan::threads(2));
     let many = batch(&policy, &requests, 80_003, &quotes(&policy, 80_003), Plan::threads(2));
-    assert_eq!(many.map(|(count, _)| count), few.map(|(count, _)| count));
+    for (count, _) in many.into_iter().chain(few) {
+        // A job for the other thread, in each of two passes; none where another test's batch has it. Now and then the queue of the
+        // threads takes room for the next jobs.
+        assert!(count <= 3, "{count}");
+    }
 }
 
 /// Once a stream has room for what it holds back, it allocates nothing more: not for text, not for what is held, noted or replaced.
