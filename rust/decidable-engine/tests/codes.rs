@@ -5,13 +5,15 @@ mod ground;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use decidable_canon::Digest;
+use decidable_canon::{Canonical as _, Digest};
 use decidable_engine::{Clock, Decide, Engine, Options, export};
+use decidable_kernel::batch::{self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, Plan, Quotes, Rows};
 use decidable_kernel::{Decision, Limits, Policy, Request};
 use decidable_ledger::{Ledger, LedgerSnapshot, Reserve};
 use decidable_replay::{Command, Kind, Record, SettlementRecord, State, Use};
@@ -51,16 +53,17 @@ fn every_code_that_only_tests_in_rust_produce_is_produced() {
 }
 
 fn of_the_kernel() -> Vec<&'static str> {
-    vec![
-        decidable_kernel::batch::decide(
-            &policy(1),
-            &[0; 71],
-            &mut [0; 65],
-            decidable_kernel::batch::Plan::default(),
-        )
-        .unwrap_err()
-        .code(),
-    ]
+    let (policy, plan, none) = (policy(1), Plan::default(), Quotes::default());
+    let row_count = batch::decide(&policy, &[0; 71], &mut [0; 65], plan).unwrap_err();
+    let mut rows = Vec::new();
+    request(CHEAP).fields().encode(&mut rows);
+    let rows = Rows::new(&rows, 1).unwrap();
+    // The decision of a request with another number.
+    let decisions = [1; DECISION_ROW_BYTES];
+    let other_decision = batch::count(&policy, rows, &none, &decisions, &mut [0; COUNTS_ROW_BYTES], plan).unwrap_err();
+    // As many quotes as there are numbers.
+    let no_memory = Quotes::new(iter::repeat((0, CHEAP, 1)), 1).unwrap_err();
+    vec![row_count.code(), other_decision.code(), no_memory.code()]
 }
 
 fn of_the_ledger() -> Vec<&'static str> {
