@@ -976,7 +976,8 @@ def test_a_stream_is_read_to_its_end_and_released_once() -> None:
     found = policy().decide_batch(counted)
     assert (counted.read, counted.released) == (11, 1)
     gc.collect()
-    assert pa.total_allocated_bytes() == before
+    # Less where something of another test is let go of only now.
+    assert pa.total_allocated_bytes() <= before
     assert np.array_equal(found.to_numpy(), policy().decide_batch(rows))
     assert counted.released == 1
 
@@ -991,7 +992,7 @@ def test_a_stream_that_is_refused_is_released_once(values: list[Any]) -> None:
         policy().decide_batch(counted)
     assert counted.released == 1
     gc.collect()
-    assert pa.total_allocated_bytes() == before
+    assert pa.total_allocated_bytes() <= before
 
 
 def test_a_stream_that_fails_silently_is_refused_and_released_once() -> None:
