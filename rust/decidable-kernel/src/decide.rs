@@ -175,10 +175,17 @@ impl Policy {
     /// The decision also where utilities are equal, as [`decide_fields_at_once`](Self::decide_fields_at_once).
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn settled(&self, table: &ifma::Table, request: &RequestFields) -> Option<Decision> {
-        Some(match ifma::settle_one(table, request)? {
+        Some(self.decision_of(request, ifma::settle_one(table, request)?))
+    }
+
+    /// What came of a request that met all candidates, as a decision.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn decision_of(&self, request: &RequestFields, met: Met) -> Decision {
+        match met {
             Met::Selected(selected) => self.selection(request, &selected),
             Met::Rejected(rejections) => self.rejection_for(request, &rejections),
-        })
+        }
     }
 
     /// `None` where a request that is not refused is left open.
@@ -188,10 +195,7 @@ impl Policy {
         if let Some(reason) = refusal(self.limits(), request) {
             return Some(self.rejection(request, reason, 0));
         }
-        Some(match ifma::decide_one(table, request)? {
-            Met::Selected(selected) => self.selection(request, &selected),
-            Met::Rejected(rejections) => self.rejection_for(request, &rejections),
-        })
+        Some(self.decision_of(request, ifma::decide_one(table, request)?))
     }
 
     /// From the decision without quotes, where they are few.

@@ -339,8 +339,9 @@ impl Wide {
                 (false, _) => meet_all::<S, false, true>(simd, &asked, &self.offers),
             };
             // With another objective the place of a key is part of the order, and nobody is equal to another.
-            if self.by_utility && best.tied().any_true() {
-                best = settle_all(simd, &asked, &self.offers, &best);
+            let tied = best.tied();
+            if self.by_utility && tied.any_true() {
+                best = settle_all(simd, &asked, &self.offers, &best, tied);
             }
             let beyond = (asked.beyond | asked.refused).to_bitmask();
             let rejected = best.first.simd_eq(0).to_bitmask() & !beyond;
@@ -579,7 +580,7 @@ fn meet_all<S: Simd, const UTILITY: bool, const MASKS: bool>(
 /// equal costs the place decides. Where the first key has that utility as well they are first and second, else the first of them
 /// is second.
 #[inline(always)]
-fn settle_all<S: Simd>(simd: S, asked: &Asked<S>, offers: &[[Offer; 2]], best: &Best<S>) -> Best<S> {
+fn settle_all<S: Simd>(simd: S, asked: &Asked<S>, offers: &[[Offer; 2]], best: &Best<S>, tied: mask64x4<S>) -> Best<S> {
     let compared = unsigned(best.second) & WHOLE;
     let [mut first, mut second] = [i64x4::splat(simd, 0); 2];
     for offer in offers.as_flattened() {
@@ -591,7 +592,6 @@ fn settle_all<S: Simd>(simd: S, asked: &Asked<S>, offers: &[[Offer; 2]], best: &
         second = larger_of(second, rest);
     }
     let key = |own: i64x4<S>| signed(compared | unsigned(own) & PLACES);
-    let tied = best.tied();
     let both = tied & (unsigned(best.first) & WHOLE).simd_eq(compared);
     Best {
         first: both.select(key(first), best.first),
