@@ -506,7 +506,7 @@ thread_local! {
 }
 
 /// Room for copied rows, which a thread keeps for its next batch if it is not large. Beside an answer as large, taking it anew would often
-/// have every page of both come from the system again: that takes four times as long as deciding 4,096 rows of 22 candidates.
+/// have every page of both come from the system again, which takes longer than deciding the rows.
 struct Copied(Vec<u8>);
 
 /// A thread keeps no more bytes than that: the rows of a piece of three threads.
