@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import bridge
 import decidable as dc
+from decidable.bench.workload import synthetic
 from model.random_cases import Cases, seeds
 
 
@@ -436,10 +437,14 @@ class Meddled(np.ndarray):
     """An array whose rows someone changes just before they are copied for the `moment`th time."""
 
     copied, moment = 0, 0
+    sizes: ClassVar[list[int]] = []
+    threads: ClassVar[set[int]] = set()
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             Meddled.copied += 1
+            Meddled.sizes.append(len(range(*place.indices(len(self)))))
+            Meddled.threads.add(threading.get_ident())
             if Meddled.copied == Meddled.moment:
                 self["risk_bps"][place.start + 7] = 10_001
         return super().__getitem__(place)
@@ -579,28 +584,76 @@ def cores() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts cores as Linux has them")
-def test_a_piece_is_as_large_as_its_threads_are_many() -> None:
-    """As many as asked for and there are cores; where nobody asks, one for little work and more for much."""
+def test_each_thread_copies_what_it_works_on() -> None:
+    """On one thread for little work where nobody asks, and on as many as asked for where it is worth waking them."""
     policy, few = simple()
-    count, piece, most = 1 << 18, 4_096, cores()
-    rows = np.zeros(2 * count, dc.REQUEST_DTYPE)[::2].view(Meddled)
+    rows = np.zeros(1 << 19, dc.REQUEST_DTYPE)[::2].view(Meddled)
     rows[...] = few[0]
-    on_two, on_all = piece * min(2, most), piece * most
-    # A row counts as 24 candidates beside its own, and 2 ** 20 of them as a thread: 41,943 rows with one model.
-    for threads, number, at_a_time in (
-        (1, count, piece),
-        (2, count, on_two),
-        (65_535, count, on_all),
-        (None, 80_000, piece),
-        (None, 120_000, on_two),
+    # A row counts as 24 candidates beside its own, a digest as 512: 2 ** 20 are worth a thread, 2 ** 18 one asked for.
+    for work, threads, number, most in (
+        (policy.decide_batch, 1, len(rows), 1),
+        (policy.decide_batch, 2, len(rows), 2),
+        (policy.decide_batch, 65_535, len(rows), cores()),
+        (policy.decide_batch, None, 80_000, 1),
+        (policy.decide_batch, None, 120_000, 2),
+        (policy.decide_batch, 2, 20_000, 1),
+        (dc.digest_batch, 1, len(rows), 1),
+        (dc.digest_batch, 2, 1_000, 1),
+        (dc.digest_batch, 2, 40_000, 2),
     ):
-        Meddled.copied = Meddled.moment = 0
-        policy.decide_batch(rows[:number], threads=threads)
-        assert Meddled.copied - 1 == -(-number // at_a_time), (threads, number)
-        Meddled.copied = 0
-        if threads:
-            dc.digest_batch(rows[:number], threads=threads)
-            assert Meddled.copied - 1 == -(-number // at_a_time), (threads, number)
+        expected = min(most, cores())
+        # The caller may have done all of it before another wakes.
+        for _ in range(200):
+            part = rows[:number]
+            Meddled.copied = Meddled.moment = 0
+            Meddled.sizes, Meddled.threads = [], set()
+            work(part, threads=threads)
+            assert sum(Meddled.sizes) == number
+            assert max(Meddled.sizes) <= 4_096
+            assert len(Meddled.threads) <= expected, (threads, number)
+            if len(Meddled.threads) == expected:
+                break
+        assert len(Meddled.threads) == expected, (threads, number)
+
+
+def test_of_rows_refused_on_several_threads_the_first_is_told_of() -> None:
+    """Whoever finds one first, and room of the caller's is left as it is."""
+    policy, few = simple()
+    rows = np.resize(few, 200_000)
+    rows["risk_bps"][[150_001, 90_000, 90_001, 199_999]] = 10_001
+    room = {"out": filled(len(rows), dc.DECISION_DTYPE), "holds": filled(len(rows), np.uint64)}
+    for _ in range(20):
+        for work in (partial(policy.decide_batch, **room), policy.decide_batch, dc.digest_batch):
+            with pytest.raises(dc.InvalidInput, match=r"^row 90000: risk_bps must be at most 10000") as caught:
+                work(rows, threads=2)
+            assert caught.value.row == 90_000
+    assert set(room["out"].tobytes()) | set(room["holds"].tobytes()) == {0xAA}
+
+
+def test_what_goes_with_rows_stays_with_them_on_several_threads() -> None:
+    """Quotes and largest uses, and every room, as on one."""
+    work = synthetic(22)
+    rows = np.resize(work.rows, 60_001)
+    rows["request_sequence"] = np.arange(len(rows))
+    quotes = np.zeros(20_000, dc.QUOTE_DTYPE)
+    quotes["row"], quotes["model_id"] = np.arange(20_000) * 3, np.arange(20_000) % 22 + 1
+    quotes["cost_microunits"] = np.arange(20_000) % 997
+    most = rows["output_tokens"] + np.arange(len(rows), dtype=np.uint32) % 11
+
+    def answers(threads: int) -> list[bytes]:
+        room = {
+            "out": filled(len(rows), dc.DECISION_DTYPE),
+            "counts": filled(len(rows), dc.REJECTION_DTYPE),
+            "gates": filled((len(rows), 22), np.uint8),
+            "holds": filled(len(rows), np.uint64),
+        }
+        work.policy.decide_batch(rows, quotes=quotes, max_output_tokens=most, threads=threads, **room)
+        digests = dc.digest_batch(rows, quotes=quotes, threads=threads)
+        return [each.tobytes() for each in (*room.values(), digests)]
+
+    expected = answers(1)
+    for _ in range(5):
+        assert answers(2) == expected
 
 
 THREADS = """
@@ -634,6 +687,9 @@ def more_threads(work):
     work()
     over = True
     watcher.join()
+    # The system has it for a moment more.
+    while os.path.exists(f"/proc/self/task/{watcher.native_id}"):
+        time.sleep(0.0005)
     return most
 
 print(

@@ -9,9 +9,9 @@ use decidable_canon::{Canonical as _, Digest, Message, Reader, Row, cast, tag, u
 
 use crate::{
     Decision, Error, Policy, Rejections, RequestFields, Vectors,
-    decision::{self, DecisionRow, NO_INDEX, identity_of, selected_of},
+    decision::{self, DecisionRow, NO_INDEX, origin_of, selected_of},
     gate::refusal,
-    lanes::{LANES, Lanes},
+    lanes::{COUNTED_TOGETHER, Lanes},
     request::{self, RequestRow},
     slower,
 };
@@ -21,7 +21,7 @@ mod threads;
 
 pub use quotes::Quotes;
 use threads::share;
-pub use threads::{forked, this_process};
+pub use threads::{forked, on_threads, this_process};
 
 pub use crate::{
     decision::DECISION_ROW_BYTES,
@@ -207,10 +207,10 @@ pub fn count(
     let write = |room: &mut [u8; COUNTS_ROW_BYTES], counts: &Rejections| counts.encode(&mut Row::new(room));
     // As those side by side are counted, whatever the decision says.
     let counted = |request: &RequestRow, decision: &DecisionRow, costs: &[(u32, u64)]| {
-        let identity = identity_of(decision);
+        let origin = origin_of(decision);
         policy
             .count_fields(&RequestFields::from_row(request), costs)
-            .leaving(identity.evaluated_models.into(), identity.eligible_models)
+            .leaving(origin.evaluated_models.into(), origin.eligible_models)
     };
     share(
         plan.threads,
@@ -220,11 +220,11 @@ pub fn count(
         1,
         |first_row, requests, rooms| {
             let decided = decided.get(first_row..).unwrap_or_default();
-            let groups = requests.chunks(LANES).zip(decided.chunks(LANES));
-            for ((requests, decided), rooms) in groups.zip(rooms.chunks_mut(LANES)) {
-                let mut each = [None; LANES];
+            let groups = requests.chunks(COUNTED_TOGETHER).zip(decided.chunks(COUNTED_TOGETHER));
+            for ((requests, decided), rooms) in groups.zip(rooms.chunks_mut(COUNTED_TOGETHER)) {
+                let mut each = [None; COUNTED_TOGETHER];
                 for (each, (request, decision)) in each.iter_mut().zip(requests.iter().zip(decided)) {
-                    *each = Some((request, identity_of(decision).eligible_models));
+                    *each = Some((request, origin_of(decision).eligible_models));
                 }
                 match lanes.and_then(|lanes| lanes.count(&each)) {
                     Some(counted) => counted
@@ -424,7 +424,7 @@ fn decisions_of<'a>(
     let limits = policy.limits();
     let candidates = u16::try_from(policy.candidates().len()).unwrap_or(u16::MAX);
     let others = |request: &RequestRow, decision: &DecisionRow| {
-        let identity = identity_of(decision);
+        let origin = origin_of(decision);
         let (model_id, index) = selected_of(decision);
         let fields = RequestFields::from_row(request);
         // Of a request that was refused at once, nobody was looked at.
@@ -433,7 +433,7 @@ fn decisions_of<'a>(
         } else {
             candidates
         };
-        let (of_model, of_index) = if identity.eligible_models == 0 {
+        let (of_model, of_index) = if origin.eligible_models == 0 {
             (0, NO_INDEX)
         } else {
             let selected = policy.candidates().get(usize::from(index));
@@ -441,14 +441,14 @@ fn decisions_of<'a>(
             (selected.map_or(0, |candidate| candidate.model_id), index.min(last))
         };
         [
-            ("request_sequence", identity.request_sequence, fields.request_sequence),
-            ("policy_epoch", identity.policy_epoch, limits.policy_epoch),
-            ("catalog_epoch", identity.catalog_epoch, limits.catalog_epoch),
-            ("evaluated_models", identity.evaluated_models.into(), evaluated.into()),
+            ("request_sequence", origin.request_sequence, fields.request_sequence),
+            ("policy_epoch", origin.policy_epoch, limits.policy_epoch),
+            ("catalog_epoch", origin.catalog_epoch, limits.catalog_epoch),
+            ("evaluated_models", origin.evaluated_models.into(), evaluated.into()),
             (
                 "eligible_models",
-                identity.eligible_models.into(),
-                identity.eligible_models.min(evaluated).into(),
+                origin.eligible_models.into(),
+                origin.eligible_models.min(evaluated).into(),
             ),
             ("selected_model_index", index.into(), of_index.into()),
             ("selected_model_id", model_id.into(), of_model.into()),

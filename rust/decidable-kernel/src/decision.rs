@@ -289,7 +289,7 @@ pub(crate) fn selected_of(row: &DecisionRow) -> (u32, u16) {
 
 /// What a row says of the request and the policy that it is of.
 #[derive(Default)]
-pub(crate) struct Identity {
+pub(crate) struct Origin {
     pub(crate) request_sequence: u64,
     pub(crate) evaluated_models: u16,
     pub(crate) eligible_models: u16,
@@ -297,16 +297,16 @@ pub(crate) struct Identity {
     pub(crate) catalog_epoch: u64,
 }
 
-/// The identity of a row, whatever else is in it.
+/// The origin of a row, whatever else is in it.
 #[inline(always)]
-pub(crate) fn identity_of(row: &DecisionRow) -> Identity {
+pub(crate) fn origin_of(row: &DecisionRow) -> Origin {
     let parts = || {
         let (request_sequence, rest) = row.split_first_chunk()?;
         let (rest, catalog_epoch) = rest.split_last_chunk()?;
         let (rest, policy_epoch) = rest.split_last_chunk()?;
         let (rest, eligible) = rest.split_last_chunk()?;
         let (_, evaluated) = rest.split_last_chunk()?;
-        Some(Identity {
+        Some(Origin {
             request_sequence: u64::from_le_bytes(*request_sequence),
             evaluated_models: u16::from_le_bytes(*evaluated),
             eligible_models: u16::from_le_bytes(*eligible),

@@ -184,30 +184,8 @@ impl Rejections {
     /// capabilities and ends with being switched off.
     #[must_use]
     pub fn dominant(&self) -> Reason {
-        let [
-            disabled,
-            quality,
-            risk_ceiling,
-            latency,
-            capability,
-            provider,
-            region,
-            budget,
-            utility,
-        ] = self.counts();
-        let counts = [
-            capability,
-            region,
-            provider,
-            quality,
-            risk_ceiling,
-            latency,
-            budget,
-            utility,
-            disabled,
-        ];
         let mut dominant = (0, Reason::NoEnabledModel);
-        for (count, reason) in counts.into_iter().zip(DOMINANCE) {
+        for (count, reason) in by_dominance(self.counts()).into_iter().zip(DOMINANCE) {
             if count >= dominant.0 {
                 dominant = (count, reason);
             }
@@ -228,6 +206,33 @@ pub(crate) const DOMINANCE: [Reason; 9] = [
     Reason::NonPositiveUtility,
     Reason::NoEnabledModel,
 ];
+
+/// Counts in the order of [`Rejections`]' fields, in that of [`DOMINANCE`].
+#[inline(always)]
+pub(crate) fn by_dominance<T>(counts: [T; 9]) -> [T; 9] {
+    let [
+        disabled,
+        quality,
+        risk_ceiling,
+        latency,
+        capability,
+        provider,
+        region,
+        budget,
+        utility,
+    ] = counts;
+    [
+        capability,
+        region,
+        provider,
+        quality,
+        risk_ceiling,
+        latency,
+        budget,
+        utility,
+        disabled,
+    ]
+}
 
 /// Counts of 16 bits side by side, four and three.
 #[inline(always)]

@@ -11,7 +11,7 @@ mod rows;
 mod wide;
 
 /// How many requests are counted side by side at most.
-pub(crate) const LANES: usize = 8;
+pub(crate) const COUNTED_TOGETHER: usize = 8;
 
 /// A catalog, made ready for requests side by side.
 pub(crate) enum Lanes<'a> {
@@ -34,7 +34,10 @@ impl<'a> Lanes<'a> {
 
     /// How many candidates up to eight requests lost at each gate, given how many are eligible; `None` where one after the other
     /// is needed.
-    pub(crate) fn count(&self, rows: &[Option<(&RequestRow, u16)>; LANES]) -> Option<[Rejections; LANES]> {
+    pub(crate) fn count(
+        &self,
+        rows: &[Option<(&RequestRow, u16)>; COUNTED_TOGETHER],
+    ) -> Option<[Rejections; COUNTED_TOGETHER]> {
         let first = rows.iter().flatten().next()?;
         let rows = rows.map(|row| row.unwrap_or(*first));
         match self {

@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::TryReserveError;
+use std::iter;
 use std::mem::take;
 use std::num::NonZeroU16;
-use std::sync::OnceLock;
+use std::slice::ChunksMut;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::available_parallelism;
 
 use decidable_canon::Reader;
@@ -12,7 +14,7 @@ use decidable_kernel::batch::{
     self, COUNTS_ROW_BYTES, DECISION_ROW_BYTES, HOLD_ROW_BYTES, Plan, Quotes, REQUEST_ROW_BYTES, Rows,
 };
 use decidable_kernel::{Decision, ErrorKind, Vectors};
-use numpy::{BorrowError, PyArray1, PyArrayMethods as _, PyUntypedArray};
+use numpy::{BorrowError, PyArray1, PyArrayMethods as _, PyReadwriteArray1, PyUntypedArray};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,13 +23,20 @@ use pyo3::types::{PyBool, PySlice, PyTuple};
 use crate::errors::{self, Class, raise};
 use crate::values::{counted, optional, optional_text, otherwise, short, wrong, wrong_type};
 
-/// Rows that are copied, decided and written at a time by each thread: what comes in and goes out stays in a core's cache,
-/// and beside the arrays of the caller a batch takes no more memory.
+/// Rows that a thread copies, decides and writes at a time at most: what comes in and goes out stays in a core's cache, and beside the
+/// arrays of the caller a batch takes no more memory.
 const ROWS_AT_A_TIME: usize = 4_096;
+
+/// So many pieces each of several threads takes at least: while it copies one, the others decide theirs, and at the end they wait for
+/// less than one.
+const PIECES_OF_A_THREAD: usize = 8;
 
 /// So many candidates looked at make a thread worth waking where nobody said how many: some hundred microseconds. Where the
 /// cores are busy with something else, a thread that is waited for costs more than it brings in less.
 const WORK_WORTH_A_THREAD: usize = 1 << 20;
+
+/// So many where somebody asked for threads: some tens of microseconds, which is what it takes to wake one.
+const WORK_WORTH_WAKING: usize = 1 << 18;
 
 /// So many candidates are looked at a time by each thread at most, some tenths of a second where there are no vectors: an interrupt
 /// is heard in between.
@@ -176,66 +185,174 @@ pub(crate) fn decide<'py>(
         ],
     )?;
     let plan = plan_for(count);
-    let at_a_time = at_a_time(plan.threads, candidates.saturating_add(WORK_OF_A_ROW));
-    let (mut copy, mut tokens) = (Copied::room(), Vec::new());
+    let pieces = Pieces::new(
+        &input,
+        most.as_ref(),
+        plan.threads,
+        candidates.saturating_add(WORK_OF_A_ROW),
+    );
+    // Each piece is one thread's.
+    let plan = Plan { threads: 1, ..plan };
     // What is refused leaves room of the caller's as it is. One piece is checked as a whole before it is decided; of several the
     // first would be written before the last is looked at.
     let room_given = [asked.out, asked.counts, asked.gates, asked.holds];
-    if count > at_a_time && room_given.iter().any(Option::is_some) {
-        for first in (0..count).step_by(at_a_time) {
-            py.check_signals()?;
-            let copy = input.copy(first, at_a_time, &mut copy.0)?;
-            let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
+    if count > pieces.at_a_time && room_given.iter().any(Option::is_some) {
+        pieces.each(py, iter::repeat(()), |py, piece, ()| {
             py.detach(|| {
-                let count = copy.len() / REQUEST_ROW_BYTES;
-                rows_of(copy, most, plan)?;
-                quotes_of(&quotes, first, count).map(drop)
+                rows_of(piece.rows, piece.most, plan)?;
+                quotes_of(&quotes, piece.first, piece.count()).map(drop)
             })
-            .map_err(|error| batch_error(py, &error, first))?;
-        }
-    }
-    let mut decided = Room::of(Some(&decisions), DECISION_ROW_BYTES)?;
-    let mut counts = Room::of(asked.counts, COUNTS_ROW_BYTES)?;
-    let mut gates = Room::of(asked.gates, candidates)?;
-    let mut holds = Room::of(asked.holds, HOLD_ROW_BYTES)?;
-    for first in (0..count).step_by(at_a_time) {
-        py.check_signals()?;
-        let copy = input.copy(first, at_a_time, &mut copy.0)?;
-        let rows_here = copy.len() / REQUEST_ROW_BYTES;
-        let most = most_of(most.as_ref(), first, at_a_time, &mut tokens)?;
-        let Some(decisions) = decided.piece(py, first, rows_here)? else {
-            continue;
-        };
-        let answer = Answer {
-            decisions,
-            counts: counts.piece(py, first, rows_here)?,
-            gates: gates.piece(py, first, rows_here)?,
-            holds: holds.piece(py, first, rows_here)?,
-        };
-        answer.fill(py, policy, first, plan, || {
-            Ok((rows_of(copy, most, plan)?, quotes_of(&quotes, first, rows_here)?))
+            .map_err(|error| batch_error(py, &error, piece.first))
         })?;
     }
+    let mut decided = Room::of(Some(&decisions), count, DECISION_ROW_BYTES)?;
+    let mut counts = Room::of(asked.counts, count, COUNTS_ROW_BYTES)?;
+    let mut gates = Room::of(asked.gates, count, candidates)?;
+    let mut holds = Room::of(asked.holds, count, HOLD_ROW_BYTES)?;
+    let beside = (counts.pieces(pieces.at_a_time))
+        .zip(gates.pieces(pieces.at_a_time))
+        .zip(holds.pieces(pieces.at_a_time));
+    let rooms = decided.pieces(pieces.at_a_time).zip(beside);
+    pieces.each(py, rooms, |py, piece, (decisions, ((counts, gates), holds))| {
+        let answer = Answer {
+            decisions: decisions.unwrap_or_default(),
+            counts,
+            gates,
+            holds,
+        };
+        answer.fill(py, policy, piece.first, plan, || {
+            Ok((
+                rows_of(piece.rows, piece.most, plan)?,
+                quotes_of(&quotes, piece.first, piece.count())?,
+            ))
+        })
+    })?;
     drop((decided, counts, gates, holds));
     Ok(decisions)
 }
 
-/// The largest uses of a piece of rows, if there are any.
+/// Rows that come in, a piece at a time.
+struct Pieces<'a> {
+    input: &'a Input,
+    most: Option<&'a Input>,
+    at_a_time: usize,
+    threads: usize,
+}
+
+/// A copy of some rows, of which the first has that number, and their largest uses, if there are any.
+struct Piece<'a> {
+    first: usize,
+    rows: &'a [u8],
+    row_bytes: usize,
+    most: Option<&'a [u32]>,
+}
+
+impl Piece<'_> {
+    fn count(&self) -> usize {
+        self.rows.len() / self.row_bytes.max(1)
+    }
+}
+
+impl<'a> Pieces<'a> {
+    /// For so many threads, each row as much work as looking at so many candidates.
+    fn new(input: &'a Input, most: Option<&'a Input>, threads: usize, work_of_a_row: usize) -> Self {
+        let mut at_a_time = ROWS_AT_A_TIME.min(most_at_a_time(1, work_of_a_row));
+        if threads > 1 {
+            let fair = input.rows.div_ceil(threads.saturating_mul(PIECES_OF_A_THREAD));
+            at_a_time = at_a_time.min(fair.next_multiple_of(ROWS_AT_LEAST));
+        }
+        Self {
+            input,
+            most,
+            at_a_time: at_a_time.max(1),
+            threads,
+        }
+    }
+
+    /// Has each piece copied with the interpreter lock held, so that rows are whole whoever writes to the array, and worked on, with
+    /// its room. Each thread copies what it then works on, and the work gives up the lock. After an interrupt or what is refused no
+    /// further piece is begun, and the first that was refused is told of.
+    fn each<R: Send>(
+        &self,
+        py: Python<'_>,
+        rooms: impl Iterator<Item = R> + Send,
+        work: impl Fn(Python<'_>, &Piece<'_>, R) -> PyResult<()> + Sync,
+    ) -> PyResult<()> {
+        let pieces = (0..self.input.rows).step_by(self.at_a_time).zip(rooms);
+        // Whoever has one of these two holds the interpreter lock, too, and does not give it up meanwhile.
+        let (pieces, refused) = (Mutex::new(Some(pieces)), Mutex::new(None));
+        let next = || locked(&pieces).as_mut().and_then(Iterator::next);
+        let refuse = |row: usize, error: PyErr| {
+            let other = {
+                *locked(&pieces) = None;
+                let mut refused = locked(&refused);
+                match &*refused {
+                    Some((earlier, _)) if *earlier < row => Some((row, error)),
+                    _ => refused.replace((row, error)),
+                }
+            };
+            drop(other);
+        };
+        let take_part = |py: Python<'_>| {
+            let (mut copy, mut tokens) = (Copied::room(), Vec::new());
+            while let Some((first, room)) = next() {
+                // An interrupt goes before what else is refused.
+                if let Err(error) = py.check_signals() {
+                    return refuse(0, error);
+                }
+                let done = self.copy(py, first, &mut copy.0, &mut tokens);
+                if let Err(error) = done.and_then(|piece| work(py, &piece, room)) {
+                    return refuse(first, error);
+                }
+            }
+        };
+        if self.threads > 1 {
+            // At the end of the interpreter nobody gets its lock.
+            py.detach(|| batch::on_threads(self.threads, &|| Python::try_attach(take_part).unwrap_or_default()));
+        } else {
+            take_part(py);
+        }
+        let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+        refused.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    fn copy<'c>(
+        &self,
+        py: Python<'_>,
+        first: usize,
+        copy: &'c mut Vec<u8>,
+        tokens: &'c mut Vec<u32>,
+    ) -> PyResult<Piece<'c>> {
+        Ok(Piece {
+            first,
+            rows: self.input.copy(py, first, self.at_a_time, copy)?,
+            row_bytes: self.input.row_bytes,
+            most: match self.most {
+                Some(most) => Some(most_of(py, most, first, self.at_a_time, tokens)?),
+                None => None,
+            },
+        })
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The largest uses of a piece of rows.
 fn most_of<'a>(
-    most: Option<&Input<'_>>,
+    py: Python<'_>,
+    most: &Input,
     first: usize,
     rows: usize,
     tokens: &'a mut Vec<u32>,
-) -> PyResult<Option<&'a [u32]>> {
-    let Some(most) = most else {
-        return Ok(None);
-    };
+) -> PyResult<&'a [u32]> {
     let mut bytes = Vec::new();
-    let bytes = most.copy(first, rows, &mut bytes)?;
+    let bytes = most.copy(py, first, rows, &mut bytes)?;
     tokens.clear();
     tokens.try_reserve(rows).map_err(no_room)?;
     tokens.extend(bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number)));
-    Ok(Some(tokens))
+    Ok(tokens)
 }
 
 pub(crate) fn rows_of<'a>(
@@ -268,10 +385,10 @@ pub(crate) fn digest_batch<'py>(
         Some(dtype) => otherwise(py, dtype.eq(&arrays.decision), false)?,
         None => false,
     };
-    let (dtype, name, row_bytes) = if of_decisions {
-        (&arrays.decision, "DECISION_DTYPE", DECISION_ROW_BYTES)
+    let (dtype, name) = if of_decisions {
+        (&arrays.decision, "DECISION_DTYPE")
     } else {
-        (&arrays.request, "REQUEST_DTYPE or DECISION_DTYPE", REQUEST_ROW_BYTES)
+        (&arrays.request, "REQUEST_DTYPE or DECISION_DTYPE")
     };
     let input = arrays.rows_in("rows", rows, dtype, name)?;
     let count = input.rows;
@@ -285,28 +402,22 @@ pub(crate) fn digest_batch<'py>(
         .numpy
         .call_method1("empty", ((count, DIGEST_BYTES), &arrays.byte))?;
     let threads = threads_for(threads, count, WORK_OF_A_DIGEST);
-    let at_a_time = at_a_time(threads, WORK_OF_A_DIGEST);
-    let mut copy = Copied::room();
-    let mut room = Room::of(Some(&digests), DIGEST_BYTES)?;
-    for first in (0..count).step_by(at_a_time) {
-        py.check_signals()?;
-        let copy = input.copy(first, at_a_time, &mut copy.0)?;
-        let rows_here = copy.len() / row_bytes;
-        if let Some(out) = room.piece(py, first, rows_here)? {
-            let plan = Plan::threads(threads);
-            py.detach(|| match row_bytes {
-                REQUEST_ROW_BYTES => {
-                    let here = quotes_of(&quotes, first, rows_here)?;
-                    batch::digest_requests(Rows::new(copy, threads)?, &here, out, plan)
-                }
-                _ => {
-                    decisions_in(copy)?;
-                    batch::digest_decisions(copy, out, plan)
-                }
-            })
-            .map_err(|error| batch_error(py, &error, first))?;
-        }
-    }
+    let pieces = Pieces::new(&input, None, threads, WORK_OF_A_DIGEST);
+    let mut room = Room::of(Some(&digests), count, DIGEST_BYTES)?;
+    // Each piece is one thread's.
+    let plan = Plan::threads(1);
+    pieces.each(py, room.pieces(pieces.at_a_time), |py, piece, out| {
+        let out = out.unwrap_or_default();
+        py.detach(|| {
+            if of_decisions {
+                decisions_in(piece.rows)?;
+                return batch::digest_decisions(piece.rows, out, plan);
+            }
+            let here = quotes_of(&quotes, piece.first, piece.count())?;
+            batch::digest_requests(Rows::new(piece.rows, plan.threads)?, &here, out, plan)
+        })
+        .map_err(|error| batch_error(py, &error, piece.first))
+    })?;
     drop(room);
     Ok(digests)
 }
@@ -332,13 +443,6 @@ pub(crate) fn vectors(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(py, Vectors::available().map(Vectors::label).collect::<Vec<_>>())
 }
 
-/// Rows of a piece for so many threads, each row as much work as looking at so many candidates.
-fn at_a_time(threads: usize, work_of_a_row: usize) -> usize {
-    ROWS_AT_A_TIME
-        .saturating_mul(threads.max(1))
-        .min(most_at_a_time(threads, work_of_a_row))
-}
-
 /// The most rows of a piece, however small the rest of it is, so that an interrupt is heard.
 pub(crate) fn most_at_a_time(threads: usize, work_of_a_row: usize) -> usize {
     let heard = WORK_AT_A_TIME / work_of_a_row.max(1);
@@ -351,11 +455,15 @@ fn cores() -> usize {
     *CORES.get_or_init(|| available_parallelism().map_or(1, usize::from))
 }
 
-/// On how many threads so many rows are worked at, each of which costs as much as so many candidates: what a caller asks for, and
-/// never more than there are cores.
+/// On how many threads so many rows are worked at, each of which costs as much as so many candidates: at most what a caller asks for,
+/// and never more than there are cores.
 fn threads_for(asked: Option<usize>, rows: usize, work_of_a_row: usize) -> usize {
-    let worth = rows.saturating_mul(work_of_a_row) / WORK_WORTH_A_THREAD;
-    cores().min(asked.unwrap_or(worth)).max(1)
+    let work = rows.saturating_mul(work_of_a_row);
+    let worth = match asked {
+        Some(asked) => asked.min(work / WORK_WORTH_WAKING),
+        None => work / WORK_WORTH_A_THREAD,
+    };
+    cores().min(worth).max(1)
 }
 
 fn threads_of(threads: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
@@ -455,46 +563,45 @@ fn not_there(py: Python<'_>) -> PyErr {
 }
 
 /// Rows that come in.
-struct Input<'py> {
-    numpy: Bound<'py, PyAny>,
-    array: Bound<'py, PyAny>,
+struct Input {
+    numpy: Py<PyAny>,
+    array: Py<PyAny>,
     /// Their bytes in place, if they are contiguous.
-    bytes: Option<Bound<'py, PyArray1<u8>>>,
+    bytes: Option<Py<PyArray1<u8>>>,
     rows: usize,
     row_bytes: usize,
 }
 
-impl<'py> Input<'py> {
+impl Input {
     /// Copies so many rows from `first` on, or what is left, while the interpreter lock is held.
-    fn copy<'a>(&self, first: usize, rows: usize, copy: &'a mut Vec<u8>) -> PyResult<&'a [u8]> {
+    fn copy<'a>(&self, py: Python<'_>, first: usize, rows: usize, copy: &'a mut Vec<u8>) -> PyResult<&'a [u8]> {
         copy.clear();
-        self.append(first, rows, copy)?;
+        self.append(py, first, rows, copy)?;
         Ok(copy)
     }
 
     /// Copies them behind those that were copied before.
-    fn append(&self, first: usize, rows: usize, copy: &mut Vec<u8>) -> PyResult<()> {
+    fn append(&self, py: Python<'_>, first: usize, rows: usize, copy: &mut Vec<u8>) -> PyResult<()> {
         let rows = rows.min(self.rows.saturating_sub(first));
         let end = first.saturating_add(rows);
         match &self.bytes {
-            Some(bytes) => self.add(bytes, first, end, copy),
+            Some(bytes) => self.add(bytes.bind(py), first, end, copy),
             None => {
-                let piece = PySlice::new(self.array.py(), isize::try_from(first)?, isize::try_from(end)?, 1);
-                let piece = self.array.get_item(piece)?;
-                let piece = as_bytes(&self.numpy.call_method1("ascontiguousarray", (piece,))?)?;
+                let piece = PySlice::new(py, isize::try_from(first)?, isize::try_from(end)?, 1);
+                let piece = self.array.bind(py).get_item(piece)?;
+                let piece = as_bytes(&self.numpy.bind(py).call_method1("ascontiguousarray", (piece,))?)?;
                 self.add(&piece, 0, rows, copy)
             }
         }
     }
 
-    fn add(&self, bytes: &Bound<'py, PyArray1<u8>>, first: usize, end: usize, copy: &mut Vec<u8>) -> PyResult<()> {
+    fn add(&self, bytes: &Bound<'_, PyArray1<u8>>, first: usize, end: usize, copy: &mut Vec<u8>) -> PyResult<()> {
+        let py = bytes.py();
         // Room of another thread's may lie in it.
-        let bytes = bytes.try_readonly().map_err(|error| taken(self.array.py(), &error))?;
-        let bytes = bytes
-            .as_slice()
-            .map_err(|error| not_contiguous(self.array.py(), &error))?;
+        let bytes = bytes.try_readonly().map_err(|error| taken(py, &error))?;
+        let bytes = bytes.as_slice().map_err(|error| not_contiguous(py, &error))?;
         let range = first.saturating_mul(self.row_bytes)..end.saturating_mul(self.row_bytes);
-        let rows = bytes.get(range).ok_or_else(|| not_there(self.array.py()))?;
+        let rows = bytes.get(range).ok_or_else(|| not_there(py))?;
         copy.try_reserve(rows.len()).map_err(no_room)?;
         copy.extend_from_slice(rows);
         Ok(())
@@ -509,8 +616,8 @@ thread_local! {
 /// have every page of both come from the system again, which takes longer than deciding the rows.
 struct Copied(Vec<u8>);
 
-/// A thread keeps no more bytes than that: the rows of a piece of three threads.
-const KEPT_BYTES: usize = 1 << 20;
+/// A thread keeps no more bytes than that: the rows of a piece.
+const KEPT_BYTES: usize = ROWS_AT_A_TIME * REQUEST_ROW_BYTES;
 
 impl Copied {
     fn room() -> Self {
@@ -529,8 +636,22 @@ impl Drop for Copied {
 
 /// Room of an array that is written in place, or none.
 struct Room<'py> {
-    bytes: Option<numpy::PyReadwriteArray1<'py, u8>>,
+    bytes: Option<PyReadwriteArray1<'py, u8>>,
     row_bytes: usize,
+}
+
+/// The room of one piece of rows after the other, or of none.
+struct RoomPieces<'a>(Option<ChunksMut<'a, u8>>);
+
+impl<'a> Iterator for RoomPieces<'a> {
+    type Item = Option<&'a mut [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Some(chunks) => chunks.next().map(Some),
+            None => Some(None),
+        }
+    }
 }
 
 /// Refuses room that lies in the memory of other room, of which what is written first would be lost, or of what is read while room is
@@ -558,27 +679,28 @@ fn refuse_shared<'py>(
 }
 
 impl<'py> Room<'py> {
-    fn of(array: Option<&Bound<'py, PyAny>>, row_bytes: usize) -> PyResult<Self> {
+    fn of(array: Option<&Bound<'py, PyAny>>, rows: usize, row_bytes: usize) -> PyResult<Self> {
         let bytes = match array {
             None => None,
             Some(array) => {
                 let py = array.py();
                 let bytes = as_bytes(array)?;
-                Some(bytes.try_readwrite().map_err(|error| taken(py, &error))?)
+                let bytes = bytes.try_readwrite().map_err(|error| taken(py, &error))?;
+                // An array may say that it has other rows than it has.
+                let whole = bytes
+                    .as_slice()
+                    .is_ok_and(|bytes| Some(bytes.len()) == rows.checked_mul(row_bytes));
+                Some(whole.then_some(bytes).ok_or_else(|| not_there(py))?)
             }
         };
         Ok(Self { bytes, row_bytes })
     }
 
-    /// The room of some rows.
-    fn piece(&mut self, py: Python<'_>, first: usize, rows: usize) -> PyResult<Option<&mut [u8]>> {
-        let start = first.saturating_mul(self.row_bytes);
-        let end = start.saturating_add(rows.saturating_mul(self.row_bytes));
-        let Some(bytes) = &mut self.bytes else {
-            return Ok(None);
-        };
-        let room = bytes.as_slice_mut().ok().and_then(|bytes| bytes.get_mut(start..end));
-        room.map(Some).ok_or_else(|| not_there(py))
+    /// The room of so many rows after the other.
+    fn pieces(&mut self, at_a_time: usize) -> RoomPieces<'_> {
+        let bytes = at_a_time.saturating_mul(self.row_bytes).max(1);
+        let room = self.bytes.as_mut().map(|room| room.as_slice_mut().unwrap_or_default());
+        RoomPieces(room.map(|room| room.chunks_mut(bytes)))
     }
 }
 
@@ -633,13 +755,13 @@ impl<'py> Arrays<'py> {
         array: &Bound<'py, PyAny>,
         dtype: &Bound<'py, PyAny>,
         name: &str,
-    ) -> PyResult<Input<'py>> {
+    ) -> PyResult<Input> {
         self.expect(field, array, dtype, name, None)?;
         let contiguous = array.getattr("flags")?.getattr("c_contiguous")?.is_truthy()?;
         Ok(Input {
-            numpy: self.numpy.clone(),
-            bytes: contiguous.then(|| as_bytes(array)).transpose()?,
-            array: array.clone(),
+            numpy: self.numpy.clone().unbind(),
+            bytes: contiguous.then(|| as_bytes(array)).transpose()?.map(Bound::unbind),
+            array: array.clone().unbind(),
             rows: array.len()?,
             row_bytes: dtype.getattr("itemsize")?.extract()?,
         })
@@ -789,7 +911,7 @@ impl<'py> Arrays<'py> {
             .map_err(no_room)?;
         for first in (0..quotes.rows).step_by(QUOTES_AT_A_TIME) {
             py.check_signals()?;
-            quotes.append(first, QUOTES_AT_A_TIME, &mut all)?;
+            quotes.append(py, first, QUOTES_AT_A_TIME, &mut all)?;
         }
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
         let none_of_them = py.detach(|| {

@@ -89,11 +89,16 @@ pub(super) fn share<I: Sync, O: Send>(
             work(first_row, input, room);
         }
     };
-    on_threads(worth.saturating_sub(1), &take_part);
+    on_threads(worth, &take_part);
 }
 
-/// Does the work here and on so many other threads, or as many as there are.
-fn on_threads(others: usize, work: &(impl Fn() + Sync)) {
+/// Does the work on so many threads, of which the caller's is one, or on as many as there are: each does all that it finds to do. The
+/// others are those that batches have, which stay from one to the next.
+///
+/// # Panics
+/// If the work does.
+pub fn on_threads(threads: usize, work: &(impl Fn() + Sync)) {
+    let others = threads.saturating_sub(1);
     let mut kept = match KEPT.try_lock() {
         Ok(kept) => kept,
         // What failed was a batch's work, and its threads wait again.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Reason, Rejections,
     decision::{DECISION_ROW_BYTES, DecisionRow},
-    gate::{DOMINANCE, unpacked},
+    gate::{DOMINANCE, by_dominance, unpacked},
     left::{Left, PIECE},
     request::{REQUEST_ROW_BYTES, RequestRow},
 };
@@ -274,8 +274,9 @@ kernel! {
             .fold(_mm512_setzero_si512(), |sum, count| _mm512_add_epi64(sum, count));
         let worthless = _mm512_sub_epi64(splat(table.enabled()), failed);
         let disabled = splat(table.disabled.into());
+        let counts = [disabled, quality, risk_ceiling, latency, capability, provider, region, budget, worthless];
         // The largest count, and of equal ones the last in the order of what dominates.
-        let most = [capability, region, provider, quality, risk_ceiling, latency, budget, worthless, disabled]
+        let most = by_dominance(counts)
             .into_iter()
             .zip(0..)
             .fold(_mm512_setzero_si512(), |most, (count, rank)| {
