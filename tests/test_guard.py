@@ -661,6 +661,10 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         ("[[rules]]\nliteral = 'a'\naction = 'log'", "rule 1: action is"),
         ("[[rules]]\nliteral = 'a'\nreads = 'raw'", "rule 1: reads is"),
         ("[[rules]]\nliteral = 3", "rule 1: literal must be a str, not int"),
+        ("[[rules]]\nliteral = 'a'\nname = 'card'\nseverity = 3", 'rule 1 "card": severity must be'),
+        ('[[rules]]\nname = "two\\nlines"', "rule 1: it must have"),
+        ("[[rules]]\nliteral = 'a'\nreplacement = '***'", 'rule 1: replacement is for action = "redact"'),
+        ("rules = []", "has no rules"),
         ("[[rules]]\nregex = ['a']", "rule 1: regex must be a str, not list"),
         ("[[rules", "no TOML"),
         ("rules = ['a']", "must be a table"),
@@ -670,6 +674,7 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         assert says in str(error)
         assert str(file) in str(error)
     refused("guard.unreadable", lambda: Guard.load(tmp_path / "nothing.toml"))
+    refused("input.wrong_type", lambda: Guard.load(5))  # type: ignore[arg-type]
     file.write_text("[[rules]]\nregex = '(?=a)'", encoding="utf-8")
     error = refused("guard.unsupported", lambda: Guard.load(file))
     assert str(error) == f'{file}: rule "(?=a)": look-around at byte 0 is not supported'

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from decidable._native import Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
+from decidable.guard.channels import wrong_kind
 
 __all__ = ["Written", "naming", "read_rules", "read_written"]
 
@@ -48,8 +49,10 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
     """A TOML file that consists of ``[[rules]]`` and nothing else; ``action``, if given, is that of every rule.
 
     Raises:
-        InvalidInput: ``guard.unreadable``, with the file and the number of the rule.
+        InvalidInput: ``guard.unreadable``, with the file and the number of the rule; ``path`` is none.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise wrong_kind("a path", path, "path")
     file = Path(path)
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -66,14 +69,21 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
         )
         message = f"{file} must consist of [[rules]] and nothing else{why}"
         raise InvalidInput("guard.unreadable", message, path=str(file))
+    if not rules:
+        # It would guard against nothing, without a word.
+        raise InvalidInput("guard.unreadable", f"{file} has no rules", path=str(file))
     return [_read(file, number, rule, action) for number, rule in enumerate(rules, 1)]
 
 
 def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
     """A rule of a file."""
 
+    called = rule.get("name") if isinstance(rule, dict) else None
+    # As far as it is one that a line can show.
+    named = f' "{called}"' if isinstance(called, str) and called.isprintable() and 0 < len(called) <= 60 else ""
+
     def fault(why: str) -> InvalidInput:
-        return InvalidInput("guard.unreadable", f"{file}, rule {number}: {why}", path=str(file), rule=number)
+        return InvalidInput("guard.unreadable", f"{file}, rule {number}{named}: {why}", path=str(file), rule=number)
 
     if not isinstance(rule, dict):
         raise fault("it must be a table")
@@ -97,6 +107,8 @@ def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
         raise fault("ignore_case is for literals; a regex says (?i)")
     if "literal" in rule and "check" in rest:
         raise fault("check is for regexes; a literal is one number that passes or does not")
+    if "replacement" in rest and rest.get("action", "stop") == "stop":
+        raise fault('replacement is for action = "redact"; without an action a rule stops')
     try:
         made = Rule.literal(rule["literal"], **rest) if "literal" in rule else Rule.regex(rule["regex"], **rest)
     except InvalidInput as error:
