@@ -333,11 +333,11 @@ def test_rules_without_examples_are_told_of(tmp_path: Path) -> None:
     )
     told = json.loads(command("some.toml", "--test", "--json", cwd=tmp_path).stdout)
     assert told == {"examples": 1, "without_examples": ["a"], "failed": []}
-    for rules in ("[[rules]]\nliteral = 'a'", "rules = []"):
+    for rules, code in (("[[rules]]\nliteral = 'a'", "cli.no_examples"), ("rules = []", "guard.unreadable")):
         (tmp_path / "none.toml").write_text(rules, encoding="utf-8")
         done = command("none.toml", "--test", "--json", cwd=tmp_path)
         assert done.returncode == 2
-        assert json.loads(done.stdout)["error"]["code"] == "cli.no_examples"
+        assert json.loads(done.stdout)["error"]["code"] == code
     codes.note("cli.no_examples")
 
 

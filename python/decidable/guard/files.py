@@ -95,6 +95,8 @@ def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
     for name, each in texts.items():
         if each is None:
             raise fault(f"{name} must be a list of texts, or of lists of the pieces of one")
+    if "replacement" in rule and rule.get("action", "stop") == "stop":
+        raise fault('replacement is for action = "redact"; without an action a rule stops')
     if action is not None:
         rule["action"] = action
     if ("literal" in rule) == ("regex" in rule):
@@ -107,8 +109,6 @@ def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
         raise fault("ignore_case is for literals; a regex says (?i)")
     if "literal" in rule and "check" in rest:
         raise fault("check is for regexes; a literal is one number that passes or does not")
-    if "replacement" in rest and rest.get("action", "stop") == "stop":
-        raise fault('replacement is for action = "redact"; without an action a rule stops')
     try:
         made = Rule.literal(rule["literal"], **rest) if "literal" in rule else Rule.regex(rule["regex"], **rest)
     except InvalidInput as error:
