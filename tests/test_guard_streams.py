@@ -1071,7 +1071,7 @@ def test_a_stream_has_so_many_texts_at_most() -> None:
     for chunk in about:
         refused("guard.too_large", lambda chunk=chunk: list(GUARD.stream([chunk])))  # type: ignore[misc]
     for events in (
-        [block("start", number, type="text", text="") for number in many],
+        [block("start", number, type="thinking", thinking="") for number in many],
         [block("delta", number, type="text_delta", text="") for number in many],
         [event("refusal.delta", output_index=number, content_index=0, delta="") for number in many],
         [event("output_item.done", output_index=number, item={"type": "message", "content": []}) for number in many],

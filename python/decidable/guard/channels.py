@@ -21,6 +21,9 @@ __all__ = ["MOST_CHANNELS", "Channel", "Channels", "is_of_the_service", "of_a_he
 MOST_CHANNELS: Final = 1_024
 """How many texts one stream may consist of."""
 
+MOST_READ_AGAIN: Final = 16 << 20
+"""How many characters of texts that come whole are read again with those that go on with them: tenths of a second."""
+
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
 WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
 
@@ -125,8 +128,9 @@ class Channels:
         self._matches: dict[Match, None] = {}
         # Of each channel as many as one reading of it had; under None of those that were too many to tell apart.
         self._dropped: dict[Channel | None, int] = {}
-        # What a client may put together though each chunk has all of it: the first text, and all of them.
-        self._added: dict[Channel, tuple[str, Cursor | None]] = {}
+        # What a client may put together though each chunk has all of it: the first text, and what came out of all.
+        self._added: dict[Channel, tuple[str, str]] = {}
+        self._read_again = 0
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -221,25 +225,35 @@ class Channels:
         if not text:
             return text
         cursor = self._cursor(channel)
-        released = cursor.push(text)
-        released += cursor.finish()
-        self._look(channel, cursor)
+        released = self._whole(channel, cursor, text)
         self._drop(channel, self._note(channel, cursor) + cursor.matches_dropped)
         return text if released == text else released
 
+    def _whole(self, channel: Channel, cursor: Cursor | Arguments, text: str) -> str:
+        released: str = cursor.push(text)
+        released += cursor.finish()
+        self._look(channel, cursor)
+        return released
+
     def read_all(
-        self, choice: int | None, place: str, value: Any, leaf: Callable[[str, str, str, Any], Any] | None = None
+        self,
+        choice: int | None,
+        place: str,
+        value: Any,
+        leaf: Callable[[str, str, str, Any], Any] | None = None,
+        *,
+        added: bool = False,
     ) -> Any:
         """Every text inside a value that comes whole, each as one of its own; a copy where one was not released whole.
 
         ``leaf(kind, name, place, text)`` reads a text in its own way, or returns ``None``; ``kind`` is the ``type`` of
-        what has the field.
+        what has the field. ``added``: a client may put each text together with those of other chunks at its place.
         """
-        return self._read_inside(choice, place, value, leaf, None)
+        return self._read_inside(choice, place, value, leaf, None, added)
 
-    def read_error(self, choice: int | None, place: str, value: Any) -> Any:
+    def read_error(self, choice: int | None, place: str, value: Any, *, added: bool = False) -> Any:
         """What a service says went wrong, which may repeat anything: every text in it, whatever its field."""
-        return self._read_inside(choice, place, value, None, "error")
+        return self._read_inside(choice, place, value, None, "error", added)
 
     def read_name(self, channel: Channel, name: Any) -> str:
         """A name that comes whole. Where it comes again some put it together, and others do not."""
@@ -260,30 +274,34 @@ class Channels:
         if known is None:
             # One message may have many that never come again, so these may be more than texts in pieces.
             self.refuse_many(len(self._added) // 16)
-            self._added[channel] = (text, None)
+            self._added[channel] = (text, released)
             return released
-        first, together = known
-        if together is None:
-            together = self._new(False)
-            together.push(first)
-            together.matches()
-            self._added[channel] = (first, together)
-        together.push(text)
-        self._look(channel, together)
-        found = any(match.action == "redact" for match in together.matches())
+        first, before = known
+        # As if it were at its end, because it may be: what more would come is read with it again.
+        together = before + released
+        self._read_again += len(together)
+        if self._read_again > MOST_READ_AGAIN:
+            message = f"texts that come whole and go on were read again for more than {MOST_READ_AGAIN} characters"
+            raise InvalidInput("guard.too_large", message)
+        is_released = self._whole(channel, self._cursor(channel), together) == together
         if self.stopped is not None:
             return ""
-        if found and released == text:
+        if not is_released:
             raise unknown_chunk(channel.name, "has what is to be redacted, in pieces")
+        self._added[channel] = (first, together)
         return released
 
-    def read_document(self, choice: int | None, place: str, text: str) -> str:
+    def read_document(self, choice: int | None, place: str, text: str, *, added: bool = False) -> str:
         """A text that comes whole and is what a model wrote as JSON: its escapes are read."""
-        released = self.read(Channel(choice, place, document=True), text)
-        # What is none is also read as it stands: there a backslash may be one.
-        return self.read(Channel(choice, place), text) if released == text and not _is_document(text) else released
+        read = self.read_added if added else self.read
+        released = read(Channel(choice, place, document=True), text)
+        # What is none is also read as it stands: there a backslash may be one. What goes on may yet be none.
+        as_written = released == text and (added or not _is_document(text))
+        return read(Channel(choice, place), text) if as_written else released
 
-    def _read_inside(self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None) -> Any:
+    def _read_inside(
+        self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None, added: bool
+    ) -> Any:
         """``whole``: that every field is read, as one of parsed ``"arguments"`` or of an ``"error"``."""
         if value is None or isinstance(value, bool):
             return value
@@ -292,13 +310,17 @@ class Channels:
             is_text = whole is not None or isinstance(value, int) or value.is_integer()
             return self._read_number(choice, place, value) if is_text else value
         if isinstance(value, str):
-            return self.read(Channel(choice, place), value)
+            read = self.read_added if added else self.read
+            return read(Channel(choice, place), value)
         if isinstance(value, (list, tuple)):
             if not self._is_command_released(choice, place, value):
                 return []
-            items = [
-                self._read_inside(choice, f"{place}[{number}]", item, leaf, whole) for number, item in enumerate(value)
-            ]
+            items = []
+            for number, item in enumerate(value):
+                numbered = _number_of(item)
+                at = f"{place}[{number if numbered is None else numbered}]"
+                # Clients find an item of another chunk by its number; without one it is another item.
+                items.append(self._read_inside(choice, at, item, leaf, whole, added and numbered is not None))
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         inside = fields(value)
         if inside is None:
@@ -323,10 +345,10 @@ class Channels:
             is_leaf = isinstance(inner, str) and whole != "arguments"
             new = leaf(kind, name, at, inner) if leaf is not None and is_leaf else None
             if new is None and is_leaf and name in READ_AS_JSON:
-                new = self.read_document(choice, at, inner)
+                new = self.read_document(choice, at, inner, added=added)
             if new is None:
                 inner_whole = "arguments" if name in READ_AS_JSON else "error" if name == "error" else None
-                new = self._read_inside(choice, at, inner, leaf, whole or inner_whole)
+                new = self._read_inside(choice, at, inner, leaf, whole or inner_whole, added)
             if new is not inner:
                 changes[name] = new
         return changed(value, changes)
@@ -404,6 +426,12 @@ def is_of_the_service(name: str, value: Any) -> bool:
     if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
         return True
     return name in OPAQUE or name.endswith("_id")
+
+
+def _number_of(item: Any) -> int | None:
+    """What an item of a list is numbered."""
+    number = (fields(item) or {}).get("index")
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _is_document(text: str) -> bool:

@@ -92,6 +92,7 @@ class ChatReader:
         choices = inside.get("choices") or []
         if not isinstance(choices, (list, tuple)):
             raise unknown_chunk("choices", "is no list")
+        self._channels.refuse_many(len(choices) - 1)
         numbers = [(fields(choice) or {}).get("index") or 0 for choice in choices]
         if any(number in numbers[:place] for place, number in enumerate(numbers)):
             raise unknown_chunk("choices[].index", "is that of two choices")
@@ -200,12 +201,8 @@ class ChatReader:
             elif name in REPEATS:
                 new = withheld(value) if value else value
             elif name in READ_WHOLE:
-                # A text that comes whole is put together by some clients.
-                new = (
-                    self._channels.read_added(Channel(index, name), value)
-                    if isinstance(value, str)
-                    else self._channels.read_all(index, name, value)
-                )
+                # What comes whole is put together by some clients.
+                new = self._channels.read_all(index, name, value, added=True)
             elif value:
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
@@ -258,7 +255,7 @@ class ChatReader:
                 elif name in REPEATS:
                     new = withheld(value) if value else value
                 elif name in READ_WHOLE:
-                    new = self._channels.read_all(choice, name, value)
+                    new = self._channels.read_all(choice, f"tool_calls[{number}].{name}", value, added=True)
                 elif value:
                     raise unknown_chunk(f"choices[].delta.tool_calls[].{name}")
                 else:

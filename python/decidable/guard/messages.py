@@ -76,6 +76,8 @@ class MessageReader:
             block = inside.get("content_block")
             self._channels.refuse_many(len(self._open))
             kind_of_block = str((fields(block) or {}).get("type"))
+            if kind_of_block == "text" and self._is_in_text:
+                raise unknown_chunk("index", "is of a text that begins before another is at its end")
             before = self._begin_text(index) if kind_of_block == "text" else self._end_text(chunk)
             if self._channels.stopped is not None:
                 return before
@@ -110,6 +112,9 @@ class MessageReader:
         if kind == "message_start":
             self._only(inside, "message")
             message = inside.get("message")
+            if (fields(message) or {}).get("content"):
+                # Deltas go on with it, and it is at its end here.
+                raise unknown_chunk("message.content", "is there before its blocks")
             self._usage = (fields(message) or {}).get("usage")
             new = self._channels.read_all(None, "message", message, _keep_stop_sequence)
             return [self._replaced(chunk, inside, "message", new)]
@@ -233,6 +238,12 @@ class MessageReader:
         if name == "text":
             self._said.setdefault(index, []).append(released)
         return released
+
+    @property
+    def _is_in_text(self) -> bool:
+        """Whether a block of text is open that is not at its end: which of two goes on first nobody would know."""
+        ended = self._before[1] if self._before is not None else None
+        return any(kind == "text" and index != ended for index, kind in self._open.items())
 
     def _begin_text(self, index: int) -> list[Any]:
         """A block of text begins, which the text before it goes on in: what ended that one's block comes out."""

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from decidable.guard import chat
 from decidable.guard.channels import (
-    READ_AS_JSON,
     WITHHELD,
     Channel,
     Channels,
@@ -174,6 +173,7 @@ class MessageChunkReader:
         # The numbers of the blocks that had text, and what the last text stood in.
         self._texts: set[Any] = set()
         self._text_at: tuple[bool, Any] = (False, None)
+        self._same: dict[str, str] = {}
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
@@ -288,17 +288,17 @@ class MessageChunkReader:
         return self._channels.read_document(None, place, text) if name == "error" and of_a_call else None
 
     def _whole(self, place: str, value: Any) -> Any:
-        """What comes whole in a chunk."""
-        return (
-            self._channels.read_added(Channel(None, place), value)
-            if isinstance(value, str)
-            else self._channels.read_all(None, place, value, self._added)
-        )
+        """What comes whole in a chunk, and what LangChain puts together with that of other chunks at its place."""
+        return self._channels.read_all(None, place, value, self._once, added=True)
 
-    def _added(self, kind: str, name: str, place: str, text: str) -> Any:
-        """A text that comes whole, and that LangChain puts together with those of other chunks at its place."""
-        if name in READ_AS_JSON or name in ("model_provider", "output_version"):
+    def _once(self, kind: str, name: str, place: str, text: str) -> Any:
+        """What LangChain has once, where it is the same again."""
+        if name not in ("model_provider", "output_version"):
             return None
+        if self._same.get(place) == text:
+            return self._channels.read(Channel(None, place), text)
+        # Once it is another, each is put together with those before.
+        self._same[place] = "" if place in self._same else text
         return self._channels.read_added(Channel(None, place), text)
 
     def _name(self, channel: Channel, name: Any) -> str:
@@ -418,7 +418,7 @@ class MessageChunkReader:
             summary = {"summary": self._summary(OF_KWARGS, value["summary"])} if "summary" in value else {}
             return {**value, **summary}
         if name == "error":
-            return self._channels.read_error(None, name, value)
+            return self._channels.read_error(None, name, value, added=True)
         if name in chat.READ_WHOLE or name in OF_RESPONSES:
             return self._whole(name, value)
         if value:

@@ -222,6 +222,9 @@ class ResponseReader:
         if kind in RESPONSES:
             self._only(inside, "response")
             response = inside.get("response")
+            if not RESPONSES[kind] and (fields(response) or {}).get("output"):
+                # Events go on with it, and it is at its end here.
+                raise unknown_chunk("response.output", "is there before its items")
             self._response = new = self._whole_response(response)
             out = self._take_ended()
             if RESPONSES[kind]:
