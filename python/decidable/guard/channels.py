@@ -16,7 +16,16 @@ from decidable.errors import InvalidInput
 from decidable.guard.arguments import Arguments
 from decidable.guard.fields import changed, declared, fields
 
-__all__ = ["MOST_CHANNELS", "Channel", "Channels", "is_of_the_service", "of_a_helper", "unknown_chunk", "wrong_kind"]
+__all__ = [
+    "MOST_CHANNELS",
+    "Channel",
+    "Channels",
+    "is_of_the_service",
+    "kind_of",
+    "of_a_helper",
+    "unknown_chunk",
+    "wrong_kind",
+]
 
 MOST_CHANNELS: Final = 1_024
 """How many texts one stream may consist of."""
@@ -104,6 +113,14 @@ class Channel(NamedTuple):
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
     """The fault of a chunk that could carry text nobody looks at. It does not repeat what the chunk says."""
     return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
+
+
+def kind_of(place: str, value: Any) -> str:
+    """What a part of a chunk says that it is; nothing where it says none."""
+    kind = (fields(value) or {}).get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise unknown_chunk(f"{place}.type", "is no text")
+    return kind or ""
 
 
 def of_a_helper(place: str, instead: str) -> InvalidInput:
@@ -326,7 +343,8 @@ class Channels:
         if inside is None:
             raise unknown_chunk(place)
         changes: dict[str, Any] = {}
-        kind = inside.get("type")
+        # What JSON calls a type may be several, such as of a tool's arguments.
+        kind = inside["type"] if isinstance(inside.get("type"), str) else ""
         own = declared(value)
         for name, inner in inside.items():
             # What stands in no field is an event of a service itself.

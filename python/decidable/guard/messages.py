@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from decidable.guard.channels import Channel, Channels, of_a_helper, unknown_chunk, wrong_kind
+from decidable.guard.channels import (
+    Channel,
+    Channels,
+    is_of_the_service,
+    kind_of,
+    of_a_helper,
+    unknown_chunk,
+    wrong_kind,
+)
 from decidable.guard.fields import changed, fields, made
 
 __all__ = ["EVENTS", "MessageReader"]
@@ -75,7 +83,7 @@ class MessageReader:
             index = self._index(inside)
             block = inside.get("content_block")
             self._channels.refuse_many(len(self._open))
-            kind_of_block = str((fields(block) or {}).get("type"))
+            kind_of_block = kind_of("content_block", block)
             if kind_of_block == "text" and self._is_in_text:
                 raise unknown_chunk("index", "is of a text that begins before another is at its end")
             before = self._begin_text(index) if kind_of_block == "text" else self._end_text(chunk)
@@ -207,7 +215,7 @@ class MessageReader:
         own = fields(delta)
         if own is None:
             raise unknown_chunk("delta")
-        kind = own.get("type")
+        kind = kind_of("delta", delta)
         if kind == "citations_delta":
             self._citations += 1
             new = self._channels.read_all(index, f"citation[{self._citations}]", delta)
@@ -218,7 +226,9 @@ class MessageReader:
         if kind not in TEXTS:
             raise unknown_chunk("delta.type")
         name, channel_name = TEXTS[kind]
-        self._only(own, name, "encrypted_content")
+        self._only(own, name, "encrypted_content", "estimated_tokens")
+        if not is_of_the_service("estimated_tokens", own.get("estimated_tokens") or 0):
+            raise unknown_chunk("delta.estimated_tokens", "is no number of tokens")
         if index not in self._open:
             self._channels.refuse_many(len(self._open))
             self._open[index] = ""

@@ -11,6 +11,7 @@ from decidable.guard.channels import (
     Channel,
     Channels,
     is_of_the_service,
+    kind_of,
     unknown_chunk,
     withheld,
     wrong_kind,
@@ -328,7 +329,7 @@ class MessageChunkReader:
                 out.append(self._text(block))
                 continue
             inside = fields(block) or {}
-            kind = inside.get("type")
+            kind = kind_of("content[]", block)
             index = inside.get("index")
             if kind in WHOLE_BLOCKS:
                 out.append(self._whole(_numbered("content", index), block))

@@ -170,7 +170,7 @@ class TypedReader:
             return MessageChunkReader(self._channels)
         if isinstance(kind, str) and (kind in MESSAGE_EVENTS or (kind == "error" and "error" in inside)):
             return MessageReader(self._channels)
-        if isinstance(kind, str) and (kind.startswith("response.") or kind == "error"):
+        if isinstance(kind, str) and (kind.startswith("response.") or kind in ("error", "keepalive")):
             return ResponseReader(self._channels)
         if inside.get("error"):
             return ChatReader(self._channels)

@@ -12,7 +12,7 @@ import hashlib
 import re
 from typing import Any, Final
 
-from decidable.guard.channels import Channel, Channels, of_a_helper, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channel, Channels, kind_of, of_a_helper, unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields, made
 
 __all__ = ["ResponseReader"]
@@ -236,7 +236,11 @@ class ResponseReader:
             told = {name: value for name, value in inside.items() if name not in ("type", "sequence_number")}
             new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
             return [changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
-        if kind not in WITHOUT_TEXT:
+        if kind == "keepalive":
+            # A sign of life, which the client's types do not have.
+            if inside.keys() - {"type", "sequence_number"}:
+                raise unknown_chunk("keepalive", "has more than its number")
+        elif kind not in WITHOUT_TEXT:
             raise unknown_chunk("type")
         self._only(inside)
         return [chunk]
@@ -362,6 +366,7 @@ class ResponseReader:
             channel = Channel(item, f"{streamed}[{number}]" if streamed in NUMBERED else streamed)
             return self._push(channel, text) if begins else self._repeated(channel, text)
 
+        kind_of(place, value)
         return self._channels.read_all(item, place, value, leaf)
 
     def _whole_response(self, response: Any) -> Any:

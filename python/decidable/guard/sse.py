@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -152,7 +153,7 @@ class EventReader:
             rest = [self._event_of(each) for each in self._reader.finish()] if self._reader is not None else []
             return rest if self._channels.stopped is not None else [*rest, kept + "data: [DONE]\n\n"]
         try:
-            chunk = json.loads(data, parse_constant=_refuse_constant)
+            chunk = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
         except ValueError:
             if event == "error" and not any(line.lstrip().startswith(("{", "[", '"')) for line in data.splitlines()):
                 # Words, and nothing that another reader could take for JSON, or for a line of its own: some end lines
@@ -212,6 +213,14 @@ def _one_line(name: str) -> str:
 
 def _json(chunk: Any) -> str:
     return json.dumps(chunk, separators=(",", ":"), allow_nan=False)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        # It could not be written anew.
+        raise unknown_chunk("data", "has a number that is too large")
+    return number
 
 
 def _refuse_constant(name: str) -> Any:

@@ -1,0 +1,76 @@
+"""What services send beside texts, and events that nobody can read: each ends as the docs say, with a code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from anthropic.types.beta import BetaRawContentBlockDeltaEvent
+
+from decidable import Guard, Rule
+from test_guard import refused
+
+GUARD = Guard([Rule.literal("DROP TABLE", name="drop")])
+
+
+def part(kind: Any) -> dict[str, Any]:
+    return {"type": kind, "text": "a", "annotations": []}
+
+
+def of_a_response(name: str, **about: Any) -> dict[str, Any]:
+    return {
+        "type": f"response.{name}",
+        "sequence_number": 1,
+        "output_index": 0,
+        "content_index": 0,
+        "item_id": "i",
+        **about,
+    }
+
+
+def test_a_sign_of_life_of_a_response_passes() -> None:
+    """OpenAI sends it on long runs; its client's types do not have it."""
+    alive = {"type": "keepalive", "sequence_number": 3}
+    said = of_a_response("output_text.delta", delta="hi", logprobs=[])
+    for given in ([alive, said], [said, alive], [alive]):
+        stream = GUARD.stream(given)
+        assert alive in list(stream)
+        assert stream.stopped is None
+    more = alive | {"text": "DROP TABLE"}
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([more]))).field == "keepalive"
+
+
+def test_how_many_tokens_a_thought_has_passes() -> None:
+    """Anthropic estimates it; a text in its place is refused."""
+    delta = {"type": "thinking_delta", "thinking": "hm", "estimated_tokens": 12}
+    event = {"type": "content_block_delta", "index": 0, "delta": delta}
+    made = BetaRawContentBlockDeltaEvent.model_validate(event)
+    for each in (event, made):
+        assert next(iter(GUARD.stream([each]))) == each
+    said = event | {"delta": delta | {"estimated_tokens": "DROP TABLE"}}
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([said]))).field == "delta.estimated_tokens"
+
+
+@pytest.mark.parametrize("kind", [["text"], {"a": 1}, 3, [[]]])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda kind: {"type": "content_block_start", "index": 0, "content_block": part(kind)},
+        lambda kind: {"type": "content_block_delta", "index": 0, "delta": part(kind)},
+        lambda kind: of_a_response("content_part.added", part=part(kind)),
+        lambda kind: of_a_response("output_item.added", item=part(kind)),
+        lambda kind: of_a_response("output_text.annotation.added", annotation=part(kind), annotation_index=0),
+    ],
+)
+def test_a_kind_that_is_no_text_is_refused(made: Any, kind: Any) -> None:
+    for options in ({}, {"sse": True}):
+        event = made(kind)
+        given = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"] if options else [event]
+        refused("guard.unknown_chunk", lambda given=given, options=options: list(GUARD.stream(given, **options)))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
+def test_a_number_that_json_could_not_write_again_is_refused(number: str) -> None:
+    body = f'data: {{"choices":[],"created":{number}}}\n\n'
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([body], sse=True)))
