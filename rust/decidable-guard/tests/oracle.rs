@@ -402,10 +402,13 @@ fn is_in_string(text: &str, start: usize, end: usize) -> bool {
 
 fn passes(check: Option<Check>, text: &[char]) -> bool {
     let Some(Check::Luhn) = check else { return true };
-    let digits: Vec<_> = text
-        .iter()
-        .filter(|c| !matches!(c, ' ' | '-'))
-        .map(|c| c.to_digit(10))
+    let is_escape =
+        |place: usize| matches!(text[place], 'b' | 'f' | 'n' | 'r' | 't') && text[..place].ends_with(&['\\']);
+    let digits: Vec<_> = (0..text.len())
+        .filter(|place| {
+            !matches!(text[*place], ' ' | '-' | '_' | '\\') && text[*place].is_ascii() && !is_escape(*place)
+        })
+        .map(|place| text[place].to_digit(10))
         .collect();
     let doubled = |(place, digit): (usize, &Option<u32>)| match digit.unwrap_or(0) * (1 + place as u32 % 2) {
         value @ 10.. => value - 9,
