@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import functools
 import operator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from pydantic import BaseModel, PrivateAttr, computed_field
@@ -450,3 +453,125 @@ def test_objects_with_slots_and_fields_of_structs_are_read() -> None:
     out = list(stream)
     assert [each["choices"][0]["delta"].content for each in out] == ["a ", "", None]
     assert stream.stopped is not None
+
+
+# --- objects that are read in other ways than they look ------------------------------------------------------------
+
+
+def other(kind: type, **ways: Any) -> type:
+    return type("Other", (kind,), ways)
+
+
+class Silent:
+    """Says that it is nothing, and has a text."""
+
+    text = SAID
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class Posing:
+    """Says that it is a number, and has a text."""
+
+    text = SAID
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    @property
+    def __class__(self) -> Any:
+        return self.kind
+
+
+class Spoken(str):
+    """Has a text beside the one that it is."""
+
+    def __init__(self, *_: Any) -> None:
+        self.text = SAID
+
+
+class Hiding(BaseModel):
+    """Keeps a text to itself, and gives it out when it is asked."""
+
+    content: str = "a"
+    _raw: Any = PrivateAttr(default=SAID)
+
+    @property
+    def shown(self) -> Any:
+        return self._raw
+
+
+class Itself(BaseModel):
+    """Gives itself out as a copy."""
+
+    content: str
+
+    def model_copy(self, **_: Any) -> Any:  # type: ignore[override]
+        return self
+
+
+class Shadowed:
+    """What it has in its dictionary is not what it says."""
+
+    content = property(lambda _: SAID, lambda _, __: None)
+
+    def __init__(self) -> None:
+        self.__dict__["content"] = "a"
+
+
+SAYS_LESS = [
+    other(dict, items=lambda _: {}.items())(content=SAID),
+    other(dict, __iter__=lambda _: iter(()))(content=SAID),
+    other(dict, get=lambda *_: None)(content=SAID),
+    other(dict, __missing__=lambda *_: SAID)(role="assistant"),
+    other(dict, __getattr__=lambda *_: SAID)(role="assistant"),
+    other(dict, content=property(lambda _: SAID))(role="assistant"),
+    other(dict, __bool__=lambda _: False)(content=SAID),
+    {"content": other(str, __bool__=lambda _: False)(SAID)},
+    {"content": other(str, __len__=lambda _: 0)(SAID)},
+    {"content": other(str, __eq__=lambda *_: True, __hash__=str.__hash__)(SAID)},
+    {"content": other(str, __str__=lambda _: SAID)("a")},
+    {"content": Spoken("a")},
+    {"content": "a", "unknown": Silent()},
+    {"content": "a", "unknown": other(list, __bool__=lambda _: False)([SAID])},
+    {"content": "a", "annotations": other(list, __iter__=lambda _: iter(()))([SAID])},
+    {"content": "a", "annotations": [Posing(bool)]},
+    {"content": "a", "annotations": [Posing(float)]},
+    {"content": "a", "annotations": [{"n": other(float, text=SAID, is_integer=lambda _: False)(1.5)}]},
+    {"content": "a", "citations": [Spoken("a")]},
+    Hiding(),
+    Itself(content="so DROP TABLE"),
+    Shadowed(),
+]
+
+
+@pytest.mark.parametrize("delta", SAYS_LESS, ids=range(len(SAYS_LESS)))
+@pytest.mark.parametrize("of_a_class", [False, True])
+def test_what_is_read_in_another_way_than_it_looks_is_refused(delta: Any, of_a_class: bool) -> None:
+    """Or what is matched is not what comes out."""
+    choice: Any = {"index": 0, "delta": delta, "finish_reason": None}
+    given: Any = {"choices": [choice]}
+    if of_a_class:
+        given = SimpleNamespace(choices=[SimpleNamespace(**choice)])
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([given])))
+
+
+def test_values_that_a_library_writes_are_read() -> None:
+    """Members of enumerations, numbers of NumPy, dictionaries in order, tuples with names."""
+
+    class Reason(enum.StrEnum):
+        STOP = "stop"
+
+        def __str__(self) -> str:
+            return self.value
+
+    class Where(NamedTuple):
+        start_index: int
+        title: str
+
+    delta = collections.OrderedDict(content="a", annotations=[{"score": np.float64(0.5), "where": Where(1, "b")}])
+    given = {"choices": [{"index": 0, "delta": delta, "finish_reason": Reason.STOP}]}
+    assert list(GUARD.stream([given])) == [given]
+    found = collections.defaultdict(list, content="DROP TABLE users")
+    assert stopped_by([chunk(found)]) == "drop"

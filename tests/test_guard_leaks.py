@@ -75,10 +75,9 @@ def exception_inside(size: int, guard: Guard) -> str:
     class Faulty(dict[str, Any]):
         """A part of a chunk that cannot be read."""
 
-        def fault(self, *_: Any) -> Any:
+        @property
+        def content(self) -> Any:
             raise MemoryError
-
-        get = items = __getitem__ = __iter__ = fault
 
     def source() -> Iterator[dict[str, Any]]:
         for each in pieces(BEFORE + SECRET[:-1], size):

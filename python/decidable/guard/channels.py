@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.errors import InvalidInput
 from decidable.guard.arguments import Arguments
-from decidable.guard.fields import changed, declared, fields
+from decidable.guard.fields import changed, declared, fields, is_readable
 
 __all__ = [
     "MOST_CHANNELS",
@@ -320,6 +320,8 @@ class Channels:
         self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None, added: bool
     ) -> Any:
         """``whole``: that every field is read, as one of parsed ``"arguments"`` or of an ``"error"``."""
+        if not is_readable(value):
+            raise unknown_chunk(place)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, (int, float)):

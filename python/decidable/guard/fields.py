@@ -11,10 +11,26 @@ import functools
 import struct
 import sys
 from collections.abc import Mapping
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any, Final
 
-__all__ = ["changed", "declared", "fields", "is_plain", "made"]
+from decidable.errors import InvalidInput
+
+__all__ = ["changed", "declared", "fields", "is_plain", "is_readable", "made"]
+
+PLAIN: Final = (str, bytes, bool, int, float, list, tuple, dict)
+EXACT: Final = frozenset({type(None), *PLAIN})
+COUNTS: Final = (type(None), bool, int, float)
+
+# How what a built-in class has is read.
+READ_BY: Final = frozenset(
+    {
+        "__bool__", "__contains__", "__eq__", "__float__", "__format__", "__getattribute__", "__getitem__", "__index__",
+        "__int__", "__iter__", "__len__", "__missing__", "__ne__", "__reversed__", "__str__", "get", "is_integer",
+        "items", "keys", "values",
+    }
+)  # fmt: skip
 
 ASKED: Final = frozenset({"__getattr__", "__getattribute__"})
 
@@ -36,27 +52,67 @@ def fields(value: Any) -> Mapping[str, Any] | None:
 
     Of a ``dict`` that has attributes as well both are read; where they disagree it is not known what it says.
     """
+    found = _found(value) if is_readable(value) else None
+    return found if found is not None and all(map(is_readable, found.values())) else None
+
+
+def _found(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, dict):
-        if not all(isinstance(name, str) for name in value):
+        if not all(type(name) is str for name in value):
             return None
-        attributes = _attributes(value)
-        if not attributes:
+        if type(value) is dict:
             return value
+        attributes = _attributes(value)
         if not all(_alike(inner, value[name]) for name, inner in attributes.items() if name in value):
             return None
         found = {**value, **attributes}
         return None if _says_more(value, found) else found
-    if isinstance(value, (str, bytes, int, float, list, tuple, type)) or value is None:
+    if isinstance(value, (*PLAIN, type)):
         return None
     own = getattr(value, "__dict__", None)
     slots = [name for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)]
     if (own is None and not slots) or not _is_listable(_kind(value)):
+        return None
+    # Nobody reads what a model keeps to itself, and its methods may tell it.
+    if any(type(inner) not in COUNTS for inner in (getattr(value, "__pydantic_private__", None) or {}).values()):
         return None
     # What a model did not know when it was read stands apart in pydantic.
     found = {**(own or {}), **(getattr(value, "__pydantic_extra__", None) or {})}
     for name in slots:
         found[name] = getattr(value, name)
     return None if _says_more(value, found) else found
+
+
+def is_readable(value: Any) -> bool:
+    """Whether whoever reads a value reads what others read of it.
+
+    It is what it says that it is, has no other way to be read, and where it says that it is nothing it is nothing.
+    """
+    kind = type(value)
+    if kind in EXACT:
+        return True
+    if value.__class__ is not kind:
+        return False
+    if issubclass(kind, PLAIN):
+        # The members of an enumeration are whoever's who wrote it.
+        has_more = not issubclass(kind, (dict, Enum)) and bool(getattr(value, "__dict__", None))
+        return not has_more and not _reads_otherwise(kind)
+    try:
+        return bool(value)
+    except Exception:
+        # An array that is not one number.
+        return True
+
+
+@functools.lru_cache(maxsize=4096)
+def _reads_otherwise(kind: type) -> bool:
+    """Whether a class has a way of its own to give out what a built-in one has."""
+    if issubclass(kind, Enum):
+        return False
+    bases = [
+        base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("builtins", "collections", "numpy")
+    ]
+    return any(not READ_BY.isdisjoint(vars(base)) for base in bases)
 
 
 def declared(value: Any) -> frozenset[str]:
@@ -100,10 +156,14 @@ def _elsewhere(kind: type) -> tuple[str, ...]:
 def _says_more(value: Any, found: Mapping[str, Any]) -> bool:
     """Whether it has something of what is looked for that is not among its fields."""
     for name in _elsewhere(_kind(value)):
-        # The text of a message of LangChain is what its content says.
-        if name in found or (name == "text" and "content" in found):
-            continue
         inner = getattr(value, name, None)
+        if name in found:
+            if inner is not None and not _alike(inner, found[name]):
+                return True
+            continue
+        # The text of a message of LangChain is what its content says.
+        if name == "text" and "content" in found:
+            continue
         if inner is not None and not (isinstance(inner, (str, list, tuple, dict)) and not inner):
             return True
     return False
@@ -171,7 +231,13 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
                 object.__setattr__(other, name, inner)
         return other
     if hasattr(type(value), "model_copy"):
-        return value.model_copy(update=dict(changes))
+        other = value.model_copy(update=dict(changes))
+        said = fields(other) or {}
+        if other is value or any(said.get(name) is not inner for name, inner in changes.items()):
+            raise InvalidInput(
+                "guard.unknown_chunk", "a copy of a chunk does not say what it was made of", field="copy"
+            )
+        return other
     other = copy.copy(value)
     # What is frozen is so for others, not for a copy that nobody has; that of msgspec takes no other way than its own.
     put = setattr if hasattr(type(value), "__struct_fields__") else object.__setattr__
