@@ -204,7 +204,7 @@ def python(script: str, *arguments: object, **options: Any) -> subprocess.Comple
     """Runs a script in another interpreter that sees the same packages."""
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**(options.pop("env", None) or os.environ), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         **{"capture_output": True, "text": True, "timeout": 120} | options,
     )
 

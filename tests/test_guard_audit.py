@@ -27,7 +27,7 @@ import codes
 import decidable as dc
 from decidable import Guard, Pressure, Rule, StopReason, cli, verify_audit
 from decidable.guard import AuditFrame, AuditMatch, Continue, End, Stop, Text, Token
-from ground import KEY, opened, python, request
+from ground import KEY, opened, preloaded, python, request
 from model import audit as model
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "guard.json").read_text(encoding="utf-8"))
@@ -710,6 +710,42 @@ def test_a_forked_child_cannot_go_on_with_its_parents_audit(tmp_path: Path, how:
     done = python(FORKED, tmp_path / "answer.audit", how)
     assert (done.stdout, done.stderr) == ("200 finished True\n", "")
     codes.note("audit.forked", "LogUnavailable")
+
+
+MEANWHILE = """
+import os, sys, threading, time
+import decidable as dc
+from decidable.guard import End, Stop, Text, Token
+
+path, stall = sys.argv[1:]
+monitor = dc.Guard([dc.Rule.literal("DROP TABLE")]).monitor(audit=path)
+monitor.intervene(Token(1, b"so "))
+open(stall, "w").close()
+ends = threading.Thread(target=monitor.intervene, args=(End(),))
+ends.start()
+refused = 0
+deadline = time.monotonic() + 60
+# The end waits for the disk with the interpreter's lock free.
+try:
+    while refused < 100 and time.monotonic() < deadline:
+        answer = monitor.intervene(Text("so "))
+        if isinstance(answer, Stop):
+            assert not answer.released and answer.reason.kind == "failed", answer
+            refused += getattr(monitor.fault, "code", None) == "guard.in_use"
+finally:
+    os.unlink(stall)
+    ends.join()
+print(refused)
+"""
+
+
+def test_a_thread_that_comes_while_another_writes_the_end_is_stopped_and_told_nothing_else(tmp_path: Path) -> None:
+    """Whatever is in its way: an answer is given, and no exception."""
+    stalled = tmp_path / "stalled"
+    slow = {"LD_PRELOAD": str(preloaded("stall", tmp_path)), "STALL": str(stalled)}
+    done = python(MEANWHILE, tmp_path / "answer.audit", stalled, env=os.environ | slow)
+    assert done.stderr == ""
+    assert done.stdout.split()[0] == "100"
 
 
 def test_two_threads_at_one_generation_stop_it(tmp_path: Path) -> None:

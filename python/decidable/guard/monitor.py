@@ -154,9 +154,13 @@ class Monitor:
     def _failed(self, error: BaseException) -> StopReason:
         """Stopped at the last time that is known: what failed may be the clock."""
         self._fault = self._fault or error
+        failed = StopReason("failed", None, 0, None)
         with contextlib.suppress(Exception):
             self._native.fail(self._now if type(self._now) is int else 0)
-        return self._native.stopped or StopReason("failed", None, 0, None)
+        # Another thread may have it, which also holds where it cannot be told so.
+        with contextlib.suppress(Exception):
+            return self._native.stopped or failed
+        return failed
 
     @property
     def stopped(self) -> StopReason | None:
