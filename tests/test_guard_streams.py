@@ -2012,7 +2012,7 @@ def test_message_chunks_of_several_blocks() -> None:
         assert refused("guard.unknown_chunk", lambda broken=broken: list(GUARD.stream([broken]))).field == place  # type: ignore[misc]
     message = AIMessage(content="", tool_calls=[{"name": "f", "args": {"q": "drop table"}, "id": "c"}])
     (out_message,) = GUARD.stream([message])
-    assert out_message.tool_calls[0]["args"] == {"q": ""}
+    assert out_message.tool_calls == []
     called = AIMessageChunk(content="", additional_kwargs={"function_call": {"name": "f", "arguments": "a dr"}})
     out = list(GUARD.stream([called]))
     assert [chunk.additional_kwargs["function_call"]["arguments"] for chunk in out] == ["a ", "dr"]

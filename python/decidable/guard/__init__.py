@@ -196,7 +196,8 @@ class Guard:
         *,
         raise_on_stop: bool = False,
         notice: str | Callable[[StopReason], str] = "",
-        sse: bool = False,
+        sse: bool | None = None,
+        json: bool = False,
     ) -> GuardedStream[Piece]:
         """Guards an iterable of text, of bytes, or of the chunks of a client, and gives the same kind (docs/guard.md).
 
@@ -207,9 +208,12 @@ class Guard:
         Args:
             raise_on_stop: Whether :class:`~decidable.errors.GuardStopped` is raised at a stop, after everything else.
             notice: What a client is told of a stop, or what makes that of the reason. It comes last, as text.
-            sse: Whether text or bytes are server-sent events, as they come over the wire.
+            sse: Whether text or bytes are server-sent events, as they come over the wire. If that is not said, what
+                begins like them is refused.
+            json: Whether the text is a document in JSON, as where a model is told to answer in it: rules see strings as
+                what they stand for, and what is replaced is written with escapes.
         """
-        return GuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse)
+        return GuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
 
     def astream(
         self,
@@ -217,16 +221,17 @@ class Guard:
         *,
         raise_on_stop: bool = False,
         notice: str | Callable[[StopReason], str] = "",
-        sse: bool = False,
+        sse: bool | None = None,
+        json: bool = False,
     ) -> AsyncGuardedStream[Piece]:
         """:meth:`stream` for an asynchronous iterable, which is closed with ``aclose()``, or a ``close()``."""
-        return AsyncGuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse)
+        return AsyncGuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
 
     def as_runnable(
-        self, *, raise_on_stop: bool = False, notice: str | Callable[[StopReason], str] = ""
+        self, *, raise_on_stop: bool = False, notice: str | Callable[[StopReason], str] = "", json: bool = False
     ) -> RunnableGenerator[Any, Any]:
         """The guard as a part of a LangChain chain, ``model | guard.as_runnable()``. It needs ``langchain_core``."""
-        return as_runnable(self, raise_on_stop=raise_on_stop, notice=notice)
+        return as_runnable(self, raise_on_stop=raise_on_stop, notice=notice, sse=False, json=json)
 
     def _cursor(self, json: bool) -> Cursor:
         """For one text; ``json`` where it is the arguments of a call."""

@@ -138,8 +138,9 @@ def wrong_kind(wanted: str, given: object, field: str = "chunk") -> InvalidInput
 class Channels:
     """The cursors of one stream's channels, and why it was stopped."""
 
-    def __init__(self, cursor: Callable[[bool], Cursor]) -> None:
+    def __init__(self, cursor: Callable[[bool], Cursor], *, json: bool = False) -> None:
         self._new = cursor
+        self._json = json
         self._open: dict[Channel, Cursor | Arguments] = {}
         self._closed: set[Channel] = set()
         self._matches: dict[Match, None] = {}
@@ -194,7 +195,8 @@ class Channels:
         return released
 
     def _cursor(self, channel: Channel) -> Cursor | Arguments:
-        return Arguments(self._new) if channel.is_json else self._new(False)
+        is_json = channel.is_json or (self._json and channel.name.partition("[")[0] == "text")
+        return Arguments(self._new) if is_json else self._new(False)
 
     @staticmethod
     def refuse_many(count: int) -> None:

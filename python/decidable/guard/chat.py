@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
-from decidable.guard.fields import changed, fields, is_plain
+from decidable.guard.fields import changed, fields, is_plain, made
 
 __all__ = ["ChatReader"]
 
@@ -63,6 +63,7 @@ class ChatReader:
         self._channels = channels
         # The last chunk and choice of each index, as a pattern for what is made here.
         self._last: dict[int, tuple[Any, Any]] = {}
+        self._chunk_before: Any = None
         self._finished: set[int] = set()
         # The last piece of each tool call's text, by choice, index and field.
         self._calls: dict[tuple[int, int, str], Any] = {}
@@ -76,6 +77,7 @@ class ChatReader:
         inside = fields(chunk)
         if inside is None or not ("choices" in inside or inside.get("error")):
             raise wrong_kind("a chunk of a chat completion, as before", chunk)
+        self._chunk_before = chunk
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name == "choices" or name in ABOUT_A_CHUNK or not value or (name == "p" and _is_padding(value)):
@@ -116,20 +118,25 @@ class ChatReader:
     def end(self, notice: str) -> list[Any]:
         """What tells a client that the stream was stopped: every choice that is not finished is, by a filter."""
         where = self._channels.stopped_in
-        out: list[Any] = []
-        chunk = None
-        for index, (last, choice) in self._last.items():
-            if index in self._finished:
-                continue
-            told = notice if where is not None and where.choice == index else ""
-            ended = _empty(choice)
-            if told and "text" in (fields(ended) or ()):
-                ended = changed(ended, {"text": told})
-            elif told:
-                ended = changed(ended, {"delta": changed((fields(ended) or {})["delta"], {"content": told})})
-            out.append(changed(ended, {"finish_reason": "content_filter"}))
-            chunk = last
-        return [self._chunk(chunk, out)] if out else []
+        going_on = [index for index in self._last if index not in self._finished]
+        # A choice that was at its end is ended again where none goes on, or a client would not see that it was stopped.
+        ended = going_on or list(self._last)[-1:]
+        if not ended:
+            empty = made(self._chunk_before, "ChoiceDelta", {"content": notice or None})
+            choice = {"index": 0, "delta": empty, "finish_reason": "content_filter"}
+            return [self._chunk(self._chunk_before, [made(self._chunk_before, "Choice", choice)])]
+        told_in = where.choice if where is not None and where.choice in ended else ended[0]
+        out = [self._ended(self._last[index][1], notice if index == told_in else "") for index in ended]
+        return [self._chunk(self._last[ended[-1]][0], out)]
+
+    @staticmethod
+    def _ended(choice: Any, told: str) -> Any:
+        ended = _empty(choice)
+        if told and "text" in (fields(ended) or ()):
+            ended = changed(ended, {"text": told})
+        elif told:
+            ended = changed(ended, {"delta": changed((fields(ended) or {})["delta"], {"content": told})})
+        return changed(ended, {"finish_reason": "content_filter"})
 
     def _chunk(self, like: Any, choices: list[Any]) -> Any:
         inside = fields(like) or {}
@@ -159,6 +166,10 @@ class ChatReader:
                 new = self._channels.read_error(index, name, value)
                 if new is not value:
                     changes[name] = new
+            elif value and name == "message":
+                raise unknown_chunk(
+                    "choices[].message", "is a whole answer, and no piece of one; check() reads its text"
+                )
             elif value:
                 raise unknown_chunk(f"choices[].{name}")
         text = inside.get("text")

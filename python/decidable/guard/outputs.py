@@ -78,11 +78,13 @@ class OutputReader:
         where = self._channels.stopped_in
         outputs = []
         chunk = None
-        for index, (last, output) in self._last.items():
-            if index not in self._finished:
-                told = notice if where is not None and where.choice == index else ""
-                outputs.append(changed(_output_of(output, told), {"finish_reason": "abort", "stop_reason": None}))
-                chunk = last
+        going_on = [index for index in self._last if index not in self._finished]
+        # One that was at its end is ended again where none goes on, or a client would not see that it was stopped.
+        for index in going_on or list(self._last)[-1:]:
+            last, output = self._last[index]
+            told = notice if where is not None and where.choice == index else ""
+            outputs.append(changed(_output_of(output, told), {"finish_reason": "abort", "stop_reason": None}))
+            chunk = last
         return [changed(chunk, {"outputs": outputs, "finished": True})] if outputs else []
 
     def _output(self, chunk: Any, output: Any) -> Any:
@@ -155,6 +157,8 @@ WHOLE_BLOCKS: Final = frozenset(
         "web_fetch_tool_result", "web_search_call", "web_search_tool_result",
     }
 )  # fmt: skip
+# Those of a whole message that are no calls.
+SAYS: Final = ("text", "thinking", "reasoning", "refusal")
 # LangChain's own names of blocks, in place of numbers.
 INDEX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # Of which part of a summary a text is, and where it stands in a block of no content.
@@ -175,6 +179,7 @@ class MessageChunkReader:
         self._texts: set[Any] = set()
         self._text_at: tuple[bool, Any] = (False, None)
         self._same: dict[str, str] = {}
+        self._stopped: Any = None
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
@@ -187,11 +192,10 @@ class MessageChunkReader:
         if inside.get("chunk_position") == "last" and self._channels.stopped is None:
             changes |= self._with_rests(inside, changes)
         if self._channels.stopped is not None and self._is_whole:
-            changes["response_metadata"] = {
-                **(inside.get("response_metadata") or {}),
-                "finish_reason": "content_filter",
-            }
-        elif self._channels.stopped is not None and inside.get("chunk_position") is not None:
+            # It comes out with what a client is told.
+            self._stopped = _without_calls(changed(chunk, changes))
+            return []
+        if self._channels.stopped is not None and inside.get("chunk_position") is not None:
             changes["chunk_position"] = None
         return [_rebuilt(chunk, inside, changes)]
 
@@ -205,9 +209,14 @@ class MessageChunkReader:
 
     def end(self, notice: str) -> list[Any]:
         """What tells a client that the stream was stopped: a last chunk that says that a filter did it."""
-        if self._is_whole:
-            return []
         inside = fields(self._last) or {}
+        if self._is_whole:
+            own = fields(self._stopped) or {}
+            content = own["content"]
+            if notice:
+                content = content + notice if isinstance(content, str) else [*content, {"type": "text", "text": notice}]
+            metadata = {**(own.get("response_metadata") or {}), "finish_reason": "content_filter"}
+            return [changed(self._stopped, {"content": content, "response_metadata": metadata})]
         told: dict[str, Any] = {"content": notice, "tool_call_chunks": [], "additional_kwargs": {}, "name": None}
         told |= {"response_metadata": {"finish_reason": "content_filter"}, "usage_metadata": None}
         if "chunk_position" in inside:
@@ -468,6 +477,21 @@ class MessageChunkReader:
                 own_text = now("additional_kwargs").get(channel.field) or ""
                 out["additional_kwargs"] = {**now("additional_kwargs"), channel.field: own_text + rest}
         return out
+
+
+def _without_calls(message: Any) -> Any:
+    """A whole message without its calls, which are none any more: what is left of their arguments is something else."""
+    inside = fields(message) or {}
+    about = inside.get("additional_kwargs") or {}
+    changes: dict[str, Any] = {name: [] for name in ("tool_calls", "invalid_tool_calls") if inside.get(name)}
+    if {"tool_calls", "function_call"} & about.keys():
+        left = {name: value for name, value in about.items() if name not in ("tool_calls", "function_call")}
+        changes["additional_kwargs"] = left
+    if isinstance(inside["content"], list):
+        is_text = [isinstance(each, str) or (fields(each) or {}).get("type") in SAYS for each in inside["content"]]
+        if not all(is_text):
+            changes["content"] = [each for each, kept in zip(inside["content"], is_text, strict=True) if kept]
+    return changed(message, changes)
 
 
 def _numbered(name: str, index: Any) -> str:

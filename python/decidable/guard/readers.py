@@ -116,8 +116,8 @@ class PlainReader:
 class TypedReader:
     """Reads what its first chunk is of, and nothing else after it."""
 
-    def __init__(self, cursor: Callable[[bool], Cursor], sse: bool) -> None:
-        self._channels = Channels(cursor)
+    def __init__(self, cursor: Callable[[bool], Cursor], *, sse: bool, json: bool) -> None:
+        self._channels = Channels(cursor, json=json)
         self._shaped: Shaped | None = EventReader(self._channels, self._shape) if sse else None
 
     @property

@@ -17,7 +17,7 @@ from decidable.errors import InvalidInput
 from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
 
-__all__ = ["MOST_EVENT_CHARACTERS", "EventReader"]
+__all__ = ["MOST_EVENT_CHARACTERS", "EventReader", "looks_like_events"]
 
 MOST_EVENT_CHARACTERS: Final = 16 << 20
 """How long one event may be."""
@@ -30,6 +30,12 @@ OF_AN_ERROR: Final = frozenset(
 FIELDS: Final = ("data:", "event:", "id:", "retry:", ":")
 
 LINE_END: Final = re.compile(r"\r\n|\r|\n")
+
+
+def looks_like_events(piece: Any) -> bool:
+    """Whether a text begins as server-sent events do, and hardly anything else."""
+    text = piece[:16].decode("utf-8-sig", "replace") if isinstance(piece, bytes) else piece[:16].removeprefix("\ufeff")
+    return text.lstrip().startswith(("data:", "event:"))
 
 
 class EventReader:
@@ -59,6 +65,9 @@ class EventReader:
             self._kind = bytes if isinstance(chunk, bytes) else str
         if self._kind is None or not isinstance(chunk, self._kind):
             raise wrong_kind("text or bytes of server-sent events, as before", chunk)
+        if self._has_begun and not self._has_line_end and self._hint() and looks_like_events(chunk):
+            # They would wait for their ends until the body is at its own.
+            raise unknown_chunk("body", f"has no end of a line{self._hint()}")
         text = self._decoded(chunk) if isinstance(chunk, bytes) else str(chunk)
         self._has_line_end = self._has_line_end or "\n" in text or "\r" in text
         self._beginning = (self._beginning + text[:8])[:8]
@@ -85,7 +94,11 @@ class EventReader:
 
     def end(self, notice: str) -> list[Any]:
         """What tells a client that the stream was stopped, and for chat that the body is at its end."""
-        out = [self._event_of(each) for each in self._reader.end(notice)] if self._reader is not None else []
+        if self._reader is None:
+            # It was stopped in the error of a service, and of what nobody knows.
+            error = {"type": "content_filter", "message": notice or "the stream was stopped"}
+            return self._written([f"event: error\ndata: {_json({'error': error})}\n\n"])
+        out = [self._event_of(each) for each in self._reader.end(notice)]
         if not self._names_events:
             out.append("data: [DONE]\n\n")
         return self._written(out)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
+from types import NoneType
 from typing import Any, Generic, Self, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
-from decidable.errors import Conflict, GuardStopped
+from decidable.errors import Conflict, DecidableError, GuardStopped, InvalidInput
 from decidable.guard.channels import wrong_kind
 from decidable.guard.readers import PlainReader, Reader, TypedReader
+from decidable.guard.sse import looks_like_events
 
 __all__ = ["AsyncGuardedStream", "GuardedStream", "Notice"]
 
@@ -27,17 +29,33 @@ Notice = str | Callable[[StopReason], str]
 class _Guarded:
     """What both kinds of stream know."""
 
-    def __init__(self, cursor: Callable[[bool], Cursor], *, raise_on_stop: bool, sse: bool, notice: Notice) -> None:
+    def __init__(
+        self,
+        cursor: Callable[[bool], Cursor],
+        chunks: object,
+        *,
+        raise_on_stop: bool,
+        notice: Notice,
+        sse: bool | None,
+        json: bool,
+    ) -> None:
         if not isinstance(notice, str) and not callable(notice):
             raise wrong_kind("a str, or what makes one of a reason", notice, "notice")
-        for name, value in (("raise_on_stop", raise_on_stop), ("sse", sse)):
+        for name, value in (("raise_on_stop", raise_on_stop), ("json", json)):
             if not isinstance(value, bool):
                 raise wrong_kind("a bool", value, name)
+        if not isinstance(sse, (bool, NoneType)):
+            raise wrong_kind("a bool or None", sse, "sse")
+        if isinstance(chunks, Mapping) or hasattr(type(chunks), "model_fields"):
+            # Its names would be taken for the text.
+            raise wrong_kind("an iterable of pieces; check() reads a whole text", chunks, "chunks")
         self._cursor = cursor
         self._raise_on_stop = raise_on_stop
         self._notice = notice
-        self._reader: Reader = TypedReader(cursor, True) if sse else PlainReader(cursor(False))
-        self._chosen = sse
+        self._json = json
+        self._reader: Reader = TypedReader(cursor, sse=True, json=json) if sse else PlainReader(cursor(json))
+        self._may_be_events = sse is None
+        self._chosen = sse is True
         self._begun = False
         self._over = False
 
@@ -65,10 +83,24 @@ class _Guarded:
         if not self._chosen:
             self._chosen = True
             if not isinstance(chunk, (str, bytes)):
-                self._reader = TypedReader(self._cursor, False)
+                self._reader = TypedReader(self._cursor, sse=False, json=self._json)
+                self._may_be_events = False
+        if self._may_be_events and chunk:
+            self._may_be_events = False
+            if looks_like_events(chunk):
+                why = "the text begins like server-sent events: say sse=True, or sse=False where it is a text"
+                raise InvalidInput("guard.unknown_chunk", why, field="sse")
         out = self._reader.take(chunk)
         why = self._reader.stopped
         return out if why is None else self._ended(out, why)
+
+    def _without_traces(self, step: Callable[..., list[Any]], *given: Any) -> tuple[list[Any], DecidableError | None]:
+        """What a step gives, or why it refuses, without the frames and the errors that know what did not come out."""
+        try:
+            return step(*given), None
+        except DecidableError as error:
+            error.__context__ = error.__cause__ = None
+            return [], error.with_traceback(None)
 
     def _finish(self) -> list[Any]:
         out = self._reader.finish()
@@ -119,7 +151,7 @@ class GuardedStream(_Guarded, Generic[Chunk]):
     """
 
     def __init__(self, cursor: Callable[[bool], Cursor], chunks: Iterable[Chunk], **options: Any) -> None:
-        super().__init__(cursor, **options)
+        super().__init__(cursor, chunks, **options)
         self._chunks = chunks
         self._released: Generator[Chunk, None, None] = self._run(chunks)
 
@@ -164,12 +196,17 @@ class GuardedStream(_Guarded, Generic[Chunk]):
         try:
             source = each = iter(chunks)
             for chunk in each:
-                released = self._take(chunk)
+                released, refused = self._without_traces(self._take, chunk)
+                if refused is not None:
+                    del chunk
+                    raise refused
                 if self._over:
                     break
                 yield from released
             else:
-                released = self._finish()
+                released, refused = self._without_traces(self._finish)
+                if refused is not None:
+                    raise refused
         except BaseException:
             # Also what interrupts a program, and the end of a stream that is left.
             self._reader.fail()
@@ -192,9 +229,15 @@ class GuardedStream(_Guarded, Generic[Chunk]):
 
 
 def _close(source: object, chunks: object) -> None:
+    def closed(close: Callable[[], Any]) -> None:
+        waiting = close()
+        if inspect.iscoroutine(waiting):
+            # That of an asynchronous client, which is no iterable here; nobody would wait for it.
+            waiting.close()
+
     with contextlib.ExitStack() as all_of_them:
         for close in reversed(_closable(source, chunks, "close")):
-            all_of_them.callback(close)
+            all_of_them.callback(closed, close)
 
 
 class AsyncGuardedStream(_Guarded, Generic[Chunk]):
@@ -204,7 +247,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
     """
 
     def __init__(self, cursor: Callable[[bool], Cursor], chunks: AsyncIterable[Chunk], **options: Any) -> None:
-        super().__init__(cursor, **options)
+        super().__init__(cursor, chunks, **options)
         self._chunks = chunks
         self._released: AsyncGenerator[Chunk, None] = self._run(chunks)
 
@@ -248,13 +291,18 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
         try:
             source = each = aiter(chunks)
             async for chunk in each:
-                released = self._take(chunk)
+                released, refused = self._without_traces(self._take, chunk)
+                if refused is not None:
+                    del chunk
+                    raise refused
                 if self._over:
                     break
                 for piece in released:
                     yield piece
             else:
-                released = self._finish()
+                released, refused = self._without_traces(self._finish)
+                if refused is not None:
+                    raise refused
         except BaseException:
             self._reader.fail()
             await _aclose(source, chunks)
@@ -277,8 +325,13 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
 async def _aclose(source: object, chunks: object) -> None:
     async def closed(close: Callable[[], Any]) -> None:
         waiting = close()
-        if inspect.isawaitable(waiting):
-            await waiting
+        try:
+            if inspect.isawaitable(waiting):
+                await waiting
+        except RuntimeError as error:
+            # Where nobody holds the streams any more the event loop closes both at once.
+            if not _is_in_use(error):
+                raise
 
     async with contextlib.AsyncExitStack() as all_of_them:
         for close in reversed(_closable(source, chunks, "aclose", "close")):

@@ -1,0 +1,270 @@
+"""How guarded streams begin and end: what is no stream, what looks like another, who is told, and what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+import decidable as dc
+from decidable import Guard, Rule
+from decidable.guard import rule_set
+from test_guard import refused
+
+SAID = "DROP TABLE"
+GUARD = Guard([Rule.literal(SAID, name="drop"), *rule_set("cards")])
+
+
+def chunk(content: str | None = None, finish: str | None = None, **about: Any) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **about}
+
+
+def event(data: Any) -> str:
+    return f"data: {json.dumps(data)}\n\n"
+
+
+# --- what begins like something else ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begin", ["data:", "event: ", "\ufeffdata: ", "\n\ndata: "])
+def test_what_begins_like_events_is_none_of_text_unless_it_is_said(begin: str) -> None:
+    """One forgotten word would switch the guard off: events hide a match between their pieces."""
+    body = [begin + json.dumps(chunk("DROP")) + "\n\n", event(chunk(" TABLE"))]
+    for given in (body, [each.encode() for each in body]):
+        assert refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream(given))).field == "sse"  # type: ignore[misc]
+        assert list(GUARD.stream(given, sse=False)) == given
+    for piece in ("data", "datum: a", "an event: b", "the data: c", b"\xffdata:"):
+        stream = GUARD.stream([piece, "DROP TABLE" if isinstance(piece, str) else b"DROP TABLE"])
+        assert list(stream) == [piece]
+        assert stream.stopped is not None
+    wrong: Any = "yes"
+    refused("input.wrong_type", lambda: GUARD.stream([], sse=wrong))
+
+
+def test_lines_without_their_ends_are_refused_with_the_second() -> None:
+    """They would all wait for the end of the body."""
+    came = []
+
+    def lines() -> Iterator[str]:
+        for number in range(10):
+            came.append(number)
+            yield "data: " + json.dumps(chunk("a"))
+
+    error = refused("guard.unknown_chunk", lambda: list(GUARD.stream(lines(), sse=True)))
+    assert (error.field, came) == ("body", [0, 1])
+    assert "line + '\\n'" in error.message
+
+
+def test_what_is_no_stream_is_refused_and_not_read_by_its_names() -> None:
+    whole = {
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": "stop"}],
+    }  # fmt: skip
+    for given in (whole, ChatCompletion.model_validate(whole)):
+        for guarded in (GUARD.stream, GUARD.astream):
+            error = refused("input.wrong_type", lambda guarded=guarded, given=given: guarded(given))  # type: ignore[misc]
+            assert "check()" in error.message
+        error = refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given])))  # type: ignore[misc]
+        assert "check()" in error.message
+
+
+class AsyncOnly:
+    """As a client's asynchronous stream: no iterable, and closed by a coroutine."""
+
+    async def close(self) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        raise AssertionError
+
+
+def test_an_asynchronous_source_is_no_iterable_and_leaves_no_coroutine() -> None:
+    given: Any = AsyncOnly()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TypeError):
+            list(GUARD.stream(given))
+        gc.collect()
+
+
+# --- a document as the text ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_a_text_in_json_is_matched_as_what_its_strings_say(size: int) -> None:
+    text = '{"note": "Card: 4111\\u00201111 1111 1111", "sql": "D\\u0052OP TABLE users"}'
+    pieces = [text[place : place + size] for place in range(0, len(text), size)]
+    before = '{"note": "Card: [redacted]", "sql": "'
+    for given, read in (
+        (pieces, "".join),
+        (
+            [chunk(piece) for piece in pieces],
+            lambda out: "".join(each["choices"][0]["delta"].get("content") or "" for each in out),
+        ),
+    ):
+        stream = GUARD.stream(given, json=True)
+        assert read(list(stream)) == before
+        assert stream.stopped is not None
+        assert stream.stopped.rule == "drop"
+        assert GUARD.stream(given).stopped is None
+    octets = [piece.encode() for piece in pieces]
+    assert b"".join(GUARD.stream(octets, json=True)).decode() == before
+    body = [event(chunk(piece)) for piece in pieces]
+    assert "TABLE" not in "".join(GUARD.stream(body, sse=True, json=True))
+    wrong: Any = 1
+    refused("input.wrong_type", lambda: GUARD.stream([], json=wrong))
+
+
+# --- the last chunk -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [],
+        [chunk("hi"), chunk(finish="stop")],
+        [chunk("hi")],
+        [{"choices": [{"index": 1, "delta": {"content": "hi"}, "finish_reason": "stop"}]}],
+    ],
+    ids=["nothing before", "behind the end", "a choice that goes on", "another choice at its end"],
+)
+@pytest.mark.parametrize("about", [{"citations": [SAID]}, {"error": {"message": f"x {SAID}"}}])
+@pytest.mark.parametrize("shape", ["dict", "object", "sse"])
+def test_a_stop_outside_of_a_choice_is_told_too(before: list[Any], about: Any, shape: str) -> None:
+    """Whatever came before: a last chunk says that a filter stopped it, with the notice."""
+    made = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    given: list[Any] = [made | each for each in before] + [made | {"choices": []} | about]
+    if shape == "object":
+        given = [ChatCompletionChunk.model_validate(each) for each in given]
+    stream = GUARD.stream(
+        [event(each) for each in given] if shape == "sse" else given, sse=shape == "sse", notice="ended"
+    )
+    out = list(stream)
+    assert stream.stopped is not None
+    if shape == "sse":
+        events = [line.removeprefix("data: ") for line in "".join(out).splitlines() if line.startswith("data: ")]
+        out = [json.loads(each) for each in events if each != "[DONE]"]
+        if "choices" not in out[-1]:
+            # No choice was there, and the event of an error knows none.
+            assert out[-1]["error"] == {"type": "content_filter", "message": "ended"}
+            return
+    last = out[-1] if isinstance(out[-1], dict) else out[-1].model_dump()
+    assert [each["finish_reason"] for each in last["choices"]] == ["content_filter"]
+    assert last["choices"][0]["delta"]["content"] == "ended"
+    assert SAID not in str(out)
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
+    """What is left of the arguments of a call is another call."""
+    calls = [
+        {"name": "sh", "args": {"cmd": f"rm -rf / {SAID} x", "cwd": "/home"}, "id": "1"},
+        {"name": "other", "args": {}, "id": "2"},
+    ]
+    kwargs = {
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "sh", "arguments": "{}"}}],
+        "x_groq": {},
+    }
+    blocks = [{"type": "text", "text": "a "}, {"type": "tool_use", "id": "1", "name": "sh", "input": {"cmd": SAID}}]
+    for given, content in (
+        (AIMessage(content="", tool_calls=calls, additional_kwargs=kwargs), "ended"),
+        (AIMessage(content=f"a {SAID}", tool_calls=calls), "a ended"),
+        (AIMessage(content=blocks), [{"type": "text", "text": "a "}, {"type": "text", "text": "ended"}]),  # type: ignore[arg-type]
+    ):
+        out: list[Any] = []
+        stream = GUARD.stream([given], notice="ended", raise_on_stop=raised)
+        try:
+            out.extend(iter(stream))
+        except dc.GuardStopped:
+            assert raised
+        (message,) = out
+        assert message.content == content
+        assert message.tool_calls == message.invalid_tool_calls == []
+        assert "tool_calls" not in message.additional_kwargs
+        assert message.response_metadata["finish_reason"] == "content_filter"
+
+
+# --- what is left -------------------------------------------------------------------------------------------------
+
+
+def refusals() -> Iterator[tuple[Any, dict[str, Any]]]:
+    secret = "4111111111111111"
+    yield [chunk(secret, unknown={"a": secret})], {}
+    yield [chunk(secret) | {"choices": [{"index": 0, "delta": {"content": secret, "unknown": secret}}]}], {}
+    yield ["data: {" + secret + "}\n\n"], {"sse": True}
+    yield [b"data: \xff" + secret.encode() + b"\n\n"], {"sse": True}
+    yield [{"type": "content_block_delta", "index": 0, "delta": {"type": "unknown", "text": secret}}], {}
+    yield [{"type": "response.unknown", "text": secret}], {}
+
+
+@pytest.mark.parametrize(("given", "options"), list(refusals()))
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_error_has_nothing_of_what_did_not_come_out(given: Any, options: Any, asynchronous: bool) -> None:
+    """Neither in what it says, nor in the frames and the errors behind it, which are sent to who knows where."""
+
+    async def source() -> AsyncIterator[Any]:
+        for each in given:
+            yield each
+
+    async def last() -> None:
+        async for _ in GUARD.astream(source(), **options):
+            pass
+
+    with pytest.raises(dc.InvalidInput) as caught:
+        asyncio.run(last()) if asynchronous else list(GUARD.stream(iter(given), **options))
+    error = caught.value
+    assert error.__context__ is error.__cause__ is None
+    here = traceback.TracebackException.from_exception(error, capture_locals=True)
+    frames = [frame for frame in here.stack if "decidable/guard" in frame.filename]
+    assert frames
+    assert not any("4111" in str(each) for frame in frames for each in (frame.locals or {}).values())
+    assert "4111" not in str(error)
+
+
+def test_an_error_of_the_source_keeps_where_it_was_raised() -> None:
+    def source() -> Iterator[str]:
+        yield "a"
+        raise dc.InvalidInput("input.wrong_type", "of the source")
+
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(GUARD.stream(source()))
+    assert "source" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+
+
+def test_leaving_an_asynchronous_stream_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The event loop closes the stream and its source at once; neither is a fault."""
+    closed = []
+
+    async def source() -> AsyncIterator[str]:
+        try:
+            for each in "abc":
+                await asyncio.sleep(0)
+                yield each
+        finally:
+            await asyncio.sleep(0)
+            closed.append(True)
+
+    told: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+        async def handler() -> str | None:
+            async for each in GUARD.astream(source()):
+                return each
+            return None
+
+        assert await handler() == "a"
+        gc.collect()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+    assert (closed, told, capfd.readouterr().err) == ([True], [], "")
