@@ -88,8 +88,8 @@ class _Guarded:
         if self._may_be_events and chunk:
             self._may_be_events = False
             if looks_like_events(chunk):
-                why = "the text begins like server-sent events: say sse=True, or sse=False where it is a text"
-                raise InvalidInput("guard.unknown_chunk", why, field="sse")
+                told = "the text begins like server-sent events: say sse=True, or sse=False where it is a text"
+                raise InvalidInput("guard.unknown_chunk", told, field="sse")
         out = self._reader.take(chunk)
         why = self._reader.stopped
         return out if why is None else self._ended(out, why)
