@@ -496,6 +496,66 @@ def test_a_changed_bit_of_any_byte_is_refused_with_its_place(tmp_path: Path) -> 
         assert caught.value.what == caught.value.code
 
 
+def written_by_hand(
+    path: Path, key: bytes | None, *matches: tuple[int, int, int], ending: str, taken: int = 30
+) -> Path:
+    """An audit as the model writes it, of whatever head and frames."""
+    head = {
+        "id": bytes(16), "boot_id": None, "created_ns": 1, "rules": GUARD.digest(), "decision": None, "model": "small",
+    }  # fmt: skip
+    audit = model.Audit(head, key)
+    audit.token(1, 2)
+    for match in matches:
+        audit.match(*match)
+    audit.end(ending, 3, taken, taken if ending == "finished" else 0)
+    path.write_bytes(audit.data)
+    return path
+
+
+def test_a_head_that_the_key_did_not_write_is_refused(tmp_path: Path) -> None:
+    """Nobody who has an audit of the key can write the beginning of one of another model."""
+    path = written_by_hand(tmp_path / "answer.audit", bytes([1]) * 32, ending="finished")
+    key = dc.Key(bytes([1]) * 32)
+    assert verify_audit(path, guard=GUARD, key=key).ending == "finished"
+    data = path.read_bytes()
+    place = data.index(b"small")
+    for other in (b"large", b"other"):
+        body = data[:place] + other + data[place + 5 : place + 5 + 16]
+        path.write_bytes(body + model.sha(body))
+        refused("audit.wrong_key", lambda: verify_audit(path, key=key), dc.LogUnavailable)
+        # Without the key nobody can tell, and is told so.
+        assert any("no key" in each for each in verify_audit(path).not_established)
+    path.write_bytes(data[: place + 5 + 16 + 32])
+    report = verify_audit(path, key=key)
+    assert report.ending is None
+    assert "The head is that of the key." in report.established
+
+
+def test_matches_that_no_generation_has_are_refused(tmp_path: Path) -> None:
+    """Of rules that there are not, behind the text, and of a rule that stops in a generation that went on."""
+    path = tmp_path / "answer.audit"
+    drop, ssn, note = range(3)
+    for matches, ending in (
+        (((ssn, 1, 12), (note, 13, 20)), "finished"),
+        (((ssn, 1, 12), (drop, 20, 30)), "matched"),
+        ((), "failed"),
+    ):
+        report = verify_audit(written_by_hand(path, None, *matches, ending=ending), guard=GUARD)
+        assert (report.ending, len(report.matches)) == (ending, len(matches))
+    for matches, ending in (
+        (((3, 1, 12),), "finished"),
+        (((drop, 1, 11),), "finished"),
+        (((drop, 1, 11), (ssn, 12, 23)), "matched"),
+        (((drop, 1, 11),), "failed"),
+        (((ssn, 1, 12),), "matched"),
+    ):
+        written_by_hand(path, None, *matches, ending=ending)
+        refused("audit.other_rules", lambda: verify_audit(path, guard=GUARD), dc.VerificationError)
+        assert verify_audit(path).ending == ending
+    written_by_hand(path, None, (ssn, 20, 31), ending="finished")
+    refused("audit.damaged", lambda: verify_audit(path), dc.VerificationError)
+
+
 def test_a_key_is_the_right_one_or_refused(tmp_path: Path) -> None:
     """A wrong key is told from damage; without one everything but the seal is checked."""
     sealed, plain = tmp_path / "sealed.audit", tmp_path / "plain.audit"

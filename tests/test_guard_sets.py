@@ -321,6 +321,16 @@ def test_options_stand_anywhere(tmp_path: Path) -> None:
         assert "unknown arguments: " in told.stderr
 
 
+def test_an_example_that_holds_too_much_has_not_matched(tmp_path: Path) -> None:
+    """Nothing was found in it, and it would be passed over in the file's place."""
+    file = tmp_path / "rules.toml"
+    long = "a" + "b" * 70_000
+    for examples, should_match in ((f"matches = ['{long}']", True), (f"passes = ['{long}']", False)):
+        file.write_text(f"[[rules]]\nname = 'far'\nregex = 'a[^c]*c'\n{examples}", encoding="utf-8")
+        failed, _ = failing(file)
+        assert [(each.rule, each.should_match) for each in failed] == ([("far", True)] if should_match else [])
+
+
 def test_rules_without_examples_are_told_of(tmp_path: Path) -> None:
     """Where none has any, nothing was tested, and the command says so."""
     (tmp_path / "some.toml").write_text(

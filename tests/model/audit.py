@@ -50,7 +50,7 @@ class Audit:
         body += struct.pack("<q", head["created_ns"]) + head["rules"]
         body += option(None if decision is None else struct.pack("<Q", decision[0]) + decision[1])
         body += string(head["model"])
-        body += bytes(16) if key is None else hmac.digest(key, b"dcdkey0\0" + head["id"], "sha256")[:16]
+        body += bytes(16) if key is None else hmac.digest(key, b"dcdkey0\0" + body, "sha256")[:16]
         self.chain = sha(body)
         self.data = body + self.chain
 

@@ -114,6 +114,9 @@ def verify_audit(
     if guard is not None and guard.digest() != found["rules"]:
         message = f"{file}: it was written under other rules, whose digest is {found['rules'].hex()}"
         raise VerificationError("audit.other_rules", message, path=str(file), what="audit.other_rules")
+    if guard is not None and (why := _of_other_rules(found, [rule.action for rule in guard.rules])) is not None:
+        message = f"{file}: its matches are not those of its rules: {why}"
+        raise VerificationError("audit.other_rules", message, path=str(file), what="audit.other_rules")
     named = 0 if log is None else _decided(log, found, str(file))
     end = found["end"]
     established, missing = _said(found, guard, key, log, named)
@@ -135,6 +138,21 @@ def verify_audit(
         established=tuple(established),
         not_established=tuple(missing),
     )
+
+
+def _of_other_rules(found: dict[str, Any], actions: list[str]) -> str | None:
+    """Why no generation under rules of these actions has such matches and such an end."""
+    matched = [rule for rule, *_ in found["matches"]]
+    for number, rule in enumerate(matched, 1):
+        if rule >= len(actions):
+            return f"match {number} is of rule {rule}, and there are {counted(len(actions), 'rule')}"
+    stops = [number for number, rule in enumerate(matched, 1) if actions[rule] == "stop"]
+    ending = None if found["end"] is None else found["end"][0]
+    if ending is not None and stops and (ending != "matched" or stops != [len(matched)]):
+        return f"match {stops[0]} is of a rule that stops, and the generation went on"
+    if ending == "matched" and not stops:
+        return "it ended with a match, and none is of a rule that stops"
+    return None
 
 
 def _decided(log: str | os.PathLike[str], found: dict[str, Any], file: str) -> int:
@@ -194,6 +212,7 @@ def _said(
     elif end is not None:
         established.append("The end carries the seal of the key.")
     else:
-        missing.append("Who wrote it: the seal is at the end, and there is none.")
+        established.append("The head is that of the key.")
+        missing.append("Who wrote the frames: their seal is at the end, and there is none.")
     missing.append("Whether tokens and times were reported truthfully: the audit keeps what it was told.")
     return established, missing

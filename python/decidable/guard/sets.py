@@ -85,7 +85,8 @@ def _failing(automaton: Automaton, written: Written) -> Iterable[Failed]:
             for piece in pieces:
                 cursor.push(piece)
             cursor.finish()
-            if (cursor.stopped is not None) != should_match:
+            # One that was stopped because it held too much has found nothing.
+            if (cursor.stopped is not None and cursor.stopped.kind == "matched") != should_match:
                 yield Failed(written.rule.name, "".join(pieces), should_match)
 
 
@@ -100,7 +101,7 @@ class Held:
     holding: int
     """Positions at which anything is held."""
     matches: int
-    """Matches, and stops; after a stop the rest is a new stream."""
+    """Matches; after a stop the rest is a new stream."""
 
 
 def held(rules: Sequence[Rule], text: str, *, max_hold: int = MAX_HOLD_BYTES) -> Held:
@@ -113,12 +114,12 @@ def held(rules: Sequence[Rule], text: str, *, max_hold: int = MAX_HOLD_BYTES) ->
     for place, point in enumerate(text):
         cursor.push(point)
         if cursor.stopped is not None:
-            matches += 1 + len(cursor.matches())
+            matches += (cursor.stopped.kind == "matched") + len(cursor.matches())
             cursor = automaton.cursor(max_hold, False, True)
         waiting = cursor.held
         counts[place + 1 - bisect.bisect_right(ends, ends[place] - waiting) if waiting else 0] += 1
     cursor.finish()
-    matches += len(cursor.matches()) + (cursor.stopped is not None)
+    matches += len(cursor.matches()) + (cursor.stopped is not None and cursor.stopped.kind == "matched")
     return Held(
         positions=len(text),
         p50=_quantile(counts, 50),

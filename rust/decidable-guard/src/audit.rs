@@ -63,15 +63,16 @@ impl Head {
             out.digest(&identity);
         });
         out.str(model);
-        out.put(&key.map_or([0; 16], |key| key_check(key, id)));
+        let check = key.map_or([0; 16], |key| key_check(key, out.get(start..).unwrap_or_default()));
+        out.put(&check);
         // `start` is where this began to write, here and in `link`.
         let chain = Digest::of(out.get(start..).unwrap_or_default());
         out.digest(&chain);
         chain
     }
 
-    /// The head, whether it is sealed, and what its key gives.
-    fn decode(reader: &mut Reader<'_>) -> Result<(Self, bool, [u8; 16]), ReadError> {
+    /// The head, whether it is sealed, how long it is without what its key gives, and that.
+    fn decode(reader: &mut Reader<'_>) -> Result<(Self, bool, usize, [u8; 16]), ReadError> {
         reader.tag(tag::AUDIT)?;
         let range = reader.error(ReadErrorKind::OutOfRange);
         let sealed = match reader.u8()? {
@@ -98,11 +99,12 @@ impl Head {
             model: model.to_owned(),
         };
         let range = reader.error(ReadErrorKind::OutOfRange);
+        let checked = reader.offset();
         let check = sixteen(reader)?;
         if !sealed && check != [0; 16] {
             return Err(range);
         }
-        Ok((head, sealed, check))
+        Ok((head, sealed, checked, check))
     }
 }
 
@@ -111,9 +113,9 @@ fn sixteen(reader: &mut Reader<'_>) -> Result<[u8; 16], ReadError> {
     reader.take(16)?.try_into().map_err(|_| short)
 }
 
-/// What tells a wrong key from damage.
-fn key_check(key: &Key, id: &[u8; 16]) -> [u8; 16] {
-    let mac = key.mac(&[tag::KEY_CHECK.bytes(), id]);
+/// What tells a wrong key from damage, and another head from the one that was written.
+fn key_check(key: &Key, head: &[u8]) -> [u8; 16] {
+    let mac = key.mac(&[tag::KEY_CHECK.bytes(), head]);
     let mut check = [0; 16];
     for (to, from) in check.iter_mut().zip(mac.bytes()) {
         *to = *from;
@@ -461,7 +463,7 @@ impl Audit {
     pub fn read(bytes: &[u8], key: Option<&Key>) -> Result<Self, AuditError> {
         let mut reader = Reader::new(bytes);
         let in_head = |error: ReadError| AuditError::damaged(error.offset(), format_args!("the head: {error}"));
-        let (head, sealed, check) = Head::decode(&mut reader).map_err(in_head)?;
+        let (head, sealed, checked, check) = Head::decode(&mut reader).map_err(in_head)?;
         let hashed = reader.offset();
         let chain = Digest::of(bytes.get(..hashed).unwrap_or_default());
         if reader.digest().map_err(in_head)? != chain {
@@ -472,7 +474,7 @@ impl Audit {
                 let why = "the audit is not sealed, and a key was given";
                 return Err(AuditError::new(AuditErrorKind::NotSealed, 0, why));
             }
-            Some(key) if check != key_check(key, &head.id) => {
+            Some(key) if check != key_check(key, bytes.get(..checked).unwrap_or_default()) => {
                 let why = "the audit is sealed under another key";
                 return Err(AuditError::new(AuditErrorKind::WrongKey, 0, why));
             }
@@ -600,7 +602,8 @@ impl Audit {
                 let counted = end.tokens == self.tokens() && end.matches == cast::u64_from_usize(self.matches.len());
                 let whole = ending != Ending::Finished || end.released == end.taken;
                 let named = ending != Ending::Matched || end.matches > 0;
-                if !counted || !whole || !named || end.released > end.taken {
+                let taken = self.matches.iter().all(|matched| matched.found.end <= end.taken);
+                if !counted || !whole || !named || !taken || end.released > end.taken {
                     return Err(range);
                 }
                 Content::End(end)
