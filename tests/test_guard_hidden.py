@@ -457,6 +457,38 @@ def test_objects_with_slots_and_fields_of_structs_are_read() -> None:
     assert stream.stopped is not None
 
 
+def test_ids_are_those_that_services_make() -> None:
+    """What somebody else calls an id, and what has parts, is read."""
+    guard = Guard(rule_set("cards", "ssn", "email", action="stop"))
+    for found in (
+        {"national_id": "078-05-1120"},
+        {"card_id": "4111 1111 1111 1111"},
+        {"model": {"text": "mail ada@example.com"}},
+        {"usage": {"text": "078-05-1120"}},
+        {"id": ["078-05-1120"]},
+    ):
+        stream = guard.stream([chunk({"content": "a"}, search_results=[found])])
+        assert not {"078-05-1120", "4111 1111 1111 1111", "ada@example.com"} & set(str(list(stream)).split("'"))
+        assert stream.stopped is not None, found
+    # The number of a call may look like one of a card.
+    ours = chunk({"content": ". "}, search_results=[{"file_id": "4111111111111111", "usage": {"total_tokens": 5}}])
+    assert list(guard.stream([ours])) == [ours]
+
+
+@pytest.mark.parametrize("name", [SAID, "a" * 41, "néon", "a\nb"])
+def test_a_fault_does_not_repeat_a_name_that_a_model_could_have_chosen(name: str) -> None:
+    for given in (
+        chunk({name: "a"}),
+        chunk({"content": "a"}, **{name: "a"}),
+        {"choices": [{"index": 0, "delta": {}, name: "a"}]},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a", name: "a"}},
+        {name: "a"},
+    ):
+        error = refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given])))  # type: ignore[misc]
+        assert name not in error.message
+        assert "…" in error.message
+
+
 # --- objects that are read in other ways than they look ------------------------------------------------------------
 
 

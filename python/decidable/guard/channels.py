@@ -23,6 +23,7 @@ __all__ = [
     "is_of_the_service",
     "kind_of",
     "of_a_helper",
+    "shown",
     "unknown_chunk",
     "wrong_kind",
 ]
@@ -36,11 +37,14 @@ MOST_READ_AGAIN: Final = 16 << 20
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
 WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
 
-# Names and seals that a service makes, not a model. Whatever ends in _id is one, too.
+# Names and seals that a service makes, not a model.
 OPAQUE: Final = frozenset(
     {
         "id", "object", "model", "role", "caller", "created_by", "signature", "encrypted_content", "encrypted_index",
         "fingerprint", "server_label", "execution", "usage", "finish_reason", "stop_reason", "file_type", "obfuscation",
+        "approval_request_id", "call_id", "completion_id", "container_id", "conversation_id", "file_id",
+        "generation_id", "item_id", "message_id", "parent_id", "previous_response_id", "request_id", "response_id",
+        "run_id", "session_id", "span_id", "thread_id", "tool_call_id", "tool_use_id", "trace_id", "vector_store_id",
     }
 )  # fmt: skip
 # Words that a service chooses from, by the field. Another one is a text like any other.
@@ -112,7 +116,14 @@ class Channel(NamedTuple):
 
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
     """The fault of a chunk that could carry text nobody looks at. It does not repeat what the chunk says."""
+    # Names are the chunk's, too, and a model may have chosen them.
+    place = re.sub(r"[^.\[\]]+", lambda name: shown(name[0]), place)
     return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
+
+
+def shown(name: str) -> str:
+    """A name as far as it is one that a service could have."""
+    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name, re.ASCII) else "…"
 
 
 def kind_of(place: str, value: Any) -> str:
@@ -447,7 +458,8 @@ def is_of_the_service(name: str, value: Any) -> bool:
         return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
     if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
         return True
-    return name in OPAQUE or name.endswith("_id")
+    # What has parts is no name.
+    return name in OPAQUE and (value is None or isinstance(value, (str, int, float)))
 
 
 def _number_of(item: Any) -> int | None:

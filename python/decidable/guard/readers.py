@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
-from decidable.guard.channels import Channels, of_a_helper, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channels, of_a_helper, shown, unknown_chunk, wrong_kind
 from decidable.guard.chat import ChatReader
 from decidable.guard.fields import fields
 from decidable.guard.messages import EVENTS as MESSAGE_EVENTS
@@ -177,7 +176,7 @@ class TypedReader:
         if isinstance(kind, str) and kind in OF_A_CHAT_HELPER:
             raise of_a_helper("type", "chat.completions.create(stream=True)")
         # Names that a model could have chosen are not repeated.
-        names = [name if re.fullmatch(r"[A-Za-z_]\w{0,39}", name, re.ASCII) else "…" for name in inside]
+        names = [shown(name) for name in inside]
         told = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "no fields"
         why = f"is not known: it has {told}; what is known are {KNOWN}"
         raise unknown_chunk("type", why)
