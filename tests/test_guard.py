@@ -488,9 +488,33 @@ def test_a_stream_holds_no_more_than_it_may() -> None:
         stream = texts.stream(pieces)
         assert "".join(stream) == "x "
         assert stream.stopped == StopReason("held_too_much", None, 2, None)
-    many = Guard([Rule.regex("a[^b]{1100}b")])
-    stream = many.stream(["a" * 1_050])
-    assert (list(stream), stream.stopped is not None and stream.stopped.kind) == ([], "too_many_attempts")
+    for action, released in (("stop", 0), ("redact", 0), ("record", 1_025)):
+        many = Guard([Rule.regex("a[^b]{1100}b", action=action)])
+        stream = many.stream(["a" * 1_050])
+        assert len("".join(stream)) <= released
+        assert stream.stopped is not None
+        assert stream.stopped.kind == "too_many_attempts", action
+
+
+def test_a_line_begins_behind_each_end_of_one() -> None:
+    """Where the pattern says that a carriage return ends one, too, however it is cut."""
+    for pattern, ends in ((r"(?m)^b", ("\n",)), (r"(?mR)^b", ("\n", "\r", "\r\n"))):
+        guard = Guard([Rule.regex(pattern)])
+        for end in ("\n", "\r", "\r\n", " ", "a"):
+            expected = "a" + end if end in ends or end == "\r\n" else "a" + end + "b"
+            text = f"a{end}b"
+            assert {"".join(guard.stream([text[:cut], text[cut:]])) for cut in range(len(text))} == {expected}, (
+                pattern,
+                end,
+            )
+
+
+def test_what_a_generation_holds_of_a_script_is_no_more_than_may_match() -> None:
+    """Of a code point that has begun nothing waits where none that begins so is invisible."""
+    cursor = Guard([Rule.literal("drop")]).cursor()
+    for point in ("अ", "ก", "é", "語"):
+        for byte in point.encode():
+            assert cursor.push(bytes([byte])) == bytes([byte]), point
 
 
 def test_rules_are_values() -> None:

@@ -59,6 +59,7 @@ def stopped_by(chunks: list[Any], **options: Any) -> Any:
         block(type="tool_use", id="t", name="pay", input={"card": CARD}),
         chunk({"content": "a", "annotations": [{"type": "a", "n": CARD}]}),
         chunk({"content": "a", "annotations": [{"type": "a", "start_index": CARD}]}),
+        chunk({"content": "a", "annotations": [{"type": "a", "start_index": -CARD}]}),
         {"choices": [], "error": {"message": "a", "metadata": {"n": CARD}}},
         {"choices": [], "error": {"message": "a", "metadata": {"n": 0.4111111111111111}}},
         result(attributes={"n": CARD}),

@@ -963,7 +963,7 @@ fn chunks_give_what_the_whole_gives(family: &Family, usual: usize) {
 #[test]
 fn any_chunks_give_what_the_whole_text_gives() {
     let family = Family {
-        alphabet: &['a', 'b', 'c', ' ', '_', 'é', '😀', '\n'],
+        alphabet: &['a', 'b', 'c', ' ', '_', 'é', 'अ', '😀', '\n'],
         pieces: &[],
         reads: &[Reads::Visible],
         check: None,
@@ -1017,7 +1017,7 @@ fn any_chunks_give_what_a_check_lets_pass() {
 #[test]
 fn any_chunks_give_what_each_reading_gives() {
     let family = Family {
-        alphabet: &['a', 'b', '.', ' ', '2', '…', 'é', '’', 'а'],
+        alphabet: &['a', 'b', '.', ' ', '2', '…', 'é', '’', 'а', 'अ'],
         pieces: &[
             "\u{200b}",
             "\u{ad}",
