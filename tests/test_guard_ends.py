@@ -133,8 +133,15 @@ def test_a_text_in_json_is_matched_as_what_its_strings_say(size: int) -> None:
         [chunk("hi"), chunk(finish="stop")],
         [chunk("hi")],
         [{"choices": [{"index": 1, "delta": {"content": "hi"}, "finish_reason": "stop"}]}],
+        [{"choices": [{"index": 0, "finish_reason": None}]}],
     ],
-    ids=["nothing before", "behind the end", "a choice that goes on", "another choice at its end"],
+    ids=[
+        "nothing before",
+        "behind the end",
+        "a choice that goes on",
+        "another choice at its end",
+        "a choice without a delta",
+    ],
 )
 @pytest.mark.parametrize("about", [{"citations": [SAID]}, {"error": {"message": f"x {SAID}"}}])
 @pytest.mark.parametrize("shape", ["dict", "object", "sse"])
@@ -143,7 +150,7 @@ def test_a_stop_outside_of_a_choice_is_told_too(before: list[Any], about: Any, s
     made = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     given: list[Any] = [made | each for each in before] + [made | {"choices": []} | about]
     if shape == "object":
-        given = [ChatCompletionChunk.model_validate(each) for each in given]
+        given = [ChatCompletionChunk.construct(**each) for each in given]
     stream = GUARD.stream(
         [event(each) for each in given] if shape == "sse" else given, sse=shape == "sse", notice="ended"
     )

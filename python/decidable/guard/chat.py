@@ -132,10 +132,15 @@ class ChatReader:
     @staticmethod
     def _ended(choice: Any, told: str) -> Any:
         ended = _empty(choice)
-        if told and "text" in (fields(ended) or ()):
+        own = fields(ended) or {}
+        if told and "text" in own:
             ended = changed(ended, {"text": told})
         elif told:
-            ended = changed(ended, {"delta": changed((fields(ended) or {})["delta"], {"content": told})})
+            delta = own.get("delta")
+            said = {"content": told}
+            ended = changed(
+                ended, {"delta": made(choice, "ChoiceDelta", said) if delta is None else changed(delta, said)}
+            )
         return changed(ended, {"finish_reason": "content_filter"})
 
     def _chunk(self, like: Any, choices: list[Any]) -> Any:
