@@ -21,6 +21,7 @@ __all__ = ["changed", "declared", "fields", "is_plain", "is_readable", "made"]
 
 PLAIN: Final = (str, bytes, bool, int, float, list, tuple, dict)
 EXACT: Final = frozenset({type(None), *PLAIN})
+NAMES: Final = frozenset({str})
 COUNTS: Final = (type(None), bool, int, float)
 
 # How what a built-in class has is read.
@@ -53,12 +54,14 @@ def fields(value: Any) -> Mapping[str, Any] | None:
     Of a ``dict`` that has attributes as well both are read; where they disagree it is not known what it says.
     """
     found = _found(value) if is_readable(value) else None
-    return found if found is not None and all(map(is_readable, found.values())) else None
+    if found is None or EXACT.issuperset(map(type, found.values())) or all(map(is_readable, found.values())):
+        return found
+    return None
 
 
 def _found(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, dict):
-        if not all(type(name) is str for name in value):
+        if not NAMES.issuperset(map(type, value)):
             return None
         if type(value) is dict:
             return value
