@@ -27,8 +27,8 @@ from decidable.builders import counted
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
 from decidable.guard.files import naming, read_rules
 from decidable.guard.imports import from_gitleaks, from_litellm_patterns
+from decidable.guard.langchain import as_runnable
 from decidable.guard.monitor import Continue, Decided, End, Monitor, Stop, Text, Token, audit_file
-from decidable.guard.runnable import as_runnable
 from decidable.guard.sets import rule_set
 from decidable.guard.streams import AsyncGuardedStream, GuardedStream
 

@@ -98,20 +98,26 @@ COMMANDS: Final = frozenset({"command", "cmd", "argv", "args"})
 
 
 class Channel(NamedTuple):
-    """Which text of a stream: ``field`` tells apart what has one name in two fields.
+    """Which text of a stream: ``number`` which of a choice's calls or parts, ``field`` apart what has one name in two.
 
     ``document``: it is one in JSON, whatever its name. The arguments of a call are.
     """
 
     choice: int | None
     name: str
+    number: int | str | None = None
     field: str = ""
     document: bool = False
 
     @property
     def is_json(self) -> bool:
         """Whether it is a document in JSON."""
-        return self.document or self.name.startswith(("tool_arguments", "function_arguments"))
+        return self.document or self.name in ("tool_arguments", "function_arguments")
+
+    @property
+    def label(self) -> str:
+        """What it is called in a match and in the reason of a stop."""
+        return self.name if self.number is None else f"{self.name}[{self.number}]"
 
 
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
@@ -188,13 +194,13 @@ class Channels:
         if self.stopped is not None:
             return ""
         if not isinstance(text, str):
-            raise unknown_chunk(channel.name, "is no text")
+            raise unknown_chunk(channel.label, "is no text")
         cursor = self._open.get(channel)
         if cursor is None:
             if not text:
                 return text
             if channel in self._closed:
-                raise unknown_chunk(channel.name, "goes on after its end")
+                raise unknown_chunk(channel.label, "goes on after its end")
             self.refuse_many(len(self._open) + len(self._closed))
             cursor = self._open[channel] = self._cursor(channel)
         try:
@@ -206,7 +212,7 @@ class Channels:
         return released
 
     def _cursor(self, channel: Channel) -> Cursor | Arguments:
-        is_json = channel.is_json or (self._json and channel.name.partition("[")[0] == "text")
+        is_json = channel.is_json or (self._json and channel.name == "text")
         return Arguments(self._new) if is_json else self._new(False)
 
     @staticmethod
@@ -251,7 +257,7 @@ class Channels:
         if self.stopped is not None and not (again and self.stopped_in == channel):
             return ""
         if not isinstance(text, str):
-            raise unknown_chunk(channel.name, "is no text")
+            raise unknown_chunk(channel.label, "is no text")
         if not text:
             return text
         cursor = self._cursor(channel)
@@ -289,7 +295,7 @@ class Channels:
         """A name that comes whole. Where it comes again some put it together, and others do not."""
         known = self._added.get(channel)
         if known is not None and name and known[0] != name:
-            raise unknown_chunk(channel.name, "comes in pieces")
+            raise unknown_chunk(channel.label, "comes in pieces")
         return self.read_added(channel, name)
 
     def read_added(self, channel: Channel, text: Any) -> str:
@@ -317,7 +323,7 @@ class Channels:
         if self.stopped is not None:
             return ""
         if not is_released:
-            raise unknown_chunk(channel.name, "has what is to be redacted, in pieces")
+            raise unknown_chunk(channel.label, "has what is to be redacted, in pieces")
         self._added[channel] = (first, together)
         return released
 
@@ -425,14 +431,14 @@ class Channels:
     def _look(self, channel: Channel, cursor: Cursor | Arguments) -> None:
         why = cursor.stopped
         if why is not None and self.stopped is None:
-            self.stopped = StopReason(why.kind, why.rule, why.start, why.end, channel.choice, channel.name)
+            self.stopped = StopReason(why.kind, why.rule, why.start, why.end, channel.choice, channel.label)
             self.stopped_in = channel
 
     def _note(self, channel: Channel, cursor: Cursor | Arguments) -> int:
         """Keeps the matches that a cursor has, as far as there is room: for how many more there was none."""
         dropped = 0
         for match in cursor.matches():
-            where = Match(match.rule, match.action, match.start, match.end, channel.choice, channel.name)
+            where = Match(match.rule, match.action, match.start, match.end, channel.choice, channel.label)
             if len(self._matches) < MOST_MATCHES:
                 self._matches[where] = None
             elif where not in self._matches:

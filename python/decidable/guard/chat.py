@@ -208,11 +208,12 @@ class ChatReader:
                 continue
             new: Any = value
             if name in TEXTS:
-                new = self._channels.push(Channel(index, TEXTS[name], name), value)
+                new = self._channels.push(Channel(index, TEXTS[name], field=name), value)
             elif name == "tool_calls":
                 new = self._tool_calls(index, value)
             elif name == "function_call":
-                new = self._function(index, "function_arguments", value, "arguments", "function_name")
+                arguments = Channel(index, "function_arguments")
+                new = self._function(arguments, arguments._replace(name="function_name"), value, "arguments")
                 self._functions[index] = value
             elif name in REPEATS:
                 new = withheld(value) if value else value
@@ -242,7 +243,7 @@ class ChatReader:
             called, shown_id = _name_of(inside), own_id
             if called and isinstance(own_id, str) and called in own_id:
                 # Some models write the id themselves, and the name in it.
-                shown_id = self._channels.read(Channel(choice, f"tool_id[{number}]"), own_id)
+                shown_id = self._channels.read(Channel(choice, "tool_id", number), own_id)
                 if shown_id != own_id and self._channels.stopped is None:
                     raise unknown_chunk("choices[].delta.tool_calls[].id", "repeats a name that does not come out")
             if own_id in earlier:
@@ -265,9 +266,8 @@ class ChatReader:
                 if name in ("function", "custom"):
                     text = "arguments" if name == "function" else "input"
                     self._calls[choice, number, text] = call
-                    new = self._function(
-                        choice, f"tool_{text}[{number}]", value, text, f"tool_name[{number}]", str(before or "")
-                    )
+                    channel = _of_a_call(choice, number, text, before)
+                    new = self._function(channel, channel._replace(name="tool_name"), value, text)
                 elif name in REPEATS:
                     new = withheld(value) if value else value
                 elif name in READ_WHOLE:
@@ -284,20 +284,20 @@ class ChatReader:
             out.append(changed(call, changes))
         return calls if len(out) == len(calls) and all(a is b for a, b in zip(out, calls, strict=True)) else out
 
-    def _function(self, choice: int, channel: str, value: Any, text: str, name_channel: str, call: str = "") -> Any:
+    def _function(self, channel: Channel, name_channel: Channel, value: Any, text: str) -> Any:
         inside = fields(value)
         if inside is None:
-            raise unknown_chunk(channel)
+            raise unknown_chunk(channel.label)
         changes: dict[str, Any] = {}
         for name, given in inside.items():
             if given is None:
                 continue
             if name == text:
-                new = self._channels.push(Channel(choice, channel, call), given)
+                new = self._channels.push(channel, given)
             elif name == "name":
-                new = self._channels.read_name(Channel(choice, name_channel, call), given)
+                new = self._channels.read_name(name_channel, given)
             elif given:
-                raise unknown_chunk(f"{channel}.{name}")
+                raise unknown_chunk(f"{channel.label}.{name}")
             else:
                 continue
             if new is not given:
@@ -307,12 +307,12 @@ class ChatReader:
     def _rest_of_call(self, choice: int, number: int, before: int) -> list[Any]:
         out = []
         for text in ("arguments", "input"):
-            rest = self._channels.close(Channel(choice, f"tool_{text}[{number}]", str(before or "")))
+            rest = self._channels.close(_of_a_call(choice, number, text, before))
             if rest:
                 out.append(self._call_with(choice, number, text, rest))
         return out
 
-    def _call_with(self, choice: int, number: int, text: str, rest: str) -> Any:
+    def _call_with(self, choice: int, number: Any, text: str, rest: str) -> Any:
         """A piece of a tool call with nothing but a rest, and what says which call it is: the index, else the id."""
         call = self._calls[choice, number, text]
         inside = fields(call) or {}
@@ -349,10 +349,14 @@ class ChatReader:
                 like = before if before is not None else _without_name(self._functions[index])
                 changes["function_call"] = changed(like, {"arguments": given + rest})
             else:
-                text, number = channel.name.removeprefix("tool_").removesuffix("]").split("[")
-                calls.append(self._call_with(index, int(number), text, rest))
+                calls.append(self._call_with(index, channel.number, channel.name.removeprefix("tool_"), rest))
                 changes["tool_calls"] = calls
         return changed(choice, {"delta": changed(delta, changes)}) if changes else choice
+
+
+def _of_a_call(choice: int, number: int, text: str, before: int) -> Channel:
+    """The arguments or the input of a call, ``before`` which others had its number."""
+    return Channel(choice, f"tool_{text}", number, str(before or ""))
 
 
 def _is_padding(value: Any) -> bool:

@@ -1,24 +1,13 @@
-"""What runtimes stream in pieces: vLLM's outputs and LangChain's message chunks."""
+"""What vLLM streams: the outputs of a request, in pieces."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
-from decidable.guard import chat
-from decidable.guard.channels import (
-    WITHHELD,
-    Channel,
-    Channels,
-    is_of_the_service,
-    kind_of,
-    unknown_chunk,
-    withheld,
-    wrong_kind,
-)
+from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
 from decidable.guard.fields import changed, fields
 
-__all__ = ["MessageChunkReader", "OutputReader"]
+__all__ = ["OutputReader"]
 
 ABOUT_A_REQUEST: Final = frozenset(
     {
@@ -44,8 +33,8 @@ class OutputReader:
         self._channels = channels
         self._last: dict[int, tuple[Any, Any]] = {}
         self._finished: set[int] = set()
-        # The first text and tokens of each output, until there are others.
-        self._first: dict[int, tuple[str, list[Any]] | None] = {}
+        # The last text and tokens of each output and how many there were, while each begins with the one before.
+        self._before: dict[int, tuple[str, list[Any], int] | None] = {}
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
@@ -99,9 +88,10 @@ class OutputReader:
             self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, output)
         text = inside.get("text") or ""
-        self._refuse_whole_texts(index, text, list(inside.get("token_ids") or ()))
         changes = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
         released = self._channels.push(Channel(index, "text"), text)
+        if not self._is_released_as_whole(index, text, list(inside.get("token_ids") or ())):
+            released = ""
         ends = inside.get("finish_reason") not in (None, "")
         if ends:
             released += "".join(rest for _, rest in self._channels.close_all(index))
@@ -111,407 +101,33 @@ class OutputReader:
             self._finished.add(index)
         return changed(output, changes | {"text": released})
 
-    def _refuse_whole_texts(self, index: int, text: str, tokens: list[Any]) -> None:
-        """An output with all of the text so far, which is vLLM's own setting, would be read as one more piece of it."""
-        if index not in self._first:
+    def _is_released_as_whole(self, index: int, text: str, tokens: list[Any]) -> bool:
+        """An output with all of the text so far, which is vLLM's own setting, would be read as one more piece of it.
+
+        A second piece may begin as the first by chance, as where a token comes again. It is then also read as all of
+        the text, and the third decides.
+        """
+        if index not in self._before:
             if text or tokens:
-                self._first[index] = (text, tokens)
-            return
-        first = self._first[index]
-        self._first[index] = None
-        if first is None:
-            return
-        before, known = first
-        # Without tokens, which vLLM always has, nothing else tells one from the other.
-        more = len(tokens) > len(known) and tokens[: len(known)] == known if known else bool(before) and not tokens
-        if text.startswith(before) and more:
+                self._before[index] = (text, tokens, 1)
+            return True
+        known = self._before[index]
+        if known is None or self._channels.stopped is not None:
+            return True
+        before, of_before, count = known
+        # Without tokens, which vLLM always has, the text alone tells one from the other.
+        more = len(tokens) > len(of_before) and tokens[: len(of_before)] == of_before
+        if not (text.startswith(before) and (more if of_before else before and not tokens)):
+            self._before[index] = None
+            return True
+        is_released = self._channels.read(Channel(index, "text", field="all"), text) == text
+        if count > 1 or not (is_released or self._channels.stopped is not None):
             raise unknown_chunk("outputs[].text", "repeats what was before; it takes RequestOutputKind.DELTA")
+        self._before[index] = (text, tokens, count + 1)
+        return is_released
 
 
 def _output_of(output: Any, text: str) -> Any:
     inside = fields(output) or {}
     changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
     return changed(output, changes | {"text": text})
-
-
-# The kinds of block that a message's content may have pieces of: the field, and the channel.
-BLOCKS: Final = {
-    "text": ("text", "text"),
-    "thinking": ("thinking", "reasoning"),
-    "reasoning": ("reasoning", "reasoning"),
-    "compaction": ("content", "compaction"),
-    "input_json_delta": ("partial_json", "tool_arguments"),
-    "tool_call_chunk": ("args", "tool_arguments"),
-    "server_tool_call_chunk": ("args", "tool_arguments"),
-    "function_call": ("arguments", "tool_arguments"),
-}
-# Those that come whole: what was called, searched and found.
-WHOLE_BLOCKS: Final = frozenset(
-    {
-        "advisor_tool_result", "apply_patch_call", "apply_patch_call_output", "bash_code_execution_tool_result",
-        "code_execution_result", "code_execution_tool_result", "code_interpreter_call", "computer_call",
-        "custom_tool_call", "executable_code", "file_search_call", "invalid_tool_call", "mcp_approval_request",
-        "mcp_call", "mcp_list_tools", "mcp_tool_result", "mcp_tool_use", "redacted_thinking", "refusal",
-        "server_tool_call", "server_tool_result", "server_tool_use", "text_editor_code_execution_tool_result",
-        "tool_call", "tool_search_call", "tool_search_output", "tool_search_tool_result", "tool_use",
-        "web_fetch_tool_result", "web_search_call", "web_search_tool_result",
-    }
-)  # fmt: skip
-# Those of a whole message that are no calls.
-SAYS: Final = ("text", "thinking", "reasoning", "refusal")
-# LangChain's own names of blocks, in place of numbers.
-INDEX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-# Of which part of a summary a text is, and where it stands in a block of no content.
-SUMMARY: Final = "summary "
-OF_KWARGS: Final = "reasoning_summary"
-# What stands in `additional_kwargs` besides, and comes whole.
-OF_RESPONSES: Final = frozenset({"__openai_function_call_ids__", "parsed", "tool_outputs"})
-
-
-class MessageChunkReader:
-    """Reads LangChain's ``AIMessageChunk``, and the ``AIMessage`` that comes where nothing is streamed."""
-
-    def __init__(self, channels: Channels) -> None:
-        self._channels = channels
-        self._last: Any = None
-        self._is_whole = False
-        # The numbers of the blocks that had text, and what the last text stood in.
-        self._texts: set[Any] = set()
-        self._text_at: tuple[bool, Any] = (False, None)
-        self._same: dict[str, str] = {}
-        self._stopped: Any = None
-
-    def take(self, chunk: Any) -> list[Any]:
-        """What comes out for a chunk."""
-        inside = fields(chunk)
-        if inside is None or "content" not in inside or "additional_kwargs" not in inside:
-            raise wrong_kind("a message chunk, as before", chunk)
-        self._last = chunk
-        self._is_whole = "tool_call_chunks" not in inside
-        changes = self._message(inside) if self._is_whole else self._chunk(inside)
-        if inside.get("chunk_position") == "last" and self._channels.stopped is None:
-            changes |= self._with_rests(inside, changes)
-        if self._channels.stopped is not None and self._is_whole:
-            # It comes out with what a client is told.
-            self._stopped = _without_calls(changed(chunk, changes))
-            return []
-        if self._channels.stopped is not None and inside.get("chunk_position") is not None:
-            changes["chunk_position"] = None
-        return [_rebuilt(chunk, inside, changes)]
-
-    def finish(self) -> list[Any]:
-        """The stream came to its end without saying so: what is pending is decided, and a chunk has the rest."""
-        inside = fields(self._last) or {}
-        none: dict[str, Any] = {"content": "" if isinstance(inside.get("content"), str) else [], "tool_call_chunks": []}
-        none |= {"additional_kwargs": {}, "name": None, "response_metadata": {}, "usage_metadata": None}
-        changes = self._with_rests(none, {})
-        return [_rebuilt(self._last, inside, none | changes)] if changes else []
-
-    def end(self, notice: str) -> list[Any]:
-        """What tells a client that the stream was stopped: a last chunk that says that a filter did it."""
-        inside = fields(self._last) or {}
-        if self._is_whole:
-            own = fields(self._stopped) or {}
-            content = own["content"]
-            if notice:
-                content = content + notice if isinstance(content, str) else [*content, {"type": "text", "text": notice}]
-            metadata = {**(own.get("response_metadata") or {}), "finish_reason": "content_filter"}
-            return [changed(self._stopped, {"content": content, "response_metadata": metadata})]
-        told: dict[str, Any] = {"content": notice, "tool_call_chunks": [], "additional_kwargs": {}, "name": None}
-        told |= {"response_metadata": {"finish_reason": "content_filter"}, "usage_metadata": None}
-        if "chunk_position" in inside:
-            told["chunk_position"] = "last"
-        return [_rebuilt(self._last, inside, told)]
-
-    def _chunk(self, inside: Any) -> dict[str, Any]:
-        changes: dict[str, Any] = {}
-        for name, value in inside.items():
-            if name in ("type", "id", "usage_metadata", "chunk_position", "example"):
-                continue
-            if name in ("tool_calls", "invalid_tool_calls"):
-                # They follow from the chunks of the calls.
-                if value and not inside["tool_call_chunks"]:
-                    raise unknown_chunk(name)
-                continue
-            new: Any = value
-            if name == "content":
-                new = self._content(value)
-            elif name == "tool_call_chunks":
-                new = [self._call(call) for call in value]
-            elif name == "additional_kwargs":
-                if value.get("tool_calls") and not inside["tool_call_chunks"]:
-                    raise unknown_chunk("additional_kwargs.tool_calls")
-                # The chunks of the calls say it again.
-                kept = {key: inner for key, inner in value.items() if key != "tool_calls"}
-                new = {key: self._additional(key, inner) for key, inner in kept.items()}
-            elif name == "response_metadata":
-                new = self._whole(name, value)
-            elif name == "name" and value:
-                new = self._channels.read(Channel(None, name), value)
-            elif value:
-                raise unknown_chunk(name)
-            if new != value:
-                changes[name] = new
-        return changes
-
-    def _message(self, inside: Any) -> dict[str, Any]:
-        changes = {}
-        for name, value in inside.items():
-            if name in ("type", "id", "usage_metadata", "example"):
-                continue
-            new = self._whole_content(value) if name == "content" else None
-            if new is None:
-                new = self._channels.read_all(None, "text" if name == "content" else name, value, self._leaf)
-            if new is not value:
-                changes[name] = new
-        return changes
-
-    def _whole_content(self, content: Any) -> Any:
-        """Of several blocks the texts are one text: a client reads them so."""
-        if not isinstance(content, list):
-            return None
-        channel = Channel(None, "text", "blocks")
-
-        def leaf(kind: str, name: str, place: str, text: str) -> Any:
-            if (kind, name) == ("text", "text") and place.count(".") == 1:
-                return self._channels.push(channel, text)
-            return self._leaf(kind, name, place, text)
-
-        out, last = [], None
-        for number, block in enumerate(content):
-            if isinstance(block, str):
-                out.append(self._channels.push(channel, block))
-            else:
-                out.append(self._channels.read_all(None, f"text[{number}]", block, leaf))
-            if isinstance(block, str) or (fields(block) or {}).get("type") == "text":
-                last = number
-        rest = self._channels.close(channel, again=True)
-        if rest and last is not None:
-            own = out[last]
-            text = (fields(own) or {}).get("text") if not isinstance(own, str) else own
-            out[last] = text + rest if isinstance(own, str) else changed(own, {"text": (text or "") + rest})
-        return content if all(new is old for new, old in zip(out, content, strict=True)) else out
-
-    def _leaf(self, kind: str, name: str, place: str, text: str) -> Any:
-        """Why arguments could not be read: it repeats them as they were written."""
-        of_a_call = kind == "invalid_tool_call" or place.startswith("invalid_tool_calls[")
-        return self._channels.read_document(None, place, text) if name == "error" and of_a_call else None
-
-    def _whole(self, place: str, value: Any) -> Any:
-        """What comes whole in a chunk, and what LangChain puts together with that of other chunks at its place."""
-        return self._channels.read_all(None, place, value, self._once, added=True)
-
-    def _once(self, kind: str, name: str, place: str, text: str) -> Any:
-        """What LangChain has once, where it is the same again."""
-        if name not in ("model_provider", "output_version"):
-            return None
-        if self._same.get(place) == text:
-            return self._channels.read(Channel(None, place), text)
-        # Once it is another, each is put together with those before.
-        self._same[place] = "" if place in self._same else text
-        return self._channels.read_added(Channel(None, place), text)
-
-    def _name(self, channel: Channel, name: Any) -> str:
-        """That of a call without a number, which nothing is put together with."""
-        return self._channels.read(channel, name)
-
-    def _text(self, text: Any, of_a_block: bool = False, index: Any = None) -> str:
-        """A piece of the text, which is one in whatever blocks it comes: so LangChain puts them together."""
-        if text:
-            _numbered("text", index)
-            if index is not None and index in self._texts and self._text_at[1] != index:
-                # By the blocks it would stand elsewhere than by the chunks.
-                raise unknown_chunk("content[].index", "is of a text before the last")
-            self._channels.refuse_many(len(self._texts))
-            self._texts.add(index)
-            self._text_at = (of_a_block, index)
-        return self._channels.push(Channel(None, "text"), text)
-
-    def _content(self, content: Any) -> Any:
-        if isinstance(content, str):
-            return self._text(content)
-        if not isinstance(content, list):
-            raise unknown_chunk("content", "is no text and no list")
-        out = []
-        for block in content:
-            if isinstance(block, str):
-                out.append(self._text(block))
-                continue
-            inside = fields(block) or {}
-            kind = kind_of("content[]", block)
-            index = inside.get("index")
-            if kind in WHOLE_BLOCKS:
-                out.append(self._whole(_numbered("content", index), block))
-                continue
-            if inside and not inside.keys() - {"index", "id"}:
-                out.append(block)
-                continue
-            if kind not in BLOCKS:
-                raise unknown_chunk("content[].type")
-            field, name = BLOCKS[kind]
-            changes: dict[str, Any] = {}
-            for key, value in inside.items():
-                if key == field:
-                    if value is None:
-                        continue
-                    if kind == "text":
-                        changes[key] = self._text(value, True, index)
-                    else:
-                        changes[key] = self._channels.push(Channel(None, _numbered(name, index), kind), value)
-                elif key == "summary" and kind == "reasoning":
-                    changes[key] = self._summary(_numbered(name, index), value)
-                elif key == "name" and value:
-                    read = self._name if index is None else self._channels.read_name
-                    changes[key] = read(Channel(None, _numbered("tool_name", index), kind), value)
-                elif key in ("annotations", "citations", "extras", "namespace"):
-                    changes[key] = self._whole(f"{_numbered('content', index)}.{key}", value)
-                elif key != "index" and value and not isinstance(value, bool) and not is_of_the_service(key, value):
-                    raise unknown_chunk(f"content[].{key}")
-            out.append(changed(block, {key: new for key, new in changes.items() if new is not inside[key]}))
-        return out
-
-    def _summary(self, name: str, parts: Any) -> Any:
-        """What a service says of the reasoning, in parts that come in pieces."""
-        if not isinstance(parts, list):
-            raise unknown_chunk("content[].summary", "is no list")
-        out = []
-        for place, part in enumerate(parts):
-            inside = fields(part) or {}
-            number = inside.get("index", place)
-            if inside.get("type") != "summary_text" or inside.keys() - {"type", "text", "index"}:
-                raise unknown_chunk("content[].summary[]")
-            if not isinstance(number, int):
-                raise unknown_chunk("content[].summary[].index", "is no number")
-            text = self._channels.push(Channel(None, name, f"{SUMMARY}{number}"), inside.get("text") or "")
-            out.append(changed(part, {"text": text}))
-        return out
-
-    def _call(self, call: Any) -> Any:
-        inside = fields(call)
-        if inside is None:
-            raise unknown_chunk("tool_call_chunks[]")
-        index = inside.get("index")
-        changes: dict[str, Any] = {}
-        if inside.get("args"):
-            # Without a number it is a whole call: nothing is put together with it.
-            read = self._channels.read if index is None else self._channels.push
-            changes["args"] = read(Channel(None, _numbered("tool_arguments", index)), inside["args"])
-        if inside.get("name"):
-            read_name = self._name if index is None else self._channels.read_name
-            changes["name"] = read_name(Channel(None, _numbered("tool_name", index)), inside["name"])
-        for key, value in inside.items():
-            if key not in ("args", "name", "id", "index", "type") and value:
-                raise unknown_chunk(f"tool_call_chunks[].{key}")
-        return changed(call, changes)
-
-    def _additional(self, name: str, value: Any) -> Any:
-        if name in ("reasoning_content", "refusal") and value is not None:
-            return self._channels.push(Channel(None, name.removesuffix("_content"), name), value)
-        if name == "function_call" and value:
-            inside = fields(value)
-            if inside is None or inside.keys() - {"name", "arguments"}:
-                raise unknown_chunk("additional_kwargs.function_call")
-            changes = {}
-            if inside.get("name"):
-                changes["name"] = self._channels.read_name(Channel(None, "function_name"), inside["name"])
-            if inside.get("arguments"):
-                channel = Channel(None, "function_arguments")
-                changes["arguments"] = self._channels.push(channel, inside["arguments"])
-            return changed(value, changes)
-        # What a server of chat completions has beside its texts stands here.
-        if name in chat.REPEATS and value:
-            return withheld(value)
-        if name == "reasoning" and isinstance(value, dict):
-            about = {key: inner for key, inner in value.items() if key != "summary"}
-            if any(inner and not is_of_the_service(key, inner) for key, inner in about.items() if key != "index"):
-                raise unknown_chunk("additional_kwargs.reasoning")
-            summary = {"summary": self._summary(OF_KWARGS, value["summary"])} if "summary" in value else {}
-            return {**value, **summary}
-        if name == "error":
-            return self._channels.read_error(None, name, value, added=True)
-        if name in chat.READ_WHOLE or name in OF_RESPONSES:
-            return self._whole(name, value)
-        if value:
-            raise unknown_chunk(f"additional_kwargs.{name}")
-        return value
-
-    def _with_rests(self, inside: Any, changes: dict[str, Any]) -> dict[str, Any]:
-        """The rests of all texts, behind what a chunk has of them."""
-        out: dict[str, Any] = {}
-
-        def now(name: str) -> Any:
-            return out.get(name, changes.get(name, inside.get(name)))
-
-        for channel, rest in list(self._channels.close_all(None)):
-            name, _, number = channel.name.removesuffix("]").partition("[")
-            index: Any = int(number) if number.isdigit() else number or None
-            numbered = {} if index is None else {"index": index}
-            if channel.field.startswith(SUMMARY):
-                part = {"type": "summary_text", "text": rest, "index": int(channel.field.removeprefix(SUMMARY))}
-                if channel.name == OF_KWARGS:
-                    own_reasoning = now("additional_kwargs").get("reasoning") or {}
-                    parts = [*(own_reasoning.get("summary") or []), part]
-                    own_reasoning = {**own_reasoning, "summary": parts}
-                    out["additional_kwargs"] = {**now("additional_kwargs"), "reasoning": own_reasoning}
-                else:
-                    out["content"] = _and(now("content"), {"type": "reasoning", "summary": [part], **numbered})
-            elif channel.field in BLOCKS:
-                block = {"type": channel.field, BLOCKS[channel.field][0]: rest, **numbered}
-                out["content"] = _and(now("content"), block)
-            elif name == "text":
-                of_a_block, at = self._text_at
-                before = now("content")
-                if of_a_block:
-                    block = {"type": "text", "text": rest}
-                    out["content"] = _and(before, block if at is None else {**block, "index": at})
-                else:
-                    out["content"] = before + rest if isinstance(before, str) else [*before, rest]
-            elif name == "tool_arguments":
-                piece = {"name": None, "args": rest, "id": None, "index": index, "type": "tool_call_chunk"}
-                out["tool_call_chunks"] = [*now("tool_call_chunks"), piece]
-            elif name == "function_arguments":
-                own = dict(now("additional_kwargs").get("function_call") or {})
-                own["arguments"] = own.get("arguments", "") + rest
-                out["additional_kwargs"] = {**now("additional_kwargs"), "function_call": own}
-            else:
-                own_text = now("additional_kwargs").get(channel.field) or ""
-                out["additional_kwargs"] = {**now("additional_kwargs"), channel.field: own_text + rest}
-        return out
-
-
-def _without_calls(message: Any) -> Any:
-    """A whole message without its calls, which are none any more: what is left of their arguments is something else."""
-    inside = fields(message) or {}
-    about = inside.get("additional_kwargs") or {}
-    changes: dict[str, Any] = {name: [] for name in ("tool_calls", "invalid_tool_calls") if inside.get(name)}
-    if {"tool_calls", "function_call"} & about.keys():
-        left = {name: value for name, value in about.items() if name not in ("tool_calls", "function_call")}
-        changes["additional_kwargs"] = left
-    if isinstance(inside["content"], list):
-        is_text = [isinstance(each, str) or (fields(each) or {}).get("type") in SAYS for each in inside["content"]]
-        if not all(is_text):
-            changes["content"] = [each for each, kept in zip(inside["content"], is_text, strict=True) if kept]
-    return changed(message, changes)
-
-
-def _numbered(name: str, index: Any) -> str:
-    if isinstance(index, bool) or not (
-        index is None or isinstance(index, int) or (isinstance(index, str) and INDEX.fullmatch(index))
-    ):
-        raise unknown_chunk("index", "is no number and no name of a block")
-    return name if index is None else f"{name}[{index}]"
-
-
-def _and(content: Any, block: Any) -> list[Any]:
-    """A message's content with one block more."""
-    return [*([content] if content and isinstance(content, str) else content or []), block]
-
-
-def _rebuilt(chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:
-    """A copy whose tool calls are those of its own chunks of calls."""
-    if not changes:
-        return chunk
-    if "tool_call_chunks" not in inside:
-        return changed(chunk, changes)
-    rest = {name: value for name, value in inside.items() if name not in ("tool_calls", "invalid_tool_calls", "type")}
-    return type(chunk)(**(rest | changes))

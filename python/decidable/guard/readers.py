@@ -9,9 +9,10 @@ from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.channels import Channels, of_a_helper, shown, unknown_chunk, wrong_kind
 from decidable.guard.chat import ChatReader
 from decidable.guard.fields import fields
+from decidable.guard.langchain import MessageChunkReader
 from decidable.guard.messages import EVENTS as MESSAGE_EVENTS
 from decidable.guard.messages import MessageReader
-from decidable.guard.outputs import MessageChunkReader, OutputReader
+from decidable.guard.outputs import OutputReader
 from decidable.guard.responses import ResponseReader
 from decidable.guard.sse import EventReader
 

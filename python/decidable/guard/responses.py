@@ -166,7 +166,7 @@ class ResponseReader:
         """What tells a client that the stream was stopped: the response is incomplete, because of a filter."""
         out = []
         where = self._channels.stopped_in
-        last = self._deltas.get(where) if where is not None and where.name.startswith("text") else None
+        last = self._deltas.get(where) if where is not None and where.name == "text" else None
         if notice and last is not None:
             out.append(self._appended(changed(last, {"delta": notice})))
         items = [self._items[number] for number in sorted(self._items)]
@@ -214,7 +214,7 @@ class ResponseReader:
             if ends and field == "item":
                 out += self._rests(item)
             elif ends:
-                out += [rest for name in OF_A_PART for rest in self._rest(Channel(item, f"{name}[{part}]"))]
+                out += [rest for name in OF_A_PART for rest in self._rest(Channel(item, name, part))]
             if kind == "response.output_item.done" and item is not None:
                 self._channels.refuse_many(len(self._items))
                 self._items[item] = new
@@ -268,7 +268,7 @@ class ResponseReader:
         number = inside.get(numbered, 0)
         if not isinstance(number, int):
             raise unknown_chunk(numbered, "is no number")
-        return Channel(item, f"{name}[{number}]")
+        return Channel(item, name, number)
 
     def _delta(self, chunk: Any, inside: Any, name: str, numbered: str | None) -> Any:
         if inside.get("snapshot"):
@@ -294,7 +294,7 @@ class ResponseReader:
 
     def _repeated(self, channel: Channel, text: str) -> str:
         """Reads a text whose pieces came before, and decides their rest by what it says."""
-        channel = next((each for each in (channel, Channel(None, channel.name)) if self._is_open(each)), channel)
+        channel = next((each for each in (channel, channel._replace(choice=None)) if self._is_open(each)), channel)
         if not text or not isinstance(text, str) or not self._is_open(channel):
             return self._channels.read(channel, text, again=True)
         length, digest = self._pieces[channel]
@@ -362,8 +362,8 @@ class ResponseReader:
                     if own is None:
                         return None
                     streamed = own[1]
-            number = part if part is not None else numbers[-1] if numbers else 0
-            channel = Channel(item, f"{streamed}[{number}]" if streamed in NUMBERED else streamed)
+            number = part if part is not None else int(numbers[-1]) if numbers else 0
+            channel = Channel(item, streamed, number if streamed in NUMBERED else None)
             return self._push(channel, text) if begins else self._repeated(channel, text)
 
         kind_of(place, value)
@@ -400,8 +400,8 @@ class ResponseReader:
         if isinstance(delta, str):
             return [changed(last, {"delta": rest})]
         inside = fields(delta) or {}
-        own = channel.name.split("[")[0]
-        return [changed(last, {"delta": changed(delta, {name: rest if name == own else None for name in inside})})]
+        one = {name: rest if name == channel.name else None for name in inside}
+        return [changed(last, {"delta": changed(delta, one)})]
 
     def _rests(self, item: int | None) -> list[Any]:
         return [event for channel in self._channels.of(item) for event in self._rest(channel)]

@@ -21,6 +21,7 @@ mod engine;
 mod pressure;
 mod guard;
 mod audit;
+mod monitor;
 mod log;
 
 use pyo3::prelude::*;
@@ -31,7 +32,7 @@ mod _native {
     #[pymodule_export]
     use super::arrow::Decisions;
     #[pymodule_export]
-    use super::audit::{Monitor, read_audit};
+    use super::audit::read_audit;
     #[pymodule_export]
     use super::batch::{digest_batch, forked, vectors};
     #[pymodule_export]
@@ -54,6 +55,8 @@ mod _native {
     use super::logits::{LogitBounds, LogitStats, logit_stats, logit_stats_from_top_k};
     #[pymodule_export]
     use super::model::{Model, Names};
+    #[pymodule_export]
+    use super::monitor::Monitor;
     #[pymodule_export]
     use super::policy::{Policy, identity};
     #[pymodule_export]

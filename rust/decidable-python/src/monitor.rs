@@ -1,0 +1,317 @@
+//! Monitors of generations, and writing their audits.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+use decidable_canon::{Canonical as _, Digest};
+use decidable_guard::audit::{Head, LONGEST_MODEL_NAME_BYTES, Trail};
+use decidable_guard::{Cursor, Event, MostEntropy};
+use decidable_kernel::batch::this_process;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use crate::audit::about;
+use crate::errors::{Class, plain, raise};
+use crate::guard::{Automaton, Match, StopReason, reason as why_stopped};
+use crate::key::Key;
+use crate::pressure::pressure;
+use crate::values::{bytes, exactly, integer, reason, text, wrong_type};
+
+/// So many bytes of an audit are gathered before they are written, some 77 tokens: a page, so that writing is no part of what a token
+/// takes that shows (`benches/python/guard.py "an event a token"`), and no more is lost with the process.
+const GATHERED_BYTES: usize = 4_096;
+
+/// Where an audit is written.
+struct Sidecar {
+    file: File,
+    path: PathBuf,
+    /// The process that made it: a child of a fork shares the file, and must not touch it.
+    process: (u32, u64),
+}
+
+struct State {
+    monitor: decidable_guard::Monitor,
+    /// Until the audit is whole or cannot be written.
+    sidecar: Option<Sidecar>,
+    out: Vec<u8>,
+}
+
+impl State {
+    /// Writes what was gathered of the audit, if it is so much; at the end all of it, durably.
+    fn write(&mut self, py: Python<'_>, least: usize, last: bool) -> PyResult<()> {
+        let Some(Sidecar { file, path, .. }) = &mut self.sidecar else {
+            return Ok(());
+        };
+        let Some(trail) = self.monitor.trail() else {
+            return Ok(());
+        };
+        if !last && trail.bytes().len() < least {
+            return Ok(());
+        }
+        let written = file.write_all(trail.bytes());
+        trail.clear();
+        let done = written.and_then(|()| {
+            if last {
+                py.detach(|| durable(file, path))
+            } else {
+                Ok(())
+            }
+        });
+        let failed = done.map_err(|error| unwritable(py, path, &error));
+        if last || failed.is_err() {
+            self.sidecar = None;
+        }
+        failed
+    }
+
+    fn intervene(&mut self, py: Python<'_>, event: Event<'_>, time_ns: i64) -> PyResult<()> {
+        self.out.clear();
+        self.refuse_forked(py)?;
+        let ends = matches!(event, Event::End);
+        self.monitor.intervene(event, time_ns, &mut self.out);
+        let last = ends || self.monitor.cursor().stopped().is_some();
+        self.write(py, GATHERED_BYTES, last)
+    }
+
+    /// In a child of a fork nothing of the audit is written: it is the parent's, which goes on with it. Asked at each event, and not
+    /// only where something is written, so that nothing comes out of which no audit will tell.
+    fn refuse_forked(&mut self, py: Python<'_>) -> PyResult<()> {
+        let forked = |sidecar: &mut Sidecar| sidecar.process != this_process();
+        match self.sidecar.take_if(forked) {
+            // Closing the file writes nothing.
+            Some(Sidecar { path, .. }) => {
+                let why = "belongs to the process that began it; begin another in the child";
+                Err(about(py, Class::LogUnavailable, "audit.forked", why, &path))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// File and name are on the device.
+fn durable(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    if cfg!(unix) {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn unwritable(py: Python<'_>, path: &Path, error: &io::Error) -> PyErr {
+    let (code, why) = if error.kind() == io::ErrorKind::AlreadyExists {
+        ("audit.exists", "exists already".to_owned())
+    } else {
+        ("audit.unwritable", format!("cannot be written: {}", reason(error)))
+    };
+    about(py, Class::InvalidInput, code, &why, path)
+}
+
+/// A file that was not there, which nobody else reads.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    decidable_wal::above_standard(options.open(path)?)
+}
+
+/// One generation under the rules: control event by event, with its audit.
+#[pyclass(frozen, module = "decidable._native")]
+pub(crate) struct Monitor {
+    state: Mutex<State>,
+    /// Somebody asked while another was at it: the generation cannot be followed any more.
+    fault: AtomicBool,
+}
+
+impl Monitor {
+    fn intervene<'py>(&self, py: Python<'py>, event: Event<'_>, time_ns: i64) -> PyResult<Bound<'py, PyBytes>> {
+        let locked = self.look(py);
+        if locked.is_err() {
+            self.fault.store(true, Ordering::Release);
+        }
+        let mut state = locked?;
+        if self.fault.load(Ordering::Acquire) {
+            state.intervene(py, Event::Unknown, time_ns)?;
+        }
+        match state.intervene(py, event, time_ns) {
+            Ok(()) => Ok(PyBytes::new(py, &state.out)),
+            // What cannot be written down does not come out.
+            Err(error) => {
+                state.intervene(py, Event::Unknown, time_ns)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it back.
+    fn look(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Ok(state),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                self.fault.store(true, Ordering::Release);
+                Ok(poisoned.into_inner())
+            }
+            Err(TryLockError::WouldBlock) => {
+                let message = "the generation is in use by another thread";
+                Err(plain(py, Class::Conflict, "guard.in_use", message))
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Monitor {
+    #[new]
+    #[pyo3(signature = (automaton, max_hold, most_entropy, audit))]
+    fn new(
+        automaton: &Bound<'_, Automaton>,
+        max_hold: &Bound<'_, PyAny>,
+        most_entropy: Option<(f64, Bound<'_, PyAny>)>,
+        audit: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let py = automaton.py();
+        let automaton = &automaton.get().0;
+        let most: u32 = integer("max_hold", max_hold)?;
+        let cursor = Cursor::new(Arc::clone(automaton)).with_max_hold(usize::try_from(most).unwrap_or(usize::MAX));
+        let mut monitor = decidable_guard::Monitor::new(cursor);
+        if let Some((nats, steps)) = most_entropy {
+            let steps = integer("steps", &steps)?;
+            monitor = monitor.with_most_entropy(MostEntropy { nats, steps });
+        }
+        let mut sidecar = None;
+        if let Some(given) = audit {
+            let item = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
+                Ok(given.get_item(name)?.filter(|value| !value.is_none()))
+            };
+            let path: PathBuf = given.as_any().get_item("path")?.extract()?;
+            let decision = match item("decision")? {
+                Some(decision) => {
+                    let (number, identity): (Bound<'_, PyAny>, Bound<'_, PyAny>) = decision.extract()?;
+                    Some((
+                        integer("number", &number)?,
+                        Digest::from_bytes(exactly("identity", &identity)?),
+                    ))
+                }
+                None => None,
+            };
+            let head = Head {
+                id: exactly("id", &given.as_any().get_item("id")?)?,
+                boot_id: decidable_wal::boot_id(),
+                created_ns: integer("time_ns", &given.as_any().get_item("time_ns")?)?,
+                rules: automaton.digest(),
+                decision,
+                model: text("model", &given.as_any().get_item("model")?)?,
+            };
+            let key = match item("key")? {
+                Some(key) => Some(
+                    key.cast::<Key>()
+                        .map_err(|_| wrong_type("key", "a Key", &key))?
+                        .get()
+                        .0
+                        .clone(),
+                ),
+                None => None,
+            };
+            let salt = item("salt")?.map(|salt| exactly("salt", &salt)).transpose()?;
+            let trail = Trail::new(&head, key, GATHERED_BYTES).map_err(|length| {
+                let message = format!("model has {length} bytes, more than {LONGEST_MODEL_NAME_BYTES}");
+                raise(py, Class::InvalidInput, "guard.too_large", &message, |details| {
+                    details.set_item("field", "model")
+                })
+            })?;
+            monitor = monitor.with_trail(trail, salt);
+            let created = create(&path).map_err(|error| unwritable(py, &path, &error))?;
+            sidecar = Some(Sidecar {
+                file: created,
+                path,
+                process: this_process(),
+            });
+        }
+        let mut state = State {
+            monitor,
+            sidecar,
+            out: Vec::new(),
+        };
+        let path = state.sidecar.as_ref().map(|sidecar| sidecar.path.clone());
+        // An audit that breaks off is one from its first token on.
+        state.write(py, 0, false).inspect_err(|_| {
+            // One without a beginning is none, and would keep the name from the next.
+            if let Some(path) = path {
+                drop(fs::remove_file(path));
+            }
+        })?;
+        Ok(Self {
+            state: Mutex::new(state),
+            fault: AtomicBool::new(false),
+        })
+    }
+    /// A token: what may come out of it.
+    fn token<'py>(
+        &self,
+        token_id: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+        entropy: Option<f64>,
+        time_ns: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let event = Event::Token {
+            id: integer("token_id", token_id)?,
+            bytes: bytes("data", data)?,
+            entropy,
+        };
+        self.intervene(token_id.py(), event, integer("time_ns", time_ns)?)
+    }
+    /// Text that is of no token: what may come out of it.
+    fn text<'py>(&self, data: &Bound<'py, PyAny>, time_ns: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let event = Event::Text(bytes("data", data)?);
+        self.intervene(data.py(), event, integer("time_ns", time_ns)?)
+    }
+    /// The generation is over: the rest that may come out.
+    fn finish<'py>(&self, time_ns: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        self.intervene(time_ns.py(), Event::End, integer("time_ns", time_ns)?)
+    }
+    /// Stops it, because it cannot be followed any more.
+    fn fail(&self, time_ns: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.intervene(time_ns.py(), Event::Unknown, integer("time_ns", time_ns)?)
+            .map(drop)
+    }
+    /// Why it was stopped, or `None`.
+    #[getter]
+    fn stopped(&self, py: Python<'_>) -> PyResult<Option<StopReason>> {
+        let state = self.look(py)?;
+        let cursor = state.monitor.cursor();
+        Ok(cursor.stopped().map(|stop| why_stopped(cursor.automaton(), stop)))
+    }
+    /// How many bytes are held back.
+    #[getter]
+    fn held(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.look(py)?.monitor.cursor().held())
+    }
+    /// The hash of the audit up to here, or `None` where there is none.
+    #[getter]
+    fn hash<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut state = self.look(py)?;
+        let trail = state.monitor.trail();
+        Ok(trail.map(|trail| PyBytes::new(py, trail.chain().bytes())))
+    }
+    /// How many matches were not kept, because nobody took those before them (docs/limits.md).
+    #[getter]
+    fn matches_dropped(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.look(py)?.monitor.matches_dropped())
+    }
+    /// The matches that were noted or replaced since the last call.
+    fn matches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut state = self.look(py)?;
+        let mut found: Vec<_> = state.monitor.matches().collect();
+        found.sort_by_key(decidable_guard::Match::order);
+        let automaton = state.monitor.cursor().automaton();
+        PyList::new(py, found.iter().map(|found| Match::of(automaton, found)))
+    }
+    /// How deep it is in which rules, the nearest to a match first.
+    fn pressure<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        pressure(py, self.look(py)?.monitor.cursor())
+    }
+}
