@@ -1958,8 +1958,8 @@ def test_outputs_that_repeat_their_text_are_refused(has_tokens: bool) -> None:
         each = [CompletionOutput(0, text, [ord(letter) for letter in text] if has_tokens else []) for text in texts]
         return [RequestOutput([one], False) for one in each]
 
-    def guarded(*texts: str) -> Any:
-        return GUARD.stream(outputs(*texts))
+    def guarded(*texts: str, guard: Guard = GUARD) -> Any:
+        return guard.stream(outputs(*texts))
 
     stream = guarded("a", "a drop ta", "a drop taxes")
     assert Outputs().texts([next(stream), next(stream)]) == {(0, "text"): "aa "}
@@ -1969,9 +1969,9 @@ def test_outputs_that_repeat_their_text_are_refused(has_tokens: bool) -> None:
     assert Outputs().texts(list(guarded("ha", "haha", " and so on"))) == {(0, "text"): "hahaha and so on"}
     assert Outputs().texts(list(guarded("ha", "ho", "hoha"))) == {(0, "text"): "hahohoha"}
     # What only one of the two ways shows.
-    stream = guarded("drop t", "drop table")
+    stream = guarded("p", "pass it", guard=Guard([Rule.regex(r"\bpass\b", name="word")]))
     assert Outputs().texts(list(stream)) == {}
-    assert stream.stopped == StopReason("matched", "drop", 0, 10, 0, "text")
+    assert stream.stopped == StopReason("matched", "word", 0, 4, 0, "text")
     with pytest.raises(InvalidInput, match=r"RequestOutputKind\.DELTA"):
         list(guarded("0", "078-05-1120"))
     stream = guarded("dr", "drop table")
