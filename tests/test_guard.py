@@ -22,6 +22,7 @@ import codes
 import decidable as dc
 import plain
 from decidable import Guard, GuardStopped, Match, Rule, StopReason
+from decidable.guard import files
 
 SSN = Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn")
 DROP = Rule.literal("DROP TABLE", ignore_case=True, name="drop")
@@ -517,6 +518,19 @@ def test_what_a_generation_holds_of_a_script_is_no_more_than_may_match() -> None
             assert cursor.push(bytes([byte])) == bytes([byte]), point
 
 
+@pytest.mark.parametrize("reads", ["visible", "folded", "exact"])
+def test_white_space_is_seen(reads: Any) -> None:
+    """All that the syntax has it for: a form feed is one to what reads SQL, and no rule of words is blind to it."""
+    for space in " \t\n\v\f\r":
+        for text in (f"so DROP{space}TABLE", f"so DROP{space}\v{space}TABLE x"):
+            guard = Guard([Rule.regex(r"DROP\s+TABLE", name="drop", reads=reads)])
+            for pieces in ([text], list(text)):
+                assert "".join(guard.stream(pieces)) == "so ", repr(space)
+            document = json.dumps({"sql": text})
+            assert guard.check(document, json=True)[1] is not None
+    assert Guard([Rule.literal("DROP\fTABLE", reads=reads)]).check("DROP\fTABLE")[0] == ""
+
+
 def test_rules_are_values() -> None:
     """Frozen, compared, hashed, pickled, copied, matched and shown."""
     card = Rule.regex(r"\d{13,19}", check="luhn", reads="folded")
@@ -698,6 +712,11 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
         assert says in str(error)
         assert str(file) in str(error)
     refused("guard.unreadable", lambda: Guard.load(tmp_path / "nothing.toml"))
+    refused("guard.unreadable", lambda: Guard.load("a\0b"))
+    file.write_bytes(b"#" * (files.MOST_FILE_BYTES + 1))
+    assert str(file) in refused("guard.too_large", lambda: Guard.load(file)).message
+    file.write_bytes(b"#" * (files.MOST_FILE_BYTES - 30) + b"\n[[rules]]\nliteral = 'abc'")
+    assert [rule.name for rule in Guard.load(file).rules] == ["abc"]
     refused("input.wrong_type", lambda: Guard.load(5))  # type: ignore[arg-type]
     file.write_text("[[rules]]\nregex = '(?=a)'", encoding="utf-8")
     error = refused("guard.unsupported", lambda: Guard.load(file))

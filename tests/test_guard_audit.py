@@ -285,6 +285,21 @@ def test_a_fault_inside_stops() -> None:
     assert monitor.intervene(Token(1, b"x")) == Stop(StopReason("failed", None, 0, None), b"")
 
 
+@pytest.mark.parametrize("time", [2**63, -(2**63) - 1, 2**70, 1.5, None])
+def test_a_time_that_is_none_stops_for_good(tmp_path: Path, time: Any) -> None:
+    """The clock is well again at the next event, and the generation is not; its audit ends at the last time known."""
+    path = tmp_path / "answer.audit"
+    times = iter([1, 2, time, 4, 5])
+    monitor = GUARD.monitor(clock=lambda: next(times), audit=path)
+    assert monitor.intervene(Token(1, b"so DROP")) == Continue(b"so ")
+    stop = Stop(StopReason("failed", None, 3, None), b"")
+    assert monitor.intervene(Token(2, b" TABLE")) == stop
+    assert monitor.intervene(Token(3, b" users")) == stop
+    assert (monitor.stopped, isinstance(monitor.fault, dc.DecidableError)) == (stop.reason, True)
+    report = verify_audit(path, guard=GUARD)
+    assert (report.ending, report.ended_ns, len(report.frames)) == ("failed", 2, 1)
+
+
 def test_a_generation_is_over_after_its_end() -> None:
     """What comes after it stops; leaving before it stops too."""
     monitor = GUARD.monitor()
@@ -497,17 +512,27 @@ def test_a_changed_bit_of_any_byte_is_refused_with_its_place(tmp_path: Path) -> 
 
 
 def written_by_hand(
-    path: Path, key: bytes | None, *matches: tuple[int, int, int], ending: str, taken: int = 30
+    path: Path,
+    key: bytes | None,
+    *matches: tuple[int, int, int],
+    ending: str | None,
+    taken: int = 30,
+    released: int = 0,
+    tokens: int = 0,
+    guard: Guard = GUARD,
 ) -> Path:
     """An audit as the model writes it, of whatever head and frames."""
     head = {
-        "id": bytes(16), "boot_id": None, "created_ns": 1, "rules": GUARD.digest(), "decision": None, "model": "small",
+        "id": bytes(16), "boot_id": None, "created_ns": 1, "rules": guard.digest(), "decision": None, "model": "small",
     }  # fmt: skip
     audit = model.Audit(head, key)
     audit.token(1, 2)
     for match in matches:
         audit.match(*match)
-    audit.end(ending, 3, taken, taken if ending == "finished" else 0)
+    for _ in range(tokens):
+        audit.token(1, 3)
+    if ending is not None:
+        audit.end(ending, 3, taken, taken if ending == "finished" else released)
     path.write_bytes(audit.data)
     return path
 
@@ -532,12 +557,16 @@ def test_a_head_that_the_key_did_not_write_is_refused(tmp_path: Path) -> None:
 
 
 def test_matches_that_no_generation_has_are_refused(tmp_path: Path) -> None:
-    """Of rules that there are not, behind the text, and of a rule that stops in a generation that went on."""
+    """Of rules that there are not or are switched off, behind the text, over one another, and of a rule that stops in a
+    generation that went on.
+    """
     path = tmp_path / "answer.audit"
     drop, ssn, note = range(3)
     for matches, ending in (
         (((ssn, 1, 12), (note, 13, 20)), "finished"),
         (((ssn, 1, 12), (drop, 20, 30)), "matched"),
+        (((ssn, 1, 12), (note, 2, 9), (ssn, 12, 23)), "finished"),
+        (((ssn, 1, 12), (drop, 20, 30)), None),
         ((), "failed"),
     ):
         report = verify_audit(written_by_hand(path, None, *matches, ending=ending), guard=GUARD)
@@ -545,15 +574,29 @@ def test_matches_that_no_generation_has_are_refused(tmp_path: Path) -> None:
     for matches, ending in (
         (((3, 1, 12),), "finished"),
         (((drop, 1, 11),), "finished"),
-        (((drop, 1, 11), (ssn, 12, 23)), "matched"),
+        (((drop, 1, 11), (ssn, 12, 30)), "matched"),
+        (((drop, 1, 11), (ssn, 12, 23)), None),
         (((drop, 1, 11),), "failed"),
-        (((ssn, 1, 12),), "matched"),
+        (((ssn, 1, 30),), "matched"),
+        (((ssn, 1, 12), (ssn, 1, 12)), "finished"),
+        (((ssn, 1, 12), (ssn, 11, 22)), "finished"),
     ):
         written_by_hand(path, None, *matches, ending=ending)
         refused("audit.other_rules", lambda: verify_audit(path, guard=GUARD), dc.VerificationError)
         assert verify_audit(path).ending == ending
+    written_by_hand(path, None, (drop, 1, 11), ending=None, tokens=1)
+    refused("audit.other_rules", lambda: verify_audit(path, guard=GUARD), dc.VerificationError)
+    off = Guard([DROP, SSN, Rule.literal("private", action="ignore", name="note")])
+    written_by_hand(path, None, (note, 1, 8), ending="finished", guard=off)
+    refused("audit.other_rules", lambda: verify_audit(path, guard=off), dc.VerificationError)
+    # Behind the text; the text goes on behind what stopped it; and what stopped it came out.
     written_by_hand(path, None, (ssn, 20, 31), ending="finished")
     refused("audit.damaged", lambda: verify_audit(path), dc.VerificationError)
+    written_by_hand(path, None, (drop, 1, 11), ending="matched")
+    refused("audit.damaged", lambda: verify_audit(path), dc.VerificationError)
+    written_by_hand(path, None, (drop, 20, 30), ending="matched", released=21)
+    refused("audit.damaged", lambda: verify_audit(path), dc.VerificationError)
+    assert verify_audit(written_by_hand(path, None, (drop, 20, 30), ending="matched", released=20)).held == 10
 
 
 def test_a_key_is_the_right_one_or_refused(tmp_path: Path) -> None:

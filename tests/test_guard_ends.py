@@ -21,6 +21,7 @@ from test_guard import refused
 
 SAID = "DROP TABLE"
 GUARD = Guard([Rule.literal(SAID, name="drop"), *rule_set("cards")])
+SSN = Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", action="redact", name="ssn")
 
 
 def chunk(content: str | None = None, finish: str | None = None, **about: Any) -> dict[str, Any]:
@@ -33,6 +34,48 @@ def event(data: Any) -> str:
 
 
 # --- what begins like something else ------------------------------------------------------------------------------
+
+
+PRELUDES = ["", "\ufeff", "\n\n", ": OPENROUTER PROCESSING\n\n", "id: 1\n", "retry: 3000\r\n", ":\n:\r\rid:\n\n"]
+
+
+@pytest.mark.parametrize("before", PRELUDES)
+@pytest.mark.parametrize("field", ["data: ", "event: x\ndata: "])
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_what_begins_like_events_is_refused_wherever_it_is_cut(before: str, field: str, as_bytes: bool) -> None:
+    """Comments and the like stand before the first event; of a text in pieces each is looked at."""
+    body: Any = before + field + json.dumps(chunk("DROP")) + "\n\n" + event(chunk(" TABLE"))
+    body = body.encode() if as_bytes else body
+    end = len((before + field).encode() if as_bytes else before + field)
+    for cut in range(end + 2):
+        pieces = [body[:cut], body[cut:]]
+        assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(pieces))).field == "sse"  # noqa: B023
+    single = [body[place : place + 1] for place in range(len(body))]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(single))).field == "sse"
+
+
+@pytest.mark.parametrize(
+    "text", ["id: 3\nname: data: 5", ": a\nb\ndata: c", "retry: x\nd\ndata:", "a\ndata: b", "idata: "]
+)
+def test_a_text_that_has_such_lines_later_is_none(text: str) -> None:
+    assert "".join(GUARD.stream([text])) == text
+    assert "".join(GUARD.stream(list(text))) == text
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_body_is_read_wherever_it_is_cut(end: str, as_bytes: bool) -> None:
+    """Also before the end of its first line."""
+    for before in ("", f": comment{end}{end}", f"id: 1{end}"):
+        text = before + (event(chunk("data: event: ")) + event(chunk("DROP")) + event(chunk(" TABLE"))).replace(
+            "\n", end
+        )
+        whole: Any = text.encode() if as_bytes else text
+        want = b"".join(GUARD.stream([whole], sse=True)) if as_bytes else "".join(GUARD.stream([whole], sse=True))
+        assert "content_filter" in str(want)
+        for cut in range(len(whole) + 1):
+            stream = GUARD.stream([whole[:cut], whole[cut:]], sse=True)
+            assert whole[:0].join(stream) == want, cut
 
 
 @pytest.mark.parametrize("begin", ["data:", "event: ", "\ufeffdata: ", "\n\ndata: "])
@@ -121,6 +164,37 @@ def test_a_text_in_json_is_matched_as_what_its_strings_say(size: int) -> None:
     assert "TABLE" not in "".join(GUARD.stream(body, sse=True, json=True))
     wrong: Any = 1
     refused("input.wrong_type", lambda: GUARD.stream([], json=wrong))
+    refused("input.wrong_type", lambda: GUARD.check("", json=wrong))
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_a_text_that_is_no_document_is_read_as_it_is_written_too(size: int) -> None:
+    """A backslash in it may be one. Whole, in pieces, as bytes, and as a client streams it."""
+    guard = Guard([Rule.literal("path\\new", name="path"), SSN])
+    for begin in ("see ", " \n", ""):
+        text = begin + "path\\new file"
+        pieces = [text[place : place + size] for place in range(0, len(text), size)]
+        given: Any
+        for given in (pieces, [piece.encode() for piece in pieces], [chunk(piece) for piece in pieces]):
+            stream = guard.stream(given, json=True)
+            out = list(stream)
+            assert (stream.stopped and stream.stopped.rule) == "path"
+            assert "new" not in str(out)
+        assert guard.check(text, json=True)[:2] == (begin, guard.check(text)[1])
+        assert guard.check(text.encode(), json=True)[0] == begin.encode()
+
+
+def test_a_whole_text_in_json_is_checked_as_what_its_strings_say() -> None:
+    guard = Guard([SSN])
+    text = '{"note": "078\\u002d05-1120"}'
+    assert guard.check(text)[0] == text
+    released, stopped, matches = guard.check(text, json=True)
+    assert (released, stopped) == ('{"note": "[redacted]"}', None)
+    assert [(match.rule, match.start, match.end) for match in matches] == [("ssn", 10, 26)]
+    assert guard.check(text.encode(), json=True)[0] == b'{"note": "[redacted]"}'
+    # What both ways to read find is told once.
+    noted = Guard([Rule.literal("secret", action="record")])
+    assert [match.start for match in noted.check("a secret", json=True)[2]] == [2]
 
 
 # --- the last chunk -----------------------------------------------------------------------------------------------

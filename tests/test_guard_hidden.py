@@ -555,7 +555,43 @@ class Shadowed:
         self.__dict__["content"] = "a"
 
 
+class Replaced:
+    """Gives another out as a copy, which says what it is told to and more."""
+
+    def __init__(self, content: str = SAID, **more: Any) -> None:
+        self.content = content
+        self.__dict__.update(more)
+
+    def __copy__(self) -> Any:
+        return Replaced(self.content, refusal=SAID)
+
+
+class Foreign:
+    """Gives one of another class out as a copy."""
+
+    def __init__(self) -> None:
+        self.content = "so DROP"
+
+    def __copy__(self) -> Any:
+        return Shadowed()
+
+
+class Joined(BaseModel):
+    """Its copy says more than was asked for."""
+
+    content: str
+    refusal: str | None = None
+
+    def model_copy(self, *, update: Any = None, **_: Any) -> Any:  # type: ignore[override]
+        return Joined(**{**self.__dict__, **update, "refusal": SAID})
+
+
 SAYS_LESS = [
+    Replaced("so DROP"),
+    Foreign(),
+    Joined(content="so DROP"),
+    other(dict, __copy__=lambda self: {**self, "refusal": SAID})(content="so DROP"),
+    other(dict, __copy__=lambda self: type(self)({**self, "refusal": SAID}))(content="so DROP"),
     other(dict, items=lambda _: {}.items())(content=SAID),
     other(dict, __iter__=lambda _: iter(()))(content=SAID),
     other(dict, get=lambda *_: None)(content=SAID),
@@ -590,6 +626,33 @@ def test_what_is_read_in_another_way_than_it_looks_is_refused(delta: Any, of_a_c
     if of_a_class:
         given = SimpleNamespace(choices=[SimpleNamespace(**choice)])
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([given])))
+
+
+class OfAClient(BaseModel):
+    """As LiteLLM's client has its chunks: what it keeps of a call is private."""
+
+    id: str = "c"
+    choices: list[Any]
+    _hidden_params: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+
+def test_what_a_client_keeps_of_a_call_is_read() -> None:
+    def given(*texts: str, **kept: Any) -> list[OfAClient]:
+        out = [OfAClient(choices=[{"index": 0, "delta": {"content": text}, "finish_reason": None}]) for text in texts]
+        for each in out:
+            each._hidden_params = {"custom_llm_provider": "openai", "response_cost": None, **kept}
+        return out
+
+    (out,) = GUARD.stream(given("a"))
+    assert (out.choices[0]["delta"], out._hidden_params["custom_llm_provider"]) == ({"content": "a"}, "openai")
+    stream = GUARD.stream(given("so DR", "OP TABLE"))
+    assert [each.choices[0]["delta"].get("content") for each in stream] == ["so ", "", None]
+    assert stream.stopped is not None
+    source = given("a", said="an 078-05-1120")
+    (out,) = GUARD.stream(source)
+    assert out._hidden_params["said"] == "an [redacted]"
+    assert source[0]._hidden_params["said"] == "an 078-05-1120"
+    assert stopped_by(given("a", said=SAID)) == "drop"
 
 
 def test_values_that_a_library_writes_are_read() -> None:

@@ -1386,10 +1386,16 @@ def test_no_line_comes_out_that_nobody_read(end: str) -> None:
         lambda: list(GUARD.stream([f"event: error\ndata: boom{end}{hidden}\n\n"], sse=True)),
     )
     harmless = json.dumps(ChatDicts().chunk(0, {"content": "a"}))
-    (out,) = GUARD.stream([f"event: x{end}data: {hidden}\ndata: {harmless}\n\n"], sse=True)
-    assert [line for line in out.splitlines() if line.startswith("data:")] == [
-        f"data: {json.dumps(json.loads(harmless), separators=(',', ':'))}"
-    ]
+    for name in (f"x{end}data: {hidden}", f"drop{end}table"):
+        refused(
+            "guard.unknown_chunk",
+            lambda name=name: list(GUARD.stream([f"event: {name}\ndata: {harmless}\n\n"], sse=True)),  # type: ignore[misc]
+        )
+    # What is written in two lines is read so.
+    spaced = Guard([Rule.regex(r"drop\stable", name="spaced")])
+    stream = spaced.stream([f"event: error\ndata: drop{end}table users\n\n"], sse=True)
+    assert "table" not in "".join(stream)
+    assert stream.stopped is not None
 
 
 @pytest.mark.parametrize("cut", ['data: {"choi', 'event: x\ndata: {"choices": [\n', b'data: {"choi'])
@@ -1974,8 +1980,10 @@ def test_outputs_that_repeat_their_text_are_refused(has_tokens: bool) -> None:
     assert stream.stopped == StopReason("matched", "word", 0, 4, 0, "text")
     with pytest.raises(InvalidInput, match=r"RequestOutputKind\.DELTA"):
         list(guarded("0", "078-05-1120"))
-    stream = guarded("dr", "drop table")
-    assert (Outputs().texts(list(stream)), stream.stopped.start) == ({(0, "text"): "dr"}, 2)
+    # Both show it, and nothing of what the first held comes out before it was read as all of the text.
+    number = Guard([Rule.regex(r"\b\d{3}-\d{2}-\d{4}\b", name="number")])
+    stream = guarded("x 078-05-1120", "x 078-05-1120.", guard=number)
+    assert (Outputs().texts(list(stream)), stream.stopped.start) == ({(0, "text"): "x "}, 2)
 
 
 def test_a_part_of_a_chain() -> None:

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pressure, Rule, StopReason
 from decidable.builders import counted
+from decidable.guard.arguments import Arguments
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
+from decidable.guard.channels import wrong_kind
 from decidable.guard.files import naming, read_rules
 from decidable.guard.imports import from_gitleaks, from_litellm_patterns
 from decidable.guard.langchain import as_runnable
@@ -148,7 +150,8 @@ class Guard:
         ``matches_dropped`` says how many were not.
 
         With ``json`` it is a document in JSON, such as the arguments of a tool's call: rules see the strings as what
-        they stand for (``\\u0044ROP`` is ``DROP``), and what is replaced is written with escapes.
+        they stand for (``\\u0044ROP`` is ``DROP``), and what is replaced is written with escapes. A text that
+        may be none is for ``stream`` or ``check``, which also read it as it is written.
         """
         return self._automaton.cursor(self._max_hold, json)
 
@@ -182,13 +185,23 @@ class Guard:
             self._automaton, self._max_hold, most_entropy, clock, audit_file(audit, model, decision, key, salt)
         )
 
-    def check(self, text: Chunk) -> tuple[Chunk, StopReason | None, list[Match]]:
-        """A whole text at once: what may come out of it, why it was stopped, and what was noted or replaced."""
-        # The text bounds how many there are.
-        cursor = self._automaton.cursor(self._max_hold, False, True)
-        released: Chunk = cursor.push(text)
-        rest: Chunk = cursor.finish()
-        return released + rest, cursor.stopped, cursor.matches()
+    def check(self, text: Chunk, *, json: bool = False) -> tuple[Chunk, StopReason | None, list[Match]]:
+        """A whole text at once: what may come out of it, why it was stopped, and what was noted or replaced.
+
+        Args:
+            json: As of :meth:`stream`.
+        """
+        if not isinstance(json, bool):
+            raise wrong_kind("a bool", json, "json")
+
+        def cursor(json: bool) -> Cursor:
+            # The text bounds how many matches there are.
+            return self._automaton.cursor(self._max_hold, json, True)
+
+        whole = Arguments(cursor) if json else cursor(False)
+        released: Chunk = whole.push(text)
+        rest: Chunk = whole.finish()
+        return released + rest, whole.stopped, list(dict.fromkeys(whole.matches()))
 
     def stream(
         self,
@@ -211,7 +224,8 @@ class Guard:
             sse: Whether text or bytes are server-sent events, as they come over the wire. If that is not said, what
                 begins like them is refused.
             json: Whether the text is a document in JSON, as where a model is told to answer in it: rules see strings as
-                what they stand for, and what is replaced is written with escapes.
+                what they stand for, and what is replaced is written with escapes. What does not begin as one is also
+                read as it is written.
         """
         return GuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
 

@@ -1,12 +1,15 @@
-"""The arguments of a call as they come: a document in JSON, or what a model wrote in its place."""
+"""What is to be a document in JSON, as it comes, such as the arguments of a call; or what a model wrote for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
 
 __all__ = ["Arguments"]
+
+Piece = TypeVar("Piece", str, bytes)
 
 
 class Arguments:
@@ -21,22 +24,26 @@ class Arguments:
         self._written: Cursor | None = cursor(False)
         self._begun = False
 
-    def push(self, text: str) -> str:
+    def push(self, text: Piece) -> Piece:
         """What may come out for the next piece."""
-        before = ""
+        if not isinstance(text, (str, bytes)):
+            # It is refused as any cursor does.
+            return self._document.push(text)
+        before = text[:0]
         if not self._begun and (begin := text.lstrip()):
             self._begun = True
-            if begin.startswith(("{", "[", '"')) and self._written is not None:
+            if begin[:1] in ("{", "[", '"', b"{", b"[", b'"') and self._written is not None:
                 # Nothing but white space was there.
-                before = self._written.finish()
+                before = self._written.finish() or before
                 self._written = None
-        return before + self._pass(self._document.push(text))
+        released: Piece = self._pass(self._document.push(text))
+        return before + released
 
-    def finish(self) -> str:
+    def finish(self) -> Any:
         """The rest, with what was pending decided."""
         return self._pass(self._document.finish(), ends=True)
 
-    def _pass(self, released: str, *, ends: bool = False) -> str:
+    def _pass(self, released: Any, *, ends: bool = False) -> Any:
         if self._written is None:
             return released
         released = self._written.push(released)

@@ -114,7 +114,7 @@ def verify_audit(
     if guard is not None and guard.digest() != found["rules"]:
         message = f"{file}: it was written under other rules, whose digest is {found['rules'].hex()}"
         raise VerificationError("audit.other_rules", message, path=str(file), what="audit.other_rules")
-    if guard is not None and (why := _of_other_rules(found, [rule.action for rule in guard.rules])) is not None:
+    if guard is not None and (why := _of_other_rules(found, guard.rules)) is not None:
         message = f"{file}: its matches are not those of its rules: {why}"
         raise VerificationError("audit.other_rules", message, path=str(file), what="audit.other_rules")
     named = 0 if log is None else _decided(log, found, str(file))
@@ -140,17 +140,30 @@ def verify_audit(
     )
 
 
-def _of_other_rules(found: dict[str, Any], actions: list[str]) -> str | None:
-    """Why no generation under rules of these actions has such matches and such an end."""
-    matched = [rule for rule, *_ in found["matches"]]
-    for number, rule in enumerate(matched, 1):
-        if rule >= len(actions):
-            return f"match {number} is of rule {rule}, and there are {counted(len(actions), 'rule')}"
-    stops = [number for number, rule in enumerate(matched, 1) if actions[rule] == "stop"]
+def _of_other_rules(found: dict[str, Any], rules: tuple[Rule, ...]) -> str | None:
+    """Why no generation under these rules has such matches and such an end."""
     ending = None if found["end"] is None else found["end"][0]
-    if ending is not None and stops and (ending != "matched" or stops != [len(matched)]):
-        return f"match {stops[0]} is of a rule that stops, and the generation went on"
-    if ending == "matched" and not stops:
+    # Of the rules that read and act alike no two matches overlap, and they are told in their order.
+    until: dict[tuple[str, str], int] = {}
+    stopped = None
+    for number, (index, start, end, step, _) in enumerate(found["matches"], 1):
+        if index >= len(rules):
+            return f"match {number} is of rule {index}, and there are {counted(len(rules), 'rule')}"
+        rule = rules[index]
+        if rule.action == "ignore":
+            return f"match {number} is of a rule that is switched off"
+        if start < until.get((rule.reads, rule.action), 0):
+            return f"match {number} begins before the end of one that it would have been left out for"
+        until[rule.reads, rule.action] = end
+        if stopped is not None:
+            break
+        if rule.action == "stop":
+            stopped = number, step
+    if stopped is not None:
+        went_on = stopped != (len(found["matches"]), len(found["frames"]))
+        if went_on or ending not in (None, "matched"):
+            return f"match {stopped[0]} is of a rule that stops, and the generation went on"
+    elif ending == "matched":
         return "it ended with a match, and none is of a rule that stops"
     return None
 

@@ -28,11 +28,12 @@ ABOUT_A_CHOICE: Final = frozenset(
         "content_filter_offsets", "usage", "seed",
     }
 )  # fmt: skip
-# What comes whole and has text, of the model or of those whom it asked, is read: what was found, cited, or failed.
+# What comes whole and has text, of the model or of those whom it asked, is read: what was found, cited, or failed, and
+# what LiteLLM's client keeps of a call.
 READ_WHOLE: Final = frozenset(
     {
-        "annotations", "base_resp", "citations", "context", "end_turn", "error", "extra_content", "moderation",
-        "perf_metrics", "related_questions", "search_info", "search_results", "usage_breakdown", "videos",
+        "_hidden_params", "annotations", "base_resp", "citations", "context", "end_turn", "error", "extra_content",
+        "moderation", "perf_metrics", "related_questions", "search_info", "search_results", "usage_breakdown", "videos",
         "web_search", "x_groq",
     }
 )  # fmt: skip

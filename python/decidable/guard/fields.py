@@ -76,14 +76,22 @@ def _found(value: Any) -> Mapping[str, Any] | None:
     slots = [name for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)]
     if (own is None and not slots) or not _is_listable(_kind(value)):
         return None
-    # Nobody reads what a model keeps to itself, and its methods may tell it.
-    if any(type(inner) not in COUNTS for inner in (getattr(value, "__pydantic_private__", None) or {}).values()):
-        return None
-    # What a model did not know when it was read stands apart in pydantic.
-    found = {**(own or {}), **(getattr(value, "__pydantic_extra__", None) or {})}
+    # What a model did not know when it was read stands apart in pydantic, and so does what it keeps to itself and its
+    # methods may tell.
+    found = {**(own or {}), **(getattr(value, "__pydantic_extra__", None) or {}), **_kept(_private(value))}
     for name in slots:
         found[name] = getattr(value, name)
     return None if _says_more(value, found) else found
+
+
+def _private(value: Any) -> Mapping[str, Any]:
+    """What an object of pydantic keeps to itself."""
+    return getattr(value, "__pydantic_private__", None) or {}
+
+
+def _kept(private: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As far as it may have a text."""
+    return {name: inner for name, inner in private.items() if type(inner) not in COUNTS}
 
 
 def is_readable(value: Any) -> bool:
@@ -223,6 +231,24 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
     """A copy with other values in some fields; the value itself where there are none."""
     if not changes:
         return value
+    if type(value) is dict:
+        return {**value, **changes}
+    other, private = _copied(value, changes), _private(value)
+    wanted = {name: inner for name, inner in {**(fields(value) or {}), **changes}.items() if name not in private}
+    wanted |= _kept({**private, **{name: inner for name, inner in changes.items() if name in private}})
+    said = fields(other)
+    is_copy = other is not value and type(other) is type(value)
+    if (
+        not is_copy
+        or said is None
+        or said.keys() != wanted.keys()
+        or not all(_alike(said[name], inner) for name, inner in wanted.items())
+    ):
+        raise InvalidInput("guard.unknown_chunk", "a copy of a chunk does not say what it was made of", field="copy")
+    return other
+
+
+def _copied(value: Any, changes: Mapping[str, Any]) -> Any:
     if isinstance(value, dict):
         other = copy.copy(value)
         attributes = _attributes(value)
@@ -234,12 +260,10 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
                 object.__setattr__(other, name, inner)
         return other
     if hasattr(type(value), "model_copy"):
-        other = value.model_copy(update=dict(changes))
-        said = fields(other) or {}
-        if other is value or any(said.get(name) is not inner for name, inner in changes.items()):
-            raise InvalidInput(
-                "guard.unknown_chunk", "a copy of a chunk does not say what it was made of", field="copy"
-            )
+        private = _private(value)
+        other = value.model_copy(update={name: inner for name, inner in changes.items() if name not in private})
+        for name in private.keys() & changes.keys():
+            setattr(other, name, changes[name])
         return other
     other = copy.copy(value)
     # What is frozen is so for others, not for a copy that nobody has; that of msgspec takes no other way than its own.

@@ -14,7 +14,10 @@ from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 from decidable.guard.channels import wrong_kind
 
-__all__ = ["Written", "naming", "read_rules", "read_written"]
+__all__ = ["MOST_FILE_BYTES", "Written", "naming", "read_rules", "read_text", "read_written"]
+
+MOST_FILE_BYTES: Final = 16 << 20
+"""How long a file of rules may be: as many rules as a guard can have, of 256 bytes each."""
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
 _EXAMPLES: Final = ("matches", "passes")
@@ -45,6 +48,27 @@ def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
     return [written.rule for written in read_written(path)]
 
 
+def read_text(file: Path) -> str:
+    """The text of a file, no more of it than one of rules may have.
+
+    Raises:
+        InvalidInput: ``guard.unreadable``, with the file; ``guard.too_large``.
+    """
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(MOST_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        # A name that the system cannot have is a value error.
+        why = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        raise InvalidInput("guard.unreadable", f"{file} cannot be read: {why}", path=str(file)) from error
+    if len(raw) > MOST_FILE_BYTES:
+        raise InvalidInput("guard.too_large", f"{file} is longer than {MOST_FILE_BYTES} bytes", path=str(file))
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("guard.unreadable", f"{file} is no text: {error}", path=str(file)) from error
+
+
 def read_written(path: str | os.PathLike[str], action: str | None = None) -> list[Written]:
     """A TOML file that consists of ``[[rules]]`` and nothing else; ``action``, if given, is that of every rule.
 
@@ -55,10 +79,8 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
         raise wrong_kind("a path", path, "path")
     file = Path(path)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InvalidInput("guard.unreadable", f"{file} cannot be read: {error.strerror}", path=str(file)) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        document = tomllib.loads(read_text(file))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
     rules = document.pop("rules", None)
     if document or not isinstance(rules, list):

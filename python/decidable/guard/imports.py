@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from decidable._native import Automaton, Rule
 from decidable.errors import InvalidInput
+from decidable.guard.files import read_text
 
 __all__ = ["Imported", "LeftOut", "Refused", "from_gitleaks", "from_litellm_patterns"]
 
@@ -76,7 +77,7 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
     """
     file = Path(path)
     try:
-        document = tomllib.loads(_text(file))
+        document = tomllib.loads(read_text(file))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _unreadable(file, f"is no TOML: {error}") from error
     rules = document.get("rules")
@@ -161,7 +162,7 @@ def from_litellm_patterns(path: str | os.PathLike[str] | None = None, *, action:
     """
     file = _installed() if path is None else Path(path)
     try:
-        document = json.loads(_text(file))
+        document = json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         raise _unreadable(file, f"is no JSON: {error}") from error
     patterns = document.get("patterns") if isinstance(document, dict) else None
@@ -192,15 +193,6 @@ def _installed() -> Path:
 
 
 # --- both ---------------------------------------------------------------------------------------------------------
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise _unreadable(file, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise _unreadable(file, f"is no text: {error}") from error
 
 
 def _unreadable(file: Path, why: str) -> InvalidInput:

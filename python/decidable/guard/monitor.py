@@ -96,7 +96,7 @@ class Monitor:
     Leaving it (``with``) before its end stops it, so that its audit says that it was not finished.
     """
 
-    __slots__ = ("_clock", "_fault", "_native", "_now", "_over")
+    __slots__ = ("_clock", "_fault", "_native", "_over")
 
     def __init__(
         self,
@@ -108,9 +108,8 @@ class Monitor:
     ) -> None:
         most_entropy = _bound(most_entropy)
         self._clock = clock
-        self._now = 0
         if audit is not None:
-            audit = audit | {"time_ns": self._tick()}
+            audit = audit | {"time_ns": clock()}
         self._native = _native.Monitor(automaton, max_hold, most_entropy, audit)
         self._fault: BaseException | None = None
         self._over = False
@@ -121,10 +120,12 @@ class Monitor:
         It raises nothing but what interrupts a program (``KeyboardInterrupt`` and the like, which stop it too): a fault
         is a :class:`Stop` whose reason is ``"failed"``, and ``fault`` has what was raised.
         """
+        if self._fault is not None:
+            return Stop(self._why_failed(), b"")
         try:
             released = self._taken(event)
             stopped = self._native.stopped
-            if self._fault is None and stopped is not None and stopped.kind == "failed":
+            if stopped is not None and stopped.kind == "failed":
                 # What comes after the end stops without raising anything.
                 self._fault = RuntimeError("the generation was at its end")
         except BaseException as error:
@@ -137,27 +138,25 @@ class Monitor:
         # Not by `match`: that alone takes longer than all the rest.
         if isinstance(event, Token):
             entropy = None if event.stats is None else _entropy(event.stats)
-            return self._native.token(event.id, event.data, entropy, self._tick())
+            return self._native.token(event.id, event.data, entropy, self._clock())
         if isinstance(event, Text):
             data = event.data
-            return self._native.text(data.encode() if isinstance(data, str) else data, self._tick())
+            return self._native.text(data.encode() if isinstance(data, str) else data, self._clock())
         if isinstance(event, End):
             self._over = True
-            return self._native.finish(self._tick())
+            return self._native.finish(self._clock())
         message = f"an event must be a Token, a Text or an End, not {type(event).__name__}"
         raise InvalidInput("input.wrong_type", message, field="event", value=event)
 
-    def _tick(self) -> int:
-        self._now = self._clock()
-        return self._now
-
     def _failed(self, error: BaseException) -> StopReason:
-        """Stopped at the last time that is known: what failed may be the clock."""
         self._fault = self._fault or error
-        failed = StopReason("failed", None, 0, None)
         with contextlib.suppress(Exception):
-            self._native.fail(self._now if type(self._now) is int else 0)
-        # Another thread may have it, which also holds where it cannot be told so.
+            self._native.fail()
+        return self._why_failed()
+
+    def _why_failed(self) -> StopReason:
+        """Also where another thread has it, and it cannot be told so or asked."""
+        failed = StopReason("failed", None, 0, None)
         with contextlib.suppress(Exception):
             return self._native.stopped or failed
         return failed
@@ -165,7 +164,7 @@ class Monitor:
     @property
     def stopped(self) -> StopReason | None:
         """Why it was stopped, or ``None``."""
-        return self._native.stopped
+        return self._native.stopped if self._fault is None else self._why_failed()
 
     @property
     def fault(self) -> BaseException | None:

@@ -89,9 +89,10 @@ class OutputReader:
         self._last[index] = (chunk, output)
         text = inside.get("text") or ""
         changes = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
+        if not isinstance(text, str):
+            raise unknown_chunk("outputs[].text", "is no text")
+        self._read_as_whole(index, text, list(inside.get("token_ids") or ()))
         released = self._channels.push(Channel(index, "text"), text)
-        if not self._is_released_as_whole(index, text, list(inside.get("token_ids") or ())):
-            released = ""
         ends = inside.get("finish_reason") not in (None, "")
         if ends:
             released += "".join(rest for _, rest in self._channels.close_all(index))
@@ -101,30 +102,29 @@ class OutputReader:
             self._finished.add(index)
         return changed(output, changes | {"text": released})
 
-    def _is_released_as_whole(self, index: int, text: str, tokens: list[Any]) -> bool:
+    def _read_as_whole(self, index: int, text: str, tokens: list[Any]) -> None:
         """An output with all of the text so far, which is vLLM's own setting, would be read as one more piece of it.
 
         A second piece may begin as the first by chance, as where a token comes again. It is then also read as all of
-        the text, and the third decides.
+        the text, before it is read as a piece, and the third decides.
         """
         if index not in self._before:
             if text or tokens:
                 self._before[index] = (text, tokens, 1)
-            return True
+            return
         known = self._before[index]
         if known is None or self._channels.stopped is not None:
-            return True
+            return
         before, of_before, count = known
         # Without tokens, which vLLM always has, the text alone tells one from the other.
         more = len(tokens) > len(of_before) and tokens[: len(of_before)] == of_before
         if not (text.startswith(before) and (more if of_before else before and not tokens)):
             self._before[index] = None
-            return True
+            return
         is_released = self._channels.read(Channel(index, "text", field="all"), text) == text
         if count > 1 or not (is_released or self._channels.stopped is not None):
             raise unknown_chunk("outputs[].text", "repeats what was before; it takes RequestOutputKind.DELTA")
         self._before[index] = (text, tokens, count + 1)
-        return is_released
 
 
 def _output_of(output: Any, text: str) -> Any:

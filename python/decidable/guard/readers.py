@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
+from decidable.guard.arguments import Arguments
 from decidable.guard.channels import Channels, of_a_helper, shown, unknown_chunk, wrong_kind
 from decidable.guard.chat import ChatReader
 from decidable.guard.fields import fields
@@ -61,8 +62,8 @@ class Reader(Protocol):
 class PlainReader:
     """Reads pieces of one text, or of bytes."""
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: Callable[[bool], Cursor], *, json: bool) -> None:
+        self._cursor: Cursor | Arguments = Arguments(cursor) if json else cursor(False)
         self._found: list[Match] = []
         self._dropped = 0
         self._bytes = False

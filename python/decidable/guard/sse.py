@@ -17,7 +17,7 @@ from decidable.errors import InvalidInput
 from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
 
-__all__ = ["MOST_EVENT_CHARACTERS", "EventReader", "looks_like_events"]
+__all__ = ["MOST_EVENT_CHARACTERS", "EventReader", "Prelude"]
 
 MOST_EVENT_CHARACTERS: Final = 16 << 20
 """How long one event may be."""
@@ -27,15 +27,40 @@ OF_AN_ERROR: Final = frozenset(
     {"type", "error", "message", "code", "param", "status", "status_code", "object", "details", "detail", "request_id"}
 )
 
-FIELDS: Final = ("data:", "event:", "id:", "retry:", ":")
-
 LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
-def looks_like_events(piece: Any) -> bool:
-    """Whether a text begins as server-sent events do, and hardly anything else."""
-    text = piece[:16].decode("utf-8-sig", "replace") if isinstance(piece, bytes) else piece[:16].removeprefix("\ufeff")
-    return text.lstrip().startswith(("data:", "event:"))
+SAY_SO: Final = ("data:", "event:")
+BEFORE: Final = ("id:", "retry:", ":")
+FIELDS: Final = SAY_SO + BEFORE
+
+
+class Prelude:
+    """The beginning of a text, while it may be that of server-sent events.
+
+    They begin with fields, and before the first that says so there may be others, comments and empty lines.
+    """
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._line = ""
+        self.is_over = False
+
+    def is_of_events(self, piece: str | bytes) -> bool:
+        """Whether the text, with one more piece of it, begins as events do, and hardly anything else."""
+        text = self._decode.decode(piece) if isinstance(piece, bytes) else piece
+        *lines, self._line = LINE_END.split(self._line + text.replace("\ufeff", ""))
+        for line in map(str.lstrip, lines):
+            if line.startswith(SAY_SO):
+                return True
+            if line and not line.startswith(BEFORE):
+                self.is_over = True
+                return False
+        # What tells one from the other stands at its beginning.
+        self._line = self._line.lstrip()[: len("event:")]
+        if not any(each.startswith(self._line) or self._line.startswith(each) for each in FIELDS):
+            self.is_over = True
+        return self._line.startswith(SAY_SO)
 
 
 class EventReader:
@@ -65,11 +90,11 @@ class EventReader:
             self._kind = bytes if isinstance(chunk, bytes) else str
         if self._kind is None or not isinstance(chunk, self._kind):
             raise wrong_kind("text or bytes of server-sent events, as before", chunk)
-        if self._has_begun and not self._has_line_end and self._hint() and looks_like_events(chunk):
-            # They would wait for their ends until the body is at its own.
-            raise unknown_chunk("body", f"has no end of a line{self._hint()}")
         text = self._decoded(chunk) if isinstance(chunk, bytes) else str(chunk)
         self._has_line_end = self._has_line_end or "\n" in text or "\r" in text
+        if not self._has_line_end and text.startswith(SAY_SO) and self._is_line("".join(self._line)):
+            # They would wait for their ends until the body is at its own.
+            raise unknown_chunk("body", f"has no end of a line{self._hint()}")
         self._beginning = (self._beginning + text[:8])[:8]
         if text and not self._has_begun:
             self._has_begun = True
@@ -171,8 +196,8 @@ class EventReader:
             if event == "error" and not any(line.lstrip().startswith(("{", "[", '"')) for line in data.splitlines()):
                 # Words, and nothing that another reader could take for JSON, or for a line of its own: some end lines
                 # at more than the format does.
-                words = self._channels.read(Channel(None, "error"), data).splitlines()
-                lines = "".join(f"data: {line}\n" for line in words)
+                words = self._channels.read(Channel(None, "error"), "\n".join(data.splitlines()))
+                lines = "".join(f"data: {line}\n" for line in words.splitlines())
                 return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
             if self._broken_off and not self._hint():
                 message = "the body broke off in the middle of an event"
@@ -187,6 +212,8 @@ class EventReader:
             named = "event: error\n" if event == "error" else ""
             return [f"{kept}{named}data: {_json(self._channels.read_error(None, '', chunk))}\n\n"]
         named = ""
+        if event and event != _one_line(event):
+            raise unknown_chunk("event", "has more than a line")
         if event and isinstance(kind, str):
             if event not in (kind, "message"):
                 raise unknown_chunk("event", "is another than the type that its data says")
@@ -213,6 +240,14 @@ class EventReader:
         """Whether it is an error of whoever streams, and not one that the events of this stream have themselves."""
         own = kind == "error" and (self._reader is None or self._names_events)
         return not own and (event == "error" or bool(inside.get("error"))) and inside.keys() <= OF_AN_ERROR
+
+    @staticmethod
+    def _is_line(text: str) -> bool:
+        """Whether it is a line of an event, and not the beginning of one."""
+        try:
+            return text.startswith("event:") or (text.startswith("data:") and bool(json.loads(text[5:])))
+        except (ValueError, RecursionError):
+            return False
 
     def _hint(self) -> str:
         if self._has_line_end or not self._beginning.lstrip("\ufeff").startswith(FIELDS):

@@ -16,7 +16,7 @@ from decidable._native import Cursor, Match, StopReason
 from decidable.errors import Conflict, DecidableError, GuardStopped, InvalidInput
 from decidable.guard.channels import wrong_kind
 from decidable.guard.readers import PlainReader, Reader, TypedReader
-from decidable.guard.sse import looks_like_events
+from decidable.guard.sse import Prelude
 
 __all__ = ["AsyncGuardedStream", "GuardedStream", "Notice"]
 
@@ -53,8 +53,8 @@ class _Guarded:
         self._raise_on_stop = raise_on_stop
         self._notice = notice
         self._json = json
-        self._reader: Reader = TypedReader(cursor, sse=True, json=json) if sse else PlainReader(cursor(json))
-        self._may_be_events = sse is None
+        self._reader: Reader = TypedReader(cursor, sse=True, json=json) if sse else PlainReader(cursor, json=json)
+        self._prelude = Prelude() if sse is None else None
         self._chosen = sse is True
         self._begun = False
         self._over = False
@@ -84,12 +84,13 @@ class _Guarded:
             self._chosen = True
             if not isinstance(chunk, (str, bytes)):
                 self._reader = TypedReader(self._cursor, sse=False, json=self._json)
-                self._may_be_events = False
-        if self._may_be_events and chunk:
-            self._may_be_events = False
-            if looks_like_events(chunk):
+                self._prelude = None
+        if self._prelude is not None:
+            if isinstance(chunk, (str, bytes)) and self._prelude.is_of_events(chunk):
                 told = "the text begins like server-sent events: say sse=True, or sse=False where it is a text"
                 raise InvalidInput("guard.unknown_chunk", told, field="sse")
+            if self._prelude.is_over:
+                self._prelude = None
         out = self._reader.take(chunk)
         why = self._reader.stopped
         return out if why is None else self._ended(out, why)

@@ -601,7 +601,10 @@ impl Audit {
                 };
                 let counted = end.tokens == self.tokens() && end.matches == cast::u64_from_usize(self.matches.len());
                 let whole = ending != Ending::Finished || end.released == end.taken;
-                let named = ending != Ending::Matched || end.matches > 0;
+                // The text ends with the match that stopped it, and nothing of that came out.
+                let at = self.matches.last().map(|last| last.found);
+                let named =
+                    ending != Ending::Matched || at.is_some_and(|at| at.end == end.taken && end.released <= at.start);
                 let taken = self.matches.iter().all(|matched| matched.found.end <= end.taken);
                 if !counted || !whole || !named || !taken || end.released > end.taken {
                     return Err(range);

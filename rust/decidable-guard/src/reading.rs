@@ -104,7 +104,7 @@ impl Units {
 /// How a rule reads a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reads {
-    /// Without what nobody sees: control characters other than tab, line feed and carriage return, and the code points that Unicode calls
+    /// Without what nobody sees: control characters other than white space (what `\s` matches), and the code points that Unicode calls
     /// `Default_Ignorable_Code_Point`. They cannot split a match, and go with the match that they are in.
     #[default]
     Visible,
@@ -174,12 +174,11 @@ impl core::fmt::Display for Reads {
     }
 }
 
-/// What is invisible: control characters (`Cc`) other than tab, line feed and carriage return, `Default_Ignorable_Code_Point` of Unicode 17.0
+/// What is invisible: control characters (`Cc`) other than white space of ASCII, `Default_Ignorable_Code_Point` of Unicode 17.0
 /// (`DerivedCoreProperties.txt`), and the format characters (`Cf`) beside them that have no width, those of annotations between lines
 /// and of Egyptian hieroglyphs; in ascending order. What else is `Cf` stands before a number and is seen (`Prepended_Concatenation_Mark`).
-const INVISIBLE: [(u32, u32); 22] = [
+const INVISIBLE: [(u32, u32); 21] = [
     (0x00, 0x08),
-    (0x0b, 0x0c),
     (0x0e, 0x1f),
     (0x7f, 0x9f),
     (0xad, 0xad),

@@ -37,6 +37,8 @@ struct State {
     /// Until the audit is whole or cannot be written.
     sidecar: Option<Sidecar>,
     out: Vec<u8>,
+    /// That of the last event: what fails may be the clock.
+    time_ns: i64,
 }
 
 impl State {
@@ -69,11 +71,16 @@ impl State {
 
     fn intervene(&mut self, py: Python<'_>, event: Event<'_>, time_ns: i64) -> PyResult<()> {
         self.out.clear();
+        self.time_ns = time_ns;
         self.refuse_forked(py)?;
         let ends = matches!(event, Event::End);
         self.monitor.intervene(event, time_ns, &mut self.out);
         let last = ends || self.monitor.cursor().stopped().is_some();
         self.write(py, GATHERED_BYTES, last)
+    }
+
+    fn fail(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.intervene(py, Event::Unknown, self.time_ns)
     }
 
     /// In a child of a fork nothing of the audit is written: it is the parent's, which goes on with it. Asked at each event, and not
@@ -129,22 +136,23 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     fn intervene<'py>(&self, py: Python<'py>, event: Event<'_>, time_ns: i64) -> PyResult<Bound<'py, PyBytes>> {
-        let locked = self.look(py);
-        if locked.is_err() {
-            self.fault.store(true, Ordering::Release);
-        }
-        let mut state = locked?;
+        let mut state = self.locked(py)?;
         if self.fault.load(Ordering::Acquire) {
-            state.intervene(py, Event::Unknown, time_ns)?;
+            state.fail(py)?;
         }
         match state.intervene(py, event, time_ns) {
             Ok(()) => Ok(PyBytes::new(py, &state.out)),
             // What cannot be written down does not come out.
             Err(error) => {
-                state.intervene(py, Event::Unknown, time_ns)?;
+                state.fail(py)?;
                 Err(error)
             }
         }
+    }
+
+    /// For who takes part in the generation: where another is at it, it cannot be followed any more.
+    fn locked(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        self.look(py).inspect_err(|_| self.fault.store(true, Ordering::Release))
     }
 
     /// It never waits: who waits while he holds the interpreter waits for one that has given it up and wants it back.
@@ -182,7 +190,7 @@ impl Monitor {
             let steps = integer("steps", &steps)?;
             monitor = monitor.with_most_entropy(MostEntropy { nats, steps });
         }
-        let mut sidecar = None;
+        let (mut sidecar, mut time_ns) = (None, 0);
         if let Some(given) = audit {
             let item = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
                 Ok(given.get_item(name)?.filter(|value| !value.is_none()))
@@ -198,10 +206,11 @@ impl Monitor {
                 }
                 None => None,
             };
+            time_ns = integer("time_ns", &given.as_any().get_item("time_ns")?)?;
             let head = Head {
                 id: exactly("id", &given.as_any().get_item("id")?)?,
                 boot_id: decidable_wal::boot_id(),
-                created_ns: integer("time_ns", &given.as_any().get_item("time_ns")?)?,
+                created_ns: time_ns,
                 rules: automaton.digest(),
                 decision,
                 model: text("model", &given.as_any().get_item("model")?)?,
@@ -235,6 +244,7 @@ impl Monitor {
             monitor,
             sidecar,
             out: Vec::new(),
+            time_ns,
         };
         let path = state.sidecar.as_ref().map(|sidecar| sidecar.path.clone());
         // An audit that breaks off is one from its first token on.
@@ -273,10 +283,9 @@ impl Monitor {
     fn finish<'py>(&self, time_ns: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         self.intervene(time_ns.py(), Event::End, integer("time_ns", time_ns)?)
     }
-    /// Stops it, because it cannot be followed any more.
-    fn fail(&self, time_ns: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.intervene(time_ns.py(), Event::Unknown, integer("time_ns", time_ns)?)
-            .map(drop)
+    /// Stops it, because it cannot be followed any more, at the time of the last event.
+    fn fail(&self, py: Python<'_>) -> PyResult<()> {
+        self.locked(py)?.fail(py)
     }
     /// Why it was stopped, or `None`.
     #[getter]
