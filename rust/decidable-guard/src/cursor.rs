@@ -622,11 +622,10 @@ impl Cursor {
     /// can be written stays so, and at one that cannot the stream is stopped.
     fn find_unwritable(&mut self) -> Option<Span> {
         let json = self.json.as_ref()?;
-        let released = self.released;
         let spans = self.lanes.iter_mut().flat_map(|lane| lane.matcher.redact.news());
         let fits = |span: &&Span| {
             steps::count();
-            json.is_in_string(span.raw_start.max(released), span.raw_end)
+            json.is_in_string(span.raw_start, span.raw_end)
         };
         let news = spans.filter(|span| !fits(span)).copied();
         let first = news.chain(self.unwritable).min_by_key(Span::redact_order);
