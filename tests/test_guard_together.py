@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import rule_set
+from decidable.guard.channels import MOST_CHANNELS
 
 SETS = ("ssn", "cards", "secrets", "email", "iban")
 DROP = Rule.literal("DROP TABLE", name="drop")
@@ -138,6 +139,16 @@ def test_texts_that_come_again_and_again_are_refused_before_they_take_long() -> 
 
 
 EVENTS: Any = TypeAdapter(RawMessageStreamEvent)
+
+
+def test_texts_that_may_come_again_are_so_many_at_most() -> None:
+    """Each is kept, however short it is."""
+    most = 16 * MOST_CHANNELS
+    found = [{"index": number, "title": "a"} for number in range(most + 1)]
+    assert list(GUARDS["redact"].stream([delta(annotations=found[:most])])) == [delta(annotations=found[:most])]
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(GUARDS["redact"].stream([delta(annotations=found)]))
+    assert caught.value.code == "guard.too_large"
 
 
 def anthropic(events: list[dict[str, Any]]) -> Any:
