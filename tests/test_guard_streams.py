@@ -1648,6 +1648,16 @@ def test_the_end_of_a_message_is_of_the_clients_own_types() -> None:
             type(each).model_validate(each.model_dump(warnings=False))
 
 
+def test_the_end_of_a_message_says_how_many_tokens_were_told_last() -> None:
+    """And a number where none was."""
+    begun = {"type": "message_start", "message": {"id": "m", "content": [], "usage": {"output_tokens": 3}}}
+    unknown = {"type": "message_start", "message": {"id": "m", "content": [], "usage": {"output_tokens": None}}}
+    stopped = [block("start", type="text", text=""), block("delta", type="text_delta", text="drop table")]
+    for before, tokens in (([begun], 3), ([unknown], 0), ([], 0)):
+        out = list(GUARD.stream([*before, *stopped]))
+        assert out[-2]["usage"] == {"output_tokens": tokens}
+
+
 # --- server-sent events --------------------------------------------------------------------------------------------
 
 
