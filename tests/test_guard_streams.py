@@ -1658,6 +1658,19 @@ def test_the_end_of_a_message_says_how_many_tokens_were_told_last() -> None:
         assert out[-2]["usage"] == {"output_tokens": tokens}
 
 
+def test_what_was_held_of_a_text_comes_in_the_block_that_goes_on_with_it() -> None:
+    """Also where that has no delta of its own: no client looks for more of a block that is at its end."""
+    begins = [block("start", number, type="text", text="") for number in (0, 1)]
+    ends = [{"type": "content_block_stop", "index": number} for number in (0, 1)]
+    said = block("delta", type="text_delta", text="a drop ")
+    out = list(GUARD.stream([begins[0], said, ends[0], begins[1], ends[1], {"type": "message_stop"}]))
+    kinds = [(each["type"].removeprefix("content_block_"), each.get("index")) for each in out]
+    assert kinds == [
+        ("start", 0), ("delta", 0), ("stop", 0), ("start", 1), ("delta", 1), ("stop", 1), ("message_stop", None),
+    ]  # fmt: skip
+    assert [out[place]["delta"]["text"] for place in (1, 4)] == ["a ", "drop "]
+
+
 # --- server-sent events --------------------------------------------------------------------------------------------
 
 
