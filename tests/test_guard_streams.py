@@ -1671,6 +1671,13 @@ def test_what_was_held_of_a_text_comes_in_the_block_that_goes_on_with_it() -> No
     assert [out[place]["delta"]["text"] for place in (1, 4)] == ["a ", "drop "]
 
 
+def test_nothing_is_held_any_more_of_chunks_that_cannot_be_followed() -> None:
+    stream = GUARD.stream([block("start", type="text", text=""), block("delta", type="text_delta", text="a dro"), {}])
+    assert (next(stream), next(stream)["delta"]["text"], stream.held) == (block("start", type="text", text=""), "a ", 3)
+    refused("input.wrong_type", lambda: next(stream))
+    assert (stream.stopped, stream.held) == (StopReason("failed", None, 0, None), 0)
+
+
 # --- server-sent events --------------------------------------------------------------------------------------------
 
 
