@@ -1702,6 +1702,15 @@ def test_events_end_and_are_cut_as_the_format_says() -> None:
             assert done == b"\nretry: 10\ndata: [DONE]\n\n"
 
 
+def test_a_body_that_is_stopped_at_its_end_has_one() -> None:
+    """What is told of the stop comes before it: clients read no further."""
+    guard = Guard([Rule.regex(r"drop table\b", name="drop")])
+    body = wire(ChatDicts().chunk(0, {"content": "a drop table"})) + b"data: [DONE]\n\n"
+    out = b"".join(guard.stream([body], sse=True)).split(b"\n\n")
+    assert [each == b"data: [DONE]" for each in out] == [False, False, True, False]
+    assert json.loads(out[1].removeprefix(b"data: "))["choices"][0]["finish_reason"] == "content_filter"
+
+
 def test_nothing_passes_unread() -> None:
     """A field that JSON has twice, a comment, a name of an event, a number of one."""
     hidden = b'data: {"choices":[{"index":0,"delta":{"content":"drop table","content":"a"}}]}\n\n'
