@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import itertools
 import operator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -162,6 +163,11 @@ class Asked:
         raise AttributeError(name)
 
 
+class Answers:
+    def __getattribute__(self, name: str) -> Any:
+        return SAID if name == "content" else object.__getattribute__(self, name)
+
+
 class Computed(BaseModel):
     role: str = "assistant"
     _text: str = PrivateAttr(SAID)
@@ -176,7 +182,14 @@ class Failure(ValueError):
     pass
 
 
-@pytest.mark.parametrize("kind", [OfTheClass, Hidden, Made, Asked, Computed, functools.partial(Failure, SAID)])
+class Repeats(itertools.repeat):  # type: ignore[type-arg]
+    """What it says is in C, of no more than two words."""
+
+
+OF_C = (functools.partial(Failure, SAID), functools.partial(Repeats, SAID))
+
+
+@pytest.mark.parametrize("kind", [OfTheClass, Hidden, Made, Asked, Answers, Computed, *OF_C])
 def test_an_object_that_cannot_be_listed_is_refused(kind: Any) -> None:
     for given in (
         SimpleNamespace(choices=[SimpleNamespace(index=0, delta=kind(), finish_reason=None)]),
@@ -451,8 +464,13 @@ class Struct(OfStructs):
         self.content = content
 
 
-def test_objects_with_slots_and_fields_of_structs_are_read() -> None:
-    stream = GUARD.stream([chunk(Struct("a DROP ")), chunk(Struct("TABLE"))])
+class OfANamespace(SimpleNamespace):
+    """Has its dictionary and its weak references each in a place of its own."""
+
+
+@pytest.mark.parametrize("kind", [Struct, OfANamespace])
+def test_objects_with_slots_and_fields_of_structs_are_read(kind: Any) -> None:
+    stream = GUARD.stream([chunk(kind(content="a DROP ")), chunk(kind(content="TABLE"))])
     out = list(stream)
     assert [each["choices"][0]["delta"].content for each in out] == ["a ", "", None]
     assert stream.stopped is not None
