@@ -449,16 +449,11 @@ def test_a_summary_of_the_reasoning_comes_in_pieces() -> None:
     assert whole(list(GUARD.stream(given))).content == whole(given).content
 
 
-class OfStructs:
-    """As the class of msgspec is: what lists the fields of the others is a descriptor of it."""
+class Struct:
+    """As those of msgspec are."""
 
-    __slots__ = ()
-    __struct_fields__ = property(lambda self: ())
-
-
-class Struct(OfStructs):
-    __struct_fields__ = ("content",)  # type: ignore[assignment]
-    __slots__ = __struct_fields__
+    __slots__ = ("content",)
+    __struct_fields__ = __slots__
 
     def __init__(self, content: str) -> None:
         self.content = content
