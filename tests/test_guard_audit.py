@@ -552,6 +552,11 @@ def test_matches_that_no_generation_has_are_refused(tmp_path: Path) -> None:
         written_by_hand(path, None, *matches, ending=ending)
         refused("audit.other_rules", lambda: verify_audit(path, guard=GUARD), dc.VerificationError)
         assert verify_audit(path).ending == ending
+    # One that broke off behind a match that stops has no end that would say otherwise.
+    data = written_by_hand(path, None, (drop, 1, 11), ending="matched").read_bytes()
+    path.write_bytes(data[:-74])
+    report = verify_audit(path, guard=GUARD)
+    assert (report.ending, len(report.matches)) == (None, 1)
     written_by_hand(path, None, (ssn, 20, 31), ending="finished")
     refused("audit.damaged", lambda: verify_audit(path), dc.VerificationError)
 
