@@ -123,7 +123,7 @@ def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -
 
 def shown(name: str) -> str:
     """A name as far as it is one that a service could have."""
-    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name, re.ASCII) else "…"
+    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) else "…"
 
 
 def kind_of(place: str, value: Any) -> str:
