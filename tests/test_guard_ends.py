@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import decidable as dc
@@ -123,6 +123,17 @@ def test_a_text_in_json_is_matched_as_what_its_strings_say(size: int) -> None:
     refused("input.wrong_type", lambda: GUARD.stream([], json=wrong))
 
 
+def test_only_the_answer_is_a_document() -> None:
+    """What a model thinks before it is none."""
+    guard = Guard([Rule.literal("078-05-1120", action="redact", replacement='"-"')])
+    delta = {"reasoning_content": "It is 078-05-1120.", "content": '"078-05-1120"'}
+    (out,) = guard.stream([{"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}], json=True)
+    assert out["choices"][0]["delta"] == {"reasoning_content": 'It is "-".', "content": '"\\"-\\""'}
+    said = {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 1}
+    (told,) = guard.stream([said | {"delta": '"078-05-1120"', "logprobs": [], "sequence_number": 1}], json=True)
+    assert told["delta"] == '"\\"-\\""'
+
+
 # --- the last chunk -----------------------------------------------------------------------------------------------
 
 
@@ -182,7 +193,7 @@ def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
     }
     blocks = [{"type": "text", "text": "a "}, {"type": "tool_use", "id": "1", "name": "sh", "input": {"cmd": SAID}}]
     for given, content in (
-        (AIMessage(content="", tool_calls=calls, additional_kwargs=kwargs), "ended"),
+        (AIMessage(content="", tool_calls=calls, additional_kwargs=kwargs, response_metadata={"id": "r"}), "ended"),
         (AIMessage(content=f"a {SAID}", tool_calls=calls), "a ended"),
         (AIMessage(content=blocks), [{"type": "text", "text": "a "}, {"type": "text", "text": "ended"}]),  # type: ignore[arg-type]
     ):
@@ -196,7 +207,29 @@ def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
         assert message.content == content
         assert message.tool_calls == message.invalid_tool_calls == []
         assert "tool_calls" not in message.additional_kwargs
-        assert message.response_metadata["finish_reason"] == "content_filter"
+        assert message.response_metadata == given.response_metadata | {"finish_reason": "content_filter"}
+
+
+def test_a_message_chunk_that_was_the_last_is_not_where_it_is_stopped() -> None:
+    """What a client is told comes behind it."""
+    given = AIMessageChunk(content=f"a {SAID}", chunk_position="last")
+    out = list(GUARD.stream([given], notice="ended"))
+    assert [(each.content, each.chunk_position) for each in out] == [("a ", None), ("ended", "last")]
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_of_outputs_the_stopped_one_has_the_notice(stopped: int) -> None:
+    def output(*pieces: tuple[int, str, str | None]) -> Any:
+        outputs = [{"index": index, "text": text, "finish_reason": why} for index, text, why in pieces]
+        return {"request_id": "r", "outputs": outputs, "finished": False}
+
+    given = [output((0, "a", None), (1, "b", None)), output((stopped, SAID, None))]
+    last = list(GUARD.stream(given, notice="ended"))[-1]
+    assert [each["text"] for each in last["outputs"]] == [["ended", ""], ["", "ended"]][stopped]
+    # One that was at its end and goes on is ended again.
+    given = [output((0, "", "length"), (1, "", "length")), output((1, SAID, None))]
+    last = list(GUARD.stream(given, notice="ended"))[-1]
+    assert [(each["index"], each["text"], each["finish_reason"]) for each in last["outputs"]] == [(1, "ended", "abort")]
 
 
 # --- what is left -------------------------------------------------------------------------------------------------
