@@ -141,6 +141,41 @@ def test_texts_that_come_again_and_again_are_refused_before_they_take_long() -> 
 EVENTS: Any = TypeAdapter(RawMessageStreamEvent)
 
 
+def test_documents_in_pieces_are_read_as_one() -> None:
+    """With their escapes; what is redacted in a piece is out of what it is put together with."""
+    given = [langchain(response_metadata={"args": piece}) for piece in ('{"q": "\\u0044ROP ', 'TABLE"}')]
+    stream = GUARDS["redact"].stream(given)
+    assert "TABLE" not in str(list(stream))
+    assert stream.stopped is not None
+    # What is no document is also read as it stands, though its beginning could be one.
+    given = [langchain(response_metadata={"args": piece}) for piece in ("1", r"\t2")]
+    assert len(list(Guard([Rule.literal(r"1\t2")]).stream(given))) == 3
+    given = [langchain(response_metadata={"x": piece}) for piece in ("a ", "078-05-1120 b", " c")]
+    out = [each.response_metadata["x"] for each in GUARDS["redact"].stream(given)]
+    assert out == ["a ", "[redacted] b", " c"]
+
+
+def test_many_pieces_are_read_as_one() -> None:
+    stream = GUARDS["redact"].stream([delta(context=piece) for piece in ("DRO", "P", " TAB", "LE")])
+    assert "LE" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+def test_what_langchain_has_once_is_read_once() -> None:
+    """Where it is the same again it is not put together."""
+    guard = Guard([Rule.literal("aa"), Rule.literal("v1v1")])
+    about = {"model_provider": "aba", "output_version": "v1"}
+    given = [langchain(response_metadata=about) for _ in range(3)]
+    assert functools.reduce(operator.add, given).response_metadata == about
+    assert list(guard.stream(given)) == given
+    # Once it was another, it is put together whatever it is.
+    given = [langchain(response_metadata={"model_provider": piece}) for piece in "abb"]
+    assert functools.reduce(operator.add, given).response_metadata == {"model_provider": "abb"}
+    stream = Guard([Rule.literal("abb")]).stream(given)
+    assert len(list(stream)) == 4
+    assert stream.stopped is not None
+
+
 def test_texts_that_may_come_again_are_so_many_at_most() -> None:
     """Each is kept, however short it is."""
     most = 16 * MOST_CHANNELS
