@@ -195,6 +195,7 @@ def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
     for given, content in (
         (AIMessage(content="", tool_calls=calls, additional_kwargs=kwargs, response_metadata={"id": "r"}), "ended"),
         (AIMessage(content=f"a {SAID}", tool_calls=calls), "a ended"),
+        (AIMessage(content="", invalid_tool_calls=[{**calls[1], "args": SAID, "error": None}]), "ended"),
         (AIMessage(content=blocks), [{"type": "text", "text": "a "}, {"type": "text", "text": "ended"}]),  # type: ignore[arg-type]
     ):
         out: list[Any] = []
