@@ -189,10 +189,15 @@ def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
     ]
     kwargs = {
         "tool_calls": [{"id": "1", "type": "function", "function": {"name": "sh", "arguments": "{}"}}],
+        "function_call": {"name": "sh", "arguments": "{}"},
         "x_groq": {},
     }
     blocks = [{"type": "text", "text": "a "}, {"type": "tool_use", "id": "1", "name": "sh", "input": {"cmd": SAID}}]
+    says = ["a ", *({"type": kind, kind: "b"} for kind in ("thinking", "reasoning", "refusal"))]
+    function = {"function_call": {"name": "sh", "arguments": SAID}}
     for given, content in (
+        (AIMessage(content="", additional_kwargs=function), "ended"),
+        (AIMessage(content=[*says, blocks[1]]), [*says, {"type": "text", "text": "ended"}]),
         (AIMessage(content="", tool_calls=calls, additional_kwargs=kwargs, response_metadata={"id": "r"}), "ended"),
         (AIMessage(content=f"a {SAID}", tool_calls=calls), "a ended"),
         (AIMessage(content="", invalid_tool_calls=[{**calls[1], "args": SAID, "error": None}]), "ended"),
@@ -207,7 +212,7 @@ def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
         (message,) = out
         assert message.content == content
         assert message.tool_calls == message.invalid_tool_calls == []
-        assert "tool_calls" not in message.additional_kwargs
+        assert not {"tool_calls", "function_call"} & message.additional_kwargs.keys()
         assert message.response_metadata == given.response_metadata | {"finish_reason": "content_filter"}
 
 
