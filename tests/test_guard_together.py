@@ -58,6 +58,7 @@ LANGCHAIN: dict[str, Callable[[str], Any]] = {
     "custom_tool_call.input": lambda piece: block(type="custom_tool_call", id="t", input=piece),
     "web_search_call.results": lambda piece: block(type="web_search_call", results=[{"index": 1, "title": piece}]),
     "citations": lambda piece: block(type="text", text="", citations=[{"index": 3, "cited_text": piece}]),
+    "citations of one": lambda piece: block(type="text", text="", citations=[{"index": True, "cited_text": piece}]),
 }
 
 

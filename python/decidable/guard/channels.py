@@ -465,7 +465,8 @@ def is_of_the_service(name: str, value: Any) -> bool:
 def _number_of(item: Any) -> int | None:
     """What an item of a list is numbered."""
     number = (fields(item) or {}).get("index")
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
+    # To a client ``True`` is the number 1.
+    return int(number) if isinstance(number, int) else None
 
 
 def _is_document(text: str) -> bool:
