@@ -17,6 +17,7 @@ from pydantic import BaseModel, PrivateAttr, computed_field
 
 from decidable import Guard, Rule
 from decidable.guard import rule_set
+from decidable.guard.channels import MOST_CHANNELS
 from test_guard import refused
 
 GUARD = Guard(
@@ -245,6 +246,10 @@ def test_names_that_come_again() -> None:
     again = [chunk({"tool_calls": [call("{", 0, "a", "dodo")]}), chunk({"tool_calls": [call("}", 0, None, "dodo")]})]
     stream = GUARD.stream(again)
     assert (list(stream), stream.stopped) == (again, None)
+    # Some servers say in the other pieces that there is none.
+    again[1] = chunk({"tool_calls": [call("}", 0, None, "")]})
+    assert list(GUARD.stream(again)) == again
+    again[1] = chunk({"tool_calls": [call("}", 0, None, "dodo")]})
     stream = Guard([Rule.literal("dododo", name="d")]).stream(again)
     assert "dodo" not in str(list(stream)[1:])
     assert stream.stopped is not None
@@ -263,6 +268,9 @@ def test_choices_of_one_number_in_a_chunk_are_refused() -> None:
         assert (
             refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == "choices[].index"
         )  # type: ignore[misc]
+    # Too many are, before they are looked at.
+    many = {"choices": [{"index": 0, "delta": {}}] * (MOST_CHANNELS + 1)}
+    refused("guard.too_large", lambda: list(GUARD.stream([many])))
 
 
 def said(*contents: Any, **about: Any) -> list[AIMessageChunk]:
