@@ -268,6 +268,8 @@ def test_choices_of_one_number_in_a_chunk_are_refused() -> None:
         assert (
             refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == "choices[].index"
         )  # type: ignore[misc]
+    most = {"choices": [{"index": index, "delta": {}} for index in range(MOST_CHANNELS)]}
+    assert list(GUARD.stream([most])) == [most]
     # Too many are, before they are looked at.
     many = {"choices": [{"index": 0, "delta": {}}] * (MOST_CHANNELS + 1)}
     refused("guard.too_large", lambda: list(GUARD.stream([many])))
