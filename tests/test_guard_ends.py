@@ -50,6 +50,12 @@ def test_what_begins_like_events_is_none_of_text_unless_it_is_said(begin: str) -
     refused("input.wrong_type", lambda: GUARD.stream([], sse=wrong))
 
 
+def test_the_mark_of_the_byte_order_may_come_by_itself() -> None:
+    given = ["\ufeff", event(chunk("a"))]
+    out = "".join(GUARD.stream(given, sse=True))
+    assert json.loads(out.removeprefix("data: ")) == chunk("a")
+
+
 def test_lines_without_their_ends_are_refused_with_the_second() -> None:
     """They would all wait for the end of the body."""
     came = []
@@ -178,6 +184,26 @@ def test_a_stop_outside_of_a_choice_is_told_too(before: list[Any], about: Any, s
     assert [each["finish_reason"] for each in last["choices"]] == ["content_filter"]
     assert last["choices"][0]["delta"]["content"] == "ended"
     assert SAID not in str(out)
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_of_choices_that_go_on_the_stopped_one_has_the_notice(stopped: int) -> None:
+    choices = [{"index": index, "delta": {"content": "a"}, "finish_reason": None} for index in (0, 1)]
+    choices[stopped] = choices[stopped] | {"delta": {"content": SAID}}
+    last = list(GUARD.stream([{"choices": choices}, {"choices": choices}], notice="ended"))[-1]
+    told = {each["index"]: each["delta"].get("content") for each in last["choices"]}
+    assert [index for index, said in told.items() if said == "ended"] == [stopped]
+
+
+@pytest.mark.parametrize("notice", ["ended", ""])
+def test_of_choices_that_are_all_at_their_end_the_last_is_ended_again(notice: str) -> None:
+    """As the client knows it; where there was none it is made, and says nothing that was not to be said."""
+    error: dict[str, Any] = {"choices": [], "error": {"message": SAID}}
+    finished = {"choices": [{"index": index, "text": "a", "finish_reason": "stop"} for index in (0, 2)]}
+    last = list(GUARD.stream([finished, error], notice=notice))[-1]
+    assert last["choices"] == [{"index": 2, "text": notice, "finish_reason": "content_filter"}]
+    last = list(GUARD.stream([error], notice=notice))[-1]
+    assert last["choices"][0]["delta"] == {"content": notice or None}
 
 
 @pytest.mark.parametrize("raised", [False, True])
