@@ -459,7 +459,7 @@ def is_of_the_service(name: str, value: Any) -> bool:
     if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
         return True
     # What has parts is no name.
-    return name in OPAQUE and (value is None or isinstance(value, (str, int, float)))
+    return name in OPAQUE and isinstance(value, (str, int))
 
 
 def _number_of(item: Any) -> int | None:
