@@ -569,6 +569,15 @@ class Itself(BaseModel):
         return self
 
 
+class Older(BaseModel):
+    """Gives out a copy as it was."""
+
+    content: str
+
+    def model_copy(self, **_: Any) -> Any:  # type: ignore[override]
+        return super().model_copy()
+
+
 class Shadowed:
     """What it has in its dictionary is not what it says."""
 
@@ -599,7 +608,9 @@ SAYS_LESS = [
     {"content": "a", "annotations": [{"n": other(float, text=SAID, is_integer=lambda _: False)(1.5)}]},
     {"content": "a", "citations": [Spoken("a")]},
     Hiding(),
+    {Spoken("content"): "a"},
     Itself(content="so DROP TABLE"),
+    Older(content="so DROP TABLE"),
     Shadowed(),
 ]
 
@@ -613,6 +624,11 @@ def test_what_is_read_in_another_way_than_it_looks_is_refused(delta: Any, of_a_c
     if of_a_class:
         given = SimpleNamespace(choices=[SimpleNamespace(**choice)])
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([given])))
+
+
+def test_a_chunk_that_is_read_in_another_way_than_it_looks_is_refused() -> None:
+    given = other(dict, get=lambda *_: SAID)(chunk({"content": "a"}))
+    refused("input.wrong_type", lambda: list(GUARD.stream([given])))
 
 
 def test_values_that_a_library_writes_are_read() -> None:
