@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import decidable as dc
@@ -91,6 +91,12 @@ def test_what_begins_like_events_is_none_of_text_unless_it_is_said(begin: str) -
         assert stream.stopped is not None
     wrong: Any = "yes"
     refused("input.wrong_type", lambda: GUARD.stream([], sse=wrong))
+
+
+def test_the_mark_of_the_byte_order_may_come_by_itself() -> None:
+    given = ["\ufeff", event(chunk("a"))]
+    out = "".join(GUARD.stream(given, sse=True))
+    assert json.loads(out.removeprefix("data: ")) == chunk("a")
 
 
 def test_lines_without_their_ends_are_refused_with_the_second() -> None:
@@ -197,6 +203,17 @@ def test_a_whole_text_in_json_is_checked_as_what_its_strings_say() -> None:
     assert [match.start for match in noted.check("a secret", json=True)[2]] == [2]
 
 
+def test_only_the_answer_is_a_document() -> None:
+    """What a model thinks before it is none."""
+    guard = Guard([Rule.literal("078-05-1120", action="redact", replacement='"-"')])
+    delta = {"reasoning_content": "It is 078-05-1120.", "content": '"078-05-1120"'}
+    (out,) = guard.stream([{"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}], json=True)
+    assert out["choices"][0]["delta"] == {"reasoning_content": 'It is "-".', "content": '"\\"-\\""'}
+    said = {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 1}
+    (told,) = guard.stream([said | {"delta": '"078-05-1120"', "logprobs": [], "sequence_number": 1}], json=True)
+    assert told["delta"] == '"\\"-\\""'
+
+
 # --- the last chunk -----------------------------------------------------------------------------------------------
 
 
@@ -243,6 +260,26 @@ def test_a_stop_outside_of_a_choice_is_told_too(before: list[Any], about: Any, s
     assert SAID not in str(out)
 
 
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_of_choices_that_go_on_the_stopped_one_has_the_notice(stopped: int) -> None:
+    choices = [{"index": index, "delta": {"content": "a"}, "finish_reason": None} for index in (0, 1)]
+    choices[stopped] = choices[stopped] | {"delta": {"content": SAID}}
+    last = list(GUARD.stream([{"choices": choices}, {"choices": choices}], notice="ended"))[-1]
+    told = {each["index"]: each["delta"].get("content") for each in last["choices"]}
+    assert [index for index, said in told.items() if said == "ended"] == [stopped]
+
+
+@pytest.mark.parametrize("notice", ["ended", ""])
+def test_of_choices_that_are_all_at_their_end_the_last_is_ended_again(notice: str) -> None:
+    """As the client knows it; where there was none it is made, and says nothing that was not to be said."""
+    error: dict[str, Any] = {"choices": [], "error": {"message": SAID}}
+    finished = {"choices": [{"index": index, "text": "a", "finish_reason": "stop"} for index in (0, 2)]}
+    last = list(GUARD.stream([finished, error], notice=notice))[-1]
+    assert last["choices"] == [{"index": 2, "text": notice, "finish_reason": "content_filter"}]
+    last = list(GUARD.stream([error], notice=notice))[-1]
+    assert last["choices"][0]["delta"] == {"content": notice or None}
+
+
 @pytest.mark.parametrize("raised", [False, True])
 def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
     """What is left of the arguments of a call is another call."""
@@ -252,12 +289,18 @@ def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
     ]
     kwargs = {
         "tool_calls": [{"id": "1", "type": "function", "function": {"name": "sh", "arguments": "{}"}}],
+        "function_call": {"name": "sh", "arguments": "{}"},
         "x_groq": {},
     }
     blocks = [{"type": "text", "text": "a "}, {"type": "tool_use", "id": "1", "name": "sh", "input": {"cmd": SAID}}]
+    says = ["a ", *({"type": kind, kind: "b"} for kind in ("thinking", "reasoning", "refusal"))]
+    function = {"function_call": {"name": "sh", "arguments": SAID}}
     for given, content in (
-        (AIMessage(content="", tool_calls=calls, additional_kwargs=kwargs), "ended"),
+        (AIMessage(content="", additional_kwargs=function), "ended"),
+        (AIMessage(content=[*says, blocks[1]]), [*says, {"type": "text", "text": "ended"}]),
+        (AIMessage(content="", tool_calls=calls, additional_kwargs=kwargs, response_metadata={"id": "r"}), "ended"),
         (AIMessage(content=f"a {SAID}", tool_calls=calls), "a ended"),
+        (AIMessage(content="", invalid_tool_calls=[{**calls[1], "args": SAID, "error": None}]), "ended"),
         (AIMessage(content=blocks), [{"type": "text", "text": "a "}, {"type": "text", "text": "ended"}]),  # type: ignore[arg-type]
     ):
         out: list[Any] = []
@@ -269,8 +312,30 @@ def test_a_whole_message_has_the_notice_and_no_call(raised: bool) -> None:
         (message,) = out
         assert message.content == content
         assert message.tool_calls == message.invalid_tool_calls == []
-        assert "tool_calls" not in message.additional_kwargs
-        assert message.response_metadata["finish_reason"] == "content_filter"
+        assert not {"tool_calls", "function_call"} & message.additional_kwargs.keys()
+        assert message.response_metadata == given.response_metadata | {"finish_reason": "content_filter"}
+
+
+def test_a_message_chunk_that_was_the_last_is_not_where_it_is_stopped() -> None:
+    """What a client is told comes behind it."""
+    given = AIMessageChunk(content=f"a {SAID}", chunk_position="last")
+    out = list(GUARD.stream([given], notice="ended"))
+    assert [(each.content, each.chunk_position) for each in out] == [("a ", None), ("ended", "last")]
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_of_outputs_the_stopped_one_has_the_notice(stopped: int) -> None:
+    def output(*pieces: tuple[int, str, str | None]) -> Any:
+        outputs = [{"index": index, "text": text, "finish_reason": why} for index, text, why in pieces]
+        return {"request_id": "r", "outputs": outputs, "finished": False}
+
+    given = [output((0, "a", None), (1, "b", None)), output((stopped, SAID, None))]
+    last = list(GUARD.stream(given, notice="ended"))[-1]
+    assert [each["text"] for each in last["outputs"]] == [["ended", ""], ["", "ended"]][stopped]
+    # One that was at its end and goes on is ended again.
+    given = [output((0, "", "length"), (1, "", "length")), output((1, SAID, None))]
+    last = list(GUARD.stream(given, notice="ended"))[-1]
+    assert [(each["index"], each["text"], each["finish_reason"]) for each in last["outputs"]] == [(1, "ended", "abort")]
 
 
 # --- what is left -------------------------------------------------------------------------------------------------

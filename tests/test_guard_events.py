@@ -52,6 +52,26 @@ def test_how_many_tokens_a_thought_has_passes() -> None:
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([said]))).field == "delta.estimated_tokens"
 
 
+@pytest.mark.parametrize("kind", [["object", "null"], {"a": "b"}])
+def test_what_a_schema_calls_a_type_is_none_of_an_event(kind: Any) -> None:
+    schema = {"type": kind, "description": "a b"}
+    tools = [{"name": "f", "input_schema": schema, "description": "c"}]
+    listed = {"type": "mcp_list_tools", "id": "i", "server_label": "s", "tools": tools}
+    given = of_a_response("output_item.done", item=listed)
+    assert list(GUARD.stream([given])) == [given]
+    schema["description"] = "a DROP TABLE"
+    assert "TABLE" not in str(list(GUARD.stream([given])))
+
+
+def test_what_a_service_keeps_of_a_compaction_passes() -> None:
+    """It is sealed, and has to come back as it is."""
+    delta = {"type": "compaction_delta", "content": "so", "encrypted_content": "DROP TABLE"}
+    event = {"type": "content_block_delta", "index": 0, "delta": delta}
+    made = BetaRawContentBlockDeltaEvent.model_validate(event)
+    for each in (event, made):
+        assert next(iter(GUARD.stream([each]))) == each
+
+
 @pytest.mark.parametrize("kind", [["text"], {"a": 1}, 3, [[]]])
 @pytest.mark.parametrize(
     "made",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import itertools
 import operator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from pydantic import BaseModel, PrivateAttr, computed_field
 
 from decidable import Guard, Rule
 from decidable.guard import rule_set
+from decidable.guard.channels import MOST_CHANNELS
 from test_guard import refused
 
 GUARD = Guard(
@@ -162,6 +164,11 @@ class Asked:
         raise AttributeError(name)
 
 
+class Answers:
+    def __getattribute__(self, name: str) -> Any:
+        return SAID if name == "content" else object.__getattribute__(self, name)
+
+
 class Computed(BaseModel):
     role: str = "assistant"
     _text: str = PrivateAttr(SAID)
@@ -176,7 +183,14 @@ class Failure(ValueError):
     pass
 
 
-@pytest.mark.parametrize("kind", [OfTheClass, Hidden, Made, Asked, Computed, functools.partial(Failure, SAID)])
+class Repeats(itertools.repeat):  # type: ignore[type-arg]
+    """What it says is in C, of no more than two words."""
+
+
+OF_C = (functools.partial(Failure, SAID), functools.partial(Repeats, SAID))
+
+
+@pytest.mark.parametrize("kind", [OfTheClass, Hidden, Made, Asked, Answers, Computed, *OF_C])
 def test_an_object_that_cannot_be_listed_is_refused(kind: Any) -> None:
     for given in (
         SimpleNamespace(choices=[SimpleNamespace(index=0, delta=kind(), finish_reason=None)]),
@@ -232,6 +246,10 @@ def test_names_that_come_again() -> None:
     again = [chunk({"tool_calls": [call("{", 0, "a", "dodo")]}), chunk({"tool_calls": [call("}", 0, None, "dodo")]})]
     stream = GUARD.stream(again)
     assert (list(stream), stream.stopped) == (again, None)
+    # Some servers say in the other pieces that there is none.
+    again[1] = chunk({"tool_calls": [call("}", 0, None, "")]})
+    assert list(GUARD.stream(again)) == again
+    again[1] = chunk({"tool_calls": [call("}", 0, None, "dodo")]})
     stream = Guard([Rule.literal("dododo", name="d")]).stream(again)
     assert "dodo" not in str(list(stream)[1:])
     assert stream.stopped is not None
@@ -250,6 +268,11 @@ def test_choices_of_one_number_in_a_chunk_are_refused() -> None:
         assert (
             refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == "choices[].index"
         )  # type: ignore[misc]
+    most = {"choices": [{"index": index, "delta": {}} for index in range(MOST_CHANNELS)]}
+    assert list(GUARD.stream([most])) == [most]
+    # Too many are, before they are looked at.
+    many = {"choices": [{"index": 0, "delta": {}}] * (MOST_CHANNELS + 1)}
+    refused("guard.too_large", lambda: list(GUARD.stream([many])))
 
 
 def said(*contents: Any, **about: Any) -> list[AIMessageChunk]:
@@ -436,23 +459,23 @@ def test_a_summary_of_the_reasoning_comes_in_pieces() -> None:
     assert whole(list(GUARD.stream(given))).content == whole(given).content
 
 
-class OfStructs:
-    """As the class of msgspec is: what lists the fields of the others is a descriptor of it."""
+class Struct:
+    """As those of msgspec are."""
 
-    __slots__ = ()
-    __struct_fields__ = property(lambda self: ())
-
-
-class Struct(OfStructs):
-    __struct_fields__ = ("content",)  # type: ignore[assignment]
-    __slots__ = __struct_fields__
+    __slots__ = ("content",)
+    __struct_fields__ = __slots__
 
     def __init__(self, content: str) -> None:
         self.content = content
 
 
-def test_objects_with_slots_and_fields_of_structs_are_read() -> None:
-    stream = GUARD.stream([chunk(Struct("a DROP ")), chunk(Struct("TABLE"))])
+class OfANamespace(SimpleNamespace):
+    """Has its dictionary and its weak references each in a place of its own."""
+
+
+@pytest.mark.parametrize("kind", [Struct, OfANamespace])
+def test_objects_with_slots_and_fields_of_structs_are_read(kind: Any) -> None:
+    stream = GUARD.stream([chunk(kind(content="a DROP ")), chunk(kind(content="TABLE"))])
     out = list(stream)
     assert [each["choices"][0]["delta"].content for each in out] == ["a ", "", None]
     assert stream.stopped is not None
@@ -546,6 +569,15 @@ class Itself(BaseModel):
         return self
 
 
+class Older(BaseModel):
+    """Gives out a copy as it was."""
+
+    content: str
+
+    def model_copy(self, **_: Any) -> Any:  # type: ignore[override]
+        return super().model_copy()
+
+
 class Shadowed:
     """What it has in its dictionary is not what it says."""
 
@@ -612,7 +644,9 @@ SAYS_LESS = [
     {"content": "a", "annotations": [{"n": other(float, text=SAID, is_integer=lambda _: False)(1.5)}]},
     {"content": "a", "citations": [Spoken("a")]},
     Hiding(),
+    {Spoken("content"): "a"},
     Itself(content="so DROP TABLE"),
+    Older(content="so DROP TABLE"),
     Shadowed(),
 ]
 
@@ -653,6 +687,11 @@ def test_what_a_client_keeps_of_a_call_is_read() -> None:
     assert out._hidden_params["said"] == "an [redacted]"
     assert source[0]._hidden_params["said"] == "an 078-05-1120"
     assert stopped_by(given("a", said=SAID)) == "drop"
+
+
+def test_a_chunk_that_is_read_in_another_way_than_it_looks_is_refused() -> None:
+    given = other(dict, get=lambda *_: SAID)(chunk({"content": "a"}))
+    refused("input.wrong_type", lambda: list(GUARD.stream([given])))
 
 
 def test_values_that_a_library_writes_are_read() -> None:

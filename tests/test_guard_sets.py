@@ -278,6 +278,8 @@ def test_what_is_held_is_counted_in_code_points() -> None:
     """After each of them; after a stop the rest is a new stream."""
     rules = [Rule.literal("éab"), Rule.literal("xy", action="redact")]
     assert held(rules, "zé-éabxyéa") == Held(positions=10, p50=1, p99=2, most=2, holding=6, matches=2)
+    noted = [Rule.literal("x", action="record"), Rule.literal("ab")]
+    assert held(noted, "xxab-x").matches == 4
     assert held(rules, "") == Held(positions=0, p50=0, p99=0, most=0, holding=0, matches=0)
     assert held([Rule.literal("aaaa")], "aaa") == Held(positions=3, p50=2, p99=3, most=3, holding=3, matches=0)
 

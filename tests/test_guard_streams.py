@@ -1654,6 +1654,36 @@ def test_the_end_of_a_message_is_of_the_clients_own_types() -> None:
             type(each).model_validate(each.model_dump(warnings=False))
 
 
+def test_the_end_of_a_message_says_how_many_tokens_were_told_last() -> None:
+    """And a number where none was."""
+    begun = {"type": "message_start", "message": {"id": "m", "content": [], "usage": {"output_tokens": 3}}}
+    unknown = {"type": "message_start", "message": {"id": "m", "content": [], "usage": {"output_tokens": None}}}
+    stopped = [block("start", type="text", text=""), block("delta", type="text_delta", text="drop table")]
+    for before, tokens in (([begun], 3), ([unknown], 0), ([], 0)):
+        out = list(GUARD.stream([*before, *stopped]))
+        assert out[-2]["usage"] == {"output_tokens": tokens}
+
+
+def test_what_was_held_of_a_text_comes_in_the_block_that_goes_on_with_it() -> None:
+    """Also where that has no delta of its own: no client looks for more of a block that is at its end."""
+    begins = [block("start", number, type="text", text="") for number in (0, 1)]
+    ends = [{"type": "content_block_stop", "index": number} for number in (0, 1)]
+    said = block("delta", type="text_delta", text="a drop ")
+    out = list(GUARD.stream([begins[0], said, ends[0], begins[1], ends[1], {"type": "message_stop"}]))
+    kinds = [(each["type"].removeprefix("content_block_"), each.get("index")) for each in out]
+    assert kinds == [
+        ("start", 0), ("delta", 0), ("stop", 0), ("start", 1), ("delta", 1), ("stop", 1), ("message_stop", None),
+    ]  # fmt: skip
+    assert [out[place]["delta"]["text"] for place in (1, 4)] == ["a ", "drop "]
+
+
+def test_nothing_is_held_any_more_of_chunks_that_cannot_be_followed() -> None:
+    stream = GUARD.stream([block("start", type="text", text=""), block("delta", type="text_delta", text="a dro"), {}])
+    assert (next(stream), next(stream)["delta"]["text"], stream.held) == (block("start", type="text", text=""), "a ", 3)
+    refused("input.wrong_type", lambda: next(stream))
+    assert (stream.stopped, stream.held) == (StopReason("failed", None, 0, None), 0)
+
+
 # --- server-sent events --------------------------------------------------------------------------------------------
 
 
@@ -1676,6 +1706,15 @@ def test_events_end_and_are_cut_as_the_format_says() -> None:
             assert head.startswith(b":\ndata: ")
             assert json.loads(head.split(b"data: ")[1])["choices"][0]["delta"]["content"] == "é [redacted] "
             assert done == b"\nretry: 10\ndata: [DONE]\n\n"
+
+
+def test_a_body_that_is_stopped_at_its_end_has_one() -> None:
+    """What is told of the stop comes before it: clients read no further."""
+    guard = Guard([Rule.regex(r"drop table\b", name="drop")])
+    body = wire(ChatDicts().chunk(0, {"content": "a drop table"})) + b"data: [DONE]\n\n"
+    out = b"".join(guard.stream([body], sse=True)).split(b"\n\n")
+    assert [each == b"data: [DONE]" for each in out] == [False, False, True, False]
+    assert json.loads(out[1].removeprefix(b"data: "))["choices"][0]["finish_reason"] == "content_filter"
 
 
 def test_nothing_passes_unread() -> None:

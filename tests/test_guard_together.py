@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import rule_set
+from decidable.guard.channels import MOST_CHANNELS
 
 SETS = ("ssn", "cards", "secrets", "email", "iban")
 DROP = Rule.literal("DROP TABLE", name="drop")
@@ -57,6 +58,7 @@ LANGCHAIN: dict[str, Callable[[str], Any]] = {
     "custom_tool_call.input": lambda piece: block(type="custom_tool_call", id="t", input=piece),
     "web_search_call.results": lambda piece: block(type="web_search_call", results=[{"index": 1, "title": piece}]),
     "citations": lambda piece: block(type="text", text="", citations=[{"index": 3, "cited_text": piece}]),
+    "citations of one": lambda piece: block(type="text", text="", citations=[{"index": True, "cited_text": piece}]),
 }
 
 
@@ -122,8 +124,8 @@ def test_items_are_put_together_by_their_numbers_and_not_by_their_places() -> No
     assert stream.stopped is not None
     assert stream.stopped.rule == "drop"
     # Those without a number are others, however often they come.
-    same = [delta(annotations=[{"type": "a", "text": "DROP"}]) for _ in range(3)]
-    assert list(GUARDS["redact"].stream(same)) == same
+    others = [delta(annotations=[{"type": "a", "text": piece}]) for piece in ("DROP ", "TABLE", "TABLE")]
+    assert list(GUARDS["redact"].stream(others)) == others
 
 
 def test_texts_that_come_again_and_again_are_refused_before_they_take_long() -> None:
@@ -138,6 +140,51 @@ def test_texts_that_come_again_and_again_are_refused_before_they_take_long() -> 
 
 
 EVENTS: Any = TypeAdapter(RawMessageStreamEvent)
+
+
+def test_documents_in_pieces_are_read_as_one() -> None:
+    """With their escapes; what is redacted in a piece is out of what it is put together with."""
+    given = [langchain(response_metadata={"args": piece}) for piece in ('{"q": "\\u0044ROP ', 'TABLE"}')]
+    stream = GUARDS["redact"].stream(given)
+    assert "TABLE" not in str(list(stream))
+    assert stream.stopped is not None
+    # What is no document is also read as it stands, though its beginning could be one.
+    given = [langchain(response_metadata={"args": piece}) for piece in ("1", r"\t2")]
+    assert len(list(Guard([Rule.literal(r"1\t2")]).stream(given))) == 3
+    given = [langchain(response_metadata={"x": piece}) for piece in ("a ", "078-05-1120 b", " c")]
+    out = [each.response_metadata["x"] for each in GUARDS["redact"].stream(given)]
+    assert out == ["a ", "[redacted] b", " c"]
+
+
+def test_many_pieces_are_read_as_one() -> None:
+    stream = GUARDS["redact"].stream([delta(context=piece) for piece in ("DRO", "P", " TAB", "LE")])
+    assert "LE" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+def test_what_langchain_has_once_is_read_once() -> None:
+    """Where it is the same again it is not put together."""
+    guard = Guard([Rule.literal("aa"), Rule.literal("v1v1")])
+    about = {"model_provider": "aba", "output_version": "v1"}
+    given = [langchain(response_metadata=about) for _ in range(3)]
+    assert functools.reduce(operator.add, given).response_metadata == about
+    assert list(guard.stream(given)) == given
+    # Once it was another, it is put together whatever it is.
+    given = [langchain(response_metadata={"model_provider": piece}) for piece in "abb"]
+    assert functools.reduce(operator.add, given).response_metadata == {"model_provider": "abb"}
+    stream = Guard([Rule.literal("abb")]).stream(given)
+    assert len(list(stream)) == 4
+    assert stream.stopped is not None
+
+
+def test_texts_that_may_come_again_are_so_many_at_most() -> None:
+    """Each is kept, however short it is."""
+    most = 16 * MOST_CHANNELS
+    found = [{"index": number, "title": "a"} for number in range(most + 1)]
+    assert list(GUARDS["redact"].stream([delta(annotations=found[:most])])) == [delta(annotations=found[:most])]
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(GUARDS["redact"].stream([delta(annotations=found)]))
+    assert caught.value.code == "guard.too_large"
 
 
 def anthropic(events: list[dict[str, Any]]) -> Any:

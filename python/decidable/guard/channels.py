@@ -129,7 +129,7 @@ def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -
 
 def shown(name: str) -> str:
     """A name as far as it is one that a service could have."""
-    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name, re.ASCII) else "…"
+    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) else "…"
 
 
 def kind_of(place: str, value: Any) -> str:
@@ -465,13 +465,14 @@ def is_of_the_service(name: str, value: Any) -> bool:
     if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
         return True
     # What has parts is no name.
-    return name in OPAQUE and (value is None or isinstance(value, (str, int, float)))
+    return name in OPAQUE and isinstance(value, (str, int))
 
 
 def _number_of(item: Any) -> int | None:
     """What an item of a list is numbered."""
     number = (fields(item) or {}).get("index")
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
+    # To a client ``True`` is the number 1.
+    return int(number) if isinstance(number, int) else None
 
 
 def _is_document(text: str) -> bool:

@@ -146,11 +146,9 @@ def _declared(kind: type) -> frozenset[str]:
 @functools.lru_cache(maxsize=4096)
 def _is_listable(kind: type) -> bool:
     """Whether all that its objects have is in dictionaries and slots; what C made, such as an exception, has more."""
-    slots = 0
-    for base in kind.__mro__:
-        slots += len(_names(base, "__slots__")) + len(_names(base, "__struct_fields__"))
+    slots = sum(len(_slots(base)) for base in kind.__mro__)
     # A dictionary and weak references take a place each.
-    return kind.__itemsize__ == 0 and kind.__basicsize__ <= object.__basicsize__ + PLACE * (slots + 2)
+    return kind.__basicsize__ <= object.__basicsize__ + PLACE * (slots + 2)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -210,9 +208,9 @@ def _alike(a: Any, b: Any) -> bool:
     return one.keys() == other.keys() and all(_alike(inner, other[name]) for name, inner in one.items())
 
 
-def _names(kind: type, of: str) -> list[str]:
-    """What a class has there: a name, or some of them; of msgspec's own class it is a descriptor."""
-    own = vars(kind).get(of, ())
+def _slots(kind: type) -> list[str]:
+    """The slots of a class, which are a name, or some of them. Those of msgspec have one for each of their fields."""
+    own = vars(kind).get("__slots__", ())
     return [own] if isinstance(own, str) else list(own) if isinstance(own, (list, tuple, dict, set, frozenset)) else []
 
 
@@ -220,10 +218,9 @@ def _listed(kind: type) -> list[str]:
     """The fields that a class has outside of its objects' dictionaries."""
     if "__pydantic_fields__" in vars(kind):
         return []
-    names = [*_names(kind, "__slots__"), *_names(kind, "__struct_fields__")]
     # Python writes the name of the class before one with two underscores.
     hidden = f"_{kind.__name__.lstrip('_')}"
-    names = [hidden + name if name.startswith("__") and not name.endswith("__") else name for name in names]
+    names = [hidden + name if name.startswith("__") and not name.endswith("__") else name for name in _slots(kind)]
     return [name for name in names if not (name.startswith("__") and name.endswith("__"))]
 
 

@@ -371,9 +371,9 @@ def _without_calls(message: Any) -> Any:
         left = {name: value for name, value in about.items() if name not in ("tool_calls", "function_call")}
         changes["additional_kwargs"] = left
     if isinstance(inside["content"], list):
-        is_text = [isinstance(each, str) or (fields(each) or {}).get("type") in SAYS for each in inside["content"]]
-        if not all(is_text):
-            changes["content"] = [each for each, kept in zip(inside["content"], is_text, strict=True) if kept]
+        changes["content"] = [
+            each for each in inside["content"] if isinstance(each, str) or (fields(each) or {}).get("type") in SAYS
+        ]
     return changed(message, changes)
 
 

@@ -119,7 +119,7 @@ def held(rules: Sequence[Rule], text: str, *, max_hold: int = MAX_HOLD_BYTES) ->
         waiting = cursor.held
         counts[place + 1 - bisect.bisect_right(ends, ends[place] - waiting) if waiting else 0] += 1
     cursor.finish()
-    matches += len(cursor.matches()) + (cursor.stopped is not None and cursor.stopped.kind == "matched")
+    matches += len(cursor.matches()) + (cursor.stopped is not None)
     return Held(
         positions=len(text),
         p50=_quantile(counts, 50),

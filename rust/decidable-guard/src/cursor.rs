@@ -443,7 +443,8 @@ impl Cursor {
 
     /// Up to where everything comes out or is replaced: a match that is redacted and begins before what is safe is replaced whole.
     fn comes_out(&mut self) -> u64 {
-        // What came out or was replaced does so later on, too, and need not be walked again.
+        // What came out or was replaced does so later on, too, and need not be walked again; what cannot be written begins no earlier than
+        // what was safe before.
         let mut end = self.safe().max(self.released).max(self.reached);
         loop {
             steps::count();
@@ -622,19 +623,13 @@ impl Cursor {
     /// can be written stays so, and at one that cannot the stream is stopped.
     fn find_unwritable(&mut self) -> Option<Span> {
         let json = self.json.as_ref()?;
-        let released = self.released;
         let spans = self.lanes.iter_mut().flat_map(|lane| lane.matcher.redact.news());
         let fits = |span: &&Span| {
             steps::count();
-            json.is_in_string(span.raw_start.max(released), span.raw_end)
+            json.is_in_string(span.raw_start, span.raw_end)
         };
         let news = spans.filter(|span| !fits(span)).copied();
-        let first = news.chain(self.unwritable).min_by_key(Span::redact_order);
-        if first.map(|span| span.raw_start) != self.unwritable.map(|span| span.raw_start) {
-            // Nothing comes out from there on.
-            self.reached = 0;
-        }
-        self.unwritable = first;
+        self.unwritable = news.chain(self.unwritable).min_by_key(Span::redact_order);
         self.unwritable
     }
 

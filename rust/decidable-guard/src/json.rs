@@ -111,7 +111,7 @@ impl Json {
         }
     }
 
-    /// Whether a stretch that was taken, and has not come out, lies within one string.
+    /// Whether what has not come out of a stretch that was taken lies within one string.
     pub(crate) fn is_in_string(&self, start: u64, end: u64) -> bool {
         let before = self.quotes.partition_point(|quote| *quote < start);
         let crosses = self.quotes.get(before).is_some_and(|quote| *quote < end);

@@ -68,9 +68,8 @@ pub struct Monitor {
     /// Steps in a row that were above.
     above: u32,
     trail: Option<Trail>,
-    salt: Option<[u8; 32]>,
-    /// All of the text, where digests of matches are wanted.
-    text: Vec<u8>,
+    /// The salt and all of the text, where digests of matches are wanted.
+    salted: Option<([u8; 32], Vec<u8>)>,
     found: Vec<Match>,
     /// How many were not kept there.
     dropped: u64,
@@ -88,8 +87,7 @@ impl Monitor {
             most: None,
             above: 0,
             trail: None,
-            salt: None,
-            text: Vec::new(),
+            salted: None,
             found: Vec::new(),
             dropped: 0,
             over: false,
@@ -110,7 +108,7 @@ impl Monitor {
     pub fn with_trail(self, trail: Trail, salt: Option<[u8; 32]>) -> Self {
         Self {
             trail: Some(trail),
-            salt,
+            salted: salt.map(|salt| (salt, Vec::new())),
             ..self
         }
     }
@@ -172,8 +170,8 @@ impl Monitor {
     }
 
     fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.salt.is_some() {
-            self.text.extend_from_slice(bytes);
+        if let Some((_, text)) = &mut self.salted {
+            text.extend_from_slice(bytes);
         }
         // A token is chosen before the next one shows which match counts: where it is certain that one stops, none is asked for.
         if self.cursor.push(bytes, out).is_none() {
@@ -217,10 +215,11 @@ impl Monitor {
             Some(Stop::Matched(found)) => Some(found),
             _ => None,
         };
-        let (salt, text) = (self.salt.as_ref(), &self.text);
+        let salted = self.salted.as_ref();
         let digest = |found: &Match| -> Option<Digest> {
             let (start, end) = (cast::usize_from_u64(found.start)?, cast::usize_from_u64(found.end)?);
-            Some(matched_digest(salt?, text.get(start..end)?))
+            let (salt, text) = salted?;
+            Some(matched_digest(salt, text.get(start..end)?))
         };
         let new = self.found.get(from..).unwrap_or_default();
         for found in new.iter().chain(&stopped) {

@@ -214,6 +214,36 @@ fn what_is_allowed_to_be_held_does_not_depend_on_how_a_text_is_cut() {
     }
 }
 
+/// Also while tokens are taken with nothing but the state of the texts.
+#[test]
+fn how_a_text_is_read_may_change_on_the_way() {
+    let automaton: Arc<_> = Automaton::new(vec![literal("so: DROP", false, Reads::Visible)])
+        .unwrap()
+        .into();
+    let begun = || {
+        let (mut cursor, mut out) = (Cursor::new(Arc::clone(&automaton)), Vec::new());
+        for token in ["I", " so", ":"] {
+            assert_eq!(cursor.push(token.as_bytes(), &mut out), None);
+        }
+        assert_eq!((out.as_slice(), cursor.held()), (b"I ".as_slice(), 3));
+        (cursor, out)
+    };
+    let (cursor, mut out) = begun();
+    let mut cursor = cursor.with_max_hold(4);
+    assert_eq!(cursor.push(b" ", &mut out), None);
+    assert_eq!(cursor.push(b"D", &mut out), Some(Stop::HeldTooMuch(2)));
+    let (cursor, mut out) = begun();
+    let mut cursor = cursor.reading_json();
+    assert_eq!(cursor.push(br" \u004", &mut out), None);
+    let drop = Match {
+        rule: 0,
+        start: 2,
+        end: 15,
+    };
+    assert_eq!(cursor.push(b"4ROP", &mut out), Some(Stop::Matched(drop)));
+    assert_eq!(out, b"I ");
+}
+
 #[test]
 fn what_comes_after_the_end_is_not_swallowed() {
     for automaton in automata() {
