@@ -466,7 +466,26 @@ class Struct:
     __struct_fields__ = __slots__
 
     def __init__(self, content: str) -> None:
-        self.content = content
+        object.__setattr__(self, "content", content)
+
+    def __setattr__(self, *_: object) -> None:
+        raise AttributeError("immutable type")
+
+    def __replace__(self, **changes: Any) -> Struct:
+        return Struct(**changes)
+
+
+class Choice:
+    """As a struct of a choice that knows no reason for its end."""
+
+    __slots__ = ("delta", "index")
+    __struct_fields__ = __slots__
+
+    def __init__(self, delta: Any, index: int) -> None:
+        self.delta, self.index = delta, index
+
+    def __replace__(self, **changes: Any) -> Choice:
+        return Choice(**({"delta": self.delta, "index": self.index} | changes))
 
 
 class OfANamespace(SimpleNamespace):
@@ -479,6 +498,15 @@ def test_objects_with_slots_and_fields_of_structs_are_read(kind: Any) -> None:
     out = list(stream)
     assert [each["choices"][0]["delta"].content for each in out] == ["a ", "", None]
     assert stream.stopped is not None
+
+
+def test_a_copy_that_cannot_be_made_is_refused() -> None:
+    """A chunk that is stopped in needs a field that the class of its delta does not have."""
+    stream = GUARD.stream([{"choices": [Choice({"content": text}, 0)]} for text in ("a DROP ", "TABLE")])
+    (out,) = next(stream)["choices"]
+    assert (type(out), out.delta) == (Choice, {"content": "a "})
+    error = refused("guard.unknown_chunk", lambda: list(stream))
+    assert (error.field, stream.stopped is not None) == ("copy", True)
 
 
 def test_ids_are_those_that_services_make() -> None:

@@ -230,7 +230,12 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
         return value
     if type(value) is dict:
         return {**value, **changes}
-    other, private = _copied(value, changes), _private(value)
+    private = _private(value)
+    try:
+        other = _copied(value, changes)
+    except (AttributeError, TypeError):
+        # It cannot have what it would say.
+        other = value
     wanted = {name: inner for name, inner in {**(fields(value) or {}), **changes}.items() if name not in private}
     wanted |= _kept({**private, **{name: inner for name, inner in changes.items() if name in private}})
     said = fields(other)
@@ -262,11 +267,13 @@ def _copied(value: Any, changes: Mapping[str, Any]) -> Any:
         for name in private.keys() & changes.keys():
             setattr(other, name, changes[name])
         return other
+    if hasattr(type(value), "__struct_fields__") and hasattr(type(value), "__replace__"):
+        # That of msgspec takes no other way than its own.
+        return value.__replace__(**changes)
     other = copy.copy(value)
-    # What is frozen is so for others, not for a copy that nobody has; that of msgspec takes no other way than its own.
-    put = setattr if hasattr(type(value), "__struct_fields__") else object.__setattr__
     for name, inner in changes.items():
-        put(other, name, inner)
+        # What is frozen is so for others, not for a copy that nobody has.
+        object.__setattr__(other, name, inner)
     return other
 
 

@@ -26,12 +26,6 @@ impl Check {
             Self::Iban => "iban",
         }
     }
-
-    /// The check of a name.
-    #[must_use]
-    pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|check| check.label() == label)
-    }
 }
 
 impl fmt::Display for Check {

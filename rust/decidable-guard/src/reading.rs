@@ -129,12 +129,6 @@ impl Reads {
         }
     }
 
-    /// The way to read of a name.
-    #[must_use]
-    pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reads| reads.label() == label)
-    }
-
     /// Whether a byte stands for itself, whatever comes before and after.
     pub(crate) fn is_plain(self, byte: u8) -> bool {
         match self {

@@ -31,12 +31,6 @@ impl Action {
             Self::Ignore => "ignore",
         }
     }
-
-    /// The action of a name.
-    #[must_use]
-    pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.label() == label)
-    }
 }
 
 impl fmt::Display for Action {
@@ -68,12 +62,6 @@ impl Severity {
             Self::Medium => "medium",
             Self::High => "high",
         }
-    }
-
-    /// The severity of a name.
-    #[must_use]
-    pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|severity| severity.label() == label)
     }
 }
 
