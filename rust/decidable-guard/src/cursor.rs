@@ -3,12 +3,12 @@ use std::{collections::VecDeque, sync::Arc};
 use decidable_canon::cast;
 
 use crate::{
-    Action, Automaton, Rule,
+    Automaton,
     attempts::Span,
     automaton::Tables,
     held::{Held, Token},
     json::{self, Json},
-    matcher::{MOST_MATCHES, Matcher, Pressure, Until},
+    matcher::{Dropped, Matcher, Pressure, Until},
     reading::{Piece, Reader, Unit, Units},
     steps,
 };
@@ -115,7 +115,7 @@ pub struct Cursor {
     reached: u64,
     /// As of a matcher.
     keeps_all: bool,
-    dropped: u64,
+    dropped: Dropped,
 }
 
 /// Bytes that are tried without a lane.
@@ -150,7 +150,7 @@ impl Cursor {
             unwritable: None,
             reached: 0,
             keeps_all: false,
-            dropped: 0,
+            dropped: Dropped::default(),
         }
     }
 
@@ -242,11 +242,11 @@ impl Cursor {
         })
     }
 
-    /// How many matches were not kept, because nobody took those before them: see [`MOST_MATCHES`].
+    /// How many matches were not kept, because nobody took those before them: see [`MOST_MATCHES`](crate::MOST_MATCHES).
     #[must_use]
     pub fn matches_dropped(&self) -> u64 {
-        let lanes = self.lanes.iter().map(|lane| lane.matcher.dropped);
-        lanes.fold(self.dropped, u64::saturating_add)
+        let lanes = self.lanes.iter().map(|lane| lane.matcher.dropped.0);
+        lanes.fold(self.dropped.0, u64::saturating_add)
     }
 
     /// Takes the matches that were noted or replaced since the last call: of rules that read alike, each of the two by where they begin.
@@ -709,10 +709,9 @@ impl Cursor {
             if let Some(lane) = self.lanes.get_mut(lane) {
                 lane.matcher.redact.take_first();
             }
-            if self.keeps_all || self.redacted.len() < MOST_MATCHES {
-                self.redacted.push_back(public(span));
-            } else {
-                self.dropped = self.dropped.saturating_add(1);
+            self.redacted.push_back(public(span));
+            if !self.keeps_all {
+                self.redacted.truncate(self.dropped.kept_of(self.redacted.len()));
             }
         }
         self.held.advance(done);
@@ -762,19 +761,5 @@ fn public(span: Span) -> Match {
         rule: span.rule.into(),
         start: span.raw_start,
         end: span.raw_end,
-    }
-}
-
-impl Automaton {
-    /// The rule of a match.
-    #[must_use]
-    pub fn rule_of(&self, found: &Match) -> Option<&Rule> {
-        self.rules().get(found.rule)
-    }
-
-    /// What the rule of a match does.
-    #[must_use]
-    pub fn action_of(&self, found: &Match) -> Option<Action> {
-        self.rule_of(found).map(|rule| rule.action)
     }
 }

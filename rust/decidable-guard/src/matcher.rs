@@ -16,6 +16,20 @@ use crate::{
 /// megabytes. Of more the first are kept, and the others counted.
 pub const MOST_MATCHES: usize = 65_536;
 
+/// How many matches were not kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dropped(pub(crate) u64);
+
+impl Dropped {
+    /// How many of so many are kept, the first [`MOST_MATCHES`]; the others are counted.
+    #[inline]
+    pub(crate) fn kept_of(&mut self, found: usize) -> usize {
+        let more = found.saturating_sub(MOST_MATCHES);
+        self.0 = self.0.saturating_add(cast::u64_from_usize(more));
+        found.min(MOST_MATCHES)
+    }
+}
+
 /// How deep a stream is in a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pressure {
@@ -79,7 +93,7 @@ pub(crate) struct Matcher {
     pub(crate) record: Selection,
     /// Whether every match is kept that is noted, until it is taken; else how many were not.
     pub(crate) keeps_all: bool,
-    pub(crate) dropped: u64,
+    pub(crate) dropped: Dropped,
 }
 
 impl Matcher {
@@ -198,10 +212,9 @@ impl Matcher {
     /// Of what was noted and not taken the first is kept.
     #[inline]
     fn drop_more(&mut self) {
-        let more = self.record.spans.len().saturating_sub(MOST_MATCHES);
-        if more > 0 && !self.keeps_all {
-            self.record.spans.truncate(MOST_MATCHES);
-            self.dropped = self.dropped.saturating_add(cast::u64_from_usize(more));
+        if !self.keeps_all {
+            let kept = self.dropped.kept_of(self.record.spans.len());
+            self.record.spans.truncate(kept);
         }
     }
 

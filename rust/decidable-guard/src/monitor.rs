@@ -3,8 +3,9 @@
 use decidable_canon::{Digest, cast};
 
 use crate::{
-    Cursor, MOST_MATCHES, Match, Stop,
+    Cursor, Match, Stop,
     audit::{Ending, Trail, matched_digest},
+    matcher::Dropped,
 };
 
 /// What happens in a generation.
@@ -72,7 +73,7 @@ pub struct Monitor {
     salted: Option<([u8; 32], Vec<u8>)>,
     found: Vec<Match>,
     /// How many were not kept there.
-    dropped: u64,
+    dropped: Dropped,
     over: bool,
 }
 
@@ -89,7 +90,7 @@ impl Monitor {
             trail: None,
             salted: None,
             found: Vec::new(),
-            dropped: 0,
+            dropped: Dropped::default(),
             over: false,
         }
     }
@@ -124,10 +125,10 @@ impl Monitor {
         self.trail.as_mut()
     }
 
-    /// How many matches were not kept, because nobody took those before them: see [`MOST_MATCHES`]. An audit has them all.
+    /// How many matches were not kept, because nobody took those before them: see [`MOST_MATCHES`](crate::MOST_MATCHES). An audit has them all.
     #[must_use]
     pub const fn matches_dropped(&self) -> u64 {
-        self.dropped
+        self.dropped.0
     }
 
     /// Takes the matches that were noted or replaced since the last call.
@@ -199,9 +200,7 @@ impl Monitor {
     /// Notes what matched, the match that stopped last.
     fn note(&mut self) {
         self.note_in_audit();
-        let more = self.found.len().saturating_sub(MOST_MATCHES);
-        self.found.truncate(MOST_MATCHES);
-        self.dropped = self.dropped.saturating_add(cast::u64_from_usize(more));
+        self.found.truncate(self.dropped.kept_of(self.found.len()));
     }
 
     fn note_in_audit(&mut self) {
