@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.errors import InvalidInput
@@ -17,11 +17,15 @@ from decidable.guard.arguments import Arguments
 from decidable.guard.fields import changed, declared, fields, is_readable
 
 __all__ = [
+    "MOST_ADDED",
     "MOST_CHANNELS",
+    "ByNumber",
+    "ByPlace",
     "Channel",
     "Channels",
     "is_of_the_service",
     "kind_of",
+    "number_of",
     "of_a_helper",
     "shown",
     "unknown_chunk",
@@ -31,8 +35,14 @@ __all__ = [
 MOST_CHANNELS: Final = 1_024
 """How many texts one stream may consist of."""
 
-MOST_READ_AGAIN: Final = 16 << 20
-"""How many characters of texts that come whole are read again with those that go on with them: tenths of a second."""
+MOST_ADDED: Final = 16 * MOST_CHANNELS
+"""How many texts and items that come whole a client may go on with: one message may have many that never do."""
+
+LARGEST_NUMBER: Final = 1_000_000
+"""Of an item. No stream has so many, and a longer one could be what is to be found."""
+
+NAMED: Final = re.compile(r"lc_[A-Za-z0-9_]{1,64}")
+"""LangChain's own names of blocks and items, in place of numbers."""
 
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
 WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
@@ -140,6 +150,109 @@ def kind_of(place: str, value: Any) -> str:
     return kind or ""
 
 
+def number_of(place: str, value: Any) -> int:
+    """The number of an item, by which clients find it again in what comes later."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_NUMBER:
+        raise unknown_chunk(place, "is no number of an item")
+    return value
+
+
+class Lists(Protocol):
+    """How a client puts the lists together that stand at one place in several chunks."""
+
+    def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
+        """What each item is numbered; those without a number are items of their own, whatever comes later."""
+
+
+class ByPlace:
+    """As OpenAI's client does: an item goes on with what stands where its number says.
+
+    That is another one where a number was left out or came too early. Nobody could say whose text it is then.
+    """
+
+    def __init__(self) -> None:
+        # Of each list how many items it has, and the numbers of those that have one, by where they stand.
+        self._lists: dict[tuple[int | None, str], tuple[int, dict[int, int]]] = {}
+        self._count = 0
+
+    def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
+        """What each item is numbered."""
+        found: list[int | str | None] = []
+        where = f"{place}[].index"
+        for item in items:
+            number = (fields(item) or {}).get("index")
+            if number is None:
+                length, known = self._lists.get((choice, where), (0, {}))
+                self._lists[choice, where] = length + 1, known
+            else:
+                self.find(choice, where, number_of(where, number))
+            found.append(number)
+        return found
+
+    def find(self, choice: int | None, where: str, number: int) -> None:
+        """Refuses an item that would go on with another. ``where`` its number stands says which list it is of."""
+        length, known = self._lists.get((choice, where), (0, {}))
+        if number >= length:
+            self.append(choice, where, number)
+        elif known.get(number) != number:
+            raise unknown_chunk(where, "says where another item stands")
+
+    def append(self, choice: int | None, where: str, number: int) -> None:
+        """One more item, behind those before it."""
+        length, known = self._lists.get((choice, where), (0, {}))
+        refuse_many(self._count, MOST_ADDED)
+        self._count += 1
+        known[length] = number
+        self._lists[choice, where] = length + 1, known
+
+
+class ByNumber:
+    """As LangChain does: an item goes on with the one of its number, if they do not have two ids."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[int | None, str, int | str], str] = {}
+
+    def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
+        """What each item is numbered."""
+        found: list[int | str | None] = []
+        for item in items:
+            inside = fields(item) or {}
+            number = inside.get("index")
+            if isinstance(number, str) and number.startswith("lc_"):
+                if NAMED.fullmatch(number) is None:
+                    raise unknown_chunk(f"{place}[].index", "is no name of an item")
+            elif isinstance(number, int):
+                number = int(number)
+            else:
+                found.append(None)
+                continue
+            if number in found:
+                # The first list of all is taken as it is, each later one is put together.
+                raise unknown_chunk(f"{place}[].index", "is of two items")
+            at, own = (choice, place, number), str(inside.get("id") or "")
+            if at not in self._ids:
+                refuse_many(len(self._ids), MOST_ADDED)
+            known = self._ids.get(at, "")
+            if known and own and known != own:
+                raise unknown_chunk(f"{place}[].index", "is of two items")
+            self._ids[at] = known or own
+            found.append(number)
+        return found
+
+
+def refuse_many(count: int, most: int = MOST_CHANNELS) -> None:
+    """Refuses one more of what a stream may have so many of."""
+    if count >= most:
+        raise InvalidInput("guard.too_large", f"a stream has more than {most} texts or choices")
+
+
+class _Together(NamedTuple):
+    """What a client makes of texts that came whole: what is read goes on at the next, and none of it is out twice."""
+
+    cursor: Cursor | Arguments
+    held: str
+
+
 def of_a_helper(place: str, instead: str) -> InvalidInput:
     """The fault of what a client's helper makes of a stream: it tells each text several times over, and parsed."""
     why = f"is of a client's helper, which repeats what was before; guard what {instead} gives"
@@ -163,9 +276,10 @@ class Channels:
         self._matches: dict[Match, None] = {}
         # Of each channel as many as one reading of it had; under None of those that were too many to tell apart.
         self._dropped: dict[Channel | None, int] = {}
-        # What a client may put together though each chunk has all of it: the first text, and what came out of all.
+        # What a client may put together though each chunk has all of it: the first text, and what came out of it.
         self._added: dict[Channel, tuple[str, str]] = {}
-        self._read_again = 0
+        # Those that went on.
+        self._together: dict[Channel, _Together] = {}
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -216,10 +330,9 @@ class Channels:
         return Arguments(self._new) if is_json else self._new(False)
 
     @staticmethod
-    def refuse_many(count: int) -> None:
-        """Refuses one more of what a stream may have ``MOST_CHANNELS`` of."""
-        if count >= MOST_CHANNELS:
-            raise InvalidInput("guard.too_large", f"a stream has more than {MOST_CHANNELS} texts or choices")
+    def refuse_many(count: int, most: int = MOST_CHANNELS) -> None:
+        """Refuses one more of what a stream may have so many of."""
+        refuse_many(count, most)
 
     def close(self, channel: Channel, *, again: bool = False) -> str:
         """The text is at its end: the rest of it, with what was pending decided. ``again``: others of its name come."""
@@ -278,16 +391,17 @@ class Channels:
         value: Any,
         leaf: Callable[[str, str, str, Any], Any] | None = None,
         *,
-        added: bool = False,
+        added: Lists | None = None,
     ) -> Any:
         """Every text inside a value that comes whole, each as one of its own; a copy where one was not released whole.
 
         ``leaf(kind, name, place, text)`` reads a text in its own way, or returns ``None``; ``kind`` is the ``type`` of
-        what has the field. ``added``: a client may put each text together with those of other chunks at its place.
+        what has the field. ``added``: a client may put each text together with those of other chunks at its place, and
+        lists so.
         """
         return self._read_inside(choice, place, value, leaf, None, added)
 
-    def read_error(self, choice: int | None, place: str, value: Any, *, added: bool = False) -> Any:
+    def read_error(self, choice: int | None, place: str, value: Any, *, added: Lists | None = None) -> Any:
         """What a service says went wrong, which may repeat anything: every text in it, whatever its field."""
         return self._read_inside(choice, place, value, None, "error", added)
 
@@ -308,23 +422,28 @@ class Channels:
             return released
         known = self._added.get(channel)
         if known is None:
-            # One message may have many that never come again, so these may be more than texts in pieces.
-            self.refuse_many(len(self._added) // 16)
+            refuse_many(len(self._added), MOST_ADDED)
             self._added[channel] = (text, released)
             return released
-        first, before = known
-        # As if it were at its end, because it may be: what more would come is read with it again.
-        together = before + released
-        self._read_again += len(together)
-        if self._read_again > MOST_READ_AGAIN:
-            message = f"texts that come whole and go on were read again for more than {MOST_READ_AGAIN} characters"
-            raise InvalidInput("guard.too_large", message)
-        is_released = self._whole(channel, self._cursor(channel), together) == together
+        if channel not in self._together:
+            refuse_many(len(self._together))
+            cursor = self._cursor(channel)
+            before, out = known[1], cursor.push(known[1])
+            if not before.startswith(out):
+                raise unknown_chunk(channel.label, "has what is to be redacted, in pieces")
+            self._together[channel] = _Together(cursor, before[len(out) :])
+        cursor, held = self._together[channel]
+        out = cursor.push(released)
+        self._look(channel, cursor)
+        # As if it were at its end, because it may be.
+        at_the_end = cursor._copy()
+        together = out + at_the_end.finish()
+        self._look(channel, at_the_end)
         if self.stopped is not None:
             return ""
-        if not is_released:
+        if together != held + released:
             raise unknown_chunk(channel.label, "has what is to be redacted, in pieces")
-        self._added[channel] = (first, together)
+        self._together[channel] = _Together(cursor, together[len(out) :])
         return released
 
     def read_document(self, choice: int | None, place: str, text: str, *, added: bool = False) -> str:
@@ -336,7 +455,7 @@ class Channels:
         return read(Channel(choice, place), text) if as_written else released
 
     def _read_inside(
-        self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None, added: bool
+        self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None, added: Lists | None
     ) -> Any:
         """``whole``: that every field is read, as one of parsed ``"arguments"`` or of an ``"error"``."""
         if not is_readable(value):
@@ -348,17 +467,19 @@ class Channels:
             is_text = whole is not None or isinstance(value, int) or value.is_integer()
             return self._read_number(choice, place, value) if is_text else value
         if isinstance(value, str):
-            read = self.read_added if added else self.read
+            # Which item it is of no client adds to what it was.
+            read = self.read_added if added and not place.endswith(".index") else self.read
             return read(Channel(choice, place), value)
         if isinstance(value, (list, tuple)):
-            if not self._is_command_released(choice, place, value):
+            if not self._is_command_released(choice, place, value, added is not None):
                 return []
             items = []
-            for number, item in enumerate(value):
-                numbered = _number_of(item)
-                at = f"{place}[{number if numbered is None else numbered}]"
+            numbers = added.numbers(choice, place, value) if added else [None] * len(value)
+            for position, (number, item) in enumerate(zip(numbers, value, strict=True)):
                 # Clients find an item of another chunk by its number; without one it is another item.
-                items.append(self._read_inside(choice, at, item, leaf, whole, added and numbered is not None))
+                inner_added = added if number is not None else None
+                at = f"{place}[{position if number is None else number}]"
+                items.append(self._read_inside(choice, at, item, leaf, whole, inner_added))
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         inside = fields(value)
         if inside is None:
@@ -384,7 +505,7 @@ class Channels:
             is_leaf = isinstance(inner, str) and whole != "arguments"
             new = leaf(kind, name, at, inner) if leaf is not None and is_leaf else None
             if new is None and is_leaf and name in READ_AS_JSON:
-                new = self.read_document(choice, at, inner, added=added)
+                new = self.read_document(choice, at, inner, added=added is not None)
             if new is None:
                 inner_whole = "arguments" if name in READ_AS_JSON else "error" if name == "error" else None
                 new = self._read_inside(choice, at, inner, leaf, whole or inner_whole, added)
@@ -400,13 +521,20 @@ class Channels:
             raise unknown_chunk(place, "is a number that is too long") from None
         return value if self.read(Channel(choice, place, document=True), text) == text else None
 
-    def _is_command_released(self, choice: int | None, place: str, value: Any) -> bool:
-        """Whether a command that is a list of its words may come out as they are joined; a list of others may."""
-        words = len(value) > 1 and all(isinstance(word, str) for word in value)
+    def _is_command_released(self, choice: int | None, place: str, value: Any, added: bool) -> bool:
+        """Whether a command that is a list of its words may come out as they are joined; a list of others may.
+
+        ``added``: clients put the words behind those of other chunks.
+        """
+        words = len(value) > (0 if added else 1) and all(isinstance(word, str) for word in value)
         if not words or place.rsplit(".", 1)[-1] not in COMMANDS:
             return True
+        channel = Channel(choice, place)
         joined = " ".join(value)
-        if self.read(Channel(choice, place), joined) != joined and self.stopped is None:
+        if added:
+            joined = f" {joined}" if channel in self._added else joined
+        read = self.read_added if added else self.read
+        if read(channel, joined) != joined and self.stopped is None:
             apart = [self.read(Channel(choice, f"{place}[{number}]"), word) for number, word in enumerate(value)]
             if apart == list(value):
                 # Nobody could say which of its words a replacement stands for.
@@ -466,12 +594,6 @@ def is_of_the_service(name: str, value: Any) -> bool:
         return True
     # What has parts is no name.
     return name in OPAQUE and (value is None or isinstance(value, (str, int, float)))
-
-
-def _number_of(item: Any) -> int | None:
-    """What an item of a list is numbered."""
-    number = (fields(item) or {}).get("index")
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _is_document(text: str) -> bool:

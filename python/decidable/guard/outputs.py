@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
+from decidable.guard.channels import WITHHELD, Channel, Channels, number_of, unknown_chunk, withheld, wrong_kind
 from decidable.guard.fields import changed, fields
 
 __all__ = ["OutputReader"]
@@ -78,9 +78,9 @@ class OutputReader:
 
     def _output(self, chunk: Any, output: Any) -> Any:
         inside = fields(output)
-        index = inside.get("index") if inside is not None else None
-        if inside is None or not isinstance(index, int):
+        if inside is None:
             raise unknown_chunk("outputs[]")
+        index = number_of("outputs[].index", inside.get("index"))
         for name, value in inside.items():
             if name not in ABOUT_AN_OUTPUT and name not in REPEATS and name != "text" and value:
                 raise unknown_chunk(f"outputs[].{name}")
