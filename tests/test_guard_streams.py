@@ -527,7 +527,14 @@ WORDS = (
 @st.composite
 def pieces_of(draw: st.DrawFn, shape: Any, choices: int) -> Pieces:
     places = st.tuples(st.integers(0, choices - 1), st.sampled_from(shape.channels))
-    return [(*draw(places), text) for text in draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=24))]
+    pieces = [(*draw(places), text) for text in draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=24))]
+    # Calls begin in the order of their numbers, or a client would put one where another stands.
+    calls = list(dict.fromkeys((choice, channel) for choice, channel, _ in pieces if channel.startswith("tool_arg")))
+    numbered = {call: [each for each in calls if each[0] == call[0]].index(call) for call in calls if "[" in call[1]}
+    return [
+        (choice, f"tool_arguments[{numbered[choice, channel]}]" if (choice, channel) in numbered else channel, text)
+        for choice, channel, text in pieces
+    ]
 
 
 @each_shape
@@ -1072,7 +1079,7 @@ def test_a_stream_has_so_many_texts_at_most() -> None:
         refused("guard.too_large", lambda chunk=chunk: list(GUARD.stream([chunk])))  # type: ignore[misc]
     for events in (
         [block("start", number, type="thinking", thinking="") for number in many],
-        [block("delta", number, type="text_delta", text="") for number in many],
+        [block("delta", number, type="thinking_delta", thinking="") for number in many],
         [event("refusal.delta", output_index=number, content_index=0, delta="") for number in many],
         [event("output_item.done", output_index=number, item={"type": "message", "content": []}) for number in many],
         [RequestOutput([CompletionOutput(number, "", [])], False) for number in many],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import RawMessageStreamEvent
 from langchain_core.messages import AIMessageChunk
+from openai.lib.streaming._deltas import accumulate_delta
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 from pydantic import TypeAdapter
@@ -27,6 +29,8 @@ GUARDS = {
     "redact": Guard([*(rule for each in SETS for rule in rule_set(each)), DROP]),
     "stop": Guard([*(rule for each in SETS for rule in rule_set(each, action="stop")), DROP]),
 }
+ONE = Guard([DROP])
+SHELL = Guard(rule_set("shell"))
 PIECES = [
     ("DROP ", "TABLE"),
     ("078-05", "-1120"),
@@ -128,15 +132,25 @@ def test_items_are_put_together_by_their_numbers_and_not_by_their_places() -> No
     assert list(GUARDS["redact"].stream(others)) == others
 
 
-def test_texts_that_come_again_and_again_are_refused_before_they_take_long() -> None:
-    """Each is read with those before it, so many would take the square of the time."""
-    many = (delta(context="so " * 1_000) for _ in range(100_000))
-    stream = GUARDS["redact"].stream(many)
-    with pytest.raises(dc.InvalidInput) as caught:
-        for _ in stream:
-            pass
-    assert caught.value.code == "guard.too_large"
-    assert stream.stopped is not None
+def test_texts_that_come_again_and_again_take_no_longer_than_one() -> None:
+    """Each is read on from where those before ended, so a server may repeat what it says of a stream in each chunk."""
+    for chunks in (
+        (langchain(content="a ", response_metadata={"model_name": "a-model-2024-08-06"}) for _ in range(5_000)),
+        (delta(content="a ", context="abc", end_turn="no") for _ in range(9_000)),
+        (delta(context="so " * 100) for _ in range(2_000)),
+    ):
+        given = list(chunks)
+        assert list(ONE.stream(given)) == given
+
+
+def test_a_match_in_many_texts_is_found_wherever_they_are_cut() -> None:
+    """Also behind thousands before it, and where it ends with the last of them."""
+    for secret in ("DROP TABLE", "gh" + "p_0123456789abcdefghijABCDEFGHIJ012345"):
+        for size in (1, 2, 3, 7):
+            pieces = ["so "] * 3_000 + [secret[at : at + size] for at in range(0, len(secret), size)]
+            out = out_of(GUARDS["stop"], [langchain(response_metadata={"x": piece}) for piece in pieces])
+            assert len(out) >= 3_000
+            assert secret not in functools.reduce(operator.add, out[-100:]).response_metadata["x"]
 
 
 EVENTS: Any = TypeAdapter(RawMessageStreamEvent)
@@ -240,3 +254,294 @@ def test_a_response_begins_without_output(kind: str) -> None:
     # One that has none yet comes out as it is.
     events = [{"type": kind, "sequence_number": 0, "response": response | {"output": []}}]
     assert list(GUARDS["redact"].stream(events))[:1] == events
+
+
+# --- what is found by its number -----------------------------------------------------------------------------------
+
+
+def of_openai_s_client(chunks: list[Any]) -> Any:
+    state: Any = ChatCompletionStreamState()
+    for each in chunks:
+        state.handle_chunk(ChatCompletionChunk.model_validate(each))
+    return state.current_completion_snapshot
+
+
+def adds_up(chunks: list[Any]) -> Any:
+    together: dict[Any, Any] = {}
+    for each in chunks:
+        together = accumulate_delta(together, json.loads(json.dumps(each["choices"][0]["delta"])))
+    return together
+
+
+BEGIN = delta(role="assistant", content="")
+APART = [
+    ({"text": "DROP "}, {"index": 0, "text": "TABLE"}),
+    ({"index": 5, "text": "DROP "}, {"index": 0, "text": "TABLE"}),
+    ({"index": 0, "text": "DROP "}, {"index": -1, "text": "TABLE"}),
+    ({"index": 0, "text": "DROP "}, {"index": False, "text": "TABLE"}),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), APART)
+def test_openai_s_client_finds_items_by_their_places(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """So one that has another number, or none, may be the same."""
+    chunks = [BEGIN, delta(annotations=[first]), delta(annotations=[second])]
+    assert "DROP TABLE" in str(of_openai_s_client(chunks))
+    out: list[Any] = []
+    with pytest.raises(dc.InvalidInput) as caught:
+        out.extend(iter(ONE.stream(chunks)))
+    assert (caught.value.code, caught.value.field) == ("guard.unknown_chunk", "annotations[].index")
+
+
+def test_items_in_the_order_of_their_numbers_pass() -> None:
+    """Whether the first is numbered 0 or not, and whatever has no number."""
+    for numbers in ([0, 1, 0, 1], [3, 3, 3, 4], [None, None]):
+        chunks = [delta(annotations=[{"index": each, "type": "a"}]) for each in numbers]
+        assert list(ONE.stream(chunks)) == chunks
+
+
+def a_call(index: Any, arguments: str, **about: Any) -> dict[str, Any]:
+    function = {"arguments": arguments, **({"name": about.pop("name")} if "name" in about else {})}
+    return delta(tool_calls=[{"index": index, **about, "function": function}])
+
+
+def test_openai_s_client_finds_calls_by_their_places() -> None:
+    """What a number says of them that is of another call, below nothing or no number, is refused."""
+    named = [a_call(1, "", name="DROP ", id="b", type="function"), a_call(True, "", name="TABLE")]
+    chunks = [BEGIN, a_call(0, "", name="g", id="a", type="function"), *named]
+    together = of_openai_s_client([json.loads(json.dumps(each)) for each in chunks])
+    assert together.choices[0].message.tool_calls[1].function.name == "DROP TABLE"
+    sparse = [BEGIN, a_call(1, "x DROP ", name="g", id="a", type="function"), a_call(0, "TABLE")]
+    assert adds_up(sparse)["tool_calls"][0]["function"]["arguments"] == "x DROP TABLE"
+    for each in (chunks, sparse, [BEGIN, a_call(-1, "x", name="g")], [BEGIN, a_call(1 << 70, "x", name="g")]):
+        wire = [f"data: {json.dumps(one)}\n\n" for one in each]
+        for source, sse in ((each, False), (wire, True)):
+            with pytest.raises(dc.InvalidInput) as caught:
+                list(ONE.stream(source, sse=sse))
+            assert caught.value.field == "choices[].delta.tool_calls[].index"
+
+
+def test_the_rest_of_a_call_does_not_go_on_with_another() -> None:
+    """The first has the place of none, so the second is where the client looks for it."""
+    first, second = a_call(1, "{} DR", name="f", id="a"), a_call(2, "OP TABLE", name="g", id="b")
+    assert [*ONE.stream([first])][-1]["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] == "DR"
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(ONE.stream([first, second]))
+    assert caught.value.field == "choices[].delta.tool_calls[].index"
+
+
+NO_NUMBERS: list[Any] = [True, False, -1, "DROP TABLE", 4111111111111111, {"x": "DROP TABLE"}, [1], 1.5]
+NUMBERED: dict[str, Callable[[Any], Any]] = {
+    "choice": lambda index: {"choices": [{"index": index, "delta": {"content": "a"}}]},
+    "call": lambda index: a_call(index, "a"),
+    "output": lambda index: {"request_id": "r", "outputs": [{"index": index, "text": "a", "token_ids": [1]}]},
+    "block": lambda index: {"type": "content_block_start", "index": index, "content_block": {"type": "text"}},
+    "item": lambda index: of_a_response("output_text.delta", output_index=index, content_index=0, delta="a"),
+    "part": lambda index: of_a_response("output_text.delta", output_index=0, content_index=index, delta="a"),
+    "ended part": lambda index: of_a_response("output_text.done", output_index=0, content_index=index, text="a"),
+    "event": lambda index: {"type": "keepalive", "sequence_number": index},
+    "event before": lambda index: {"type": "error", "message": "m", "sequence_number": index},
+    "block of langchain": lambda index: langchain(content=[{"type": "text", "text": "a", "index": index}]),
+    "empty block": lambda index: langchain(content=[{"type": "text", "text": "", "index": index}]),
+    "block without text": lambda index: langchain(content=[{"type": "thinking", "thinking": None, "index": index}]),
+    "block of a number": lambda index: langchain(content=[{"index": index}]),
+    "whole block": lambda index: langchain(content=[{"type": "tool_use", "input": {}, "index": index}]),
+    "summary": lambda index: langchain(content=[{"type": "reasoning", "summary": [summed(index)], "index": 0}]),
+    "reasoning": lambda index: langchain(additional_kwargs={"reasoning": {"summary": [], "index": index}}),
+    "call of langchain": lambda index: a_dict(tool_call_chunks=[{"index": index, "args": "a", "name": None}]),
+    "empty call": lambda index: a_dict(tool_call_chunks=[{"index": index, "args": "", "name": None}]),
+}
+
+
+def of_a_response(kind: str, **about: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "sequence_number": 0, **about}
+
+
+def summed(index: Any) -> dict[str, Any]:
+    return {"type": "summary_text", "text": "a", "index": index}
+
+
+def a_dict(**about: Any) -> dict[str, Any]:
+    return {"content": "", "additional_kwargs": {}, "tool_call_chunks": [], **about}
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS, ids=str)
+@pytest.mark.parametrize("place", NUMBERED)
+def test_what_is_no_number_of_an_item_is_refused(place: str, number: Any) -> None:
+    """Nobody reads it, and `true` is 1 to some clients."""
+    chunk = NUMBERED[place](number)
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(ONE.stream([chunk]))
+    assert caught.value.code == "guard.unknown_chunk"
+    assert (caught.value.field or "").endswith(("index", "_number")), caught.value
+    assert list(ONE.stream([NUMBERED[place](0)]))
+
+
+def test_blocks_of_a_message_are_found_by_their_places() -> None:
+    """The client has them in the order in which they began."""
+    events = [begins(), started(5, "DROP "), started(0), said(0, "TABLE")]
+    assert anthropic(events).content[0].text == "DROP TABLE"
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(ONE.stream(events))
+    assert caught.value.field == "index"
+
+    def thought(kind: str, index: int, text: str) -> dict[str, Any]:
+        if kind == "start":
+            about = {"type": "thinking", "thinking": text, "signature": ""}
+            return {"type": "content_block_start", "index": index, "content_block": about}
+        about = {"type": "thinking_delta", "thinking": text}
+        return {"type": "content_block_delta", "index": index, "delta": about}
+
+    left_out = [begins(), thought("start", 1, ""), thought("start", 2, "DROP "), thought("delta", 1, "TABLE")]
+    assert anthropic(left_out).content[1].thinking == "DROP TABLE"
+    for events in (left_out, [thought("start", 1, ""), thought("start", 0, "")], [thought("start", 0, "")] * 2):
+        with pytest.raises(dc.InvalidInput) as caught:
+            list(ONE.stream(events))
+        assert caught.value.field == "index"
+
+
+def test_parts_of_an_item_are_found_by_their_places() -> None:
+    """The client has them in the order in which they were added."""
+
+    def part(number: int, text: str) -> dict[str, Any]:
+        value = {"type": "output_text", "text": text, "annotations": []}
+        return of_a_response("content_part.added", output_index=0, content_index=number, part=value)
+
+    def added(*texts: str) -> dict[str, Any]:
+        content = [{"type": "output_text", "text": text, "annotations": []} for text in texts]
+        return of_a_response("output_item.added", output_index=0, item={"type": "message", "content": content})
+
+    def goes_on(number: int, text: str) -> dict[str, Any]:
+        return of_a_response("output_text.delta", output_index=0, content_index=number, delta=text)
+
+    for events in (
+        [part(1, "DROP "), goes_on(0, "TABLE")],
+        [part(0, "a"), part(0, "DROP "), goes_on(1, "TABLE")],
+        [added("a"), part(0, "DROP "), goes_on(1, "TABLE")],
+    ):
+        with pytest.raises(dc.InvalidInput) as caught:
+            list(ONE.stream(events))
+        assert caught.value.field == "content_index"
+    for passes in ([part(0, "a"), goes_on(0, "b"), part(1, "c"), goes_on(1, "d")], [added("a"), goes_on(0, "b")]):
+        assert list(ONE.stream(passes)) == passes
+
+
+def test_text_goes_on_in_a_block_that_began() -> None:
+    """In which text it goes on otherwise, and behind which, nobody knows."""
+    stop = {"type": "content_block_stop", "index": 0}
+    for events in (
+        [said(0, "DROP "), said(1, "TABLE")],
+        [started(0), said(0, "DROP "), said(1, "TABLE")],
+        [started(0), said(0, "DROP "), stop, said(1, "TABLE")],
+    ):
+        out: list[Any] = []
+        with pytest.raises(dc.InvalidInput) as caught:
+            out.extend(iter(ONE.stream(events)))
+        assert caught.value.field == "index"
+        assert "TABLE" not in str(out)
+        assert "DROP" not in str(out)
+
+
+# --- LangChain -----------------------------------------------------------------------------------------------------
+
+TOGETHER: dict[str, Callable[[str], Any]] = {
+    "additional_kwargs": lambda piece: langchain(additional_kwargs={"tool_outputs": [{"index": "lc_1", "x": piece}]}),
+    "results": lambda piece: block(type="web_search_call", results=[{"index": "lc_1", "title": piece}]),
+    "block": lambda piece: langchain(content=[{"type": "thinking", "thinking": piece, "index": "lc_1"}]),
+}
+
+
+@pytest.mark.parametrize("place", TOGETHER)
+def test_langchain_s_own_names_are_numbers(place: str) -> None:
+    chunks = [TOGETHER[place]("DROP "), TOGETHER[place]("TABLE")]
+    assert "DROP TABLE" in str(functools.reduce(operator.add, chunks))
+    assert "TABLE" not in str(out_of(ONE, chunks))
+
+
+KINDS = [
+    ({"type": "refusal", "text": "DROP "}, {"type": "text", "text": "TABLE"}),
+    ({"type": "server_tool_call", "args": "x DROP "}, {"type": "server_tool_call_chunk", "args": "TABLE"}),
+    ({"type": "mcp_call", "arguments": "x DROP "}, {"type": "function_call", "arguments": "TABLE"}),
+    ({"type": "thinking", "thinking": "DROP ", "id": "a"}, {"type": "tool_use", "thinking": "TABLE"}),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), KINDS)
+def test_blocks_of_two_kinds_are_one_to_langchain(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """By their number alone, so what they share is one text."""
+    chunks = [block(**first), block(**second)]
+    assert "DROP TABLE" in str(functools.reduce(operator.add, chunks))
+    assert "TABLE" not in str(out_of(ONE, chunks))
+    # What goes on with what another kind began is known.
+    passes = [block(type="tool_use", id="t", name="f", input={}), block(type="input_json_delta", partial_json="{}")]
+    assert list(ONE.stream(passes)) == passes
+
+
+def test_what_goes_on_with_the_first_of_two_is_refused() -> None:
+    """LangChain takes the first list as it is, and each later one together with the first of its number."""
+    same = [{"index": 1, "x": "DROP "}, {"index": 1, "x": "so "}]
+    first = langchain(additional_kwargs={"tool_outputs": same})
+    second = langchain(additional_kwargs={"tool_outputs": [{"index": 1, "x": "TABLE"}]})
+    assert "DROP TABLE" in str(first + second)
+    assert out_of(ONE, [first, second]) == []
+    two = [{"name": None, "args": args, "id": None, "index": 0} for args in ("DROP ", "so ")]
+    first = langchain(tool_call_chunks=two)
+    second = langchain(tool_call_chunks=[{**two[0], "args": "TABLE"}])
+    assert "DROP TABLE" in str(first + second)
+    assert out_of(ONE, [first, second]) == []
+    # Behind another chunk it puts them together as they come.
+    both = [langchain(), langchain(tool_call_chunks=two)]
+    assert functools.reduce(operator.add, both).tool_call_chunks[0]["args"] == "DROP so "
+    assert list(ONE.stream(both))[:1] == both[:1]
+    ids = [{"index": 1, "x": "so ", "id": "a"}, {"index": 1, "x": "DROP ", "id": "b"}]
+    parts = [langchain(additional_kwargs={"tool_outputs": [each]}) for each in ids]
+    parts.append(langchain(additional_kwargs={"tool_outputs": [{"index": 1, "x": "TABLE", "id": "b"}]}))
+    assert "DROP TABLE" in str(functools.reduce(operator.add, parts))
+    assert "DROP" not in str(out_of(ONE, parts))
+
+
+def test_calls_of_one_number_with_two_ids_are_two() -> None:
+    """As where a service numbers the calls of each chunk anew: each is a text of its own."""
+
+    def called(text: str | None, own_id: str | None, name: str | None = None, index: int = 0) -> Any:
+        return langchain(tool_call_chunks=[{"name": name, "args": text, "id": own_id, "index": index}])
+
+    chunks = [called('{"q": "DROP ', "a", "f"), called('TABLE"}', "b", "g")]
+    assert [each["args"] for each in (chunks[0] + chunks[1]).tool_call_chunks] == ['{"q": "DROP ', 'TABLE"}']
+    stream = ONE.stream(chunks)
+    together = functools.reduce(operator.add, stream)
+    assert [(each["id"], each["args"]) for each in together.tool_call_chunks] == [
+        ("a", '{"q": "DROP '),
+        ("b", 'TABLE"}'),
+    ]
+    assert stream.stopped is None
+    # What is held of the second comes out as its own.
+    held = functools.reduce(operator.add, ONE.stream([called("{}", "a", "f"), called('{"q": "DR', "b", "g")]))
+    assert [(each["id"], each["args"]) for each in held.tool_call_chunks] == [("a", "{}"), ("b", '{"q": "DR')]
+    # One that does not say which of them it is of goes on with the first, or with what a client has of them.
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(ONE.stream([*chunks, called("x", None)]))
+    assert caught.value.field == "tool_call_chunks[].id"
+
+
+def test_a_command_in_pieces_is_read_as_it_is_joined() -> None:
+    """Clients put the words of each chunk behind those before."""
+
+    for words in (["rm", "-rf", "/"], ["sudo", "rm", "-rf", "/"]):
+        for cut in range(1, len(words)):
+            parts = (words[:cut], words[cut:])
+            chunks: list[Any] = [delta(extra_content={"command": part}) for part in parts]
+            assert adds_up(chunks)["extra_content"]["command"] == words
+            stream = SHELL.stream(chunks)
+            out = list(stream)
+            assert stream.stopped is not None
+            assert "-rf" not in str(out) or "/'" not in str(out)
+            of_langchain = [block(type="server_tool_call", args={"command": part}) for part in parts]
+            assert functools.reduce(operator.add, of_langchain).content[0]["args"]["command"] == words
+            own = SHELL.stream(of_langchain)
+            out = list(own)
+            assert own.stopped is not None
+            assert "-rf" not in str(out) or "/'" not in str(out)
+    # Those of items without a number are others.
+    each_whole = [delta(annotations=[{"command": [word]}]) for word in ("rm", "-rf", "/")]
+    assert list(SHELL.stream(each_whole)) == each_whole

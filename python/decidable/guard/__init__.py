@@ -26,7 +26,7 @@ from decidable._native import MAX_HOLD_BYTES, Automaton, Cursor, Key, Match, Pre
 from decidable.builders import counted
 from decidable.guard.arguments import Arguments
 from decidable.guard.audit import AuditFrame, AuditMatch, AuditReport, verify_audit
-from decidable.guard.channels import wrong_kind
+from decidable.guard.faults import wrong_kind
 from decidable.guard.files import naming, read_rules
 from decidable.guard.imports import from_gitleaks, from_litellm_patterns
 from decidable.guard.langchain import as_runnable

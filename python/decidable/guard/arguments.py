@@ -50,6 +50,14 @@ class Arguments:
         # Before what the document was stopped at, the text is at its end, too.
         return released + self._written.finish() if ends or self._document.stopped is not None else released
 
+    def _copy(self) -> Arguments:
+        """One that goes on from here by itself."""
+        other = Arguments.__new__(Arguments)
+        other._document = self._document._copy()
+        other._written = self._written._copy() if self._written is not None else None
+        other._begun = self._begun
+        return other
+
     def fail(self) -> None:
         """Stops both."""
         for each in self._both:

@@ -7,94 +7,20 @@ in pieces is pushed; one that comes whole, or once more at its end, is read as a
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
-from decidable.errors import InvalidInput
 from decidable.guard.arguments import Arguments
+from decidable.guard.faults import refuse_many, unknown_chunk
 from decidable.guard.fields import changed, declared, fields, is_readable
+from decidable.guard.parts import MOST_ADDED, Lists
+from decidable.guard.services import COMMANDS, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
-__all__ = [
-    "MOST_CHANNELS",
-    "Channel",
-    "Channels",
-    "is_of_the_service",
-    "kind_of",
-    "of_a_helper",
-    "shown",
-    "unknown_chunk",
-    "wrong_kind",
-]
+__all__ = ["MOST_CHANNELS", "Channel", "Channels"]
 
 MOST_CHANNELS: Final = 1_024
 """How many texts one stream may consist of."""
-
-MOST_READ_AGAIN: Final = 16 << 20
-"""How many characters of texts that come whole are read again with those that go on with them: tenths of a second."""
-
-# They repeat the text in another form (what else could have been said included), and nobody reads them here.
-WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
-
-# Names and seals that a service makes, not a model.
-OPAQUE: Final = frozenset(
-    {
-        "id", "object", "model", "role", "caller", "created_by", "signature", "encrypted_content", "encrypted_index",
-        "fingerprint", "server_label", "execution", "usage", "finish_reason", "stop_reason", "file_type", "obfuscation",
-        "approval_request_id", "call_id", "completion_id", "container_id", "conversation_id", "file_id",
-        "generation_id", "item_id", "message_id", "parent_id", "previous_response_id", "request_id", "response_id",
-        "run_id", "session_id", "span_id", "thread_id", "tool_call_id", "tool_use_id", "trace_id", "vector_store_id",
-    }
-)  # fmt: skip
-# Words that a service chooses from, by the field. Another one is a text like any other.
-WORDS: Final = {
-    "type": re.compile(r"[a-z][a-z0-9_.-]{0,63}"),
-    "status": re.compile(
-        "in_progress|completed|incomplete|failed|searching|calling|interpreting|generating|queued|cancelled|success|error"
-    ),
-    "phase": re.compile("commentary|final_answer"),
-    "detail": re.compile("auto|low|high|original"),
-}
-# What a service counts and times, where it is a number.
-COUNTED: Final = ("_at", "_duration", "_index", "_line", "_ms", "_number", "_time", "_tokens", "created", "index")
-# A time in milliseconds is the largest of them; longer ones could be the number of a card.
-LARGEST_COUNT: Final = 2 * 10**12
-
-# Names of fields that services have. What else an object of JSON calls its parts may be the words of a model.
-NAMES: Final = frozenset(
-    {
-        "action", "actions", "additional_kwargs", "annotation", "annotations", "args", "arguments", "attributes",
-        "audio", "base_resp", "block", "caller", "categories", "category", "choices", "citation", "citations",
-        "cited_text", "code", "command", "commands", "container", "content", "context", "count", "created", "data",
-        "delta", "description", "detail", "details", "diff", "display", "document_index", "document_title", "domain",
-        "duration", "edits", "end", "end_block_index", "end_char_index", "end_index", "end_page_number", "end_turn",
-        "env", "error", "error_code", "error_message", "exit_code", "expires_at", "explanation", "extra_content",
-        "extras", "failed_generation", "favicon", "file_id", "file_url", "filename", "finish", "flagged", "format",
-        "from", "function", "function_call", "group", "height", "host", "icon", "id", "image", "image_url", "index",
-        "input", "input_schema", "is_error", "item", "key", "keys", "kind", "language", "lines", "link", "links",
-        "location", "logprobs", "logs", "message", "metadata", "metrics", "model", "model_name", "model_provider",
-        "moderation", "name", "names", "namespace", "new_lines", "new_start", "number", "object", "offset",
-        "old_lines", "old_start", "operation", "outcome", "output", "outputs", "page", "page_age", "param",
-        "parameters", "parsed", "part", "path", "pattern", "phase", "position", "provider", "provider_name",
-        "published_date", "publisher", "queries", "query", "quote", "raw", "reason", "reasoning", "reasoning_content",
-        "refusal", "related_questions", "response", "result", "results", "retrieved_at", "return_code", "role",
-        "safety", "score", "search_info", "search_results", "segments", "server_label", "server_name", "signature",
-        "site", "site_name", "size", "snippet", "source", "sources", "span", "start", "start_block_index",
-        "start_char_index", "start_index", "start_page_number", "status", "stderr", "stdout", "stop_reason",
-        "stop_sequence", "summary", "svg", "syntax", "system_fingerprint", "text", "thinking", "thought", "time",
-        "title", "token_usage", "tool", "tool_calls", "tool_name", "tools", "transcript", "type", "url",
-        "url_citation", "usage", "user", "value", "version", "video", "videos", "web_search", "width", "words", "x",
-        "x_groq", "y",
-    }
-)  # fmt: skip
-
-# What a model wrote as JSON. Where a service has read it the names are the model's, too; a text is what it wrote.
-READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
-
-
-# What a command is called that is told as a list of its words.
-COMMANDS: Final = frozenset({"command", "cmd", "argv", "args"})
 
 
 class Channel(NamedTuple):
@@ -120,36 +46,11 @@ class Channel(NamedTuple):
         return self.name if self.number is None else f"{self.name}[{self.number}]"
 
 
-def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
-    """The fault of a chunk that could carry text nobody looks at. It does not repeat what the chunk says."""
-    # Names are the chunk's, too, and a model may have chosen them.
-    place = re.sub(r"[^.\[\]]+", lambda name: shown(name[0]), place)
-    return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
+class _Together(NamedTuple):
+    """What a client makes of texts that came whole: what is read goes on at the next, and none of it is out twice."""
 
-
-def shown(name: str) -> str:
-    """A name as far as it is one that a service could have."""
-    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) else "…"
-
-
-def kind_of(place: str, value: Any) -> str:
-    """What a part of a chunk says that it is; nothing where it says none."""
-    kind = (fields(value) or {}).get("type")
-    if kind is not None and not isinstance(kind, str):
-        raise unknown_chunk(f"{place}.type", "is no text")
-    return kind or ""
-
-
-def of_a_helper(place: str, instead: str) -> InvalidInput:
-    """The fault of what a client's helper makes of a stream: it tells each text several times over, and parsed."""
-    why = f"is of a client's helper, which repeats what was before; guard what {instead} gives"
-    return unknown_chunk(place, why)
-
-
-def wrong_kind(wanted: str, given: object, field: str = "chunk") -> InvalidInput:
-    """The fault of a chunk of another kind than those before, or of an argument."""
-    kind = type(given).__name__
-    return InvalidInput("input.wrong_type", f"{field} must be {wanted}, and is {kind}", field=field, value=kind)
+    cursor: Cursor | Arguments
+    held: str
 
 
 class Channels:
@@ -163,9 +64,10 @@ class Channels:
         self._matches: dict[Match, None] = {}
         # Of each channel as many as one reading of it had; under None of those that were too many to tell apart.
         self._dropped: dict[Channel | None, int] = {}
-        # What a client may put together though each chunk has all of it: the first text, and what came out of all.
+        # What a client may put together though each chunk has all of it: the first text, and what came out of it.
         self._added: dict[Channel, tuple[str, str]] = {}
-        self._read_again = 0
+        # Those that went on.
+        self._together: dict[Channel, _Together] = {}
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -216,10 +118,9 @@ class Channels:
         return Arguments(self._new) if is_json else self._new(False)
 
     @staticmethod
-    def refuse_many(count: int) -> None:
-        """Refuses one more of what a stream may have ``MOST_CHANNELS`` of."""
-        if count >= MOST_CHANNELS:
-            raise InvalidInput("guard.too_large", f"a stream has more than {MOST_CHANNELS} texts or choices")
+    def refuse_many(count: int, most: int = MOST_CHANNELS) -> None:
+        """Refuses one more of what a stream may have so many of."""
+        refuse_many(count, most)
 
     def close(self, channel: Channel, *, again: bool = False) -> str:
         """The text is at its end: the rest of it, with what was pending decided. ``again``: others of its name come."""
@@ -278,16 +179,17 @@ class Channels:
         value: Any,
         leaf: Callable[[str, str, str, Any], Any] | None = None,
         *,
-        added: bool = False,
+        added: Lists | None = None,
     ) -> Any:
         """Every text inside a value that comes whole, each as one of its own; a copy where one was not released whole.
 
         ``leaf(kind, name, place, text)`` reads a text in its own way, or returns ``None``; ``kind`` is the ``type`` of
-        what has the field. ``added``: a client may put each text together with those of other chunks at its place.
+        what has the field. ``added``: a client may put each text together with those of other chunks at its place, and
+        lists so.
         """
         return self._read_inside(choice, place, value, leaf, None, added)
 
-    def read_error(self, choice: int | None, place: str, value: Any, *, added: bool = False) -> Any:
+    def read_error(self, choice: int | None, place: str, value: Any, *, added: Lists | None = None) -> Any:
         """What a service says went wrong, which may repeat anything: every text in it, whatever its field."""
         return self._read_inside(choice, place, value, None, "error", added)
 
@@ -308,23 +210,28 @@ class Channels:
             return released
         known = self._added.get(channel)
         if known is None:
-            # One message may have many that never come again, so these may be more than texts in pieces.
-            self.refuse_many(len(self._added) // 16)
+            refuse_many(len(self._added), MOST_ADDED)
             self._added[channel] = (text, released)
             return released
-        first, before = known
-        # As if it were at its end, because it may be: what more would come is read with it again.
-        together = before + released
-        self._read_again += len(together)
-        if self._read_again > MOST_READ_AGAIN:
-            message = f"texts that come whole and go on were read again for more than {MOST_READ_AGAIN} characters"
-            raise InvalidInput("guard.too_large", message)
-        is_released = self._whole(channel, self._cursor(channel), together) == together
+        if channel not in self._together:
+            refuse_many(len(self._together), MOST_CHANNELS)
+            cursor = self._cursor(channel)
+            before, out = known[1], cursor.push(known[1])
+            if not before.startswith(out):
+                raise unknown_chunk(channel.label, "has what is to be redacted, in pieces")
+            self._together[channel] = _Together(cursor, before[len(out) :])
+        cursor, held = self._together[channel]
+        out = cursor.push(released)
+        self._look(channel, cursor)
+        # As if it were at its end, because it may be.
+        at_the_end = cursor._copy()
+        together = out + at_the_end.finish()
+        self._look(channel, at_the_end)
         if self.stopped is not None:
             return ""
-        if not is_released:
+        if together != held + released:
             raise unknown_chunk(channel.label, "has what is to be redacted, in pieces")
-        self._added[channel] = (first, together)
+        self._together[channel] = _Together(cursor, together[len(out) :])
         return released
 
     def read_document(self, choice: int | None, place: str, text: str, *, added: bool = False) -> str:
@@ -336,7 +243,7 @@ class Channels:
         return read(Channel(choice, place), text) if as_written else released
 
     def _read_inside(
-        self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None, added: bool
+        self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None, added: Lists | None
     ) -> Any:
         """``whole``: that every field is read, as one of parsed ``"arguments"`` or of an ``"error"``."""
         if not is_readable(value):
@@ -348,17 +255,19 @@ class Channels:
             is_text = whole is not None or isinstance(value, int) or value.is_integer()
             return self._read_number(choice, place, value) if is_text else value
         if isinstance(value, str):
-            read = self.read_added if added else self.read
+            # Which item it is of no client adds to what it was.
+            read = self.read_added if added and not place.endswith(".index") else self.read
             return read(Channel(choice, place), value)
         if isinstance(value, (list, tuple)):
-            if not self._is_command_released(choice, place, value):
+            if not self._is_command_released(choice, place, value, added is not None):
                 return []
             items = []
-            for number, item in enumerate(value):
-                numbered = _number_of(item)
-                at = f"{place}[{number if numbered is None else numbered}]"
+            numbers = added.numbers(choice, place, value) if added else [None] * len(value)
+            for position, (number, item) in enumerate(zip(numbers, value, strict=True)):
                 # Clients find an item of another chunk by its number; without one it is another item.
-                items.append(self._read_inside(choice, at, item, leaf, whole, added and numbered is not None))
+                inner_added = added if number is not None else None
+                at = f"{place}[{position if number is None else number}]"
+                items.append(self._read_inside(choice, at, item, leaf, whole, inner_added))
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         inside = fields(value)
         if inside is None:
@@ -384,7 +293,7 @@ class Channels:
             is_leaf = isinstance(inner, str) and whole != "arguments"
             new = leaf(kind, name, at, inner) if leaf is not None and is_leaf else None
             if new is None and is_leaf and name in READ_AS_JSON:
-                new = self.read_document(choice, at, inner, added=added)
+                new = self.read_document(choice, at, inner, added=added is not None)
             if new is None:
                 inner_whole = "arguments" if name in READ_AS_JSON else "error" if name == "error" else None
                 new = self._read_inside(choice, at, inner, leaf, whole or inner_whole, added)
@@ -400,13 +309,20 @@ class Channels:
             raise unknown_chunk(place, "is a number that is too long") from None
         return value if self.read(Channel(choice, place, document=True), text) == text else None
 
-    def _is_command_released(self, choice: int | None, place: str, value: Any) -> bool:
-        """Whether a command that is a list of its words may come out as they are joined; a list of others may."""
-        words = len(value) > 1 and all(isinstance(word, str) for word in value)
+    def _is_command_released(self, choice: int | None, place: str, value: Any, added: bool) -> bool:
+        """Whether a command that is a list of its words may come out as they are joined; a list of others may.
+
+        ``added``: clients put the words behind those of other chunks.
+        """
+        words = len(value) > (0 if added else 1) and all(isinstance(word, str) for word in value)
         if not words or place.rsplit(".", 1)[-1] not in COMMANDS:
             return True
+        channel = Channel(choice, place)
         joined = " ".join(value)
-        if self.read(Channel(choice, place), joined) != joined and self.stopped is None:
+        if added:
+            joined = f" {joined}" if channel in self._added else joined
+        read = self.read_added if added else self.read
+        if read(channel, joined) != joined and self.stopped is None:
             apart = [self.read(Channel(choice, f"{place}[{number}]"), word) for number, word in enumerate(value)]
             if apart == list(value):
                 # Nobody could say which of its words a replacement stands for.
@@ -451,28 +367,6 @@ class Channels:
             known = channel if channel in self._dropped or len(self._dropped) < MOST_CHANNELS else None
             before = self._dropped.get(known, 0)
             self._dropped[known] = before + count if more or known is None else max(before, count)
-
-
-def withheld(value: Any) -> Any:
-    """What stands in the place of something that does not come out."""
-    return [] if isinstance(value, list) else None
-
-
-def is_of_the_service(name: str, value: Any) -> bool:
-    """Whether it is what a service says of a text, and no text."""
-    if name in WORDS:
-        return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
-    if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
-        return True
-    # What has parts is no name.
-    return name in OPAQUE and isinstance(value, (str, int))
-
-
-def _number_of(item: Any) -> int | None:
-    """What an item of a list is numbered."""
-    number = (fields(item) or {}).get("index")
-    # To a client ``True`` is the number 1.
-    return int(number) if isinstance(number, int) else None
 
 
 def _is_document(text: str) -> bool:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
+from decidable.guard.channels import Channel, Channels
+from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields, is_plain, made
+from decidable.guard.parts import ByPlace, number_of
+from decidable.guard.services import WITHHELD, withheld
 
 __all__ = ["ChatReader"]
 
@@ -47,6 +50,8 @@ ONCE: Final = READ_WHOLE | REPEATS | {"usage", "message", "p"}
 # Padding that hides how long a token is: the beginning of this, over and over.
 PADDING: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
+NUMBER_OF_A_CALL: Final = "choices[].delta.tool_calls[].index"
+
 # The fields of a delta that hold text, and the names of their channels.
 TEXTS: Final = {
     "content": "text",
@@ -62,6 +67,8 @@ class ChatReader:
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
+        # How the client puts lists together, the calls among them.
+        self._lists = ByPlace()
         # The last chunk and choice of each index, as a pattern for what is made here.
         self._last: dict[int, tuple[Any, Any]] = {}
         self._chunk_before: Any = None
@@ -95,9 +102,8 @@ class ChatReader:
         choices = inside.get("choices") or []
         if not isinstance(choices, (list, tuple)):
             raise unknown_chunk("choices", "is no list")
-        self._channels.refuse_many(len(choices) - 1)
-        numbers = [(fields(choice) or {}).get("index") or 0 for choice in choices]
-        if any(number in numbers[:place] for place, number in enumerate(numbers)):
+        numbers = {number_of("choices[].index", _index_of(choice)) for choice in choices}
+        if len(numbers) < len(choices):
             raise unknown_chunk("choices[].index", "is that of two choices")
         new_choices = [self._choice(chunk, choice) for choice in choices if self._channels.stopped is None]
         if len(new_choices) != len(choices) or any(
@@ -137,11 +143,7 @@ class ChatReader:
         if told and "text" in own:
             ended = changed(ended, {"text": told})
         elif told:
-            delta = own.get("delta")
-            said = {"content": told}
-            ended = changed(
-                ended, {"delta": made(choice, "ChoiceDelta", said) if delta is None else changed(delta, said)}
-            )
+            ended = _with_delta(ended, {"content": told})
         return changed(ended, {"finish_reason": "content_filter"})
 
     def _chunk(self, like: Any, choices: list[Any]) -> Any:
@@ -154,9 +156,7 @@ class ChatReader:
         inside = fields(choice)
         if inside is None:
             raise unknown_chunk("choices[]")
-        index = inside.get("index", 0)
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise unknown_chunk("choices[].index", "is no number of a choice")
+        index = number_of("choices[].index", inside.get("index", 0))
         if index not in self._last:
             self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, choice)
@@ -220,7 +220,7 @@ class ChatReader:
                 new = withheld(value) if value else value
             elif name in READ_WHOLE:
                 # What comes whole is put together by some clients.
-                new = self._channels.read_all(index, name, value, added=True)
+                new = self._channels.read_all(index, name, value, added=self._lists)
             elif value:
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
@@ -235,9 +235,10 @@ class ChatReader:
             inside = fields(call)
             if inside is None:
                 raise unknown_chunk("choices[].delta.tool_calls[]")
-            number = inside.get("index", 0) or 0
-            if not isinstance(number, int) or number < 0:
-                raise unknown_chunk("choices[].delta.tool_calls[].index", "is no number of a call")
+            number = 0
+            if inside.get("index") is not None:
+                number = number_of(NUMBER_OF_A_CALL, inside["index"])
+                self._lists.find(choice, NUMBER_OF_A_CALL, number)
             place = (choice, number)
             own_id = inside.get("id") or ""
             known_id, earlier = self._ids.get(place, ("", ()))
@@ -272,7 +273,8 @@ class ChatReader:
                 elif name in REPEATS:
                     new = withheld(value) if value else value
                 elif name in READ_WHOLE:
-                    new = self._channels.read_all(choice, f"tool_calls[{number}].{name}", value, added=True)
+                    place_of_it = f"tool_calls[{number}].{name}"
+                    new = self._channels.read_all(choice, place_of_it, value, added=self._lists)
                 elif value:
                     raise unknown_chunk(f"choices[].delta.tool_calls[].{name}")
                 else:
@@ -320,6 +322,9 @@ class ChatReader:
         part = "function" if text == "arguments" else "custom"
         own_id = self._ids[choice, number][0]
         is_numbered = inside.get("index") is not None
+        if is_numbered:
+            # Where the rest of it would go on with another.
+            self._lists.find(choice, NUMBER_OF_A_CALL, number)
         if is_plain(call):
             which = {"index": number} if is_numbered else {"id": own_id} if own_id else {}
             return {**which, part: {text: rest}}
@@ -352,7 +357,18 @@ class ChatReader:
             else:
                 calls.append(self._call_with(index, channel.number, channel.name.removeprefix("tool_"), rest))
                 changes["tool_calls"] = calls
-        return changed(choice, {"delta": changed(delta, changes)}) if changes else choice
+        return _with_delta(choice, changes) if changes else choice
+
+
+def _with_delta(choice: Any, changes: Mapping[str, Any]) -> Any:
+    """A choice with other values in its delta, which it may not have."""
+    delta = (fields(choice) or {}).get("delta")
+    new = made(choice, "ChoiceDelta", dict(changes)) if delta is None else changed(delta, changes)
+    return changed(choice, {"delta": new})
+
+
+def _index_of(choice: Any) -> Any:
+    return (fields(choice) or {}).get("index", 0)
 
 
 def _of_a_call(choice: int, number: int, text: str, before: int) -> Channel:

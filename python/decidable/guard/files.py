@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from decidable._native import Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
-from decidable.guard.channels import wrong_kind
+from decidable.guard.faults import wrong_kind
 
 __all__ = ["MOST_FILE_BYTES", "Written", "naming", "read_rules", "read_text", "read_written"]
 

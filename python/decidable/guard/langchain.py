@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
 from decidable.guard import chat
-from decidable.guard.channels import Channel, Channels, is_of_the_service, kind_of, unknown_chunk, withheld, wrong_kind
+from decidable.guard.channels import Channel, Channels
+from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields
+from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, kind_of, number_of
+from decidable.guard.services import is_of_the_service, withheld
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableGenerator
@@ -43,8 +45,6 @@ WHOLE_BLOCKS: Final = frozenset(
 )  # fmt: skip
 # Those of a whole message that are no calls.
 SAYS: Final = ("text", "thinking", "reasoning", "refusal")
-# LangChain's own names of blocks, in place of numbers.
-INDEX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # Of which part of a summary a text is, and where it stands in a block of no content.
 SUMMARY: Final = "summary "
 OF_KWARGS: Final = "reasoning_summary"
@@ -57,7 +57,12 @@ class MessageChunkReader:
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
+        self._lists = ByNumber()
+        # Of each block which kind a field of it is of, and of each number of a call the ids.
+        self._kinds: dict[tuple[int | str, str], str] = {}
+        self._ids: dict[int | str, list[str]] = {}
         self._last: Any = None
+        self._is_first = True
         self._is_whole = False
         # The numbers of the blocks that had text, and what the last text stood in.
         self._texts: set[Any] = set()
@@ -70,7 +75,7 @@ class MessageChunkReader:
         inside = fields(chunk)
         if inside is None or "content" not in inside or "additional_kwargs" not in inside:
             raise wrong_kind("a message chunk, as before", chunk)
-        self._last = chunk
+        self._is_first, self._last = self._last is None, chunk
         self._is_whole = "tool_call_chunks" not in inside
         changes = self._message(inside) if self._is_whole else self._chunk(inside)
         if inside.get("chunk_position") == "last" and self._channels.stopped is None:
@@ -121,7 +126,7 @@ class MessageChunkReader:
             if name == "content":
                 new = self._content(value)
             elif name == "tool_call_chunks":
-                new = [self._call(call) for call in value]
+                new = self._calls(value)
             elif name == "additional_kwargs":
                 if value.get("tool_calls") and not inside["tool_call_chunks"]:
                     raise unknown_chunk("additional_kwargs.tool_calls")
@@ -183,7 +188,7 @@ class MessageChunkReader:
 
     def _whole(self, place: str, value: Any) -> Any:
         """What comes whole in a chunk, and what LangChain puts together with that of other chunks at its place."""
-        return self._channels.read_all(None, place, value, self._once, added=True)
+        return self._channels.read_all(None, place, value, self._once, added=self._lists)
 
     def _once(self, kind: str, name: str, place: str, text: str) -> Any:
         """What LangChain has once, where it is the same again."""
@@ -202,7 +207,6 @@ class MessageChunkReader:
     def _text(self, text: Any, of_a_block: bool = False, index: Any = None) -> str:
         """A piece of the text, which is one in whatever blocks it comes: so LangChain puts them together."""
         if text:
-            _number(index)
             if index is not None and index in self._texts and self._text_at[1] != index:
                 # By the blocks it would stand elsewhere than by the chunks.
                 raise unknown_chunk("content[].index", "is of a text before the last")
@@ -216,18 +220,24 @@ class MessageChunkReader:
             return self._text(content)
         if not isinstance(content, list):
             raise unknown_chunk("content", "is no text and no list")
-        out = []
-        for block in content:
+        numbers = self._lists.numbers(None, "content", content)
+        out: list[Any] = []
+        for number, block in zip(numbers, content, strict=True):
             if isinstance(block, str):
                 out.append(self._text(block))
                 continue
             inside = fields(block) or {}
             kind = kind_of("content[]", block)
-            index = inside.get("index")
+            index = _number("content[].index", inside.get("index"))
+            if number is not None:
+                self._only_of(kind, number, inside)
             if kind in WHOLE_BLOCKS:
-                out.append(self._whole(_place("content", index), block))
+                # Without a number it is a block of its own, whatever comes later.
+                out.append(
+                    self._whole(f"content[{index}]", block) if index is not None else self._alone("content", block)
+                )
                 continue
-            if inside and not inside.keys() - {"index", "id"}:
+            if inside and not inside.keys() - {"index", "id"} and is_of_the_service("id", inside.get("id")):
                 out.append(block)
                 continue
             if kind not in BLOCKS:
@@ -241,14 +251,15 @@ class MessageChunkReader:
                     if kind == "text":
                         changes[key] = self._text(value, True, index)
                     else:
-                        changes[key] = self._channels.push(Channel(None, name, _number(index), kind), value)
+                        changes[key] = self._channels.push(Channel(None, name, index, kind), value)
                 elif key == "summary" and kind == "reasoning":
-                    changes[key] = self._summary(name, _number(index), value)
+                    changes[key] = self._summary(name, index, value)
                 elif key == "name" and value:
                     read = self._name if index is None else self._channels.read_name
-                    changes[key] = read(Channel(None, "tool_name", _number(index), kind), value)
+                    changes[key] = read(Channel(None, "tool_name", index, kind), value)
                 elif key in ("annotations", "citations", "extras", "namespace"):
-                    changes[key] = self._whole(f"{_place('content', index)}.{key}", value)
+                    own = f"content.{key}" if index is None else f"content[{index}].{key}"
+                    changes[key] = self._alone(own, value) if index is None else self._whole(own, value)
                 elif key != "index" and value and not isinstance(value, bool) and not is_of_the_service(key, value):
                     raise unknown_chunk(f"content[].{key}")
             out.append(changed(block, {key: new for key, new in changes.items() if new is not inside[key]}))
@@ -259,30 +270,71 @@ class MessageChunkReader:
         if not isinstance(parts, list):
             raise unknown_chunk("content[].summary", "is no list")
         out = []
-        for place, part in enumerate(parts):
+        at = name if block is None else f"{name}[{block}]"
+        self._lists.numbers(None, f"{at}.summary", parts)
+        for part in parts:
             inside = fields(part) or {}
-            number = inside.get("index", place)
             if inside.get("type") != "summary_text" or inside.keys() - {"type", "text", "index"}:
                 raise unknown_chunk("content[].summary[]")
-            if not isinstance(number, int):
-                raise unknown_chunk("content[].summary[].index", "is no number")
-            text = self._channels.push(Channel(None, name, block, f"{SUMMARY}{number}"), inside.get("text") or "")
+            number = inside.get("index")
+            which = "" if number is None else number_of("content[].summary[].index", number)
+            text = self._channels.push(Channel(None, name, block, f"{SUMMARY}{which}"), inside.get("text") or "")
             out.append(changed(part, {"text": text}))
         return out
+
+    def _only_of(self, kind: str, number: int | str, inside: Any) -> None:
+        """Refuses a block with a field that another kind has under its number: LangChain makes one text of both."""
+        for name, value in inside.items():
+            if value and name not in ("type", "index") and not is_of_the_service(name, value):
+                self._channels.refuse_many(len(self._kinds), MOST_ADDED)
+                if self._kinds.setdefault((number, name), kind) != kind:
+                    raise unknown_chunk("content[].type", "is another than that of the block before it")
+
+    def _alone(self, place: str, value: Any) -> Any:
+        """What comes whole in a part without a number, which is another part in each chunk."""
+        return self._channels.read_all(None, place, value, self._leaf)
+
+    def _calls(self, calls: Any) -> Any:
+        if not isinstance(calls, (list, tuple)):
+            raise unknown_chunk("tool_call_chunks", "is no list")
+        out = [self._call(call) for call in calls]
+        numbered = [own for call in calls if (own := fields(call) or {}).get("index") is not None]
+        which = [(own["index"], own.get("id") or "") for own in numbered]
+        if self._is_first and len(set(which)) < len(which):
+            # LangChain takes the first list as it is, and each later one together with the first of its number.
+            raise unknown_chunk("tool_call_chunks[].index", "is of two calls")
+        return out
+
+    def _which(self, number: int | str, own: Any) -> str:
+        """Which call of those with one number it is: to LangChain one with another id is another."""
+        if own is not None and not isinstance(own, str):
+            raise unknown_chunk("tool_call_chunks[].id", "is no text")
+        own = own or ""
+        known = self._ids.setdefault(number, [])
+        if not own and len(known) > 1:
+            raise unknown_chunk("tool_call_chunks[].id", "does not say which call of its number goes on")
+        for place, other in enumerate(known):
+            if not own or not other or own == other:
+                known[place] = other or own
+                return str(place or "")
+        self._channels.refuse_many(sum(map(len, self._ids.values())))
+        known.append(own)
+        return str(len(known) - 1 or "")
 
     def _call(self, call: Any) -> Any:
         inside = fields(call)
         if inside is None:
             raise unknown_chunk("tool_call_chunks[]")
-        index = inside.get("index")
+        index = _number("tool_call_chunks[].index", inside.get("index"))
+        which = "" if index is None else self._which(index, inside.get("id"))
         changes: dict[str, Any] = {}
         if inside.get("args"):
             # Without a number it is a whole call: nothing is put together with it.
             read = self._channels.read if index is None else self._channels.push
-            changes["args"] = read(Channel(None, "tool_arguments", _number(index)), inside["args"])
+            changes["args"] = read(Channel(None, "tool_arguments", index, which), inside["args"])
         if inside.get("name"):
             read_name = self._name if index is None else self._channels.read_name
-            changes["name"] = read_name(Channel(None, "tool_name", _number(index)), inside["name"])
+            changes["name"] = read_name(Channel(None, "tool_name", index, which), inside["name"])
         for key, value in inside.items():
             if key not in ("args", "name", "id", "index", "type") and value:
                 raise unknown_chunk(f"tool_call_chunks[].{key}")
@@ -307,12 +359,13 @@ class MessageChunkReader:
             return withheld(value)
         if name == "reasoning" and isinstance(value, dict):
             about = {key: inner for key, inner in value.items() if key != "summary"}
-            if any(inner and not is_of_the_service(key, inner) for key, inner in about.items() if key != "index"):
+            _number("additional_kwargs.reasoning.index", about.pop("index", None))
+            if any(inner and not is_of_the_service(key, inner) for key, inner in about.items()):
                 raise unknown_chunk("additional_kwargs.reasoning")
             summary = {"summary": self._summary(OF_KWARGS, None, value["summary"])} if "summary" in value else {}
             return {**value, **summary}
         if name == "error":
-            return self._channels.read_error(None, name, value, added=True)
+            return self._channels.read_error(None, name, value, added=self._lists)
         if name in chat.READ_WHOLE or name in OF_RESPONSES:
             return self._whole(name, value)
         if value:
@@ -330,7 +383,8 @@ class MessageChunkReader:
             name, index = channel.name, channel.number
             numbered = {} if index is None else {"index": index}
             if channel.field.startswith(SUMMARY):
-                part = {"type": "summary_text", "text": rest, "index": int(channel.field.removeprefix(SUMMARY))}
+                which = channel.field.removeprefix(SUMMARY)
+                part = {"type": "summary_text", "text": rest, **({"index": int(which)} if which else {})}
                 if channel.name == OF_KWARGS:
                     own_reasoning = now("additional_kwargs").get("reasoning") or {}
                     parts = [*(own_reasoning.get("summary") or []), part]
@@ -350,11 +404,12 @@ class MessageChunkReader:
                 else:
                     out["content"] = before + rest if isinstance(before, str) else [*before, rest]
             elif name == "tool_arguments":
-                piece = {"name": None, "args": rest, "id": None, "index": index, "type": "tool_call_chunk"}
+                own_id = self._ids[index][int(channel.field)] if channel.field and index is not None else None
+                piece = {"name": None, "args": rest, "id": own_id, "index": index, "type": "tool_call_chunk"}
                 out["tool_call_chunks"] = [*now("tool_call_chunks"), piece]
             elif name == "function_arguments":
                 own = dict(now("additional_kwargs").get("function_call") or {})
-                own["arguments"] = own.get("arguments", "") + rest
+                own["arguments"] = (own.get("arguments") or "") + rest
                 out["additional_kwargs"] = {**now("additional_kwargs"), "function_call": own}
             else:
                 own_text = now("additional_kwargs").get(channel.field) or ""
@@ -377,17 +432,11 @@ def _without_calls(message: Any) -> Any:
     return changed(message, changes)
 
 
-def _number(index: Any) -> int | str | None:
+def _number(place: str, index: Any) -> int | str | None:
     """Which block or call it is."""
-    if isinstance(index, bool) or not (
-        index is None or isinstance(index, int) or (isinstance(index, str) and INDEX.fullmatch(index))
-    ):
-        raise unknown_chunk("index", "is no number and no name of a block")
-    return index
-
-
-def _place(name: str, index: Any) -> str:
-    return name if _number(index) is None else f"{name}[{index}]"
+    if index is None or (isinstance(index, str) and NAMED.fullmatch(index)):
+        return index
+    return number_of(place, index)
 
 
 def _and(content: Any, block: Any) -> list[Any]:

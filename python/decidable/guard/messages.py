@@ -10,16 +10,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from decidable.guard.channels import (
-    Channel,
-    Channels,
-    is_of_the_service,
-    kind_of,
-    of_a_helper,
-    unknown_chunk,
-    wrong_kind,
-)
+from decidable.guard.channels import Channel, Channels
+from decidable.guard.faults import of_a_helper, unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields, made
+from decidable.guard.parts import ByPlace, kind_of, number_of
+from decidable.guard.services import is_of_the_service
 
 __all__ = ["EVENTS", "MessageReader"]
 
@@ -55,6 +50,7 @@ class MessageReader:
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
+        self._lists = ByPlace()
         # The blocks that are not at their end, with their kind.
         self._open: dict[int, str] = {}
         self._next_block = 0
@@ -83,6 +79,10 @@ class MessageReader:
             index = self._index(inside)
             block = inside.get("content_block")
             self._channels.refuse_many(len(self._open))
+            if index < self._next_block:
+                raise unknown_chunk("index", "is of a block before the last")
+            # The client has it behind those before, and finds it where its number says.
+            self._lists.append(None, "index", index)
             kind_of_block = kind_of("content_block", block)
             if kind_of_block == "text" and self._is_in_text:
                 raise unknown_chunk("index", "is of a text that begins before another is at its end")
@@ -184,10 +184,7 @@ class MessageReader:
 
     @staticmethod
     def _index(inside: Any) -> int:
-        index = inside.get("index")
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise unknown_chunk("index", "is no number of a block")
-        return index
+        return number_of("index", inside.get("index"))
 
     @staticmethod
     def _replaced(chunk: Any, inside: Any, name: str, new: Any) -> Any:
@@ -229,7 +226,12 @@ class MessageReader:
         self._only(own, name, "encrypted_content", "estimated_tokens")
         if not is_of_the_service("estimated_tokens", own.get("estimated_tokens") or 0):
             raise unknown_chunk("delta.estimated_tokens", "is no number of tokens")
-        if index not in self._open:
+        if channel_name == "text" and self._open.get(index) != "text":
+            # Nobody knows which text it goes on with.
+            raise unknown_chunk("index", "is of no block of text that began")
+        if index in self._open:
+            self._lists.find(None, "index", index)
+        else:
             self._channels.refuse_many(len(self._open))
             self._open[index] = ""
         channel = self._channel(index, channel_name)

@@ -36,6 +36,7 @@ from decidable._native import (
     StopReason,
 )
 from decidable.errors import InvalidInput
+from decidable.guard.faults import wrong_kind
 from decidable.wal import place
 
 __all__ = ["Continue", "Decided", "End", "Monitor", "Stop", "Text", "Token"]
@@ -209,11 +210,6 @@ def _entropy(stats: LogitStats | LogitBounds) -> float:
     return stats.entropy_upper if isinstance(stats, LogitBounds) else stats.entropy
 
 
-def _wrong(field: str, wanted: str, given: object) -> InvalidInput:
-    message = f"{field} must be {wanted}, not {type(given).__name__}"
-    return InvalidInput("input.wrong_type", message, field=field, value=given)
-
-
 def _file(path: str | os.PathLike[str]) -> Path:
     """The path of an audit that is to be."""
     try:
@@ -229,7 +225,7 @@ def _bound(most_entropy: object) -> tuple[float, int] | None:
         return None
     wanted = "a tuple of nats and steps"
     if not isinstance(most_entropy, tuple):
-        raise _wrong("most_entropy", wanted, most_entropy)
+        raise wrong_kind(wanted, most_entropy, "most_entropy")
     if len(most_entropy) != 2:
         message = f"most_entropy must be {wanted}, and has {len(most_entropy)}"
         raise InvalidInput("input.out_of_range", message, field="most_entropy", value=most_entropy)
@@ -241,7 +237,7 @@ def _bound(most_entropy: object) -> tuple[float, int] | None:
     except OverflowError:
         nats = math.inf
     if nats is None:
-        raise _wrong("most_entropy", f"{wanted}, the nats a number", given)
+        raise wrong_kind(f"{wanted}, the nats a number", given, "most_entropy")
     try:
         count = None if isinstance(steps, bool) else operator.index(steps)
     except TypeError:
@@ -271,7 +267,7 @@ def audit_file(
         try:
             policy, choice, request = decision.policy, decision.decision, decision.request
         except AttributeError:
-            raise _wrong("decision", "a ticket", decision) from None
+            raise wrong_kind("a ticket", decision, "decision") from None
         if policy is None or choice is None:
             message = f"request {decision.id} was refused before any policy: no generation belongs to it"
             raise InvalidInput("audit.undecided", message, ticket=decision.id)

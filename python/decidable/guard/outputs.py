@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from decidable.guard.channels import WITHHELD, Channel, Channels, unknown_chunk, withheld, wrong_kind
+from decidable.guard.channels import Channel, Channels
+from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields
+from decidable.guard.parts import number_of
+from decidable.guard.services import WITHHELD, withheld
 
 __all__ = ["OutputReader"]
 
@@ -78,9 +81,9 @@ class OutputReader:
 
     def _output(self, chunk: Any, output: Any) -> Any:
         inside = fields(output)
-        index = inside.get("index") if inside is not None else None
-        if inside is None or not isinstance(index, int):
+        if inside is None:
             raise unknown_chunk("outputs[]")
+        index = number_of("outputs[].index", inside.get("index"))
         for name, value in inside.items():
             if name not in ABOUT_AN_OUTPUT and name not in REPEATS and name != "text" and value:
                 raise unknown_chunk(f"outputs[].{name}")

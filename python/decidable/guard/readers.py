@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
+from decidable.errors import DecidableError
 from decidable.guard.arguments import Arguments
-from decidable.guard.channels import Channels, of_a_helper, shown, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channels
 from decidable.guard.chat import ChatReader
+from decidable.guard.faults import of_a_helper, shown, unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
 from decidable.guard.langchain import MessageChunkReader
 from decidable.guard.messages import EVENTS as MESSAGE_EVENTS
@@ -22,6 +24,8 @@ __all__ = ["PlainReader", "Reader", "TypedReader"]
 # The events of OpenAI's helper for chat: it begins with the first of them.
 OF_A_CHAT_HELPER: Final = frozenset({"chunk", "content.delta", "refusal.delta", "tool_calls.function.arguments.delta"})
 
+# What a reader stumbles with on a part of another form than it looks for.
+STUMBLES: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 KNOWN: Final = (
     "chunks of chat (choices), events of responses and messages (type), vLLM's outputs (request_id, outputs) and "
@@ -138,21 +142,18 @@ class TypedReader:
         return self._channels.matches_dropped
 
     def take(self, chunk: Any) -> list[Any]:
+        return _of_a_known_form(self._take, chunk)
+
+    def _take(self, chunk: Any) -> list[Any]:
         if self._shaped is None:
             self._shaped = self._shape(chunk)
-        try:
-            return self._shaped.take(chunk)
-        except RecursionError:
-            raise unknown_chunk("nesting", "is too deep") from None
+        return self._shaped.take(chunk)
 
     def finish(self) -> list[Any]:
-        try:
-            return self._shaped.finish() if self._shaped is not None else []
-        except RecursionError:
-            raise unknown_chunk("nesting", "is too deep") from None
+        return _of_a_known_form(self._shaped.finish) if self._shaped is not None else []
 
     def end(self, notice: str) -> list[Any]:
-        return self._shaped.end(notice) if self._shaped is not None else []
+        return _of_a_known_form(self._shaped.end, notice) if self._shaped is not None else []
 
     def fail(self) -> None:
         self._channels.fail()
@@ -182,3 +183,17 @@ class TypedReader:
         told = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "no fields"
         why = f"is not known: it has {told}; what is known are {KNOWN}"
         raise unknown_chunk("type", why)
+
+
+def _of_a_known_form(step: Callable[..., list[Any]], *given: Any) -> list[Any]:
+    """What a step gives. A chunk of a form that it does not know is refused, whatever the step stumbled on."""
+    try:
+        return step(*given)
+    except RecursionError:
+        refused = unknown_chunk("nesting", "is too deep")
+    except STUMBLES as error:
+        if isinstance(error, DecidableError):
+            raise
+        refused = unknown_chunk("shape", f"is not known, so it cannot be read ({type(error).__name__})")
+    # Not behind the other one, which knows what was read.
+    raise refused

@@ -12,8 +12,10 @@ import hashlib
 import re
 from typing import Any, Final
 
-from decidable.guard.channels import Channel, Channels, kind_of, of_a_helper, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channel, Channels
+from decidable.guard.faults import of_a_helper, unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields, made
+from decidable.guard.parts import ByPlace, kind_of, number_of
 
 __all__ = ["ResponseReader"]
 
@@ -127,6 +129,7 @@ class ResponseReader:
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
+        self._lists = ByPlace()
         self._deltas: dict[Channel, Any] = {}
         # The pieces of each text that is not at its end: how long they are, and their digest.
         self._pieces: dict[Channel, tuple[int, Any]] = {}
@@ -147,8 +150,8 @@ class ResponseReader:
         if inside is None or not isinstance(kind, str):
             raise wrong_kind("an event of a response, as before", chunk)
         self._last = chunk
-        if isinstance(inside.get("sequence_number"), int):
-            self._number = inside["sequence_number"]
+        if inside.get("sequence_number") is not None:
+            self._number = number_of("sequence_number", inside["sequence_number"])
         *rests, event = self._read(chunk, inside, kind)
         # What is put in takes the numbers from here on.
         put_in = []
@@ -207,6 +210,8 @@ class ResponseReader:
             self._only(inside, field)
             value = inside.get(field)
             part = inside.get("content_index", inside.get("summary_index")) if field == "part" else None
+            if ends is False:
+                self._begins(inside if field == "part" else {}, item, value)
             new = self._whole(item, part, field, value, begins=ends is False)
             if field == "output":
                 self._end_of_output(inside, item, value)
@@ -251,30 +256,27 @@ class ResponseReader:
         for name, value in inside.items():
             if name not in names and name not in ABOUT_AN_EVENT and value:
                 raise unknown_chunk(name)
-            if name.endswith(("_index", "_number")) and value is not None and not isinstance(value, int):
-                raise unknown_chunk(name, "is no number")
+            if name.endswith(("_index", "_number")) and value is not None:
+                number_of(name, value)
 
     @staticmethod
     def _item(inside: Any) -> int | None:
         item = inside.get("output_index")
-        if item is not None and (not isinstance(item, int) or isinstance(item, bool) or item < 0):
-            raise unknown_chunk("output_index", "is no number of an item")
-        return item
+        return None if item is None else number_of("output_index", item)
 
     @staticmethod
     def _channel(inside: Any, item: int | None, name: str, numbered: str | None) -> Channel:
         if numbered is None:
             return Channel(item, name)
-        number = inside.get(numbered, 0)
-        if not isinstance(number, int):
-            raise unknown_chunk(numbered, "is no number")
-        return Channel(item, name, number)
+        return Channel(item, name, number_of(numbered, inside.get(numbered, 0)))
 
     def _delta(self, chunk: Any, inside: Any, name: str, numbered: str | None) -> Any:
         if inside.get("snapshot"):
             raise of_a_helper("snapshot", "responses.create(stream=True)")
         self._only(inside, "delta", "logprobs")
         channel = self._channel(inside, self._item(inside), name, numbered)
+        if numbered is not None and channel.number is not None:
+            self._lists.find(channel.choice, numbered, int(channel.number))
         changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
         text = inside.get("delta")
         released = self._push(channel, text)
@@ -316,6 +318,16 @@ class ResponseReader:
     def _take_ended(self) -> list[Any]:
         ended, self._ended = self._ended, []
         return ended
+
+    def _begins(self, inside: Any, item: int | None, value: Any) -> None:
+        """The client puts a part behind those before it, and finds it where its number says."""
+        for name in ("content", "summary"):
+            number = inside.get(f"{name}_index")
+            if number is not None:
+                self._lists.append(item, f"{name}_index", number)
+            parts = (fields(value) or {}).get(name)
+            for number in range(len(parts) if isinstance(parts, (list, tuple)) else 0):
+                self._lists.append(item, f"{name}_index", number)
 
     def _end_of_output(self, inside: Any, item: int | None, output: Any) -> None:
         """The output of a command is at its end, and was told whole: that decides the rests of its pieces."""

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from decidable.errors import InvalidInput
-from decidable.guard.channels import Channel, Channels, unknown_chunk, wrong_kind
+from decidable.guard.channels import Channel, Channels
+from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
 
 __all__ = ["MOST_EVENT_CHARACTERS", "EventReader", "Prelude"]

@@ -14,7 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
 from decidable.errors import Conflict, DecidableError, GuardStopped, InvalidInput
-from decidable.guard.channels import wrong_kind
+from decidable.guard.faults import wrong_kind
 from decidable.guard.readers import PlainReader, Reader, TypedReader
 from decidable.guard.sse import Prelude
 

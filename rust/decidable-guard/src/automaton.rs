@@ -1,7 +1,7 @@
 use regex_syntax::hir::Hir;
 
 use crate::{
-    Action, Error, ErrorKind, Match, Pattern, Reads, Rule,
+    Action, Error, ErrorKind, Pattern, Reads, Rule,
     json::Json,
     literals::{Literal, Literals},
     patterns::{Patterns, RuleId, TooLarge},
@@ -96,12 +96,6 @@ impl Automaton {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
-    }
-
-    /// The rule of a match.
-    #[must_use]
-    pub fn rule_of(&self, found: &Match) -> Option<&Rule> {
-        self.rules.get(found.rule)
     }
 
     /// The rule at a place.

@@ -3,7 +3,7 @@ use std::{collections::VecDeque, sync::Arc};
 use decidable_canon::cast;
 
 use crate::{
-    Automaton,
+    Automaton, Rule,
     attempts::Span,
     automaton::Tables,
     held::{Held, Token},
@@ -761,5 +761,13 @@ fn public(span: Span) -> Match {
         rule: span.rule.into(),
         start: span.raw_start,
         end: span.raw_end,
+    }
+}
+
+impl Automaton {
+    /// The rule of a match.
+    #[must_use]
+    pub fn rule_of(&self, found: &Match) -> Option<&Rule> {
+        self.rules().get(found.rule)
     }
 }

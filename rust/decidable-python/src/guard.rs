@@ -644,6 +644,18 @@ impl Cursor {
             released(py, out, kind.unwrap_or(Kind::Text), cursor)
         })
     }
+    /// One that goes on from here by itself: how the stream would stand if this were its end can be asked of it.
+    #[pyo3(name = "_copy")]
+    fn copied(slf: &Bound<'_, Self>) -> PyResult<Self> {
+        Self::with(slf, |_, this| {
+            Ok(Self {
+                cursor: this.cursor.clone(),
+                out: Vec::new(),
+                kind: this.kind,
+                at_work: false,
+            })
+        })
+    }
     /// Stops the stream, because its source cannot be followed any more.
     fn fail(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::with(slf, |_, this| {

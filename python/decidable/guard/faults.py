@@ -1,0 +1,39 @@
+"""The faults of what a guard is given: they say where, and repeat nothing that a model could have said."""
+
+from __future__ import annotations
+
+import re
+
+from decidable.errors import InvalidInput
+
+__all__ = ["of_a_helper", "refuse_many", "shown", "unknown_chunk", "wrong_kind"]
+
+
+def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
+    """The fault of a chunk that could carry text nobody looks at. It does not repeat what the chunk says."""
+    # Names are the chunk's, too, and a model may have chosen them.
+    place = re.sub(r"[^.\[\]]+", lambda name: shown(name[0]), place)
+    return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
+
+
+def shown(name: str) -> str:
+    """A name as far as it is one that a service could have."""
+    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) else "…"
+
+
+def refuse_many(count: int, most: int) -> None:
+    """Refuses one more of what a stream may have so many of."""
+    if count >= most:
+        raise InvalidInput("guard.too_large", f"a stream has more than {most} texts or choices")
+
+
+def of_a_helper(place: str, instead: str) -> InvalidInput:
+    """The fault of what a client's helper makes of a stream: it tells each text several times over, and parsed."""
+    why = f"is of a client's helper, which repeats what was before; guard what {instead} gives"
+    return unknown_chunk(place, why)
+
+
+def wrong_kind(wanted: str, given: object, field: str = "chunk") -> InvalidInput:
+    """The fault of a chunk of another kind than those before, or of an argument."""
+    kind = type(given).__name__
+    return InvalidInput("input.wrong_type", f"{field} must be {wanted}, and is {kind}", field=field, value=kind)

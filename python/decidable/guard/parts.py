@@ -1,0 +1,119 @@
+"""The parts of chunks, and which of them clients put together: by what they are numbered, or by where they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from decidable.guard.faults import refuse_many, unknown_chunk
+from decidable.guard.fields import fields
+
+__all__ = ["LARGEST_NUMBER", "MOST_ADDED", "ByNumber", "ByPlace", "Lists", "kind_of", "number_of"]
+
+MOST_ADDED: Final = 16_384
+"""How many texts and items that come whole a client may go on with: one message may have many that never do."""
+
+LARGEST_NUMBER: Final = 1_000_000
+"""Of an item. No stream has so many, and a longer one could be what is to be found."""
+
+NAMED: Final = re.compile(r"lc_[A-Za-z0-9_]{1,64}")
+"""LangChain's own names of blocks and items, in place of numbers."""
+
+
+def kind_of(place: str, value: Any) -> str:
+    """What a part of a chunk says that it is; nothing where it says none."""
+    kind = (fields(value) or {}).get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise unknown_chunk(f"{place}.type", "is no text")
+    return kind or ""
+
+
+def number_of(place: str, value: Any) -> int:
+    """The number of an item, by which clients find it again in what comes later."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_NUMBER:
+        raise unknown_chunk(place, "is no number of an item")
+    return value
+
+
+class Lists(Protocol):
+    """How a client puts the lists together that stand at one place in several chunks."""
+
+    def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
+        """What each item is numbered; those without a number are items of their own, whatever comes later."""
+
+
+class ByPlace:
+    """As OpenAI's client does: an item goes on with what stands where its number says.
+
+    That is another one where a number was left out or came too early. Nobody could say whose text it is then.
+    """
+
+    def __init__(self) -> None:
+        # Of each list how many items it has, and the numbers of those that have one, by where they stand.
+        self._lists: dict[tuple[int | None, str], tuple[int, dict[int, int]]] = {}
+        self._count = 0
+
+    def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
+        """What each item is numbered."""
+        found: list[int | str | None] = []
+        where = f"{place}[].index"
+        for item in items:
+            number = (fields(item) or {}).get("index")
+            if number is None:
+                length, known = self._lists.get((choice, where), (0, {}))
+                self._lists[choice, where] = length + 1, known
+            else:
+                self.find(choice, where, number_of(where, number))
+            found.append(number)
+        return found
+
+    def find(self, choice: int | None, where: str, number: int) -> None:
+        """Refuses an item that would go on with another. ``where`` its number stands says which list it is of."""
+        length, known = self._lists.get((choice, where), (0, {}))
+        if number >= length:
+            self.append(choice, where, number)
+        elif known.get(number) != number:
+            raise unknown_chunk(where, "says where another item stands")
+
+    def append(self, choice: int | None, where: str, number: int) -> None:
+        """One more item, behind those before it."""
+        length, known = self._lists.get((choice, where), (0, {}))
+        refuse_many(self._count, MOST_ADDED)
+        self._count += 1
+        known[length] = number
+        self._lists[choice, where] = length + 1, known
+
+
+class ByNumber:
+    """As LangChain does: an item goes on with the one of its number, if they do not have two ids."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[int | None, str, int | str], str] = {}
+
+    def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
+        """What each item is numbered."""
+        found: list[int | str | None] = []
+        for item in items:
+            inside = fields(item) or {}
+            number = inside.get("index")
+            if isinstance(number, str) and number.startswith("lc_"):
+                if NAMED.fullmatch(number) is None:
+                    raise unknown_chunk(f"{place}[].index", "is no name of an item")
+            elif isinstance(number, int):
+                number = int(number)
+            else:
+                found.append(None)
+                continue
+            if number in found:
+                # The first list of all is taken as it is, each later one is put together.
+                raise unknown_chunk(f"{place}[].index", "is of two items")
+            at, own = (choice, place, number), str(inside.get("id") or "")
+            if at not in self._ids:
+                refuse_many(len(self._ids), MOST_ADDED)
+            known = self._ids.get(at, "")
+            if known and own and known != own:
+                raise unknown_chunk(f"{place}[].index", "is of two items")
+            self._ids[at] = known or own
+            found.append(number)
+        return found

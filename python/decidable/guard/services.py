@@ -1,0 +1,85 @@
+"""What services call what they stream: which fields have no text, and which names are their own."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+__all__ = ["COMMANDS", "NAMES", "READ_AS_JSON", "WITHHELD", "is_of_the_service", "withheld"]
+
+# They repeat the text in another form (what else could have been said included), and nobody reads them here.
+WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
+
+# Names and seals that a service makes, not a model.
+OPAQUE: Final = frozenset(
+    {
+        "id", "object", "model", "role", "caller", "created_by", "signature", "encrypted_content", "encrypted_index",
+        "fingerprint", "server_label", "execution", "usage", "finish_reason", "stop_reason", "file_type", "obfuscation",
+        "approval_request_id", "call_id", "completion_id", "container_id", "conversation_id", "file_id",
+        "generation_id", "item_id", "message_id", "parent_id", "previous_response_id", "request_id", "response_id",
+        "run_id", "session_id", "span_id", "thread_id", "tool_call_id", "tool_use_id", "trace_id", "vector_store_id",
+    }
+)  # fmt: skip
+# Words that a service chooses from, by the field. Another one is a text like any other.
+WORDS: Final = {
+    "type": re.compile(r"[a-z][a-z0-9_.-]{0,63}"),
+    "status": re.compile(
+        "in_progress|completed|incomplete|failed|searching|calling|interpreting|generating|queued|cancelled|success|error"
+    ),
+    "phase": re.compile("commentary|final_answer"),
+    "detail": re.compile("auto|low|high|original"),
+}
+# What a service counts and times, where it is a number.
+COUNTED: Final = ("_at", "_duration", "_index", "_line", "_ms", "_number", "_time", "_tokens", "created", "index")
+# A time in milliseconds is the largest of them; longer ones could be the number of a card.
+LARGEST_COUNT: Final = 2 * 10**12
+
+# Names of fields that services have. What else an object of JSON calls its parts may be the words of a model.
+NAMES: Final = frozenset(
+    {
+        "action", "actions", "additional_kwargs", "annotation", "annotations", "args", "arguments", "attributes",
+        "audio", "base_resp", "block", "caller", "categories", "category", "choices", "citation", "citations",
+        "cited_text", "code", "command", "commands", "container", "content", "context", "count", "created", "data",
+        "delta", "description", "detail", "details", "diff", "display", "document_index", "document_title", "domain",
+        "duration", "edits", "end", "end_block_index", "end_char_index", "end_index", "end_page_number", "end_turn",
+        "env", "error", "error_code", "error_message", "exit_code", "expires_at", "explanation", "extra_content",
+        "extras", "failed_generation", "favicon", "file_id", "file_url", "filename", "finish", "flagged", "format",
+        "from", "function", "function_call", "group", "height", "host", "icon", "id", "image", "image_url", "index",
+        "input", "input_schema", "is_error", "item", "key", "keys", "kind", "language", "lines", "link", "links",
+        "location", "logprobs", "logs", "message", "metadata", "metrics", "model", "model_name", "model_provider",
+        "moderation", "name", "names", "namespace", "new_lines", "new_start", "number", "object", "offset",
+        "old_lines", "old_start", "operation", "outcome", "output", "outputs", "page", "page_age", "param",
+        "parameters", "parsed", "part", "path", "pattern", "phase", "position", "provider", "provider_name",
+        "published_date", "publisher", "queries", "query", "quote", "raw", "reason", "reasoning", "reasoning_content",
+        "refusal", "related_questions", "response", "result", "results", "retrieved_at", "return_code", "role",
+        "safety", "score", "search_info", "search_results", "segments", "server_label", "server_name", "signature",
+        "site", "site_name", "size", "snippet", "source", "sources", "span", "start", "start_block_index",
+        "start_char_index", "start_index", "start_page_number", "status", "stderr", "stdout", "stop_reason",
+        "stop_sequence", "summary", "svg", "syntax", "system_fingerprint", "text", "thinking", "thought", "time",
+        "title", "token_usage", "tool", "tool_calls", "tool_name", "tools", "transcript", "type", "url",
+        "url_citation", "usage", "user", "value", "version", "video", "videos", "web_search", "width", "words", "x",
+        "x_groq", "y",
+    }
+)  # fmt: skip
+
+# What a model wrote as JSON. Where a service has read it the names are the model's, too; a text is what it wrote.
+READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
+
+
+# What a command is called that is told as a list of its words.
+COMMANDS: Final = frozenset({"command", "cmd", "argv", "args"})
+
+
+def withheld(value: Any) -> Any:
+    """What stands in the place of something that does not come out."""
+    return [] if isinstance(value, list) else None
+
+
+def is_of_the_service(name: str, value: Any) -> bool:
+    """Whether it is what a service says of a text, and no text."""
+    if name in WORDS:
+        return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
+    if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
+        return True
+    # What has parts is no name.
+    return name in OPAQUE and (value is None or isinstance(value, (str, int)))
