@@ -341,11 +341,13 @@ impl Patterns {
     /// The state of an attempt after its first byte, if one begins here: by the state of what must stand before, and the byte before.
     #[inline]
     pub(crate) fn begun(&self, state: u32, before: Option<u8>, byte: u8) -> u32 {
+        let begun = self.next(self.start(before), self.column(Some(byte)));
         let stands = |behind: &Self| {
             behind.sure(state) != NO_RULE || behind.delayed(state, behind.column(Some(byte))) != NO_RULE
         };
-        if self.behind.as_deref().is_none_or(stands) {
-            self.next(self.start(before), self.column(Some(byte)))
+        // Most bytes begin nothing.
+        if begun == DEAD || self.behind.as_deref().is_none_or(stands) {
+            begun
         } else {
             DEAD
         }
