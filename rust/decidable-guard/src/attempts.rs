@@ -147,6 +147,8 @@ pub(crate) struct Attempts {
     /// Of each in the list, for that: from which start on one may be kept that it would cover, and the ends that are sought for it.
     parted: Vec<u64>,
     ends: BinaryHeap<Reverse<u64>>,
+    /// Of each table, once a byte was taken: the state of what must stand before an attempt.
+    behind: Vec<u32>,
 }
 
 impl Attempts {
@@ -233,8 +235,12 @@ impl Attempts {
                 attempt.state != DEAD || attempt.found()
             });
         }
-        for (table, number) in tables.iter().zip(0..) {
-            let state = table.next(table.start(before), table.column(Some(byte)));
+        if self.behind.len() < tables.len() {
+            self.behind = tables.iter().map(Patterns::behind_start).collect();
+        }
+        for ((table, number), behind) in tables.iter().zip(0..).zip(&mut self.behind) {
+            let state = table.begun(*behind, before, byte);
+            *behind = table.behind_next(*behind, byte);
             if state == DEAD {
                 continue;
             }
@@ -256,8 +262,9 @@ impl Attempts {
             return false;
         }
         let column = table.column(Some(byte));
-        let begins = table.next(table.start(before), column);
-        match self.list.as_mut_slice() {
+        let behind = self.behind.first().copied().unwrap_or_else(|| table.behind_start());
+        let begins = table.begun(behind, before, byte);
+        let alone = match self.list.as_mut_slice() {
             [] if begins == DEAD => true,
             [] if table.sure(begins) == NO_RULE => {
                 self.list.push(Attempt {
@@ -280,7 +287,15 @@ impl Attempts {
                 true
             }
             _ => false,
+        };
+        if alone {
+            let next = table.behind_next(behind, byte);
+            match self.behind.first_mut() {
+                Some(behind) => *behind = next,
+                None => self.behind.push(next),
+            }
         }
+        alone
     }
 
     /// The text ends here.

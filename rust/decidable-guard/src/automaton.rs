@@ -1,11 +1,9 @@
-use regex_syntax::hir::Hir;
-
 use crate::{
     Action, Error, ErrorKind, Pattern, Reads, Rule,
     json::Json,
     literals::{Literal, Literals},
     patterns::{Patterns, RuleId, TooLarge},
-    syntax,
+    syntax::{self, Parsed},
 };
 
 /// Rules of one automaton. A place in the list is 16 bits wide, and the largest stands for none.
@@ -51,7 +49,7 @@ impl Automaton {
     ///
     /// # Errors
     /// With the name of the rule: a name that is missing or another's, a pattern that cannot be read, that never matches, that matches
-    /// the empty text, that has look-around or a back-reference, or whose tables are too large. See [`MOST_RULES`],
+    /// the empty text, that has a back-reference or look-around that is not taken, or whose tables are too large. See [`MOST_RULES`],
     /// [`LONGEST_PATTERN_BYTES`] and [`MOST_TABLE_BYTES`].
     pub fn new(rules: Vec<Rule>) -> Result<Self, Error> {
         if rules.len() > MOST_RULES.saturating_sub(1) {
@@ -169,7 +167,7 @@ impl Tables {
         let mut literals = Vec::new();
         let (mut stop, mut redact, mut record) = (Vec::new(), Vec::new(), Vec::new());
         for (rule, number) in rules.iter().zip(0..).filter(|(rule, _)| rule.reads == reads) {
-            let hir = syntax::parsed(rule)?;
+            let parsed = syntax::parsed(rule)?;
             match (rule.action, &rule.pattern) {
                 (Action::Ignore, _) => {}
                 (Action::Stop, Pattern::Literal { text, ignore_case }) if rule.check.is_none() => {
@@ -179,25 +177,36 @@ impl Tables {
                         ignore_case: *ignore_case,
                     })
                 }
-                (Action::Stop, _) => stop.push((number, hir)),
-                (Action::Redact, _) => redact.push((number, hir)),
-                (Action::Record, _) => record.push((number, hir)),
+                (Action::Stop, _) => stop.push((number, parsed)),
+                (Action::Redact, _) => redact.push((number, parsed)),
+                (Action::Record, _) => record.push((number, parsed)),
             }
         }
         let literals = Literals::new(&literals, &plain(&[reads]), *room)
             .filter(|literals| literals.bytes() <= *room)
             .ok_or_else(too_large)?;
         *room = room.saturating_sub(literals.bytes());
-        let mut compiled = |patterns: &[(RuleId, Hir)]| {
+        let mut compiled = |patterns: &[(RuleId, Parsed)]| {
             let check = |rule: RuleId| rules.get(usize::from(rule)).and_then(|rule| rule.check);
-            let patterns = patterns.iter().map(|(rule, hir)| (*rule, hir));
+            let patterns = patterns.iter().map(|(rule, parsed)| (*rule, parsed));
             let (checked, others): (Vec<_>, Vec<_>) = patterns.partition(|(rule, _)| check(*rule).is_some());
             let mut tables = Vec::new();
-            together(rules, &others, room, &mut tables)?;
+            // What begins behind the same may begin at the same places.
+            let mut alike: Vec<(Option<&Parsed>, Vec<_>)> = Vec::new();
+            for (rule, parsed) in others {
+                let behind = parsed.behind.as_deref();
+                match alike.iter_mut().find(|(of, _)| *of == behind) {
+                    Some((_, patterns)) => patterns.push((rule, parsed)),
+                    None => alike.push((behind, vec![(rule, parsed)])),
+                }
+            }
+            for (_, patterns) in alike {
+                together(rules, &patterns, room, &mut tables)?;
+            }
             // Whether a match passes depends on where it begins: what is checked has a table of its own.
-            for (rule, hir) in checked {
+            for (rule, parsed) in checked {
                 let mut own = Vec::new();
-                together(rules, &[(rule, hir)], room, &mut own)?;
+                together(rules, &[(rule, parsed)], room, &mut own)?;
                 tables.extend(own.into_iter().map(|table| table.with_check(check(rule))));
             }
             Ok::<_, Error>(tables)
@@ -212,10 +221,10 @@ impl Tables {
     }
 }
 
-/// One table for all patterns; where that is too large, one for each half.
+/// One table for all patterns, which begin behind the same; where that is too large, one for each half.
 fn together(
     rules: &[Rule],
-    patterns: &[(RuleId, &Hir)],
+    patterns: &[(RuleId, &Parsed)],
     room: &mut usize,
     tables: &mut Vec<Patterns>,
 ) -> Result<(), Error> {
@@ -225,7 +234,7 @@ fn together(
         _ => None,
     };
     let most = if alone.is_some() { ALONE_BYTES } else { TOGETHER_BYTES };
-    match (Patterns::new(patterns, most, *room), alone) {
+    match (table(patterns, most, *room), alone) {
         (Ok(table), _) => {
             *room = room.saturating_sub(table.bytes());
             tables.push(table);
@@ -247,4 +256,16 @@ fn together(
             together(rules, second, room, tables)
         }
     }
+}
+
+/// The table of patterns, with that of what must stand before them.
+fn table(patterns: &[(RuleId, &Parsed)], bytes_max: usize, room: usize) -> Result<Patterns, TooLarge> {
+    let behind = patterns
+        .iter()
+        .find_map(|(rule, parsed)| Some((*rule, parsed.behind.as_deref()?)));
+    let behind = behind
+        .map(|behind| Patterns::new(&[behind], bytes_max, room))
+        .transpose()?;
+    let room = room.saturating_sub(behind.as_ref().map_or(0, Patterns::bytes));
+    Ok(Patterns::new(patterns, bytes_max, room)?.behind(behind))
 }

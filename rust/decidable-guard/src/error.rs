@@ -9,7 +9,7 @@ pub enum ErrorKind {
     Empty,
     /// A regular expression that cannot be read.
     Syntax,
-    /// Something that no automaton of this kind can decide: look-around or a back-reference.
+    /// Something that no automaton of this kind can decide: look-around inside of a pattern, or a back-reference.
     Unsupported,
     /// More than a limit allows.
     TooLarge,

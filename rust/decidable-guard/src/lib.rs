@@ -12,7 +12,7 @@
 //! # Matches
 //!
 //! A rule looks for a text or for a regular expression. Patterns are compiled to tables of states over bytes, so that a byte costs the
-//! same whatever came before; look-around and back-references cannot be, and are refused by name.
+//! same whatever came before; back-references and most look-around cannot be, and are refused by name.
 
 mod steps;
 mod error;

@@ -1,8 +1,9 @@
 //! Patterns that are tried from one place on: a table of states that says, after every byte, which rules match up to here and whether
 //! any still could. It is made from a DFA of the crate regex-automata.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use crate::{check::Check, syntax::Parsed};
 use decidable_canon::cast;
 use regex_automata::{
     Anchored, MatchKind,
@@ -10,9 +11,6 @@ use regex_automata::{
     nfa::thompson::{self, NFA, WhichCaptures},
     util::{primitives::StateID, start},
 };
-use regex_syntax::hir::Hir;
-
-use crate::check::Check;
 
 /// The place of a rule in the list, or [`NO_RULE`].
 pub(crate) type RuleId = u16;
@@ -27,7 +25,7 @@ pub(crate) const DEAD: u32 = 0;
 const LOOKED_BACK_AT: [Option<u8>; 5] = [None, Some(b' '), Some(b'a'), Some(b'\n'), Some(b'\r')];
 
 /// States by place, each with a row of what comes next by class of byte.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Patterns {
     classes: [u8; 256],
     /// Columns of a row: the classes of bytes, and the end of the text.
@@ -48,6 +46,8 @@ pub(crate) struct Patterns {
     /// The first states, by what stands before.
     starts: [u32; LOOKED_BACK_AT.len()],
     check: Option<Check>,
+    /// What must stand before an attempt: patterns that are tried from the beginning of the text on, whatever comes before them.
+    behind: Option<Box<Self>>,
 }
 
 /// No match can come any more.
@@ -64,9 +64,9 @@ pub(crate) enum TooLarge {
 
 impl Patterns {
     /// Takes patterns, each with the place of its rule, in ascending order; how large what the table is made from may be, and how large
-    /// the table.
-    pub(crate) fn new(patterns: &[(RuleId, &Hir)], bytes_max: usize, room: usize) -> Result<Self, TooLarge> {
-        let hirs: Vec<_> = patterns.iter().map(|(_, hir)| *hir).collect();
+    /// the table. What must stand before them is not looked at: [`Self::behind`].
+    pub(crate) fn new(patterns: &[(RuleId, &Parsed)], bytes_max: usize, room: usize) -> Result<Self, TooLarge> {
+        let hirs: Vec<_> = patterns.iter().map(|(_, parsed)| &parsed.hir).collect();
         let nfa = thompson::Compiler::new()
             .configure(
                 thompson::Config::new()
@@ -86,20 +86,16 @@ impl Patterns {
             )
             .build_from_nfa(&nfa)
             .map_err(|_| TooLarge::Alone)?;
-        let rules: Vec<_> = patterns.iter().map(|(rule, _)| *rule).collect();
-        Self::of(&nfa, &dfa, &rules, room)
+        Self::of(&nfa, &dfa, patterns, room)
     }
 
-    fn of(nfa: &NFA, dfa: &dense::DFA<Vec<u32>>, rules: &[RuleId], room: usize) -> Result<Self, TooLarge> {
-        let byte_classes = nfa.byte_classes();
-        let mut classes = [0; 256];
-        for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
-            *class = byte_classes.get(byte);
-        }
-        let bytes: Vec<u8> = byte_classes
-            .representatives(0..=u8::MAX)
-            .filter_map(|unit| unit.as_u8())
-            .collect();
+    fn of(
+        nfa: &NFA,
+        dfa: &dense::DFA<Vec<u32>>,
+        patterns: &[(RuleId, &Parsed)],
+        room: usize,
+    ) -> Result<Self, TooLarge> {
+        let (classes, bytes) = classes(nfa, patterns);
         let stride = bytes.len().saturating_add(1);
 
         let mut walk = Walk {
@@ -127,6 +123,7 @@ impl Patterns {
             grows: Vec::new(),
             starts,
             check: None,
+            behind: None,
         };
         let mut state = 1;
         while let Some(Some(from)) = walk.found.get(state).copied() {
@@ -137,7 +134,12 @@ impl Patterns {
                 .chain([end])
                 .collect();
             // A match is known one byte after its end: what all that may come agree on needs no byte.
-            let matched: Vec<Vec<RuleId>> = after.iter().map(|state| matches(dfa, *state, rules)).collect();
+            let next = bytes.iter().copied().map(Some).chain([None]);
+            let matched = after
+                .iter()
+                .zip(next)
+                .map(|(state, next)| matches(dfa, *state, next, patterns));
+            let matched: Vec<Vec<RuleId>> = matched.collect();
             let sure: Vec<RuleId> = matched.split_first().map_or_else(Vec::new, |(first, rest)| {
                 first
                     .iter()
@@ -315,6 +317,42 @@ impl Patterns {
         Self { check, ..self }
     }
 
+    /// The same with what must stand before.
+    pub(crate) fn behind(self, behind: Option<Self>) -> Self {
+        Self {
+            behind: behind.map(Box::new),
+            ..self
+        }
+    }
+
+    /// The state of what must stand before an attempt, at the beginning of the text.
+    #[inline]
+    pub(crate) fn behind_start(&self) -> u32 {
+        self.behind.as_ref().map_or(DEAD, |behind| behind.start(None))
+    }
+
+    /// The same after a byte.
+    #[inline]
+    pub(crate) fn behind_next(&self, state: u32, byte: u8) -> u32 {
+        let next = |behind: &Self| behind.next(state, behind.column(Some(byte)));
+        self.behind.as_deref().map_or(DEAD, next)
+    }
+
+    /// The state of an attempt after its first byte, if one begins here: by the state of what must stand before, and the byte before.
+    #[inline]
+    pub(crate) fn begun(&self, state: u32, before: Option<u8>, byte: u8) -> u32 {
+        let begun = self.next(self.start(before), self.column(Some(byte)));
+        let stands = |behind: &Self| {
+            behind.sure(state) != NO_RULE || behind.delayed(state, behind.column(Some(byte))) != NO_RULE
+        };
+        // Most bytes begin nothing.
+        if begun == DEAD || self.behind.as_deref().is_none_or(stands) {
+            begun
+        } else {
+            DEAD
+        }
+    }
+
     /// How many more bytes a match, or a longer one, needs at least.
     #[inline]
     pub(crate) fn remaining(&self, state: u32) -> Option<u16> {
@@ -333,13 +371,15 @@ impl Patterns {
     }
 
     /// How many bytes the tables take.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.next.len() * 4 + self.delayed.len() * 2 + self.sure.len() * 9
+    pub(crate) fn bytes(&self) -> usize {
+        let own = self.next.len() * 4 + self.delayed.len() * 2 + self.sure.len() * 9;
+        own.saturating_add(self.behind.as_ref().map_or(0, |behind| behind.bytes()))
     }
 
     /// How many states there are.
-    pub(crate) const fn states(&self) -> usize {
-        self.sure.len()
+    pub(crate) fn states(&self) -> usize {
+        let behind = self.behind.as_ref().map_or(0, |behind| behind.states());
+        self.sure.len().saturating_add(behind)
     }
 }
 
@@ -368,11 +408,36 @@ impl Walk<'_> {
     }
 }
 
-fn matches(dfa: &dense::DFA<Vec<u32>>, state: StateID, rules: &[RuleId]) -> Vec<RuleId> {
+/// The class of each byte, and one byte of each class: bytes of one class lead from every state to the same, and end the same matches.
+fn classes(nfa: &NFA, patterns: &[(RuleId, &Parsed)]) -> ([u8; 256], Vec<u8>) {
+    let barred: BTreeSet<&[u8]> = patterns.iter().map(|(_, parsed)| parsed.barred.as_slice()).collect();
+    let byte_classes = nfa.byte_classes();
+    let (mut classes, mut bytes) = ([0; 256], Vec::new());
+    let mut numbers = HashMap::new();
+    for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
+        let bars: Vec<bool> = barred.iter().map(|barred| barred.contains(&byte)).collect();
+        *class = *numbers.entry((byte_classes.get(byte), bars)).or_insert_with(|| {
+            bytes.push(byte);
+            // There are no more classes than bytes.
+            u8::try_from(bytes.len().saturating_sub(1)).unwrap_or(u8::MAX)
+        });
+    }
+    (classes, bytes)
+}
+
+/// The rules that match up to before the byte that led to a state, or the end.
+fn matches(
+    dfa: &dense::DFA<Vec<u32>>,
+    state: StateID,
+    next: Option<u8>,
+    patterns: &[(RuleId, &Parsed)],
+) -> Vec<RuleId> {
     if !dfa.is_match_state(state) {
         return Vec::new();
     }
     (0..dfa.match_len(state))
-        .filter_map(|index| rules.get(dfa.match_pattern(state, index).as_usize()).copied())
+        .filter_map(|index| patterns.get(dfa.match_pattern(state, index).as_usize()))
+        .filter(|(_, parsed)| next.is_none_or(|next| !parsed.barred.contains(&next)))
+        .map(|(rule, _)| *rule)
         .collect()
 }

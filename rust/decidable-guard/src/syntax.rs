@@ -8,7 +8,7 @@ use regex_syntax::{
         self, Ast, ClassAscii, ClassAsciiKind, ClassBracketed, ClassPerlKind, ClassSet, ClassSetItem,
         parse::ParserBuilder,
     },
-    hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition, translate::TranslatorBuilder},
+    hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition, translate::TranslatorBuilder},
 };
 
 use crate::{Error, ErrorKind, Pattern, Reads, Rule, folding::folded};
@@ -17,19 +17,47 @@ use crate::{Error, ErrorKind, Pattern, Reads, Rule, folding::folded};
 const DEEPEST_NESTING: u32 = 64;
 
 /// What a rule looks for.
-pub(crate) fn parsed(rule: &Rule) -> Result<Hir, Error> {
-    let hir = match &rule.pattern {
-        Pattern::Literal { text, ignore_case } => literal(&seen(rule, text), *ignore_case),
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    pub(crate) hir: Hir,
+    /// What must stand before it and is no part of it: a pattern for the whole of the text before.
+    pub(crate) behind: Option<Box<Self>>,
+    /// The bytes of which none may come next.
+    pub(crate) barred: Vec<u8>,
+}
+
+impl From<Hir> for Parsed {
+    fn from(hir: Hir) -> Self {
+        Self {
+            hir,
+            behind: None,
+            barred: Vec::new(),
+        }
+    }
+}
+
+/// What a rule looks for.
+pub(crate) fn parsed(rule: &Rule) -> Result<Parsed, Error> {
+    let parsed = match &rule.pattern {
+        Pattern::Literal { text, ignore_case } => literal(&seen(rule, text), *ignore_case).into(),
         Pattern::Regex(pattern) => regex(&rule.name, pattern)?,
     };
-    if let Some(hidden) = hidden(rule.reads, &hir) {
-        return Err(Error::new(ErrorKind::Empty, &rule.name, hidden));
+    let fault = |why: &str| Err(Error::new(ErrorKind::Empty, &rule.name, why));
+    for hir in [&parsed]
+        .into_iter()
+        .chain(parsed.behind.as_deref())
+        .map(|part| &part.hir)
+    {
+        if let Some(hidden) = hidden(rule.reads, hir) {
+            return fault(&hidden);
+        }
+        if hir.properties().minimum_len().is_none() {
+            return fault("it can never match");
+        }
     }
-    let fault = |why| Err(Error::new(ErrorKind::Empty, &rule.name, why));
-    match hir.properties().minimum_len() {
-        None => fault("it can never match"),
+    match parsed.hir.properties().minimum_len() {
         Some(0) => fault("it matches the empty text, which is everywhere"),
-        Some(_) => Ok(hir),
+        _ => Ok(parsed),
     }
 }
 
@@ -90,34 +118,134 @@ fn literal(text: &str, ignore_case: bool) -> Hir {
     Hir::concat(text.chars().map(either).collect())
 }
 
-fn regex(name: &str, pattern: &str) -> Result<Hir, Error> {
-    let mut ast = ParserBuilder::new()
-        .nest_limit(DEEPEST_NESTING)
-        .build()
-        .parse(pattern)
-        .map_err(|error| {
-            let (kind, what) = match error.kind() {
-                ast::ErrorKind::UnsupportedLookAround => (ErrorKind::Unsupported, "look-around".to_owned()),
-                ast::ErrorKind::UnsupportedBackreference => (ErrorKind::Unsupported, "a back-reference".to_owned()),
-                kind => (ErrorKind::Syntax, kind.to_string()),
-            };
-            let at = error.span().start.offset;
-            match kind {
-                ErrorKind::Unsupported => Error::new(kind, name, format_args!("{what} at byte {at} is not supported")),
-                _ => Error::new(kind, name, format_args!("{what}, at byte {at}")),
+/// How look-around is written that is taken: `(?<=…)` as the beginning of a pattern, and `(?!…)` as its end.
+const BEHIND: &str = "(?<=";
+const AHEAD: &str = "(?!";
+
+/// The groups without look-around as which they are read: as long, so that a fault is where it is written.
+const BEHIND_GROUP: &str = "(?u:";
+const AHEAD_GROUP: &str = "(?:";
+
+fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
+    let unsupported = |what: &str, at: usize| {
+        Error::new(
+            ErrorKind::Unsupported,
+            name,
+            format_args!("{what} at byte {at} is not supported"),
+        )
+    };
+    let look_around = |at: usize| unsupported("look-around", at);
+    let mut written = pattern.to_owned();
+    let (mut behind, mut ahead) = (None, None);
+    let mut ast = loop {
+        let error = match ParserBuilder::new().nest_limit(DEEPEST_NESTING).build().parse(&written) {
+            Ok(ast) => break ast,
+            Err(error) => error,
+        };
+        let at = error.span().start.offset;
+        match error.kind() {
+            ast::ErrorKind::UnsupportedLookAround => {
+                let rest = written.get(at..).unwrap_or_default();
+                let (place, group) = if rest.starts_with(BEHIND) && at == 0 {
+                    (&mut behind, BEHIND_GROUP)
+                } else if rest.starts_with(AHEAD) && ahead.is_none() {
+                    (&mut ahead, AHEAD_GROUP)
+                } else {
+                    return Err(look_around(at));
+                };
+                *place = Some(at);
+                written.replace_range(at..at.saturating_add(group.len()), group);
             }
-        })?;
+            ast::ErrorKind::UnsupportedBackreference => return Err(unsupported("a back-reference", at)),
+            kind => {
+                return Err(Error::new(
+                    ErrorKind::Syntax,
+                    name,
+                    format_args!("{kind}, at byte {at}"),
+                ));
+            }
+        }
+    };
     put_in_ascii(&mut ast);
-    let hir = TranslatorBuilder::new()
-        .unicode(true)
-        .utf8(true)
-        .build()
-        .translate(pattern, &ast)
-        .map_err(|error| {
+    let translated = |ast: &Ast| {
+        let translated = TranslatorBuilder::new()
+            .unicode(true)
+            .utf8(true)
+            .build()
+            .translate(&written, ast);
+        let fault = |error: regex_syntax::hir::Error| {
             let at = error.span().start.offset;
             Error::new(ErrorKind::Syntax, name, format_args!("{}, at byte {at}", error.kind()))
-        })?;
-    Ok(with_ascii_boundaries(hir))
+        };
+        translated.map(with_ascii_boundaries).map_err(fault)
+    };
+    if behind.is_none() && ahead.is_none() {
+        return Ok(translated(&ast)?.into());
+    }
+    // A group is what was written as look-around if it begins there and is neither repeated nor an alternative.
+    let is_at = |ast: Option<&Ast>, at: usize| matches!(ast, Some(Ast::Group(group)) if group.span.start.offset == at);
+    let Ast::Concat(parts) = &mut ast else {
+        return Err(look_around(behind.or(ahead).unwrap_or(0)));
+    };
+    let mut barred = Vec::new();
+    if let Some(at) = ahead {
+        let last = parts.asts.pop();
+        let last = last
+            .filter(|last| is_at(Some(last), at))
+            .ok_or_else(|| look_around(at))?;
+        // Which letters are meant may have been said before.
+        let mut asts: Vec<_> = parts
+            .asts
+            .iter()
+            .filter(|ast| matches!(ast, Ast::Flags(_)))
+            .cloned()
+            .collect();
+        asts.push(last);
+        let next = translated(&Ast::concat(ast::Concat { span: parts.span, asts }))?;
+        barred = ascii_of(&next).ok_or_else(|| look_around(at))?;
+    }
+    let behind = match behind {
+        Some(at) if !is_at(parts.asts.first(), at) => return Err(look_around(at)),
+        Some(_) => Some(translated(&parts.asts.remove(0))?),
+        None => None,
+    };
+    Ok(Parsed {
+        hir: translated(&ast)?,
+        behind: behind.map(|behind| Box::new(Hir::concat(vec![anything(), behind]).into())),
+        barred,
+    })
+}
+
+/// Any bytes.
+fn anything() -> Hir {
+    Hir::repetition(Repetition {
+        min: 0,
+        max: None,
+        greedy: true,
+        sub: Box::new(Hir::dot(Dot::AnyByte)),
+    })
+}
+
+/// The characters of a class, or the one character, if all are ASCII: then the next byte decides.
+fn ascii_of(hir: &Hir) -> Option<Vec<u8>> {
+    match hir.kind() {
+        HirKind::Literal(literal) => match *literal.0 {
+            [byte] if byte.is_ascii() => Some(vec![byte]),
+            _ => None,
+        },
+        HirKind::Class(class) => {
+            let is_ascii = class.maximum_len() == Some(1) && class.is_utf8();
+            is_ascii.then(|| {
+                let bytes = match class {
+                    Class::Unicode(class) => class.to_byte_class(),
+                    Class::Bytes(class) => Some(class.clone()),
+                };
+                let ranges = bytes.iter().flat_map(|class| class.ranges());
+                ranges.flat_map(|range| range.start()..=range.end()).collect()
+            })
+        }
+        _ => None,
+    }
 }
 
 /// Puts the classes `\d`, `\s` and `\w` into ASCII.

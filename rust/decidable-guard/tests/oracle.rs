@@ -22,6 +22,10 @@ enum Node {
     Boundary(bool),
     Begin,
     End,
+    /// What stands before.
+    Behind(Box<Node>),
+    /// None of these comes next.
+    Ahead(Vec<char>),
 }
 
 fn is_word(text: &[char], at: usize) -> bool {
@@ -55,6 +59,8 @@ impl Node {
             Self::Boundary(false) => r"\B".to_owned(),
             Self::Begin => "^".to_owned(),
             Self::End => "$".to_owned(),
+            Self::Behind(node) => format!("(?<={})", node.written()),
+            Self::Ahead(chars) => format!("(?![{}])", chars.iter().map(|c| escaped(*c)).collect::<String>()),
         }
     }
 
@@ -98,12 +104,14 @@ impl Node {
                 .collect(),
             Self::Begin => here(at == 0),
             Self::End => here(at == text.len()),
+            Self::Behind(node) => here((0..=at).any(|start| node.ends(text, start).contains(&at))),
+            Self::Ahead(chars) => here(text.get(at).is_none_or(|c| !chars.contains(c))),
         }
     }
 
     /// Whether it begins with what stands before it.
     fn looks_back(&self) -> bool {
-        matches!(self, Self::Concat(nodes) if matches!(nodes.first(), Some(Self::Boundary(_) | Self::Begin)))
+        matches!(self, Self::Concat(nodes) if matches!(nodes.first(), Some(Self::Boundary(_) | Self::Begin | Self::Behind(_))))
     }
 
     /// Whether it takes characters which it does not name.
@@ -112,7 +120,19 @@ impl Node {
             Self::Any | Self::Class(_, true) => true,
             Self::Concat(nodes) | Self::Either(nodes) => nodes.iter().any(Self::takes_others),
             Self::Repeat(node, ..) => node.takes_others(),
-            Self::Char(_) | Self::Class(_, false) | Self::Boundary(_) | Self::Begin | Self::End => false,
+            Self::Behind(node) => node.takes_others(),
+            Self::Char(_) | Self::Class(_, false) | Self::Boundary(_) | Self::Begin | Self::End | Self::Ahead(_) => {
+                false
+            }
+        }
+    }
+
+    /// The characters of which one that comes next decides whether it ends.
+    fn ahead(&self) -> &[char] {
+        match self {
+            Self::Concat(nodes) => nodes.last().map_or(&[], Self::ahead),
+            Self::Ahead(chars) => chars,
+            _ => &[],
         }
     }
 
@@ -123,7 +143,7 @@ impl Node {
             Self::Concat(nodes) => nodes.iter().map(Self::reach).sum(),
             Self::Either(nodes) => nodes.iter().map(Self::reach).max().unwrap_or(0),
             Self::Repeat(node, least, _) => node.reach() * (*least).max(1),
-            Self::Boundary(_) | Self::Begin | Self::End => 0,
+            Self::Boundary(_) | Self::Begin | Self::End | Self::Behind(_) | Self::Ahead(_) => 0,
         }
     }
 }
@@ -180,6 +200,9 @@ impl Random {
                     Node::Boundary(true)
                 },
             );
+        } else if self.one_in(5) {
+            let behind = self.node(alphabet, depth.min(1));
+            nodes.insert(0, Node::Behind(Box::new(behind)));
         }
         if self.one_in(4) {
             nodes.push(if self.one_in(3) {
@@ -187,6 +210,9 @@ impl Random {
             } else {
                 Node::Boundary(self.one_in(2))
             });
+        } else if self.one_in(5) {
+            let ascii: Vec<char> = alphabet.iter().copied().filter(char::is_ascii).collect();
+            nodes.push(Node::Ahead((0..1 + self.below(2)).map(|_| self.of(&ascii)).collect()));
         }
         Node::Concat(nodes)
     }
@@ -406,14 +432,8 @@ fn is_in_string(text: &str, start: usize, end: usize) -> bool {
 
 fn passes(check: Option<Check>, text: &[char]) -> bool {
     let Some(Check::Luhn) = check else { return true };
-    let is_escape =
-        |place: usize| matches!(text[place], 'b' | 'f' | 'n' | 'r' | 't') && text[..place].ends_with(&['\\']);
-    let digits: Vec<_> = (0..text.len())
-        .filter(|place| {
-            !matches!(text[*place], ' ' | '-' | '_' | '\\') && text[*place].is_ascii() && !is_escape(*place)
-        })
-        .map(|place| text[place].to_digit(10))
-        .collect();
+    let counts = |c: &&char| !matches!(c, ' ' | '-' | '_') && c.is_ascii();
+    let digits: Vec<_> = text.iter().filter(counts).map(|c| c.to_digit(10)).collect();
     let doubled = |(place, digit): (usize, &Option<u32>)| match digit.unwrap_or(0) * (1 + place as u32 % 2) {
         value @ 10.. => value - 9,
         value => value,
@@ -544,8 +564,12 @@ impl Case {
         };
         let found = matched(text).first().copied()?;
         let so_far = &text[..end];
-        let ways = ["", "a", " ", "\n", "\r"]
-            .map(|next| matched(&so_far.iter().copied().chain(next.chars()).collect::<Vec<_>>()));
+        let ahead = self.rules.iter().flat_map(|spec| spec.node.ahead()).copied();
+        let next = [None, Some('a'), Some(' '), Some('\n'), Some('\r')].into_iter();
+        let next = next.chain(ahead.map(Some));
+        let ways: Vec<_> = next
+            .map(|next| matched(&so_far.iter().copied().chain(next).collect::<Vec<_>>()))
+            .collect();
         let certain = ways[0].iter().find(|found| ways.iter().all(|way| way.contains(found)));
         let of = |(start, rule): (usize, usize)| (rule, start, end);
         Some(Stopped {
@@ -782,14 +806,13 @@ fn case(random: &mut Random, alphabet: &[char], depth: usize, reads: &[Reads], c
         } else {
             Node::Boundary(random.one_in(2))
         };
-        let most = if rules[place].node.looks_back() {
-            0
-        } else {
-            random.below(3)
-        };
-        let before = Node::Repeat(Box::new(random.node(alphabet, 0)), 0, Some(most));
+        let mut nodes = vec![rules[place].node.clone(), ends];
+        if !rules[place].node.looks_back() {
+            let most = random.below(3);
+            nodes.insert(0, Node::Repeat(Box::new(random.node(alphabet, 0)), 0, Some(most)));
+        }
         let again = Spec {
-            node: Node::Concat(vec![before, rules[place].node.clone(), ends]),
+            node: Node::Concat(nodes),
             literal: None,
             reads: if random.one_in(4) {
                 random.of(reads)
@@ -1009,7 +1032,7 @@ fn any_chunks_of_a_document_give_what_its_strings_give() {
 #[test]
 fn any_chunks_give_what_a_check_lets_pass() {
     let family = Family {
-        alphabet: &['5', '9', '1', ' ', '0', '2', '-', 'a'],
+        alphabet: &['5', '9', '1', '_', '\u{a0}', '0', '\\', '-', ' ', '2', 'n', 'b'],
         pieces: &[],
         reads: &[Reads::Visible],
         check: Some(Check::Luhn),

@@ -265,3 +265,69 @@ fn a_monitor_stops_at_the_token_with_which_a_match_is_certain() {
     let mut monitor = Monitor::new(cursor([Rule::regex("key", r"key\b")]));
     assert_eq!(monitor.intervene(token(b"key"), 0, &mut out), Intervention::Continue);
 }
+
+/// What may stand before a match and behind it, and what may not be written so.
+#[test]
+fn look_around_is_taken_at_both_ends_and_nowhere_else() {
+    let rule = |pattern: &str| Automaton::new(vec![Rule::regex("it", pattern)]);
+    for (pattern, text, found) in [
+        (r"(?<=id: *)\d+(?![0-9a-z])", "id:  12a id: 345.", Some((13, 16))),
+        (r"(?<=\b|_)\d\d(?![0-9])", "a12_34_", Some((4, 6))),
+        (r"(?<=^|;)a", "ba;a", Some((3, 4))),
+        (r"(?<=é)a", "éa", Some((2, 3))),
+        (r"(?<=b)(?i)a(?![c])", "baC", None),
+        (r"(?<=b)a(?!c)", "baC", Some((1, 2))),
+        (r"a(?![bc])", "abaca", Some((4, 5))),
+    ] {
+        let automaton = Arc::new(rule(pattern).unwrap());
+        for size in [1, 2, text.len()] {
+            let mut cursor = Cursor::new(Arc::clone(&automaton));
+            for chunk in text.as_bytes().chunks(size) {
+                cursor.push(chunk, &mut Vec::new());
+            }
+            cursor.finish(&mut Vec::new());
+            let stopped = cursor.stopped().map(|stop| match stop {
+                Stop::Matched(found) => (found.start, found.end),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(stopped, found, "{pattern} on {text}");
+        }
+    }
+    for (pattern, at) in [
+        ("a(?<=b)c", 1),
+        ("(?<!b)a", 0),
+        ("(?=b)a", 0),
+        ("a(?=b)", 1),
+        ("(?<=b)*a", 0),
+        ("(?<=b)a|c", 0),
+        ("(?<=b)", 0),
+        ("(?<=(?<=b))a", 4),
+        ("a(?!b)c", 1),
+        ("a(?!bc)", 1),
+        ("a(?!b|)", 1),
+        ("a(?!é)", 1),
+        ("a(?![^b])", 1),
+        ("a(?!b)|c", 1),
+        ("a(?!b)+", 1),
+        ("a(?!b)(?!c)", 6),
+        ("(?:a(?!b))", 4),
+        ("[(?!b]a(?!c)d", 7),
+    ] {
+        let error = rule(pattern).unwrap_err();
+        assert_eq!(error.kind(), decidable_guard::ErrorKind::Unsupported, "{pattern}");
+        assert!(
+            error
+                .to_string()
+                .ends_with(&format!("look-around at byte {at} is not supported")),
+            "{error}"
+        );
+    }
+    // What never stands before nothing stands behind, and a pattern has to match something besides.
+    for pattern in [r"(?<=[^\s\S])a", "(?<=b)(?:a?)", r"(?<=\u200b)a"] {
+        assert_eq!(
+            rule(pattern).unwrap_err().kind(),
+            decidable_guard::ErrorKind::Empty,
+            "{pattern}"
+        );
+    }
+}

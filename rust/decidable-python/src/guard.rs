@@ -126,7 +126,7 @@ impl Rule {
         };
         rule(pattern, name, action, replacement, severity, reads, None)
     }
-    /// A regular expression to look for, in the syntax of Rust's crate `regex`, without look-around and back-references. With `check`, which
+    /// A regular expression to look for, in the syntax of Rust's crate `regex`, with look-around at its ends alone. With `check`, which
     /// is `"luhn"` or `"iban"`, a match whose check digits are wrong is none.
     #[staticmethod]
     #[pyo3(signature = (
