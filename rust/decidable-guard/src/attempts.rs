@@ -4,6 +4,7 @@ use core::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::{
+    before::Beginning,
     check::Sum,
     patterns::{DEAD, NO_RULE, Patterns, RuleId},
     steps,
@@ -147,8 +148,6 @@ pub(crate) struct Attempts {
     /// Of each in the list, for that: from which start on one may be kept that it would cover, and the ends that are sought for it.
     parted: Vec<u64>,
     ends: BinaryHeap<Reverse<u64>>,
-    /// Of each table, once a byte was taken: the state of what must stand before an attempt.
-    behind: Vec<u32>,
 }
 
 impl Attempts {
@@ -221,8 +220,8 @@ impl Attempts {
         })
     }
 
-    /// Takes the byte at a place and begins attempts there.
-    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, place: Place) {
+    /// Takes the byte at a place and begins attempts there, if any may.
+    pub(crate) fn step(&mut self, tables: &[Patterns], here: Option<Beginning<'_>>, byte: u8, place: Place) {
         if !self.list.is_empty() {
             self.list.retain_mut(|attempt| {
                 let Some(table) = tables.get(attempt.table).filter(|_| attempt.state != DEAD) else {
@@ -235,18 +234,15 @@ impl Attempts {
                 attempt.state != DEAD || attempt.found()
             });
         }
-        if self.behind.len() < tables.len() {
-            self.behind = tables.iter().map(Patterns::behind_start).collect();
-        }
-        for ((table, number), behind) in tables.iter().zip(0..).zip(&mut self.behind) {
-            let state = table.begun(*behind, before, byte);
-            *behind = table.behind_next(*behind, byte);
-            if state == DEAD {
-                continue;
+        if let Some(here) = here {
+            for (table, number) in tables.iter().zip(0..) {
+                let state = here.state(table, byte);
+                if state != DEAD {
+                    let mut attempt = Attempt::at(place.at, place.raw_start, number);
+                    attempt.enter(table, byte, state, place);
+                    self.list.push(attempt);
+                }
             }
-            let mut attempt = Attempt::at(place.at, place.raw_start, number);
-            attempt.enter(table, byte, state, place);
-            self.list.push(attempt);
         }
         if self.list.len() > 1 {
             self.merge();
@@ -256,15 +252,14 @@ impl Attempts {
     /// Takes a byte that stands for itself, in the stream at `raw`, if it ends no match and leaves no more than one attempt under
     /// way; whether it was so. Else nothing has changed.
     #[inline(always)]
-    pub(crate) fn step_alone(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, at: u64, raw: u64) -> bool {
+    pub(crate) fn step_alone(&mut self, tables: &[Patterns], here: Beginning<'_>, byte: u8, at: u64, raw: u64) -> bool {
         let [table] = tables else { return false };
         if table.check().is_some() {
             return false;
         }
         let column = table.column(Some(byte));
-        let behind = self.behind.first().copied().unwrap_or_else(|| table.behind_start());
-        let begins = table.begun(behind, before, byte);
-        let alone = match self.list.as_mut_slice() {
+        let begins = here.state(table, byte);
+        match self.list.as_mut_slice() {
             [] if begins == DEAD => true,
             [] if table.sure(begins) == NO_RULE => {
                 self.list.push(Attempt {
@@ -287,15 +282,7 @@ impl Attempts {
                 true
             }
             _ => false,
-        };
-        if alone {
-            let next = table.behind_next(behind, byte);
-            match self.behind.first_mut() {
-                Some(behind) => *behind = next,
-                None => self.behind.push(next),
-            }
         }
-        alone
     }
 
     /// The text ends here.
@@ -425,11 +412,11 @@ pub(crate) struct Selection {
 
 impl Selection {
     #[inline]
-    pub(crate) fn step(&mut self, tables: &[Patterns], before: Option<u8>, byte: u8, place: Place) {
+    pub(crate) fn step(&mut self, tables: &[Patterns], here: Option<Beginning<'_>>, byte: u8, place: Place) {
         if tables.is_empty() {
             return;
         }
-        self.attempts.step(tables, before, byte, place);
+        self.attempts.step(tables, here, byte, place);
         self.settle(tables, place.at.saturating_add(1));
     }
 
@@ -494,6 +481,12 @@ impl Selection {
 
     pub(crate) const fn too_many(&self) -> bool {
         self.attempts.too_many()
+    }
+
+    /// Whether no match is under way.
+    #[inline]
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.attempts.is_empty()
     }
 }
 

@@ -1,5 +1,6 @@
 use crate::{
     Action, Error, ErrorKind, Pattern, Reads, Rule,
+    before::Beginnings,
     json::Json,
     literals::{Literal, Literals},
     patterns::{Patterns, RuleId, TooLarge},
@@ -42,6 +43,11 @@ pub(crate) struct Tables {
     pub(crate) stop: Vec<Patterns>,
     pub(crate) redact: Vec<Patterns>,
     pub(crate) record: Vec<Patterns>,
+    /// What must stand before a match of some pattern, each once.
+    pub(crate) before: Vec<Patterns>,
+    /// Where patterns to stop at begin, and where others do.
+    pub(crate) stop_begins: Beginnings,
+    pub(crate) others_begin: Beginnings,
 }
 
 impl Automaton {
@@ -159,7 +165,11 @@ fn too_large() -> Error {
 
 impl Tables {
     fn patterns(&self) -> impl Iterator<Item = &Patterns> {
-        self.stop.iter().chain(&self.redact).chain(&self.record)
+        self.stop
+            .iter()
+            .chain(&self.redact)
+            .chain(&self.record)
+            .chain(&self.before)
     }
 
     /// Takes how many bytes the tables may still take, and leaves how many are left: nothing is made beyond it.
@@ -186,42 +196,82 @@ impl Tables {
             .filter(|literals| literals.bytes() <= *room)
             .ok_or_else(too_large)?;
         *room = room.saturating_sub(literals.bytes());
-        let mut compiled = |patterns: &[(RuleId, Parsed)]| {
-            let check = |rule: RuleId| rules.get(usize::from(rule)).and_then(|rule| rule.check);
-            let patterns = patterns.iter().map(|(rule, parsed)| (*rule, parsed));
-            let (checked, others): (Vec<_>, Vec<_>) = patterns.partition(|(rule, _)| check(*rule).is_some());
-            let mut tables = Vec::new();
-            // What begins behind the same may begin at the same places.
-            let mut alike: Vec<(Option<&Parsed>, Vec<_>)> = Vec::new();
-            for (rule, parsed) in others {
-                let behind = parsed.behind.as_deref();
-                match alike.iter_mut().find(|(of, _)| *of == behind) {
-                    Some((_, patterns)) => patterns.push((rule, parsed)),
-                    None => alike.push((behind, vec![(rule, parsed)])),
-                }
-            }
-            for (_, patterns) in alike {
-                together(rules, &patterns, room, &mut tables)?;
-            }
-            // Whether a match passes depends on where it begins: what is checked has a table of its own.
-            for (rule, parsed) in checked {
-                let mut own = Vec::new();
-                together(rules, &[(rule, parsed)], room, &mut own)?;
-                tables.extend(own.into_iter().map(|table| table.with_check(check(rule))));
-            }
-            Ok::<_, Error>(tables)
+        let mut compiler = Compiler {
+            rules,
+            room,
+            known: Vec::new(),
+            before: Vec::new(),
         };
+        let (stop, redact) = (compiler.tables(&stop)?, compiler.tables(&redact)?);
+        let record = compiler.tables(&record)?;
+        let before = compiler.before;
         Ok(Self {
             reads,
             literals,
-            stop: compiled(&stop)?,
-            redact: compiled(&redact)?,
-            record: compiled(&record)?,
+            stop_begins: Beginnings::new(stop.iter()),
+            others_begin: Beginnings::new(redact.iter().chain(&record)),
+            stop,
+            redact,
+            record,
+            before,
         })
     }
 }
 
-/// One table for all patterns, which begin behind the same; where that is too large, one for each half.
+/// Makes tables of patterns, and one of each thing that must stand before some.
+struct Compiler<'a> {
+    rules: &'a [Rule],
+    room: &'a mut usize,
+    known: Vec<&'a Parsed>,
+    before: Vec<Patterns>,
+}
+
+impl<'a> Compiler<'a> {
+    fn tables(&mut self, patterns: &'a [(RuleId, Parsed)]) -> Result<Vec<Patterns>, Error> {
+        let rules = self.rules;
+        let check = |rule: RuleId| rules.get(usize::from(rule)).and_then(|rule| rule.check);
+        // What begins behind the same begins at the same places.
+        let mut alike: Vec<(Option<&'a Parsed>, Vec<_>)> = Vec::new();
+        let mut checked = Vec::new();
+        for (rule, parsed) in patterns {
+            let before = parsed.before.as_deref();
+            if check(*rule).is_some() {
+                // Whether a match passes depends on where it begins: it has a table of its own.
+                checked.push((before, vec![(*rule, parsed)]));
+            } else if let Some((_, patterns)) = alike.iter_mut().find(|(of, _)| *of == before) {
+                patterns.push((*rule, parsed));
+            } else {
+                alike.push((before, vec![(*rule, parsed)]));
+            }
+        }
+        let mut tables = Vec::new();
+        for (before, patterns) in alike.into_iter().chain(checked) {
+            let Some((rule, _)) = patterns.first().copied() else {
+                continue;
+            };
+            let which = before.map(|before| self.which(rule, before)).transpose()?;
+            let mut own = Vec::new();
+            together(rules, &patterns, self.room, &mut own)?;
+            tables.extend(
+                own.into_iter()
+                    .map(|table| table.with_before(which).with_check(check(rule))),
+            );
+        }
+        Ok(tables)
+    }
+
+    /// Which of what must stand before some pattern this is.
+    fn which(&mut self, rule: RuleId, before: &'a Parsed) -> Result<usize, Error> {
+        if let Some(which) = self.known.iter().position(|known| *known == before) {
+            return Ok(which);
+        }
+        together(self.rules, &[(rule, before)], self.room, &mut self.before)?;
+        self.known.push(before);
+        Ok(self.known.len().saturating_sub(1))
+    }
+}
+
+/// One table for all patterns, before which the same must stand; where that is too large, one for each half.
 fn together(
     rules: &[Rule],
     patterns: &[(RuleId, &Parsed)],
@@ -234,7 +284,7 @@ fn together(
         _ => None,
     };
     let most = if alone.is_some() { ALONE_BYTES } else { TOGETHER_BYTES };
-    match (table(patterns, most, *room), alone) {
+    match (Patterns::new(patterns, most, *room), alone) {
         (Ok(table), _) => {
             *room = room.saturating_sub(table.bytes());
             tables.push(table);
@@ -256,16 +306,4 @@ fn together(
             together(rules, second, room, tables)
         }
     }
-}
-
-/// The table of patterns, with that of what must stand before them.
-fn table(patterns: &[(RuleId, &Parsed)], bytes_max: usize, room: usize) -> Result<Patterns, TooLarge> {
-    let behind = patterns
-        .iter()
-        .find_map(|(rule, parsed)| Some((*rule, parsed.behind.as_deref()?)));
-    let behind = behind
-        .map(|behind| Patterns::new(&[behind], bytes_max, room))
-        .transpose()?;
-    let room = room.saturating_sub(behind.as_ref().map_or(0, Patterns::bytes));
-    Ok(Patterns::new(patterns, bytes_max, room)?.behind(behind))
 }

@@ -395,8 +395,19 @@ impl Cursor {
     }
 
     fn push_to_all(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        for (byte, taken) in bytes.iter().zip(1..) {
-            if self.step(*byte, bytes.get(..taken), out) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let (taken, asks) = self.quiet(bytes.get(done..).unwrap_or_default());
+            done = done.saturating_add(taken);
+            if asks {
+                if self.halt(None, bytes.get(..done), out) {
+                    return;
+                }
+                continue;
+            }
+            let Some(byte) = bytes.get(done) else { break };
+            done = done.saturating_add(1);
+            if self.step(*byte, bytes.get(..done), out) {
                 return;
             }
         }
@@ -404,10 +415,32 @@ impl Cursor {
         self.release(self.safe(), out);
     }
 
+    /// Takes bytes with which little happens, where there is one lane: how many, and whether what is allowed is to be asked.
+    #[inline]
+    fn quiet(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let even = self.is_outside_escape() && self.unwritable.is_none();
+        let ([lane], [tables]) = (self.lanes.as_mut_slice(), self.automaton.tables.as_slice()) else {
+            return (0, false);
+        };
+        if !even || !lane.is_even() || tables.literals.longest() > self.max_hold {
+            return (0, false);
+        }
+        let limit = self.released.saturating_add(cast::u64_from_usize(self.max_hold));
+        let (taken, asks) = lane.matcher.quiet(tables, self.json.is_some(), bytes, limit);
+        self.at = self.at.saturating_add(cast::u64_from_usize(taken));
+        (taken, asks)
+    }
+
     /// Takes a byte, the last of those given; whether the stream is stopped there.
     #[inline]
     fn step(&mut self, byte: u8, taken: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
         let matched = self.take(byte);
+        self.halt(matched, taken, out)
+    }
+
+    /// Stops the stream after the last of the bytes that were taken, if there is a match that does or more than is allowed.
+    #[inline]
+    fn halt(&mut self, matched: Option<Span>, taken: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
         let beyond = if matched.is_some() { None } else { self.beyond() };
         if matched.is_none() && beyond.is_none() {
             return false;
@@ -481,7 +514,12 @@ impl Cursor {
                 let (taken, matched) = if literals_only {
                     lane.matcher.scan(tables, self.json.is_some(), rest)
                 } else {
-                    (lane.matcher.skim(tables, self.json.is_some(), rest), None)
+                    let json = self.json.is_some();
+                    let taken = match tables.stop.as_slice() {
+                        [_] => lane.matcher.skim(tables, json, rest),
+                        _ => lane.matcher.quiet(tables, json, rest, u64::MAX).0,
+                    };
+                    (taken, None)
                 };
                 self.at = self.at.saturating_add(cast::u64_from_usize(taken));
                 done = done.wrapping_add(taken);

@@ -25,6 +25,7 @@ mod rule;
 mod sieve;
 mod syntax;
 mod patterns;
+mod before;
 mod literals;
 mod attempts;
 mod json;

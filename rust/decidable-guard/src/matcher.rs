@@ -7,6 +7,7 @@ use decidable_canon::cast;
 use crate::{
     attempts::{Attempts, Place, Selection, Span},
     automaton::Tables,
+    before::{Before, Beginning},
     patterns::RuleId,
     reading::Unit,
     steps,
@@ -69,6 +70,16 @@ impl Read {
         }
     }
 
+    /// The place of the byte that comes next.
+    #[inline]
+    fn beginning<'a>(&self, before: &'a Before, tables: &'a Tables) -> Beginning<'a> {
+        Beginning {
+            last: self.last,
+            before,
+            tables: &tables.before,
+        }
+    }
+
     fn step(&mut self, byte: u8, unit: &Unit<'_>) {
         self.at = self.at.saturating_add(1);
         self.raw_end = unit.end;
@@ -89,6 +100,9 @@ pub(crate) struct Matcher {
     taken: u64,
     /// How far it was searched for what is redacted and noted.
     selected: Read,
+    /// Where it is in what must stand before a match, up to where it was read and searched.
+    before: Before,
+    selected_before: Before,
     pub(crate) redact: Selection,
     pub(crate) record: Selection,
     /// Whether every match is kept that is noted, until it is taken; else how many were not.
@@ -121,7 +135,10 @@ impl Matcher {
                 }
             }
             self.literal = tables.literals.next(self.literal, *byte);
-            self.attempts.step(&tables.stop, self.read.last, *byte, place);
+            let here = self.read.beginning(&self.before, tables);
+            let here = here.if_one_of(&tables.stop_begins, *byte);
+            self.attempts.step(&tables.stop, here, *byte, place);
+            self.before.step(&tables.before, *byte);
             self.read.step(*byte, unit);
             if self.attempts.is_empty() && !tables.literals.matches(self.literal) {
                 continue;
@@ -202,9 +219,12 @@ impl Matcher {
                 return;
             }
             let place = self.selected.place(unit);
-            self.redact.step(&tables.redact, self.selected.last, *byte, place);
-            self.record.step(&tables.record, self.selected.last, *byte, place);
+            let here = self.selected.beginning(&self.selected_before, tables);
+            let here = here.if_one_of(&tables.others_begin, *byte);
+            self.redact.step(&tables.redact, here, *byte, place);
+            self.record.step(&tables.record, here, *byte, place);
             self.drop_more();
+            self.selected_before.step(&tables.before, *byte);
             self.selected.step(*byte, unit);
         }
     }
@@ -250,9 +270,11 @@ impl Matcher {
             let Some(next) = tables.literals.pass(state, *byte, json) else {
                 break;
             };
-            if !self.attempts.step_alone(&tables.stop, last, *byte, at, raw) {
+            let here = Read { at, raw_end: raw, last }.beginning(&self.before, tables);
+            if !self.attempts.step_alone(&tables.stop, here, *byte, at, raw) {
                 break;
             }
+            self.before.step(&tables.before, *byte);
             (state, last) = (next, Some(*byte));
             (at, raw, taken) = (at.wrapping_add(1), raw.wrapping_add(1), taken.wrapping_add(1));
         }
@@ -262,6 +284,61 @@ impl Matcher {
             self.read = Read { at, raw_end: raw, last };
         }
         taken
+    }
+
+    /// Takes bytes that stand for themselves, with which no match that stops begins: how many, and whether the last of them may be more
+    /// than is allowed, because what is open may go back before `limit` bytes or is too much.
+    #[inline]
+    pub(crate) fn quiet(&mut self, tables: &Tables, json: bool, bytes: &[u8], limit: u64) -> (usize, bool) {
+        let mut taken = 0_usize;
+        let mut asks = false;
+        if !self.attempts.is_empty() {
+            return (taken, asks);
+        }
+        for byte in bytes {
+            let Some(state) = tables.literals.pass(self.literal, *byte, json) else {
+                break;
+            };
+            let here = self.read.beginning(&self.before, tables);
+            if here.is_one_of(&tables.stop_begins, *byte) {
+                break;
+            }
+            let here = here.if_one_of(&tables.others_begin, *byte);
+            let idle = self.redact.is_idle() && self.record.is_idle() && here.is_none();
+            // Whether what is redacted can be written into a document is asked elsewhere.
+            if !idle && json {
+                break;
+            }
+            let place = Place {
+                at: self.read.at,
+                raw_before: self.read.raw_end,
+                raw_start: self.taken,
+                raw_end: self.taken.saturating_add(1),
+            };
+            if !idle {
+                self.redact.step(&tables.redact, here, *byte, place);
+                self.record.step(&tables.record, here, *byte, place);
+                self.drop_more();
+            }
+            self.before.step(&tables.before, *byte);
+            self.literal = state;
+            self.taken = place.raw_end;
+            self.read = Read {
+                at: place.at.saturating_add(1),
+                raw_end: place.raw_end,
+                last: Some(*byte),
+            };
+            taken = taken.wrapping_add(1);
+            if !idle && (place.raw_end > limit || self.too_many()) {
+                asks = true;
+                break;
+            }
+        }
+        if taken > 0 {
+            self.selected = self.read;
+            self.selected_before.clone_from(&self.before);
+        }
+        (taken, asks)
     }
 
     /// Searches bytes that stand for themselves, where there are texts to stop at and nothing else: how many were taken, and what was

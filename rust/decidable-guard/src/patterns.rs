@@ -22,10 +22,25 @@ pub(crate) const NO_RULE: RuleId = RuleId::MAX;
 pub(crate) const DEAD: u32 = 0;
 
 /// What stands before an attempt, as far as `^` and `\b` look back.
-const LOOKED_BACK_AT: [Option<u8>; 5] = [None, Some(b' '), Some(b'a'), Some(b'\n'), Some(b'\r')];
+const LOOKED_BACK_AT: [Option<u8>; KINDS] = [None, Some(b' '), Some(b'a'), Some(b'\n'), Some(b'\r')];
+
+/// How many kinds of that there are.
+pub(crate) const KINDS: usize = 5;
+
+/// Of which of them a byte is.
+#[inline]
+pub(crate) const fn kind_of(before: Option<u8>) -> usize {
+    match before {
+        None => 0,
+        Some(b'\n') => 3,
+        Some(b'\r') => 4,
+        Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_') => 2,
+        Some(_) => 1,
+    }
+}
 
 /// States by place, each with a row of what comes next by class of byte.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Patterns {
     classes: [u8; 256],
     /// Columns of a row: the classes of bytes, and the end of the text.
@@ -46,8 +61,8 @@ pub(crate) struct Patterns {
     /// The first states, by what stands before.
     starts: [u32; LOOKED_BACK_AT.len()],
     check: Option<Check>,
-    /// What must stand before an attempt: patterns that are tried from the beginning of the text on, whatever comes before them.
-    behind: Option<Box<Self>>,
+    /// Which of what may have to stand before an attempt does.
+    before: Option<usize>,
 }
 
 /// No match can come any more.
@@ -64,7 +79,7 @@ pub(crate) enum TooLarge {
 
 impl Patterns {
     /// Takes patterns, each with the place of its rule, in ascending order; how large what the table is made from may be, and how large
-    /// the table. What must stand before them is not looked at: [`Self::behind`].
+    /// the table. What must stand before them is not looked at: [`Self::with_before`].
     pub(crate) fn new(patterns: &[(RuleId, &Parsed)], bytes_max: usize, room: usize) -> Result<Self, TooLarge> {
         let hirs: Vec<_> = patterns.iter().map(|(_, parsed)| &parsed.hir).collect();
         let nfa = thompson::Compiler::new()
@@ -123,7 +138,7 @@ impl Patterns {
             grows: Vec::new(),
             starts,
             check: None,
-            behind: None,
+            before: None,
         };
         let mut state = 1;
         while let Some(Some(from)) = walk.found.get(state).copied() {
@@ -259,14 +274,13 @@ impl Patterns {
     /// The first state of an attempt, by the byte before it.
     #[inline]
     pub(crate) fn start(&self, before: Option<u8>) -> u32 {
-        let [begin, other, word, line_feed, carriage_return] = self.starts;
-        match before {
-            None => begin,
-            Some(b'\n') => line_feed,
-            Some(b'\r') => carriage_return,
-            Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_') => word,
-            Some(_) => other,
-        }
+        self.start_of(kind_of(before))
+    }
+
+    /// The same, by the kind of that byte.
+    #[inline]
+    pub(crate) fn start_of(&self, kind: usize) -> u32 {
+        self.starts.get(kind).copied().unwrap_or(DEAD)
     }
 
     #[inline]
@@ -318,39 +332,14 @@ impl Patterns {
     }
 
     /// The same with what must stand before.
-    pub(crate) fn behind(self, behind: Option<Self>) -> Self {
-        Self {
-            behind: behind.map(Box::new),
-            ..self
-        }
+    pub(crate) fn with_before(self, before: Option<usize>) -> Self {
+        Self { before, ..self }
     }
 
-    /// The state of what must stand before an attempt, at the beginning of the text.
+    /// Which of what may have to stand before an attempt does.
     #[inline]
-    pub(crate) fn behind_start(&self) -> u32 {
-        self.behind.as_ref().map_or(DEAD, |behind| behind.start(None))
-    }
-
-    /// The same after a byte.
-    #[inline]
-    pub(crate) fn behind_next(&self, state: u32, byte: u8) -> u32 {
-        let next = |behind: &Self| behind.next(state, behind.column(Some(byte)));
-        self.behind.as_deref().map_or(DEAD, next)
-    }
-
-    /// The state of an attempt after its first byte, if one begins here: by the state of what must stand before, and the byte before.
-    #[inline]
-    pub(crate) fn begun(&self, state: u32, before: Option<u8>, byte: u8) -> u32 {
-        let begun = self.next(self.start(before), self.column(Some(byte)));
-        let stands = |behind: &Self| {
-            behind.sure(state) != NO_RULE || behind.delayed(state, behind.column(Some(byte))) != NO_RULE
-        };
-        // Most bytes begin nothing.
-        if begun == DEAD || self.behind.as_deref().is_none_or(stands) {
-            begun
-        } else {
-            DEAD
-        }
+    pub(crate) const fn before(&self) -> Option<usize> {
+        self.before
     }
 
     /// How many more bytes a match, or a longer one, needs at least.
@@ -371,15 +360,13 @@ impl Patterns {
     }
 
     /// How many bytes the tables take.
-    pub(crate) fn bytes(&self) -> usize {
-        let own = self.next.len() * 4 + self.delayed.len() * 2 + self.sure.len() * 9;
-        own.saturating_add(self.behind.as_ref().map_or(0, |behind| behind.bytes()))
+    pub(crate) const fn bytes(&self) -> usize {
+        self.next.len() * 4 + self.delayed.len() * 2 + self.sure.len() * 9
     }
 
     /// How many states there are.
-    pub(crate) fn states(&self) -> usize {
-        let behind = self.behind.as_ref().map_or(0, |behind| behind.states());
-        self.sure.len().saturating_add(behind)
+    pub(crate) const fn states(&self) -> usize {
+        self.sure.len()
     }
 }
 

@@ -21,7 +21,7 @@ const DEEPEST_NESTING: u32 = 64;
 pub(crate) struct Parsed {
     pub(crate) hir: Hir,
     /// What must stand before it and is no part of it: a pattern for the whole of the text before.
-    pub(crate) behind: Option<Box<Self>>,
+    pub(crate) before: Option<Box<Self>>,
     /// The bytes of which none may come next.
     pub(crate) barred: Vec<u8>,
 }
@@ -30,7 +30,7 @@ impl From<Hir> for Parsed {
     fn from(hir: Hir) -> Self {
         Self {
             hir,
-            behind: None,
+            before: None,
             barred: Vec::new(),
         }
     }
@@ -45,7 +45,7 @@ pub(crate) fn parsed(rule: &Rule) -> Result<Parsed, Error> {
     let fault = |why: &str| Err(Error::new(ErrorKind::Empty, &rule.name, why));
     for hir in [&parsed]
         .into_iter()
-        .chain(parsed.behind.as_deref())
+        .chain(parsed.before.as_deref())
         .map(|part| &part.hir)
     {
         if let Some(hidden) = hidden(rule.reads, hir) {
@@ -211,7 +211,7 @@ fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
     };
     Ok(Parsed {
         hir: translated(&ast)?,
-        behind: behind.map(|behind| Box::new(Hir::concat(vec![anything(), behind]).into())),
+        before: behind.map(|behind| Box::new(Hir::concat(vec![anything(), behind]).into())),
         barred,
     })
 }
