@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// What the characters of a match must pass. Spaces, hyphens, underscores and what is not ASCII, such as other spaces and hyphens, are left
-/// out; any other character that does not belong there fails.
+/// What the characters of a match must pass. Spaces, hyphens, dots, underscores and what is not ASCII, such as other spaces and hyphens, are
+/// left out; any other character that does not belong there fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Check {
     /// The digits of payment cards (ISO/IEC 7812-1, annex B): from the last to the first, every second one is doubled and its digits added;
@@ -56,7 +56,7 @@ pub(crate) struct Sum {
 
 impl Sum {
     pub(crate) fn step(&mut self, check: Check, byte: u8) {
-        if self.failed || matches!(byte, b' ' | b'-' | b'_') || !byte.is_ascii() {
+        if self.failed || matches!(byte, b' ' | b'-' | b'.' | b'_') || !byte.is_ascii() {
             return;
         }
         let value = char::from(byte).to_digit(36).and_then(|value| u8::try_from(value).ok());
@@ -179,7 +179,7 @@ mod tests {
                         assert_eq!(passes(check, &other), other == number, "{other}");
                     }
                 }
-                assert!(!passes(check, &format!("{number}.")), "{number}.");
+                assert!(!passes(check, &format!("{number},")), "{number},");
                 assert!(!passes(check, &format!("x{number}")), "x{number}");
             }
         }
@@ -191,11 +191,11 @@ mod tests {
             (Check::Luhn, "4111 1111 1111 1111"),
             (Check::Iban, "DE89 3704 0044 0532 0130 00"),
         ] {
-            for between in ["_", "\u{a0}", "\u{202f}", "\u{2011}"] {
+            for between in ["_", ".", "\u{a0}", "\u{202f}", "\u{2011}"] {
                 assert!(passes(check, &number.replace(' ', between)), "{between:?}");
                 assert!(passes(check, &format!("{between}{number}_")), "{between:?}");
             }
-            for before in ["n", "\\", "\\n", "\n", "."] {
+            for before in ["n", "\\", "\\n", "\n", ","] {
                 assert!(!passes(check, &format!("{before}{number}")), "{before:?}");
             }
         }

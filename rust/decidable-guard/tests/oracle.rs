@@ -432,7 +432,7 @@ fn is_in_string(text: &str, start: usize, end: usize) -> bool {
 
 fn passes(check: Option<Check>, text: &[char]) -> bool {
     let Some(Check::Luhn) = check else { return true };
-    let counts = |c: &&char| !matches!(c, ' ' | '-' | '_') && c.is_ascii();
+    let counts = |c: &&char| !matches!(c, ' ' | '-' | '.' | '_') && c.is_ascii();
     let digits: Vec<_> = text.iter().filter(counts).map(|c| c.to_digit(10)).collect();
     let doubled = |(place, digit): (usize, &Option<u32>)| match digit.unwrap_or(0) * (1 + place as u32 % 2) {
         value @ 10.. => value - 9,
@@ -1032,7 +1032,7 @@ fn any_chunks_of_a_document_give_what_its_strings_give() {
 #[test]
 fn any_chunks_give_what_a_check_lets_pass() {
     let family = Family {
-        alphabet: &['5', '9', '1', '_', '\u{a0}', '0', '\\', '-', ' ', '2', 'n', 'b'],
+        alphabet: &['5', '9', '1', '_', '.', '\u{a0}', '0', '\\', '-', ' ', '2', 'n', 'b'],
         pieces: &[],
         reads: &[Reads::Visible],
         check: Some(Check::Luhn),
