@@ -64,9 +64,11 @@ class MessageChunkReader:
         self._last: Any = None
         self._is_first = True
         self._is_whole = False
-        # The numbers of the blocks that had text, and what the last text stood in.
-        self._texts: set[Any] = set()
-        self._text_at: tuple[bool, Any] = (False, None)
+        # Of each number the place that its block has among all of them, and the kind, which are those of its first.
+        self._places: dict[int | str, tuple[int, str]] = {}
+        self._next_place = 0
+        # Where the last text stood: its place, whether in a block, and the number of that.
+        self._text_at: tuple[int, bool, int | str | None] = (0, False, None)
         self._same: dict[str, str] = {}
         self._stopped: Any = None
 
@@ -204,31 +206,44 @@ class MessageChunkReader:
         """That of a call without a number, which nothing is put together with."""
         return self._channels.read(channel, name)
 
-    def _text(self, text: Any, of_a_block: bool = False, index: Any = None) -> str:
-        """A piece of the text, which is one in whatever blocks it comes: so LangChain puts them together."""
+    def _place(self, kind: str, number: int | str | None) -> int:
+        """Where a block stands among all of them, also one that begins empty: behind those that came before it."""
+        if number is not None and number in self._places:
+            return self._places[number][0]
+        place = self._next_place
+        self._next_place += 1
+        if number is not None:
+            self._channels.refuse_many(len(self._places), MOST_ADDED)
+            self._places[number] = place, kind
+        return place
+
+    def _text(self, text: Any, place: int, of_a_block: bool = False, number: int | str | None = None) -> str:
+        """A piece of the text, which is one in whatever blocks it comes: LangChain joins them as they stand."""
         if text:
-            if index is not None and index in self._texts and self._text_at[1] != index:
+            if number is not None and self._places[number][1] != "text":
+                # It stays of the kind that it began as, and what it has is no text of the message.
+                raise unknown_chunk("content[].type", "is another than that of the block before it")
+            if place < self._text_at[0]:
                 # By the blocks it would stand elsewhere than by the chunks.
                 raise unknown_chunk("content[].index", "is of a text before the last")
-            self._channels.refuse_many(len(self._texts))
-            self._texts.add(index)
-            self._text_at = (of_a_block, index)
+            self._text_at = place, of_a_block, number
         return self._channels.push(Channel(None, "text"), text)
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
-            return self._text(content)
+            return self._text(content, self._place("text", None))
         if not isinstance(content, list):
             raise unknown_chunk("content", "is no text and no list")
         numbers = self._lists.numbers(None, "content", content)
         out: list[Any] = []
         for number, block in zip(numbers, content, strict=True):
             if isinstance(block, str):
-                out.append(self._text(block))
+                out.append(self._text(block, self._place("text", None)))
                 continue
             inside = fields(block) or {}
             kind = kind_of("content[]", block)
             index = _number("content[].index", inside.get("index"))
+            place = self._place(kind, index)
             if number is not None:
                 self._only_of(kind, number, inside)
             if kind in WHOLE_BLOCKS:
@@ -249,7 +264,7 @@ class MessageChunkReader:
                     if value is None:
                         continue
                     if kind == "text":
-                        changes[key] = self._text(value, True, index)
+                        changes[key] = self._text(value, place, True, index)
                     else:
                         changes[key] = self._channels.push(Channel(None, name, index, kind), value)
                 elif key == "summary" and kind == "reasoning":
@@ -396,7 +411,7 @@ class MessageChunkReader:
                 block = {"type": channel.field, BLOCKS[channel.field][0]: rest, **numbered}
                 out["content"] = _and(now("content"), block)
             elif name == "text":
-                of_a_block, at = self._text_at
+                _, of_a_block, at = self._text_at
                 before = now("content")
                 if of_a_block:
                     block = {"type": "text", "text": rest}
