@@ -635,3 +635,46 @@ def has_no_match(given: list[Any]) -> None:
     blocks = [whole.content] if isinstance(whole.content, str) else whole.content
     texts = [each for block in blocks for each in ([block] if isinstance(block, str) else map(str, block.values()))]
     assert not [each for each in (whole.text, *texts) if "DROP TABLE" in each], given
+
+
+SIGNATURE = {"extras": {"signature": "s"}}
+SIGNED: list[tuple[list[Any], list[Any]]] = [
+    (
+        [[{"type": "thinking", "thinking": "a D"}], [{"type": "thinking", "thinking": "RO", "signature": "s"}], "b"],
+        [{"type": "thinking", "thinking": "a "}, {"type": "thinking", "thinking": "DRO", "signature": "s"}, "b"],
+    ),
+    (
+        [[{"type": "reasoning", "reasoning": "DR", **SIGNATURE}, {"type": "reasoning", "reasoning": "b"}]],
+        [{"type": "reasoning", "reasoning": "DR", **SIGNATURE}, {"type": "reasoning", "reasoning": "b"}],
+    ),
+    ([[of_text("DR", **SIGNATURE)]], [of_text("DR", **SIGNATURE)]),
+    ([[of_text("a DR", **SIGNATURE)], "b"], [of_text("a "), of_text("DR", **SIGNATURE), "b"]),
+    ([["D"], [of_text("R", **SIGNATURE)], [of_text("b")]], ["", of_text("DR", **SIGNATURE), of_text("b")]),
+    (
+        [[of_text("D", **SIGNATURE)], [of_text("R", extras={"signature": "t"})], "OP "],
+        [of_text("D", **SIGNATURE), of_text("R", extras={"signature": "t"}), "OP "],
+    ),
+    ([[of_text("DR"), of_text("", **SIGNATURE)]], [of_text(""), of_text("", **SIGNATURE), of_text("DR")]),
+    ([[of_text("DR", **SIGNATURE)], [of_text("b", 0)]], [of_text("", **SIGNATURE), of_text("DRb", 0)]),
+    ([[of_text("078-05-1120", **SIGNATURE)], "-"], [of_text("078-05-1120", **SIGNATURE), "-"]),
+    ([[of_text("078-05-1120", **SIGNATURE)], " b"], [of_text("[redacted] b", **SIGNATURE)]),
+]
+
+
+@pytest.mark.parametrize(("contents", "wanted"), SIGNED)
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_signature_comes_out_with_the_text_that_it_is_of(contents: list[Any], wanted: list[Any], ends: bool) -> None:
+    guard = Guard([DROP, Rule.regex(r"\b\d{3}-\d{2}-\d{4}(?![-\d])", action="redact", name="ssn")])
+    stream = guard.stream(written(contents) + [langchain(content="", chunk_position="last")] * ends)
+    whole = functools.reduce(operator.add, [langchain(content=[]), *stream])
+    said = [block for block in whole.content if block not in ("", of_text(""))]
+    assert said == [block for block in wanted if block not in ("", of_text(""))]
+    assert stream.stopped is None
+
+
+def test_what_is_signed_and_what_comes_behind_it_are_one_text() -> None:
+    stream = ONE.stream(written([[of_text("a DR", **SIGNATURE)], [of_text("OP ", **SIGNATURE)], "TABLE"]))
+    whole = functools.reduce(operator.add, stream)
+    assert whole.text == "a "
+    assert stream.stopped is not None
+    assert "signature" not in str(whole)

@@ -45,6 +45,9 @@ WHOLE_BLOCKS: Final = frozenset(
 )  # fmt: skip
 # Those of a whole message that are no calls.
 SAYS: Final = ("text", "thinking", "reasoning", "refusal")
+# What says of a block without a number that what it has is a service's own, word for word.
+SIGNED: Final = ("signature", "extras")
+TEXT: Final = Channel(None, "text")
 # Of which part of a summary a text is, and where it stands in a block of no content.
 SUMMARY: Final = "summary "
 OF_KWARGS: Final = "reasoning_summary"
@@ -69,6 +72,9 @@ class MessageChunkReader:
         self._next_place = 0
         # Where the last text stood: its place, whether in a block, and the number of that.
         self._text_at: tuple[int, bool, int | str | None] = (0, False, None)
+        # The signatures of blocks without a number whose text is not yet out: how many bytes are before the end of it,
+        # how it ends, and what the block has besides.
+        self._signed: list[tuple[int, bytes, dict[str, Any]]] = []
         self._same: dict[str, str] = {}
         self._stopped: Any = None
 
@@ -227,18 +233,46 @@ class MessageChunkReader:
                 # By the blocks it would stand elsewhere than by the chunks.
                 raise unknown_chunk("content[].index", "is of a text before the last")
             self._text_at = place, of_a_block, number
-        return self._channels.push(Channel(None, "text"), text)
+        return self._channels.push(TEXT, text)
+
+    def _with_signatures(self, released: str) -> tuple[list[Any], str]:
+        """What comes out of the text: first that of blocks which are signed, with their signatures, then the rest."""
+        blocks = []
+        data = released.encode()
+        while self._signed and self._channels.stopped is None:
+            length, end, about = self._signed[0]
+            if len(data) < length and self._channels.held_in(TEXT):
+                break
+            # Where something was replaced nobody can say where its text ends.
+            own = data[:length] if data[:length].endswith(end) else data
+            blocks.append({"type": "text", "text": own.decode(), **about})
+            data = data[len(own) :]
+            self._signed = [(each - len(own), end, about) for each, end, about in self._signed[1:]]
+        self._signed = [(each - len(data), end, about) for each, end, about in self._signed]
+        return blocks, data.decode()
+
+    def _without_signature(self, block: Any, text: Any, released: str) -> list[Any]:
+        """A block of text as far as its text is out. Its signature waits for the rest."""
+        signed = {name: value for name, value in (fields(block) or {}).items() if name in SIGNED and value}
+        holds = self._channels.held_in(TEXT)
+        if not text or not holds or not _is_signed(signed) or not isinstance(block, dict):
+            return [block]
+        self._channels.refuse_many(len(self._signed))
+        self._signed.append((holds, text.encode()[-holds:], signed))
+        return [{name: value for name, value in block.items() if name not in signed}] if released else []
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
-            return self._text(content, self._place("text", None))
+            signed, text = self._with_signatures(self._text(content, self._place("text", None)))
+            return [*signed, *([text] if text else [])] if signed else text if text != content else content
         if not isinstance(content, list):
             raise unknown_chunk("content", "is no text and no list")
         numbers = self._lists.numbers(None, "content", content)
         out: list[Any] = []
         for number, block in zip(numbers, content, strict=True):
             if isinstance(block, str):
-                out.append(self._text(block, self._place("text", None)))
+                signed, text = self._with_signatures(self._text(block, self._place("text", None)))
+                out += [*signed, text] if text or not signed else signed
                 continue
             inside = fields(block) or {}
             kind = kind_of("content[]", block)
@@ -264,7 +298,15 @@ class MessageChunkReader:
                     if value is None:
                         continue
                     if kind == "text":
-                        changes[key] = self._text(value, place, True, index)
+                        text = self._text(value, place, True, index)
+                        if index is None:
+                            signed, text = self._with_signatures(text)
+                            out += signed
+                        elif value:
+                            # What is held comes out here, and may not stand behind it.
+                            out += [{"type": "text", "text": "", **about} for _, _, about in self._signed]
+                            self._signed = []
+                        changes[key] = text
                     else:
                         changes[key] = self._channels.push(Channel(None, name, index, kind), value)
                 elif key == "summary" and kind == "reasoning":
@@ -277,7 +319,15 @@ class MessageChunkReader:
                     changes[key] = self._alone(own, value) if index is None else self._whole(own, value)
                 elif key != "index" and value and not isinstance(value, bool) and not is_of_the_service(key, value):
                     raise unknown_chunk(f"content[].{key}")
-            out.append(changed(block, {key: new for key, new in changes.items() if new is not inside[key]}))
+            if index is None and kind != "text" and _is_signed(inside):
+                # A block that is signed is at its end.
+                rest = self._channels.close(Channel(None, name, None, kind), again=True)
+                changes[field] = changes.get(field, "") + rest
+            new_block = changed(block, {key: new for key, new in changes.items() if new is not inside.get(key)})
+            if index is None and kind == "text":
+                out += self._without_signature(new_block, inside.get(field), changes.get(field, ""))
+            else:
+                out.append(new_block)
         return out
 
     def _summary(self, name: str, block: int | str | None, parts: Any) -> Any:
@@ -412,7 +462,12 @@ class MessageChunkReader:
                 out["content"] = _and(now("content"), block)
             elif name == "text":
                 _, of_a_block, at = self._text_at
+                signed, rest = self._with_signatures(rest)
+                for block in signed:
+                    out["content"] = _and(now("content"), block)
                 before = now("content")
+                if not rest:
+                    continue
                 if of_a_block:
                     block = {"type": "text", "text": rest}
                     out["content"] = _and(before, block if at is None else {**block, "index": at})
@@ -429,6 +484,8 @@ class MessageChunkReader:
             else:
                 own_text = now("additional_kwargs").get(channel.field) or ""
                 out["additional_kwargs"] = {**now("additional_kwargs"), channel.field: own_text + rest}
+        for block in self._with_signatures("")[0]:
+            out["content"] = _and(now("content"), block)
         return out
 
 
@@ -445,6 +502,11 @@ def _without_calls(message: Any) -> Any:
             each for each in inside["content"] if isinstance(each, str) or (fields(each) or {}).get("type") in SAYS
         ]
     return changed(message, changes)
+
+
+def _is_signed(block: Any) -> bool:
+    """Whether a service signed what a block has."""
+    return bool(block.get("signature") or (fields(block.get("extras")) or {}).get("signature"))
 
 
 def _number(place: str, index: Any) -> int | str | None:
