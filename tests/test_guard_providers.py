@@ -249,7 +249,8 @@ def through(given: str, chunks: list[dict[str, Any]]) -> tuple[list[dict[str, An
         out = [json.loads(line.removeprefix("data: ")) for line in whole.split("\n\n") if line and "[DONE]" not in line]
     elif given == "objects":
         stream = GUARD.stream(iter([typed(chunk) for chunk in chunks]))
-        out = [chunk.model_dump(exclude_unset=True) for chunk in stream]
+        # The client's types have no content in parts.
+        out = [chunk.model_dump(exclude_unset=True, warnings=False) for chunk in stream]
     else:
         stream = GUARD.stream(iter(chunks))
         out = list(stream)
@@ -408,3 +409,135 @@ def test_what_langchain_has_of_a_server_beside_the_text() -> None:
     assert stream.stopped is not None
     pictures = [chunk("a", images=[LINK])]
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(pictures))).field == "additional_kwargs.images"
+
+
+def with_content(*contents: Any) -> list[dict[str, Any]]:
+    chunks = [of(OPENAI, {"index": 0, "delta": {"content": each}, "finish_reason": None}) for each in contents]
+    return [*chunks, of(OPENAI, {"index": 0, "delta": {}, "finish_reason": "stop"})]
+
+
+def thought(*parts: Any) -> list[Any]:
+    return [{"type": "thinking", "thinking": [{"type": "text", "text": each} for each in parts]}]
+
+
+def summed(text: str) -> list[Any]:
+    return [{"type": "reasoning", "summary": [{"type": "summary_text", "text": text, "signature": "s"}]}]
+
+
+def in_parts(*texts: str) -> list[Any]:
+    return [{"type": "text", "text": each} for each in texts]
+
+
+def parts_of(out: list[Any]) -> tuple[str, str]:
+    """The text and the reasoning, in whatever form they are."""
+    said, thoughts = "", ""
+    for chunk in out:
+        content = chunk["choices"][0]["delta"].get("content") or ""
+        for part in in_parts(content) if isinstance(content, str) else content:
+            said += part.get("text", "")
+            thoughts += "".join(each["text"] for each in (*part.get("thinking", ()), *part.get("summary", ())))
+    return said, thoughts
+
+
+@GIVEN
+@pytest.mark.parametrize("reasoned", [thought, summed])
+def test_a_content_in_parts_has_texts_in_pieces(given: str, reasoned: Any) -> None:
+    """As Mistral's and Databricks' models that reason have it: parts and plain texts are one text."""
+    chunks = with_content("", reasoned("a dr"), reasoned("um, dr"), in_parts("so dr"), "um. ", in_parts("dr", "op"))
+    out, stopped = through(given, chunks)
+    assert stopped is None
+    assert parts_of(out) == ("so drum. drop", "a drum, dr")
+    for said, wanted in (
+        (with_content(reasoned("a dr"), reasoned("op table")), ("", "a ")),
+        (with_content(in_parts("a dr"), "op ", in_parts("table")), ("a ", "")),
+        (with_content(in_parts("a drop", " table")), ("a ", "")),
+    ):
+        out, stopped = through(given, said)
+        assert parts_of(out) == wanted
+        assert stopped is not None
+        assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
+    out, _ = through(given, with_content(reasoned(f"{SSN[:5]}"), reasoned(f"{SSN[5:]}, "), in_parts(f"{SSN}.")))
+    assert parts_of(out) == ("[redacted].", "[redacted], ")
+
+
+def test_what_a_content_in_parts_may_not_have() -> None:
+    """A part that nobody reads, or one that is numbered, which some clients put together and others do not."""
+    for part, place in (
+        ({"type": "image_url", "image_url": {"url": LINK}}, "choices[].delta.content[].type"),
+        ({"type": "text", "text": "a", "index": 0}, "choices[].delta.content[].index"),
+        ({"type": "text", "text": "a", "more": "drop"}, "choices[].delta.content[].more"),
+        ({"type": "thinking", "thinking": [{"type": "audio"}]}, "choices[].delta.content[][].type"),
+        ({"type": "text", "text": ["drop"]}, "text"),
+        ("drop", "choices[].delta.content[].type"),
+    ):
+        chunks = with_content([part])
+        assert refused("guard.unknown_chunk", lambda chunks=chunks: list(GUARD.stream(chunks))).field == place  # type: ignore[misc]
+    cited = with_content([{"type": "reference", "reference_ids": [1, 2]}])
+    assert list(GUARD.stream(cited)) == cited
+    stream = GUARD.stream(with_content([{"type": "reference", "reference_ids": [1], "title": "drop table"}]))
+    assert "table" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+BESIDE: dict[str, Any] = {
+    "minimax": lambda said: of(OPENAI, delta("a", name=said, audio_content="")),
+    "sambanova": lambda said: of(OPENAI, delta("a", channel=said)),
+    "volcengine": lambda said: of(OPENAI, delta("a") | {"moderation_hit_type": said}),
+    "hunyuan": lambda said: of(OPENAI, delta("a"), note=said),
+    "lm studio": lambda said: of(OPENAI, delta("a"), stats={"stop_reason": "eosFound"}, runtime={"name": said}),
+    "together": lambda said: of(OPENAI, delta("a"), warnings=[{"message": said}]),
+    "dynamo": lambda said: of(OPENAI, delta("a"), nvext={"worker_id": {"decode_worker_id": 7}, "x": said}),
+}
+
+
+@GIVEN
+@pytest.mark.parametrize("server", BESIDE)
+def test_what_servers_say_of_themselves_is_read(given: str, server: str) -> None:
+    chunks = [BESIDE[server]("so"), BESIDE[server]("so")]
+    assert through(given, chunks) == (chunks, None)
+    out, stopped = through(given, [BESIDE[server]("drop table")])
+    assert "drop table" not in str(out)
+    assert stopped is not None
+
+
+def test_what_a_server_says_anew_in_each_chunk_is_no_one_text() -> None:
+    """But where it is another: the client's helper adds it up."""
+    guard = Guard([Rule.regex(r"\b[a-z]{20,}\b", name="long"), Rule.literal("analysisfinal")])
+    same = [of(OPENAI, delta("a ", channel="final", name="Some AI"))] * 10
+    assert list(guard.stream(same)) == same
+    stream = guard.stream([of(OPENAI, delta("a ", channel=each)) for each in ("analysis", "analysis", "final")])
+    assert "final" not in str([chunk["choices"][0]["delta"] for chunk in stream])
+    assert stream.stopped is not None
+
+
+def test_a_ping_between_chunks_comes_out() -> None:
+    chunks = [of(OPENAI, delta("a")), {"type": "ping"}, of(OPENAI, delta("b", "stop"))]
+    assert list(GUARD.stream(chunks)) == chunks
+    more: list[Any] = [chunks[0], {"type": "ping", "text": "drop"}]
+    assert refused("input.wrong_type", lambda: list(GUARD.stream(more)))
+
+
+def test_the_parts_of_reasoning_of_vllm_are_read() -> None:
+    def event(kind: str, **about: Any) -> dict[str, Any]:
+        return {"type": f"response.{kind}", "item_id": "i", "output_index": 0, "content_index": 0, **about}
+
+    def part(text: str) -> dict[str, Any]:
+        return {"type": "reasoning_text", "text": text}
+
+    def events(*texts: str) -> list[dict[str, Any]]:
+        whole = "".join(texts)
+        return [
+            event("reasoning_part.added", part=part("")),
+            *(event("reasoning_text.delta", delta=text) for text in texts),
+            event("reasoning_text.done", text=whole),
+            event("reasoning_part.done", part=part(whole)),
+        ]
+
+    out = list(GUARD.stream(events("a dr", "um")))
+    assert "".join(each.get("delta", "") for each in out) == "a drum"
+    assert out[-1]["part"] == part("a drum")
+    stream = GUARD.stream(events("a dr", "op table"))
+    assert "op table" not in str(list(stream))
+    assert stream.stopped is not None
+    stream = GUARD.stream([event("reasoning_part.added", part=part("drop table"))])
+    assert "drop" not in str(list(stream))
