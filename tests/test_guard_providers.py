@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
+import operator
 from typing import Any
 
 import openai.types.chat
 import pytest
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 
 from decidable import Guard, Rule, StopReason
 from test_guard import refused
@@ -541,3 +543,71 @@ def test_the_parts_of_reasoning_of_vllm_are_read() -> None:
     assert stream.stopped is not None
     stream = GUARD.stream([event("reasoning_part.added", part=part("drop table"))])
     assert "drop" not in str(list(stream))
+
+
+# --- integrations of LangChain ---------------------------------------------------------------------------------------
+
+BEDROCK = {
+    "reasoning": lambda text: {"type": "reasoning_content", "reasoning_content": {"text": text, "type": "text"}},
+    "of what it is": lambda block: block["reasoning_content"]["text"],
+}
+MISTRAL = {
+    "reasoning": lambda text: {"type": "thinking", "thinking": [{"type": "text", "text": text, "index": 0}]},
+    "of what it is": lambda block: "".join(part["text"] for part in block["thinking"]),
+}
+
+
+@pytest.mark.parametrize("number", [{"index": 0}, {}], ids=["numbered", "not numbered"])
+@pytest.mark.parametrize("service", [BEDROCK, MISTRAL], ids=["aws", "mistralai"])
+def test_the_reasoning_of_other_integrations_comes_in_pieces(service: dict[str, Any], number: dict[str, int]) -> None:
+    def added(*texts: str) -> tuple[str, Any]:
+        blocks = [{**service["reasoning"](text), **number} for text in texts]
+        stream = GUARD.stream([AIMessageChunk(content=[block]) for block in blocks])
+        content = functools.reduce(operator.add, stream).content
+        assert isinstance(content, list)
+        return "".join(service["of what it is"](block) for block in content), stream.stopped
+
+    assert added("a dr", "um, dr") == ("a drum, dr", None)
+    assert added(f"a {SSN[:6]}", f"{SSN[6:]} ") == ("a [redacted] ", None)
+    said, stopped = added("a dr", "op table")
+    assert said == "a "
+    assert stopped is not None
+
+
+def test_what_signs_reasoning_and_calls_passes_in_its_form() -> None:
+    name = "__gemini_function_call_thought_signatures__"
+    for passes in (
+        AIMessageChunk(content="", additional_kwargs={name: {"6c2cc884-b789": "EjQK/+_-=="}}),
+        AIMessageChunk(content=[{"type": "reasoning_content", "reasoning_content": {"signature": "EjQK"}, "index": 0}]),
+        AIMessageChunk(content=[{"type": "reference", "reference_ids": [1, 2], "index": 1}]),
+        AIMessage(content="", additional_kwargs={name: {"6c2cc884-b789": "EjQK/+_-=="}}),
+    ):
+        assert list(GUARD.stream([passes])) == [passes]
+    for about in ({"a": "drop table"}, {"drop table": "a"}, {"a": {"b": "c"}}, "drop"):
+        chunk = AIMessageChunk(content="", additional_kwargs={name: about})
+        assert refused("guard.unknown_chunk", lambda chunk=chunk: list(GUARD.stream([chunk]))).field  # type: ignore[misc]
+    for inner in ({"text": "a", "more": "drop"}, {"type": "drop"}, "drop", {"signature": ["drop"]}):
+        chunk = AIMessageChunk(content=[{"type": "reasoning_content", "reasoning_content": inner, "index": 0}])
+        assert refused("guard.unknown_chunk", lambda chunk=chunk: list(GUARD.stream([chunk]))).field  # type: ignore[misc]
+    cited = AIMessageChunk(content=[{"type": "reference", "reference_ids": [1], "title": "drop table", "index": 1}])
+    assert "table" not in str(list(GUARD.stream([cited])))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"type": "response.x_y.added", "sequence_number": 1}, 'type "response.x_y.added" of a chunk is not known'),
+        ({"type": "response.drop table"}, 'type "response.…" of a chunk is not known'),
+        (with_content([{"type": "audio_url"}])[0], 'choices[].delta.content[].type "audio_url" of a chunk is not'),
+        (with_content([{"text": "a"}])[0], "choices[].delta.content[].type of a chunk is not known"),
+        (with_content({"a": "b"})[0], "text of a chunk is an object, and no text"),
+        (of(OPENAI, delta("a", reasoning=["b"])), "reasoning of a chunk is a list, and no text"),
+        (AIMessageChunk(content=[{"type": "audio", "data": "x"}]), 'content[].type "audio" of a chunk is not known'),
+        (
+            AIMessageChunk(content="", additional_kwargs={"__a_name_that_a_library_has_and_that_is_long__": {"a": 1}}),
+            "additional_kwargs.__a_name_that_a_library_has_and_that_is_long__ of a chunk",
+        ),
+    ],
+)
+def test_a_fault_says_which_kind_is_not_known(given: Any, told: str) -> None:
+    assert told in str(refused("guard.unknown_chunk", lambda: list(GUARD.stream([given]))))

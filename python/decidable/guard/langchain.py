@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
 from decidable.guard import chat
 from decidable.guard.channels import Channel, Channels
-from decidable.guard.faults import unknown_chunk, wrong_kind
+from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields
 from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, kind_of, number_of
 from decidable.guard.services import is_of_the_service, withheld
@@ -25,6 +26,7 @@ BLOCKS: Final = {
     "text": ("text", "text"),
     "thinking": ("thinking", "reasoning"),
     "reasoning": ("reasoning", "reasoning"),
+    "reasoning_content": ("reasoning_content", "reasoning"),
     "compaction": ("content", "compaction"),
     "input_json_delta": ("partial_json", "tool_arguments"),
     "tool_call_chunk": ("args", "tool_arguments"),
@@ -37,7 +39,7 @@ WHOLE_BLOCKS: Final = frozenset(
         "advisor_tool_result", "apply_patch_call", "apply_patch_call_output", "bash_code_execution_tool_result",
         "code_execution_result", "code_execution_tool_result", "code_interpreter_call", "computer_call",
         "custom_tool_call", "executable_code", "file_search_call", "invalid_tool_call", "mcp_approval_request",
-        "mcp_call", "mcp_list_tools", "mcp_tool_result", "mcp_tool_use", "redacted_thinking", "refusal",
+        "mcp_call", "mcp_list_tools", "mcp_tool_result", "mcp_tool_use", "redacted_thinking", "reference", "refusal",
         "server_tool_call", "server_tool_result", "server_tool_use", "text_editor_code_execution_tool_result",
         "tool_call", "tool_search_call", "tool_search_output", "tool_search_tool_result", "tool_use",
         "web_fetch_tool_result", "web_search_call", "web_search_tool_result",
@@ -48,9 +50,15 @@ SAYS: Final = ("text", "thinking", "reasoning", "refusal")
 # What says of a block without a number that what it has is a service's own, word for word.
 SIGNED: Final = ("signature", "extras")
 TEXT: Final = Channel(None, "text")
-# Of which part of a summary a text is, and where it stands in a block of no content.
-SUMMARY: Final = "summary "
+# What a block of reasoning has a list of parts in, by its kind: the field, and their kind. A channel's field says of
+# which part a text is.
+IN_PARTS: Final = {"reasoning": ("summary", "summary_text"), "thinking": ("thinking", "text")}
+# The summary that stands in a block of no content.
 OF_KWARGS: Final = "reasoning_summary"
+# What langchain-google-genai keeps of calls: by their ids what a service signed them with.
+SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
+AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+A_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 # What stands in `additional_kwargs` besides, and comes whole.
 OF_RESPONSES: Final = frozenset({"__openai_function_call_ids__", "parsed", "tool_outputs"})
 
@@ -190,7 +198,9 @@ class MessageChunkReader:
         return content if all(new is old for new, old in zip(out, content, strict=True)) else out
 
     def _leaf(self, kind: str, name: str, place: str, text: str) -> Any:
-        """Why arguments could not be read: it repeats them as they were written."""
+        """Why arguments could not be read: it repeats them as they were written. What signs a call is as it is."""
+        if place.startswith(f"additional_kwargs.{SIGNED_CALLS}.") and _is_a_signature(text):
+            return text
         of_a_call = kind == "invalid_tool_call" or place.startswith("invalid_tool_calls[")
         return self._channels.read_document(None, place, text) if name == "error" and of_a_call else None
 
@@ -290,7 +300,7 @@ class MessageChunkReader:
                 out.append(block)
                 continue
             if kind not in BLOCKS:
-                raise unknown_chunk("content[].type")
+                raise unknown_kind("content[].type", kind)
             field, name = BLOCKS[kind]
             changes: dict[str, Any] = {}
             for key, value in inside.items():
@@ -307,10 +317,14 @@ class MessageChunkReader:
                             out += [{"type": "text", "text": "", **about} for _, _, about in self._signed]
                             self._signed = []
                         changes[key] = text
+                    elif kind == "thinking" and isinstance(value, list):
+                        changes[key] = self._parts(name, index, kind, value)
+                    elif kind == "reasoning_content":
+                        changes[key] = self._nested(Channel(None, name, index, kind), value)
                     else:
                         changes[key] = self._channels.push(Channel(None, name, index, kind), value)
                 elif key == "summary" and kind == "reasoning":
-                    changes[key] = self._summary(name, index, value)
+                    changes[key] = self._parts(name, index, kind, value)
                 elif key == "name" and value:
                     read = self._name if index is None else self._channels.read_name
                     changes[key] = read(Channel(None, "tool_name", index, kind), value)
@@ -319,7 +333,7 @@ class MessageChunkReader:
                     changes[key] = self._alone(own, value) if index is None else self._whole(own, value)
                 elif key != "index" and value and not isinstance(value, bool) and not is_of_the_service(key, value):
                     raise unknown_chunk(f"content[].{key}")
-            if index is None and kind != "text" and _is_signed(inside):
+            if index is None and isinstance(inside.get(field) or "", str) and kind != "text" and _is_signed(inside):
                 # A block that is signed is at its end.
                 rest = self._channels.close(Channel(None, name, None, kind), again=True)
                 changes[field] = changes.get(field, "") + rest
@@ -330,22 +344,38 @@ class MessageChunkReader:
                 out.append(new_block)
         return out
 
-    def _summary(self, name: str, block: int | str | None, parts: Any) -> Any:
-        """What a service says of the reasoning, in parts that come in pieces."""
+    def _parts(self, name: str, block: int | str | None, kind: str, parts: Any) -> Any:
+        """What a service says of the reasoning, or all of that, in parts that come in pieces."""
+        field, kind_of_part = IN_PARTS[kind]
         if not isinstance(parts, list):
-            raise unknown_chunk("content[].summary", "is no list")
+            raise unknown_chunk(f"content[].{field}", "is no list")
         out = []
         at = name if block is None else f"{name}[{block}]"
-        self._lists.numbers(None, f"{at}.summary", parts)
+        self._lists.numbers(None, f"{at}.{field}", parts)
         for part in parts:
             inside = fields(part) or {}
-            if inside.get("type") != "summary_text" or inside.keys() - {"type", "text", "index"}:
-                raise unknown_chunk("content[].summary[]")
+            if inside.get("type") != kind_of_part or inside.keys() - {"type", "text", "index"}:
+                raise unknown_chunk(f"content[].{field}[]")
             number = inside.get("index")
-            which = "" if number is None else number_of("content[].summary[].index", number)
-            text = self._channels.push(Channel(None, name, block, f"{SUMMARY}{which}"), inside.get("text") or "")
+            which = "" if number is None else number_of(f"content[].{field}[].index", number)
+            text = self._channels.push(Channel(None, name, block, f"{kind} {which}"), inside.get("text") or "")
             out.append(changed(part, {"text": text}))
         return out
+
+    def _nested(self, channel: Channel, value: Any) -> Any:
+        """The reasoning as langchain-aws has it, an object in the block: a piece of its text, or what signs it."""
+        inside = fields(value)
+        if inside is None:
+            raise unknown_chunk("content[].reasoning_content", "is no object")
+        changes = {}
+        for name, inner in inside.items():
+            if name == "text" and inner is not None:
+                changes[name] = self._channels.push(channel, inner)
+            elif name == "type" and inner in ("text", "signature", "redacted_content"):
+                continue
+            elif inner and not (name in ("signature", "redacted_content") and isinstance(inner, str)):
+                raise unknown_chunk(f"content[].reasoning_content.{name}")
+        return changed(value, {name: new for name, new in changes.items() if new is not inside[name]})
 
     def _only_of(self, kind: str, number: int | str, inside: Any) -> None:
         """Refuses a block with a field that another kind has under its number: LangChain makes one text of both."""
@@ -427,8 +457,13 @@ class MessageChunkReader:
             _number("additional_kwargs.reasoning.index", about.pop("index", None))
             if any(inner and not is_of_the_service(key, inner) for key, inner in about.items()):
                 raise unknown_chunk("additional_kwargs.reasoning")
-            summary = {"summary": self._summary(OF_KWARGS, None, value["summary"])} if "summary" in value else {}
-            return {**value, **summary}
+            own = {"summary": self._parts(OF_KWARGS, None, name, value["summary"])} if "summary" in value else {}
+            return {**value, **own}
+        if name == SIGNED_CALLS and value:
+            for call, signature in (fields(value) or {"": None}).items():
+                if AN_ID.fullmatch(call) is None or not _is_a_signature(signature):
+                    raise unknown_chunk(f"additional_kwargs.{name}", "has something that is no signature of a call")
+            return value
         if name == "error":
             return self._channels.read_error(None, name, value, added=self._lists)
         if name in chat.READ_WHOLE or name in OF_RESPONSES:
@@ -447,18 +482,20 @@ class MessageChunkReader:
         for channel, rest in list(self._channels.close_all(None)):
             name, index = channel.name, channel.number
             numbered = {} if index is None else {"index": index}
-            if channel.field.startswith(SUMMARY):
-                which = channel.field.removeprefix(SUMMARY)
-                part = {"type": "summary_text", "text": rest, **({"index": int(which)} if which else {})}
+            kind, of_a_part, which = channel.field.partition(" ")
+            if of_a_part:
+                in_field, kind_of_part = IN_PARTS[kind]
+                part = {"type": kind_of_part, "text": rest, **({"index": int(which)} if which else {})}
                 if channel.name == OF_KWARGS:
                     own_reasoning = now("additional_kwargs").get("reasoning") or {}
                     parts = [*(own_reasoning.get("summary") or []), part]
                     own_reasoning = {**own_reasoning, "summary": parts}
                     out["additional_kwargs"] = {**now("additional_kwargs"), "reasoning": own_reasoning}
                 else:
-                    out["content"] = _and(now("content"), {"type": "reasoning", "summary": [part], **numbered})
+                    out["content"] = _and(now("content"), {"type": kind, in_field: [part], **numbered})
             elif channel.field in BLOCKS:
-                block = {"type": channel.field, BLOCKS[channel.field][0]: rest, **numbered}
+                said = {"text": rest} if channel.field == "reasoning_content" else rest
+                block = {"type": channel.field, BLOCKS[channel.field][0]: said, **numbered}
                 out["content"] = _and(now("content"), block)
             elif name == "text":
                 _, of_a_block, at = self._text_at
@@ -507,6 +544,10 @@ def _without_calls(message: Any) -> Any:
 def _is_signed(block: Any) -> bool:
     """Whether a service signed what a block has."""
     return bool(block.get("signature") or (fields(block.get("extras")) or {}).get("signature"))
+
+
+def _is_a_signature(value: Any) -> bool:
+    return isinstance(value, str) and A_SIGNATURE.fullmatch(value) is not None
 
 
 def _number(place: str, index: Any) -> int | str | None:
