@@ -662,6 +662,8 @@ SIGNED: list[tuple[list[Any], list[Any]]] = [
         [of_text("D", **SIGNATURE), of_text("R", extras={"signature": "t"}), "OP "],
     ),
     ([[of_text("DR"), of_text("", **SIGNATURE)]], [of_text(""), of_text("", **SIGNATURE), of_text("DR")]),
+    ([[{"type": "thinking", "signature": "s"}], "b"], [{"type": "thinking", "signature": "s"}, "b"]),
+    ([[of_text("DR", id="i", **SIGNATURE)], "b"], [of_text("", id="i"), of_text("DR", **SIGNATURE), "b"]),
     ([[of_text("DR", **SIGNATURE)], [of_text("b", 0)]], [of_text("", **SIGNATURE), of_text("DRb", 0)]),
     ([[of_text("078-05-1120", **SIGNATURE)], "-"], [of_text("078-05-1120", **SIGNATURE), "-"]),
     ([[of_text("078-05-1120", **SIGNATURE)], " b"], [of_text("[redacted] b", **SIGNATURE)]),

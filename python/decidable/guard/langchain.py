@@ -269,7 +269,8 @@ class MessageChunkReader:
             return [block]
         self._channels.refuse_many(len(self._signed))
         self._signed.append((holds, text.encode()[-holds:], signed))
-        return [{name: value for name, value in block.items() if name not in signed}] if released else []
+        left = {name: value for name, value in block.items() if name not in signed}
+        return [left] if released or any(left[name] for name in left.keys() - {"type", "text"}) else []
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
@@ -336,7 +337,8 @@ class MessageChunkReader:
             if index is None and isinstance(inside.get(field) or "", str) and kind != "text" and _is_signed(inside):
                 # A block that is signed is at its end.
                 rest = self._channels.close(Channel(None, name, None, kind), again=True)
-                changes[field] = changes.get(field, "") + rest
+                if rest:
+                    changes[field] = changes.get(field, "") + rest
             new_block = changed(block, {key: new for key, new in changes.items() if new is not inside.get(key)})
             if index is None and kind == "text":
                 out += self._without_signature(new_block, inside.get(field), changes.get(field, ""))
