@@ -574,6 +574,12 @@ def test_the_reasoning_of_other_integrations_comes_in_pieces(service: dict[str, 
     assert stopped is not None
 
 
+def test_reasoning_beside_the_content_stays_there() -> None:
+    chunks = [AIMessageChunk(content="", additional_kwargs={"reasoning_content": each}) for each in ("a dr", "um, dr")]
+    whole = functools.reduce(operator.add, GUARD.stream(chunks))
+    assert (whole.content, whole.additional_kwargs) == ("", {"reasoning_content": "a drum, dr"})
+
+
 def test_what_signs_reasoning_and_calls_passes_in_its_form() -> None:
     name = "__gemini_function_call_thought_signatures__"
     for passes in (

@@ -55,6 +55,8 @@ TEXT: Final = Channel(None, "text")
 IN_PARTS: Final = {"reasoning": ("summary", "summary_text"), "thinking": ("thinking", "text")}
 # The summary that stands in a block of no content.
 OF_KWARGS: Final = "reasoning_summary"
+# Of a text that stands beside the content, as its channel says it: blocks have kinds of the same names.
+IN_KWARGS: Final = "additional_kwargs."
 # What langchain-google-genai keeps of calls: by their ids what a service signed them with.
 SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
 AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -439,7 +441,8 @@ class MessageChunkReader:
 
     def _additional(self, name: str, value: Any) -> Any:
         if name in ("reasoning_content", "refusal") and value is not None:
-            return self._channels.push(Channel(None, name.removesuffix("_content"), field=name), value)
+            channel = Channel(None, name.removesuffix("_content"), field=f"{IN_KWARGS}{name}")
+            return self._channels.push(channel, value)
         if name == "function_call" and value:
             inside = fields(value)
             if inside is None or inside.keys() - {"name", "arguments"}:
@@ -521,8 +524,9 @@ class MessageChunkReader:
                 own["arguments"] = (own.get("arguments") or "") + rest
                 out["additional_kwargs"] = {**now("additional_kwargs"), "function_call": own}
             else:
-                own_text = now("additional_kwargs").get(channel.field) or ""
-                out["additional_kwargs"] = {**now("additional_kwargs"), channel.field: own_text + rest}
+                kwarg = channel.field.removeprefix(IN_KWARGS)
+                own_text = now("additional_kwargs").get(kwarg) or ""
+                out["additional_kwargs"] = {**now("additional_kwargs"), kwarg: own_text + rest}
         for block in self._with_signatures("")[0]:
             out["content"] = _and(now("content"), block)
         return out
