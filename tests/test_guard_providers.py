@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
+import operator
 from typing import Any
 
 import openai.types.chat
 import pytest
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 
 from decidable import Guard, Rule, StopReason
 from test_guard import refused
@@ -249,7 +251,8 @@ def through(given: str, chunks: list[dict[str, Any]]) -> tuple[list[dict[str, An
         out = [json.loads(line.removeprefix("data: ")) for line in whole.split("\n\n") if line and "[DONE]" not in line]
     elif given == "objects":
         stream = GUARD.stream(iter([typed(chunk) for chunk in chunks]))
-        out = [chunk.model_dump(exclude_unset=True) for chunk in stream]
+        # The client's types have no content in parts.
+        out = [chunk.model_dump(exclude_unset=True, warnings=False) for chunk in stream]
     else:
         stream = GUARD.stream(iter(chunks))
         out = list(stream)
@@ -408,3 +411,209 @@ def test_what_langchain_has_of_a_server_beside_the_text() -> None:
     assert stream.stopped is not None
     pictures = [chunk("a", images=[LINK])]
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(pictures))).field == "additional_kwargs.images"
+
+
+def with_content(*contents: Any) -> list[dict[str, Any]]:
+    chunks = [of(OPENAI, {"index": 0, "delta": {"content": each}, "finish_reason": None}) for each in contents]
+    return [*chunks, of(OPENAI, {"index": 0, "delta": {}, "finish_reason": "stop"})]
+
+
+def thought(*parts: Any) -> list[Any]:
+    return [{"type": "thinking", "thinking": [{"type": "text", "text": each} for each in parts]}]
+
+
+def summed(text: str) -> list[Any]:
+    return [{"type": "reasoning", "summary": [{"type": "summary_text", "text": text, "signature": "s"}]}]
+
+
+def in_parts(*texts: str) -> list[Any]:
+    return [{"type": "text", "text": each} for each in texts]
+
+
+def parts_of(out: list[Any]) -> tuple[str, str]:
+    """The text and the reasoning, in whatever form they are."""
+    said, thoughts = "", ""
+    for chunk in out:
+        content = chunk["choices"][0]["delta"].get("content") or ""
+        for part in in_parts(content) if isinstance(content, str) else content:
+            said += part.get("text", "")
+            thoughts += "".join(each["text"] for each in (*part.get("thinking", ()), *part.get("summary", ())))
+    return said, thoughts
+
+
+@GIVEN
+@pytest.mark.parametrize("reasoned", [thought, summed])
+def test_a_content_in_parts_has_texts_in_pieces(given: str, reasoned: Any) -> None:
+    """As Mistral's and Databricks' models that reason have it: parts and plain texts are one text."""
+    chunks = with_content("", reasoned("a dr"), reasoned("um, dr"), in_parts("so dr"), "um. ", in_parts("dr", "op"))
+    out, stopped = through(given, chunks)
+    assert stopped is None
+    assert parts_of(out) == ("so drum. drop", "a drum, dr")
+    for said, wanted in (
+        (with_content(reasoned("a dr"), reasoned("op table")), ("", "a ")),
+        (with_content(in_parts("a dr"), "op ", in_parts("table")), ("a ", "")),
+        (with_content(in_parts("a drop", " table")), ("a ", "")),
+    ):
+        out, stopped = through(given, said)
+        assert parts_of(out) == wanted
+        assert stopped is not None
+        assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
+    out, _ = through(given, with_content(reasoned(f"{SSN[:5]}"), reasoned(f"{SSN[5:]}, "), in_parts(f"{SSN}.")))
+    assert parts_of(out) == ("[redacted].", "[redacted], ")
+
+
+def test_what_a_content_in_parts_may_not_have() -> None:
+    """A part that nobody reads, or one that is numbered, which some clients put together and others do not."""
+    for part, place in (
+        ({"type": "image_url", "image_url": {"url": LINK}}, "choices[].delta.content[].type"),
+        ({"type": "text", "text": "a", "index": 0}, "choices[].delta.content[].index"),
+        ({"type": "text", "text": "a", "more": "drop"}, "choices[].delta.content[].more"),
+        ({"type": "thinking", "thinking": [{"type": "audio"}]}, "choices[].delta.content[][].type"),
+        ({"type": "text", "text": ["drop"]}, "text"),
+        ("drop", "choices[].delta.content[].type"),
+    ):
+        chunks = with_content([part])
+        assert refused("guard.unknown_chunk", lambda chunks=chunks: list(GUARD.stream(chunks))).field == place  # type: ignore[misc]
+    cited = with_content([{"type": "reference", "reference_ids": [1, 2]}])
+    assert list(GUARD.stream(cited)) == cited
+    stream = GUARD.stream(with_content([{"type": "reference", "reference_ids": [1], "title": "drop table"}]))
+    assert "table" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+BESIDE: dict[str, Any] = {
+    "minimax": lambda said: of(OPENAI, delta("a", name=said, audio_content="")),
+    "sambanova": lambda said: of(OPENAI, delta("a", channel=said)),
+    "volcengine": lambda said: of(OPENAI, delta("a") | {"moderation_hit_type": said}),
+    "hunyuan": lambda said: of(OPENAI, delta("a"), note=said),
+    "lm studio": lambda said: of(OPENAI, delta("a"), stats={"stop_reason": "eosFound"}, runtime={"name": said}),
+    "together": lambda said: of(OPENAI, delta("a"), warnings=[{"message": said}]),
+    "dynamo": lambda said: of(OPENAI, delta("a"), nvext={"worker_id": {"decode_worker_id": 7}, "x": said}),
+}
+
+
+@GIVEN
+@pytest.mark.parametrize("server", BESIDE)
+def test_what_servers_say_of_themselves_is_read(given: str, server: str) -> None:
+    chunks = [BESIDE[server]("so"), BESIDE[server]("so")]
+    assert through(given, chunks) == (chunks, None)
+    out, stopped = through(given, [BESIDE[server]("drop table")])
+    assert "drop table" not in str(out)
+    assert stopped is not None
+
+
+def test_what_a_server_says_anew_in_each_chunk_is_no_one_text() -> None:
+    """But where it is another: the client's helper adds it up."""
+    guard = Guard([Rule.regex(r"\b[a-z]{20,}\b", name="long"), Rule.literal("analysisfinal")])
+    same = [of(OPENAI, delta("a ", channel="final", name="Some AI"))] * 10
+    assert list(guard.stream(same)) == same
+    stream = guard.stream([of(OPENAI, delta("a ", channel=each)) for each in ("analysis", "analysis", "final")])
+    assert "final" not in str([chunk["choices"][0]["delta"] for chunk in stream])
+    assert stream.stopped is not None
+
+
+def test_a_ping_between_chunks_comes_out() -> None:
+    chunks = [of(OPENAI, delta("a")), {"type": "ping"}, of(OPENAI, delta("b", "stop"))]
+    assert list(GUARD.stream(chunks)) == chunks
+    more: list[Any] = [chunks[0], {"type": "ping", "text": "drop"}]
+    assert refused("input.wrong_type", lambda: list(GUARD.stream(more)))
+
+
+def test_the_parts_of_reasoning_of_vllm_are_read() -> None:
+    def event(kind: str, **about: Any) -> dict[str, Any]:
+        return {"type": f"response.{kind}", "item_id": "i", "output_index": 0, "content_index": 0, **about}
+
+    def part(text: str) -> dict[str, Any]:
+        return {"type": "reasoning_text", "text": text}
+
+    def events(*texts: str) -> list[dict[str, Any]]:
+        whole = "".join(texts)
+        return [
+            event("reasoning_part.added", part=part("")),
+            *(event("reasoning_text.delta", delta=text) for text in texts),
+            event("reasoning_text.done", text=whole),
+            event("reasoning_part.done", part=part(whole)),
+        ]
+
+    out = list(GUARD.stream(events("a dr", "um")))
+    assert "".join(each.get("delta", "") for each in out) == "a drum"
+    assert out[-1]["part"] == part("a drum")
+    stream = GUARD.stream(events("a dr", "op table"))
+    assert "op table" not in str(list(stream))
+    assert stream.stopped is not None
+    stream = GUARD.stream([event("reasoning_part.added", part=part("drop table"))])
+    assert "drop" not in str(list(stream))
+
+
+# --- integrations of LangChain ---------------------------------------------------------------------------------------
+
+BEDROCK = {
+    "reasoning": lambda text: {"type": "reasoning_content", "reasoning_content": {"text": text, "type": "text"}},
+    "of what it is": lambda block: block["reasoning_content"]["text"],
+}
+MISTRAL = {
+    "reasoning": lambda text: {"type": "thinking", "thinking": [{"type": "text", "text": text, "index": 0}]},
+    "of what it is": lambda block: "".join(part["text"] for part in block["thinking"]),
+}
+
+
+@pytest.mark.parametrize("number", [{"index": 0}, {}], ids=["numbered", "not numbered"])
+@pytest.mark.parametrize("service", [BEDROCK, MISTRAL], ids=["aws", "mistralai"])
+def test_the_reasoning_of_other_integrations_comes_in_pieces(service: dict[str, Any], number: dict[str, int]) -> None:
+    def added(*texts: str) -> tuple[str, Any]:
+        blocks = [{**service["reasoning"](text), **number} for text in texts]
+        stream = GUARD.stream([AIMessageChunk(content=[block]) for block in blocks])
+        content = functools.reduce(operator.add, stream).content
+        assert isinstance(content, list)
+        return "".join(service["of what it is"](block) for block in content), stream.stopped
+
+    assert added("a dr", "um, dr") == ("a drum, dr", None)
+    assert added(f"a {SSN[:6]}", f"{SSN[6:]} ") == ("a [redacted] ", None)
+    said, stopped = added("a dr", "op table")
+    assert said == "a "
+    assert stopped is not None
+
+
+def test_reasoning_beside_the_content_stays_there() -> None:
+    chunks = [AIMessageChunk(content="", additional_kwargs={"reasoning_content": each}) for each in ("a dr", "um, dr")]
+    whole = functools.reduce(operator.add, GUARD.stream(chunks))
+    assert (whole.content, whole.additional_kwargs) == ("", {"reasoning_content": "a drum, dr"})
+
+
+def test_what_signs_reasoning_and_calls_passes_in_its_form() -> None:
+    name = "__gemini_function_call_thought_signatures__"
+    for passes in (
+        AIMessageChunk(content="", additional_kwargs={name: {"6c2cc884-b789": "EjQK/+_-=="}}),
+        AIMessageChunk(content=[{"type": "reasoning_content", "reasoning_content": {"signature": "EjQK"}, "index": 0}]),
+        AIMessageChunk(content=[{"type": "reference", "reference_ids": [1, 2], "index": 1}]),
+        AIMessage(content="", additional_kwargs={name: {"6c2cc884-b789": "EjQK/+_-=="}}),
+    ):
+        assert list(GUARD.stream([passes])) == [passes]
+    for about in ({"a": "drop table"}, {"drop table": "a"}, {"a": {"b": "c"}}, "drop"):
+        chunk = AIMessageChunk(content="", additional_kwargs={name: about})
+        assert refused("guard.unknown_chunk", lambda chunk=chunk: list(GUARD.stream([chunk]))).field  # type: ignore[misc]
+    for inner in ({"text": "a", "more": "drop"}, {"type": "drop"}, "drop", {"signature": ["drop"]}):
+        chunk = AIMessageChunk(content=[{"type": "reasoning_content", "reasoning_content": inner, "index": 0}])
+        assert refused("guard.unknown_chunk", lambda chunk=chunk: list(GUARD.stream([chunk]))).field  # type: ignore[misc]
+    cited = AIMessageChunk(content=[{"type": "reference", "reference_ids": [1], "title": "drop table", "index": 1}])
+    assert "table" not in str(list(GUARD.stream([cited])))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"type": "response.x_y.added", "sequence_number": 1}, 'type "response.x_y.added" of a chunk is not known'),
+        ({"type": "response.drop table"}, 'type "response.…" of a chunk is not known'),
+        (with_content([{"type": "audio_url"}])[0], 'choices[].delta.content[].type "audio_url" of a chunk is not'),
+        (with_content([{"text": "a"}])[0], "choices[].delta.content[].type of a chunk is not known"),
+        (with_content({"a": "b"})[0], "text of a chunk is an object, and no text"),
+        (of(OPENAI, delta("a", reasoning=["b"])), "reasoning of a chunk is a list, and no text"),
+        (AIMessageChunk(content=[{"type": "audio", "data": "x"}]), 'content[].type "audio" of a chunk is not known'),
+        (
+            AIMessageChunk(content="", additional_kwargs={"__a_name_that_a_library_has_and_that_is_long__": {"a": 1}}),
+            "additional_kwargs.__a_name_that_a_library_has_and_that_is_long__ of a chunk",
+        ),
+    ],
+)
+def test_a_fault_says_which_kind_is_not_known(given: Any, told: str) -> None:
+    assert told in str(refused("guard.unknown_chunk", lambda: list(GUARD.stream([given]))))

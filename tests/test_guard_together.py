@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import operator
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -545,3 +546,144 @@ def test_a_command_in_pieces_is_read_as_it_is_joined() -> None:
     # Those of items without a number are others.
     each_whole = [delta(annotations=[{"command": [word]}]) for word in ("rm", "-rf", "/")]
     assert list(SHELL.stream(each_whole)) == each_whole
+
+
+def written(contents: list[Any]) -> list[AIMessageChunk]:
+    return [langchain(content=each) for each in contents]
+
+
+def of_text(piece: str, index: Any = None, **about: Any) -> dict[str, Any]:
+    return {"type": "text", "text": piece, **about} | ({} if index is None else {"index": index})
+
+
+BACK: dict[str, list[Any]] = {
+    "to a block that began empty": [[of_text("", 0)], [of_text("OP TABLE", 1)], [of_text("DR", 0)]],
+    "to one before a plain text": [[of_text("", 0)], "OP TABLE", [of_text("DR", 0)]],
+    "to one before a block without a number": [[of_text("", 0)], [of_text("OP TABLE")], [of_text("DR", 0)]],
+    "in one list": [[of_text("", 0), of_text("OP TABLE", 1)], [of_text("DR", 0)]],
+}
+OF_ANOTHER_KIND: dict[str, list[Any]] = {
+    "reasoning": [
+        [of_text("DROP")],
+        [of_text("x"), {"type": "reasoning", "reasoning": "hm", "index": 0}],
+        [of_text("y", 0), of_text(" TABLE", 1)],
+    ],
+    "none": [[of_text("DROP")], [{"index": 0}], [of_text("x", 0), of_text(" TABLE", 1)]],
+}
+
+
+@pytest.mark.parametrize("case", BACK)
+def test_a_text_before_the_last_is_refused_however_its_block_began(case: str) -> None:
+    """LangChain joins texts as their blocks stand, and a block stands where it first came."""
+    assert functools.reduce(operator.add, written(BACK[case])).text == "DROP TABLE"
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(ONE.stream(written(BACK[case])))
+    assert caught.value.field == "content[].index"
+
+
+@pytest.mark.parametrize("case", OF_ANOTHER_KIND)
+def test_a_text_under_the_number_of_another_kind_is_refused(case: str) -> None:
+    """The text of the message leaves it out, and what was held before it would stand there."""
+    with pytest.raises(dc.InvalidInput) as caught:
+        list(ONE.stream(written(OF_ANOTHER_KIND[case])))
+    assert caught.value.field == "content[].type"
+
+
+def test_blocks_that_begin_empty_are_texts_like_others() -> None:
+    given = written([[of_text("", 0)], [of_text("a ", 0)], [of_text("", 1)], [of_text("b", 1)], [of_text("", 0)], "c"])
+    assert functools.reduce(operator.add, ONE.stream(given)).text == "a bc"
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"type": "text"},
+    {"type": "thinking", "thinking": ""},
+    {"type": "thinking", "thinking": "", "signature": "s"},
+    {"type": "reasoning", "reasoning": ""},
+    {"type": "reasoning_content", "reasoning_content": {"text": ""}},
+    {"type": "thinking", "thinking": [{"type": "text", "text": "", "index": 0}]},
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "", "index": 0}]},
+    {"type": "tool_use", "id": "t", "name": "f"},
+    {"type": "input_json_delta", "partial_json": ""},
+    {},
+]
+
+
+def any_block(drawn: random.Random) -> Any:
+    """A block or a string, most of them of text."""
+    piece, number = drawn.choice(["", "", "DR", "OP TABLE"]), drawn.choice([None, 0, 0, 1])
+    about = drawn.choice([of_text(""), of_text(""), of_text("", extras={"signature": "s"}), drawn.choice(OTHERS)])
+    made = json.loads(json.dumps(about).replace('""', json.dumps(piece)))
+    if number is None:
+        return made if made and drawn.random() < 0.5 else piece
+    return {**made, "index": number}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_text_of_what_langchain_adds_up_has_a_match(seed: int) -> None:
+    """Whatever blocks it came in, and wherever what was held came out."""
+    drawn = random.Random(seed)
+    for _ in range(1_000):
+        contents = [[any_block(drawn) for _ in range(drawn.choice([1, 1, 2]))] for _ in range(drawn.randint(2, 4))]
+        flat = [each[0] if len(each) == 1 and isinstance(each[0], str) else each for each in contents]
+        has_no_match(written(flat) + [langchain(content="", chunk_position="last")] * drawn.randint(0, 1))
+
+
+def has_no_match(given: list[Any]) -> None:
+    out: list[Any] = []
+    with contextlib.suppress(dc.InvalidInput):
+        out.extend(ONE.stream(given))
+    if not out:
+        return
+    try:
+        whole = functools.reduce(operator.add, out)
+    except TypeError:
+        # What LangChain does not put together.
+        return
+    blocks = [whole.content] if isinstance(whole.content, str) else whole.content
+    texts = [each for block in blocks for each in ([block] if isinstance(block, str) else map(str, block.values()))]
+    assert not [each for each in (whole.text, *texts) if "DROP TABLE" in each], given
+
+
+SIGNATURE = {"extras": {"signature": "s"}}
+SIGNED: list[tuple[list[Any], list[Any]]] = [
+    (
+        [[{"type": "thinking", "thinking": "a D"}], [{"type": "thinking", "thinking": "RO", "signature": "s"}], "b"],
+        [{"type": "thinking", "thinking": "a "}, {"type": "thinking", "thinking": "DRO", "signature": "s"}, "b"],
+    ),
+    (
+        [[{"type": "reasoning", "reasoning": "DR", **SIGNATURE}, {"type": "reasoning", "reasoning": "b"}]],
+        [{"type": "reasoning", "reasoning": "DR", **SIGNATURE}, {"type": "reasoning", "reasoning": "b"}],
+    ),
+    ([[of_text("DR", **SIGNATURE)]], [of_text("DR", **SIGNATURE)]),
+    ([[of_text("a DR", **SIGNATURE)], "b"], [of_text("a "), of_text("DR", **SIGNATURE), "b"]),
+    ([["D"], [of_text("R", **SIGNATURE)], [of_text("b")]], ["", of_text("DR", **SIGNATURE), of_text("b")]),
+    (
+        [[of_text("D", **SIGNATURE)], [of_text("R", extras={"signature": "t"})], "OP "],
+        [of_text("D", **SIGNATURE), of_text("R", extras={"signature": "t"}), "OP "],
+    ),
+    ([[of_text("DR"), of_text("", **SIGNATURE)]], [of_text(""), of_text("", **SIGNATURE), of_text("DR")]),
+    ([[{"type": "thinking", "signature": "s"}], "b"], [{"type": "thinking", "signature": "s"}, "b"]),
+    ([[of_text("DR", id="i", **SIGNATURE)], "b"], [of_text("", id="i"), of_text("DR", **SIGNATURE), "b"]),
+    ([[of_text("DR", **SIGNATURE)], [of_text("b", 0)]], [of_text("", **SIGNATURE), of_text("DRb", 0)]),
+    ([[of_text("078-05-1120", **SIGNATURE)], "-"], [of_text("078-05-1120", **SIGNATURE), "-"]),
+    ([[of_text("078-05-1120", **SIGNATURE)], " b"], [of_text("[redacted] b", **SIGNATURE)]),
+]
+
+
+@pytest.mark.parametrize(("contents", "wanted"), SIGNED)
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_signature_comes_out_with_the_text_that_it_is_of(contents: list[Any], wanted: list[Any], ends: bool) -> None:
+    guard = Guard([DROP, Rule.regex(r"\b\d{3}-\d{2}-\d{4}(?![-\d])", action="redact", name="ssn")])
+    stream = guard.stream(written(contents) + [langchain(content="", chunk_position="last")] * ends)
+    whole = functools.reduce(operator.add, [langchain(content=[]), *stream])
+    said = [block for block in whole.content if block not in ("", of_text(""))]
+    assert said == [block for block in wanted if block not in ("", of_text(""))]
+    assert stream.stopped is None
+
+
+def test_what_is_signed_and_what_comes_behind_it_are_one_text() -> None:
+    stream = ONE.stream(written([[of_text("a DR", **SIGNATURE)], [of_text("OP ", **SIGNATURE)], "TABLE"]))
+    whole = functools.reduce(operator.add, stream)
+    assert whole.text == "a "
+    assert stream.stopped is not None
+    assert "signature" not in str(whole)

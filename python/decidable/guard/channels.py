@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments
-from decidable.guard.faults import refuse_many, unknown_chunk
+from decidable.guard.faults import no_text, refuse_many, unknown_chunk
 from decidable.guard.fields import changed, declared, fields, is_readable
 from decidable.guard.parts import MOST_ADDED, Lists
 from decidable.guard.services import COMMANDS, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
@@ -96,7 +96,7 @@ class Channels:
         if self.stopped is not None:
             return ""
         if not isinstance(text, str):
-            raise unknown_chunk(channel.label, "is no text")
+            raise no_text(channel.label, text)
         cursor = self._open.get(channel)
         if cursor is None:
             if not text:
@@ -158,7 +158,7 @@ class Channels:
         if self.stopped is not None and not (again and self.stopped_in == channel):
             return ""
         if not isinstance(text, str):
-            raise unknown_chunk(channel.label, "is no text")
+            raise no_text(channel.label, text)
         if not text:
             return text
         cursor = self._cursor(channel)

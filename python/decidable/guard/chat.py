@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
-from decidable.guard.faults import unknown_chunk, wrong_kind
+from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_plain, made
-from decidable.guard.parts import ByPlace, number_of
-from decidable.guard.services import WITHHELD, withheld
+from decidable.guard.parts import ByPlace, kind_of, number_of
+from decidable.guard.services import WITHHELD, is_of_the_service, withheld
 
 __all__ = ["ChatReader"]
 
@@ -40,13 +40,17 @@ READ_WHOLE: Final = frozenset(
         "web_search", "x_groq",
     }
 )  # fmt: skip
+# The same, which only chunks, choices or deltas have: how a server counts and runs, warns and calls itself.
+READ_IN_A_CHUNK: Final = frozenset({"model_info", "note", "nvext", "runtime", "stats", "warnings"})
+READ_IN_A_CHOICE: Final = frozenset({"moderation_hit_type"})
+READ_IN_A_DELTA: Final = frozenset({"channel", "name"})
 # What repeats the text in another form, or may come in pieces that nobody puts together, does not come out.
 REPEATS: Final = WITHHELD | {
     "executed_tools", "hidden_states", "prompt_logprobs", "provider_specific_fields", "raw_output", "reasoning_steps",
     "thinking_blocks", "token_id",
 }  # fmt: skip
 # What a chunk that is made here does not have of the one that it is made like.
-ONCE: Final = READ_WHOLE | REPEATS | {"usage", "message", "p"}
+ONCE: Final = READ_WHOLE | READ_IN_A_CHUNK | READ_IN_A_CHOICE | READ_IN_A_DELTA | REPEATS | {"usage", "message", "p"}
 # Padding that hides how long a token is: the beginning of this, over and over.
 PADDING: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -60,6 +64,17 @@ TEXTS: Final = {
     "reasoning": "reasoning",
     "thinking": "reasoning",
 }
+# What a content may be a list of: the kind of part, its field, the kind of part in a list there, and the channel.
+PARTS: Final = {
+    "text": ("text", None, "text"),
+    "thinking": ("thinking", "text", "reasoning"),
+    "reasoning": ("summary", "summary_text", "reasoning"),
+}
+OF_A_PART: Final = "part "
+# What a service seals of a part.
+SEALS: Final = frozenset({"signature", "encrypted_content", "id"})
+# Parts that come whole: what a text refers to.
+WHOLE_PARTS: Final = frozenset({"reference", "tool_reference"})
 
 
 class ChatReader:
@@ -77,6 +92,8 @@ class ChatReader:
         self._calls: dict[tuple[int, int, str], Any] = {}
         # The last piece of the one call that there was before there were several, by choice.
         self._functions: dict[int, Any] = {}
+        # What each choice last said of itself, by the field.
+        self._same: dict[tuple[int, str], Any] = {}
         # Its id, and those of the calls before it, where none has a number.
         self._ids: dict[tuple[int, int], tuple[str, tuple[str, ...]]] = {}
 
@@ -84,6 +101,9 @@ class ChatReader:
         """What comes out for a chunk."""
         inside = fields(chunk)
         if inside is None or not ("choices" in inside or inside.get("error")):
+            if inside is not None and self._chunk_before is not None and dict(inside) == {"type": "ping"}:
+                # A sign of life, which the clients' types do not have.
+                return [chunk]
             raise wrong_kind("a chunk of a chat completion, as before", chunk)
         self._chunk_before = chunk
         changes: dict[str, Any] = {}
@@ -93,7 +113,7 @@ class ChatReader:
             if name in REPEATS:
                 changes[name] = withheld(value)
                 continue
-            if name not in READ_WHOLE:
+            if name not in READ_WHOLE and name not in READ_IN_A_CHUNK:
                 raise unknown_chunk(name)
             read = self._channels.read_error if name == "error" else self._channels.read_all
             new = read(None, name, value)
@@ -172,6 +192,10 @@ class ChatReader:
                 new = self._channels.read_error(index, name, value)
                 if new is not value:
                     changes[name] = new
+            elif name in READ_IN_A_CHOICE:
+                new = self._channels.read_all(index, name, value, added=self._lists)
+                if new is not value:
+                    changes[name] = new
             elif value and name == "message":
                 raise unknown_chunk(
                     "choices[].message", "is a whole answer, and no piece of one; check() reads its text"
@@ -208,7 +232,9 @@ class ChatReader:
             if value is None or name == "role":
                 continue
             new: Any = value
-            if name in TEXTS:
+            if name == "content" and isinstance(value, (list, tuple)):
+                new = self._parts(index, value)
+            elif name in TEXTS:
                 new = self._channels.push(Channel(index, TEXTS[name], field=name), value)
             elif name == "tool_calls":
                 new = self._tool_calls(index, value)
@@ -218,6 +244,8 @@ class ChatReader:
                 self._functions[index] = value
             elif name in REPEATS:
                 new = withheld(value) if value else value
+            elif name in READ_IN_A_DELTA:
+                new = self._said_again(index, name, value)
             elif name in READ_WHOLE:
                 # What comes whole is put together by some clients.
                 new = self._channels.read_all(index, name, value, added=self._lists)
@@ -226,6 +254,59 @@ class ChatReader:
             if new is not value:
                 changes[name] = new
         return changed(delta, changes)
+
+    def _said_again(self, choice: int, name: str, value: Any) -> Any:
+        """What a server says in each chunk anew. As long as it is the same, nobody means it to be put together."""
+        if self._same.get((choice, name)) == value:
+            return self._channels.read_all(choice, name, value)
+        self._same[choice, name] = value
+        return self._channels.read_all(choice, name, value, added=self._lists)
+
+    def _parts(self, choice: int, parts: Any) -> Any:
+        """A content that is a list, as of Mistral's and Databricks' models that reason: its texts are pieces."""
+        out = []
+        for part in parts:
+            kind = kind_of("choices[].delta.content[]", part)
+            if kind in WHOLE_PARTS:
+                out.append(self._channels.read_all(choice, "content", part))
+            elif kind in PARTS:
+                field, inner, name = PARTS[kind]
+                out.append(self._part(Channel(choice, name, field=f"{OF_A_PART}{kind}"), part, field, inner))
+            else:
+                raise unknown_kind("choices[].delta.content[].type", kind)
+        return parts if all(new is old for new, old in zip(out, parts, strict=True)) else out
+
+    def _part(self, channel: Channel, part: Any, field: str, inner: str | None) -> Any:
+        """A part with a text in its field, or with a list of parts of another kind there."""
+        if channel.name == "text":
+            # In whatever form it comes, it is one text.
+            channel = channel._replace(field="content")
+        changes: dict[str, Any] = {}
+        for name, value in (fields(part) or {}).items():
+            if name == field and inner is not None and isinstance(value, (list, tuple)):
+                new: Any = [self._inner_part(channel, each, inner) for each in value]
+                if any(a is not b for a, b in zip(new, value, strict=True)):
+                    changes[name] = new
+            elif name == "closed" and isinstance(value, bool):
+                continue
+            elif name == field and value is not None:
+                new = self._channels.push(channel, value)
+                if new is not value:
+                    changes[name] = new
+            elif name in SEALS and is_of_the_service(name, value):
+                continue
+            elif (name == "index" and value is not None) or (name != "type" and value):
+                # Nobody says whether one that is numbered goes on with another.
+                raise unknown_chunk(f"choices[].delta.content[].{name}")
+        return changed(part, changes)
+
+    def _inner_part(self, channel: Channel, part: Any, inner: str) -> Any:
+        kind = kind_of("choices[].delta.content[][]", part)
+        if kind in WHOLE_PARTS:
+            return self._channels.read_all(channel.choice, "content", part)
+        if kind != inner:
+            raise unknown_kind("choices[].delta.content[][].type", kind)
+        return self._part(channel, part, "text", None)
 
     def _tool_calls(self, choice: int, calls: Any) -> Any:
         if not isinstance(calls, (list, tuple)):
@@ -344,11 +425,22 @@ class ChatReader:
         own = (fields(delta) or {}) if delta is not None else {}
         changes: dict[str, Any] = {}
         calls = list(own.get("tool_calls") or [])
+
+        def now(name: str) -> Any:
+            return changes.get(name, own.get(name))
+
         for channel, rest in rests.items():
             if channel.name == "text" and not channel.field:
                 choice = changed(choice, {"text": (inside.get("text") or "") + rest})
+            elif channel.field.startswith(OF_A_PART) or (channel.field == "content" and _is_list(now("content"))):
+                kind = channel.field.removeprefix(OF_A_PART) if channel.field != "content" else "text"
+                field, inner, _ = PARTS[kind]
+                before = now("content")
+                parts = [*before] if _is_list(before) else [{"type": "text", "text": before}] if before else []
+                part = {"type": kind, field: rest if inner is None else [{"type": inner, "text": rest}]}
+                changes["content"] = [*parts, part]
             elif channel.field in TEXTS:
-                changes[channel.field] = (own.get(channel.field) or "") + rest
+                changes[channel.field] = (now(channel.field) or "") + rest
             elif channel.name == "function_arguments":
                 before = own.get("function_call")
                 given = (fields(before) or {}).get("arguments") or "" if before is not None else ""
@@ -374,6 +466,10 @@ def _index_of(choice: Any) -> Any:
 def _of_a_call(choice: int, number: int, text: str, before: int) -> Channel:
     """The arguments or the input of a call, ``before`` which others had its number."""
     return Channel(choice, f"tool_{text}", number, str(before or ""))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def _is_padding(value: Any) -> bool:

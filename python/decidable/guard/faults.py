@@ -6,7 +6,7 @@ import re
 
 from decidable.errors import InvalidInput
 
-__all__ = ["of_a_helper", "refuse_many", "shown", "unknown_chunk", "wrong_kind"]
+__all__ = ["no_text", "of_a_helper", "refuse_many", "shown", "unknown_chunk", "unknown_kind", "wrong_kind"]
 
 
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
@@ -16,9 +16,26 @@ def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -
     return InvalidInput("guard.unknown_chunk", f"{place} of a chunk {why}", field=place)
 
 
+def unknown_kind(place: str, kind: str) -> InvalidInput:
+    """The fault of a kind of chunk or part that nobody reads here; which one, as far as a service could have it."""
+    if not kind:
+        return unknown_chunk(place)
+    told = ".".join(shown(name) for name in kind.split("."))
+    return InvalidInput(
+        "guard.unknown_chunk", f'{place} "{told}" of a chunk is not known, so it cannot be read', field=place
+    )
+
+
+def no_text(place: str, given: object) -> InvalidInput:
+    """The fault of a text that is of another kind."""
+    kinds = {dict: "an object", list: "a list", tuple: "a list", bool: "true or false", int: "a number"}
+    kind = kinds.get(type(given))
+    return unknown_chunk(place, f"is {kind}, and no text" if kind else "is no text")
+
+
 def shown(name: str) -> str:
     """A name as far as it is one that a service could have."""
-    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) else "…"
+    return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}|[a-z_]{1,64}", name) else "…"
 
 
 def refuse_many(count: int, most: int) -> None:

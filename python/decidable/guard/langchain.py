@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
 from decidable.guard import chat
 from decidable.guard.channels import Channel, Channels
-from decidable.guard.faults import unknown_chunk, wrong_kind
+from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields
 from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, kind_of, number_of
 from decidable.guard.services import is_of_the_service, withheld
@@ -25,6 +26,7 @@ BLOCKS: Final = {
     "text": ("text", "text"),
     "thinking": ("thinking", "reasoning"),
     "reasoning": ("reasoning", "reasoning"),
+    "reasoning_content": ("reasoning_content", "reasoning"),
     "compaction": ("content", "compaction"),
     "input_json_delta": ("partial_json", "tool_arguments"),
     "tool_call_chunk": ("args", "tool_arguments"),
@@ -37,7 +39,7 @@ WHOLE_BLOCKS: Final = frozenset(
         "advisor_tool_result", "apply_patch_call", "apply_patch_call_output", "bash_code_execution_tool_result",
         "code_execution_result", "code_execution_tool_result", "code_interpreter_call", "computer_call",
         "custom_tool_call", "executable_code", "file_search_call", "invalid_tool_call", "mcp_approval_request",
-        "mcp_call", "mcp_list_tools", "mcp_tool_result", "mcp_tool_use", "redacted_thinking", "refusal",
+        "mcp_call", "mcp_list_tools", "mcp_tool_result", "mcp_tool_use", "redacted_thinking", "reference", "refusal",
         "server_tool_call", "server_tool_result", "server_tool_use", "text_editor_code_execution_tool_result",
         "tool_call", "tool_search_call", "tool_search_output", "tool_search_tool_result", "tool_use",
         "web_fetch_tool_result", "web_search_call", "web_search_tool_result",
@@ -45,9 +47,20 @@ WHOLE_BLOCKS: Final = frozenset(
 )  # fmt: skip
 # Those of a whole message that are no calls.
 SAYS: Final = ("text", "thinking", "reasoning", "refusal")
-# Of which part of a summary a text is, and where it stands in a block of no content.
-SUMMARY: Final = "summary "
+# What says of a block without a number that what it has is a service's own, word for word.
+SIGNED: Final = ("signature", "extras")
+TEXT: Final = Channel(None, "text")
+# What a block of reasoning has a list of parts in, by its kind: the field, and their kind. A channel's field says of
+# which part a text is.
+IN_PARTS: Final = {"reasoning": ("summary", "summary_text"), "thinking": ("thinking", "text")}
+# The summary that stands in a block of no content.
 OF_KWARGS: Final = "reasoning_summary"
+# Of a text that stands beside the content, as its channel says it: blocks have kinds of the same names.
+IN_KWARGS: Final = "additional_kwargs."
+# What langchain-google-genai keeps of calls: by their ids what a service signed them with.
+SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
+AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+A_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 # What stands in `additional_kwargs` besides, and comes whole.
 OF_RESPONSES: Final = frozenset({"__openai_function_call_ids__", "parsed", "tool_outputs"})
 
@@ -64,9 +77,14 @@ class MessageChunkReader:
         self._last: Any = None
         self._is_first = True
         self._is_whole = False
-        # The numbers of the blocks that had text, and what the last text stood in.
-        self._texts: set[Any] = set()
-        self._text_at: tuple[bool, Any] = (False, None)
+        # Of each number the place that its block has among all of them, and the kind, which are those of its first.
+        self._places: dict[int | str, tuple[int, str]] = {}
+        self._next_place = 0
+        # Where the last text stood: its place, whether in a block, and the number of that.
+        self._text_at: tuple[int, bool, int | str | None] = (0, False, None)
+        # The signatures of blocks without a number whose text is not yet out: how many bytes are before the end of it,
+        # how it ends, and what the block has besides.
+        self._signed: list[tuple[int, bytes, dict[str, Any]]] = []
         self._same: dict[str, str] = {}
         self._stopped: Any = None
 
@@ -182,7 +200,9 @@ class MessageChunkReader:
         return content if all(new is old for new, old in zip(out, content, strict=True)) else out
 
     def _leaf(self, kind: str, name: str, place: str, text: str) -> Any:
-        """Why arguments could not be read: it repeats them as they were written."""
+        """Why arguments could not be read: it repeats them as they were written. What signs a call is as it is."""
+        if place.startswith(f"additional_kwargs.{SIGNED_CALLS}.") and _is_a_signature(text):
+            return text
         of_a_call = kind == "invalid_tool_call" or place.startswith("invalid_tool_calls[")
         return self._channels.read_document(None, place, text) if name == "error" and of_a_call else None
 
@@ -204,31 +224,73 @@ class MessageChunkReader:
         """That of a call without a number, which nothing is put together with."""
         return self._channels.read(channel, name)
 
-    def _text(self, text: Any, of_a_block: bool = False, index: Any = None) -> str:
-        """A piece of the text, which is one in whatever blocks it comes: so LangChain puts them together."""
+    def _place(self, kind: str, number: int | str | None) -> int:
+        """Where a block stands among all of them, also one that begins empty: behind those that came before it."""
+        if number is not None and number in self._places:
+            return self._places[number][0]
+        place = self._next_place
+        self._next_place += 1
+        if number is not None:
+            self._channels.refuse_many(len(self._places), MOST_ADDED)
+            self._places[number] = place, kind
+        return place
+
+    def _text(self, text: Any, place: int, of_a_block: bool = False, number: int | str | None = None) -> str:
+        """A piece of the text, which is one in whatever blocks it comes: LangChain joins them as they stand."""
         if text:
-            if index is not None and index in self._texts and self._text_at[1] != index:
+            if number is not None and self._places[number][1] != "text":
+                # It stays of the kind that it began as, and what it has is no text of the message.
+                raise unknown_chunk("content[].type", "is another than that of the block before it")
+            if place < self._text_at[0]:
                 # By the blocks it would stand elsewhere than by the chunks.
                 raise unknown_chunk("content[].index", "is of a text before the last")
-            self._channels.refuse_many(len(self._texts))
-            self._texts.add(index)
-            self._text_at = (of_a_block, index)
-        return self._channels.push(Channel(None, "text"), text)
+            self._text_at = place, of_a_block, number
+        return self._channels.push(TEXT, text)
+
+    def _with_signatures(self, released: str) -> tuple[list[Any], str]:
+        """What comes out of the text: first that of blocks which are signed, with their signatures, then the rest."""
+        blocks = []
+        data = released.encode()
+        while self._signed and self._channels.stopped is None:
+            length, end, about = self._signed[0]
+            if len(data) < length and self._channels.held_in(TEXT):
+                break
+            # Where something was replaced nobody can say where its text ends.
+            own = data[:length] if data[:length].endswith(end) else data
+            blocks.append({"type": "text", "text": own.decode(), **about})
+            data = data[len(own) :]
+            self._signed = [(each - len(own), end, about) for each, end, about in self._signed[1:]]
+        self._signed = [(each - len(data), end, about) for each, end, about in self._signed]
+        return blocks, data.decode()
+
+    def _without_signature(self, block: Any, text: Any, released: str) -> list[Any]:
+        """A block of text as far as its text is out. Its signature waits for the rest."""
+        signed = {name: value for name, value in (fields(block) or {}).items() if name in SIGNED and value}
+        holds = self._channels.held_in(TEXT)
+        if not text or not holds or not _is_signed(signed) or not isinstance(block, dict):
+            return [block]
+        self._channels.refuse_many(len(self._signed))
+        self._signed.append((holds, text.encode()[-holds:], signed))
+        left = {name: value for name, value in block.items() if name not in signed}
+        return [left] if released or any(left[name] for name in left.keys() - {"type", "text"}) else []
 
     def _content(self, content: Any) -> Any:
         if isinstance(content, str):
-            return self._text(content)
+            signed, text = self._with_signatures(self._text(content, self._place("text", None)))
+            return [*signed, *([text] if text else [])] if signed else text if text != content else content
         if not isinstance(content, list):
             raise unknown_chunk("content", "is no text and no list")
         numbers = self._lists.numbers(None, "content", content)
         out: list[Any] = []
         for number, block in zip(numbers, content, strict=True):
             if isinstance(block, str):
-                out.append(self._text(block))
+                signed, text = self._with_signatures(self._text(block, self._place("text", None)))
+                out += [*signed, text] if text or not signed else signed
                 continue
             inside = fields(block) or {}
             kind = kind_of("content[]", block)
             index = _number("content[].index", inside.get("index"))
+            place = self._place(kind, index)
             if number is not None:
                 self._only_of(kind, number, inside)
             if kind in WHOLE_BLOCKS:
@@ -241,7 +303,7 @@ class MessageChunkReader:
                 out.append(block)
                 continue
             if kind not in BLOCKS:
-                raise unknown_chunk("content[].type")
+                raise unknown_kind("content[].type", kind)
             field, name = BLOCKS[kind]
             changes: dict[str, Any] = {}
             for key, value in inside.items():
@@ -249,11 +311,23 @@ class MessageChunkReader:
                     if value is None:
                         continue
                     if kind == "text":
-                        changes[key] = self._text(value, True, index)
+                        text = self._text(value, place, True, index)
+                        if index is None:
+                            signed, text = self._with_signatures(text)
+                            out += signed
+                        elif value:
+                            # What is held comes out here, and may not stand behind it.
+                            out += [{"type": "text", "text": "", **about} for _, _, about in self._signed]
+                            self._signed = []
+                        changes[key] = text
+                    elif kind == "thinking" and isinstance(value, list):
+                        changes[key] = self._parts(name, index, kind, value)
+                    elif kind == "reasoning_content":
+                        changes[key] = self._nested(Channel(None, name, index, kind), value)
                     else:
                         changes[key] = self._channels.push(Channel(None, name, index, kind), value)
                 elif key == "summary" and kind == "reasoning":
-                    changes[key] = self._summary(name, index, value)
+                    changes[key] = self._parts(name, index, kind, value)
                 elif key == "name" and value:
                     read = self._name if index is None else self._channels.read_name
                     changes[key] = read(Channel(None, "tool_name", index, kind), value)
@@ -262,25 +336,50 @@ class MessageChunkReader:
                     changes[key] = self._alone(own, value) if index is None else self._whole(own, value)
                 elif key != "index" and value and not isinstance(value, bool) and not is_of_the_service(key, value):
                     raise unknown_chunk(f"content[].{key}")
-            out.append(changed(block, {key: new for key, new in changes.items() if new is not inside[key]}))
+            if index is None and isinstance(inside.get(field) or "", str) and kind != "text" and _is_signed(inside):
+                # A block that is signed is at its end.
+                rest = self._channels.close(Channel(None, name, None, kind), again=True)
+                if rest:
+                    changes[field] = changes.get(field, "") + rest
+            new_block = changed(block, {key: new for key, new in changes.items() if new is not inside.get(key)})
+            if index is None and kind == "text":
+                out += self._without_signature(new_block, inside.get(field), changes.get(field, ""))
+            else:
+                out.append(new_block)
         return out
 
-    def _summary(self, name: str, block: int | str | None, parts: Any) -> Any:
-        """What a service says of the reasoning, in parts that come in pieces."""
+    def _parts(self, name: str, block: int | str | None, kind: str, parts: Any) -> Any:
+        """What a service says of the reasoning, or all of that, in parts that come in pieces."""
+        field, kind_of_part = IN_PARTS[kind]
         if not isinstance(parts, list):
-            raise unknown_chunk("content[].summary", "is no list")
+            raise unknown_chunk(f"content[].{field}", "is no list")
         out = []
         at = name if block is None else f"{name}[{block}]"
-        self._lists.numbers(None, f"{at}.summary", parts)
+        self._lists.numbers(None, f"{at}.{field}", parts)
         for part in parts:
             inside = fields(part) or {}
-            if inside.get("type") != "summary_text" or inside.keys() - {"type", "text", "index"}:
-                raise unknown_chunk("content[].summary[]")
+            if inside.get("type") != kind_of_part or inside.keys() - {"type", "text", "index"}:
+                raise unknown_chunk(f"content[].{field}[]")
             number = inside.get("index")
-            which = "" if number is None else number_of("content[].summary[].index", number)
-            text = self._channels.push(Channel(None, name, block, f"{SUMMARY}{which}"), inside.get("text") or "")
+            which = "" if number is None else number_of(f"content[].{field}[].index", number)
+            text = self._channels.push(Channel(None, name, block, f"{kind} {which}"), inside.get("text") or "")
             out.append(changed(part, {"text": text}))
         return out
+
+    def _nested(self, channel: Channel, value: Any) -> Any:
+        """The reasoning as langchain-aws has it, an object in the block: a piece of its text, or what signs it."""
+        inside = fields(value)
+        if inside is None:
+            raise unknown_chunk("content[].reasoning_content", "is no object")
+        changes = {}
+        for name, inner in inside.items():
+            if name == "text" and inner is not None:
+                changes[name] = self._channels.push(channel, inner)
+            elif name == "type" and inner in ("text", "signature", "redacted_content"):
+                continue
+            elif inner and not (name in ("signature", "redacted_content") and isinstance(inner, str)):
+                raise unknown_chunk(f"content[].reasoning_content.{name}")
+        return changed(value, {name: new for name, new in changes.items() if new is not inside[name]})
 
     def _only_of(self, kind: str, number: int | str, inside: Any) -> None:
         """Refuses a block with a field that another kind has under its number: LangChain makes one text of both."""
@@ -342,7 +441,8 @@ class MessageChunkReader:
 
     def _additional(self, name: str, value: Any) -> Any:
         if name in ("reasoning_content", "refusal") and value is not None:
-            return self._channels.push(Channel(None, name.removesuffix("_content"), field=name), value)
+            channel = Channel(None, name.removesuffix("_content"), field=f"{IN_KWARGS}{name}")
+            return self._channels.push(channel, value)
         if name == "function_call" and value:
             inside = fields(value)
             if inside is None or inside.keys() - {"name", "arguments"}:
@@ -362,8 +462,13 @@ class MessageChunkReader:
             _number("additional_kwargs.reasoning.index", about.pop("index", None))
             if any(inner and not is_of_the_service(key, inner) for key, inner in about.items()):
                 raise unknown_chunk("additional_kwargs.reasoning")
-            summary = {"summary": self._summary(OF_KWARGS, None, value["summary"])} if "summary" in value else {}
-            return {**value, **summary}
+            own = {"summary": self._parts(OF_KWARGS, None, name, value["summary"])} if "summary" in value else {}
+            return {**value, **own}
+        if name == SIGNED_CALLS and value:
+            for call, signature in (fields(value) or {"": None}).items():
+                if AN_ID.fullmatch(call) is None or not _is_a_signature(signature):
+                    raise unknown_chunk(f"additional_kwargs.{name}", "has something that is no signature of a call")
+            return value
         if name == "error":
             return self._channels.read_error(None, name, value, added=self._lists)
         if name in chat.READ_WHOLE or name in OF_RESPONSES:
@@ -382,22 +487,29 @@ class MessageChunkReader:
         for channel, rest in list(self._channels.close_all(None)):
             name, index = channel.name, channel.number
             numbered = {} if index is None else {"index": index}
-            if channel.field.startswith(SUMMARY):
-                which = channel.field.removeprefix(SUMMARY)
-                part = {"type": "summary_text", "text": rest, **({"index": int(which)} if which else {})}
+            kind, of_a_part, which = channel.field.partition(" ")
+            if of_a_part:
+                in_field, kind_of_part = IN_PARTS[kind]
+                part = {"type": kind_of_part, "text": rest, **({"index": int(which)} if which else {})}
                 if channel.name == OF_KWARGS:
                     own_reasoning = now("additional_kwargs").get("reasoning") or {}
                     parts = [*(own_reasoning.get("summary") or []), part]
                     own_reasoning = {**own_reasoning, "summary": parts}
                     out["additional_kwargs"] = {**now("additional_kwargs"), "reasoning": own_reasoning}
                 else:
-                    out["content"] = _and(now("content"), {"type": "reasoning", "summary": [part], **numbered})
+                    out["content"] = _and(now("content"), {"type": kind, in_field: [part], **numbered})
             elif channel.field in BLOCKS:
-                block = {"type": channel.field, BLOCKS[channel.field][0]: rest, **numbered}
+                said = {"text": rest} if channel.field == "reasoning_content" else rest
+                block = {"type": channel.field, BLOCKS[channel.field][0]: said, **numbered}
                 out["content"] = _and(now("content"), block)
             elif name == "text":
-                of_a_block, at = self._text_at
+                _, of_a_block, at = self._text_at
+                signed, rest = self._with_signatures(rest)
+                for block in signed:
+                    out["content"] = _and(now("content"), block)
                 before = now("content")
+                if not rest:
+                    continue
                 if of_a_block:
                     block = {"type": "text", "text": rest}
                     out["content"] = _and(before, block if at is None else {**block, "index": at})
@@ -412,8 +524,11 @@ class MessageChunkReader:
                 own["arguments"] = (own.get("arguments") or "") + rest
                 out["additional_kwargs"] = {**now("additional_kwargs"), "function_call": own}
             else:
-                own_text = now("additional_kwargs").get(channel.field) or ""
-                out["additional_kwargs"] = {**now("additional_kwargs"), channel.field: own_text + rest}
+                kwarg = channel.field.removeprefix(IN_KWARGS)
+                own_text = now("additional_kwargs").get(kwarg) or ""
+                out["additional_kwargs"] = {**now("additional_kwargs"), kwarg: own_text + rest}
+        for block in self._with_signatures("")[0]:
+            out["content"] = _and(now("content"), block)
         return out
 
 
@@ -430,6 +545,15 @@ def _without_calls(message: Any) -> Any:
             each for each in inside["content"] if isinstance(each, str) or (fields(each) or {}).get("type") in SAYS
         ]
     return changed(message, changes)
+
+
+def _is_signed(block: Any) -> bool:
+    """Whether a service signed what a block has."""
+    return bool(block.get("signature") or (fields(block.get("extras")) or {}).get("signature"))
+
+
+def _is_a_signature(value: Any) -> bool:
+    return isinstance(value, str) and A_SIGNATURE.fullmatch(value) is not None
 
 
 def _number(place: str, index: Any) -> int | str | None:

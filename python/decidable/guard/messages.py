@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
-from decidable.guard.faults import of_a_helper, unknown_chunk, wrong_kind
+from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, made
 from decidable.guard.parts import ByPlace, kind_of, number_of
 from decidable.guard.services import is_of_the_service
@@ -141,7 +141,7 @@ class MessageReader:
             return [changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
         if kind in OF_THE_HELPER:
             raise of_a_helper("type", INSTEAD)
-        raise unknown_chunk("type")
+        raise unknown_kind("type", kind)
 
     def finish(self) -> list[Any]:
         """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
@@ -221,7 +221,7 @@ class MessageReader:
             self._only(own, "signature")
             return chunk
         if kind not in TEXTS:
-            raise unknown_chunk("delta.type")
+            raise unknown_kind("delta.type", kind)
         name, channel_name = TEXTS[kind]
         self._only(own, name, "encrypted_content", "estimated_tokens")
         if not is_of_the_service("estimated_tokens", own.get("estimated_tokens") or 0):

@@ -13,7 +13,7 @@ import re
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
-from decidable.guard.faults import of_a_helper, unknown_chunk, wrong_kind
+from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, made
 from decidable.guard.parts import ByPlace, kind_of, number_of
 
@@ -49,6 +49,8 @@ ENDS: Final = {
 PARTS: Final = {
     "response.content_part.added": ("part", False),
     "response.content_part.done": ("part", True),
+    "response.reasoning_part.added": ("part", False),
+    "response.reasoning_part.done": ("part", True),
     "response.reasoning_summary_part.added": ("part", False),
     "response.reasoning_summary_part.done": ("part", True),
     "response.output_item.added": ("item", False),
@@ -246,7 +248,7 @@ class ResponseReader:
             if inside.keys() - {"type", "sequence_number"}:
                 raise unknown_chunk("keepalive", "has more than its number")
         elif kind not in WITHOUT_TEXT:
-            raise unknown_chunk("type")
+            raise unknown_kind("type", kind)
         self._only(inside)
         return [chunk]
 
