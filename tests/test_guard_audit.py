@@ -599,6 +599,27 @@ def test_matches_that_no_generation_has_are_refused(tmp_path: Path) -> None:
     assert verify_audit(written_by_hand(path, None, (drop, 20, 30), ending="matched", released=20)).held == 10
 
 
+@pytest.mark.parametrize(
+    ("rules", "pieces"),
+    [
+        ([Rule.literal("ba", action="redact"), Rule.literal("a")], ["ba"]),
+        ([Rule.regex("ba+", action="redact"), Rule.literal("aa")], ["ba", "a"]),
+        ([Rule.regex(r"\S+@\S+", action="redact"), Rule.literal("evil.com")], ["mail bob@", "evil.com", " now"]),
+        ([Rule.regex(r"\.", action="record", reads="folded")], ["wait…"]),
+        ([Rule.regex("[a-z]", action="redact", reads="folded"), Rule.literal("x")], ["\ufb01 \ufb00", "x"]),
+    ],
+)
+def test_an_audit_of_matches_that_share_bytes_holds(rules: list[Rule], pieces: list[str], tmp_path: Path) -> None:
+    """A redaction that reaches into what stops, and letters that one code point stands for."""
+    guard, path = Guard(rules), tmp_path / "answer.audit"
+    with guard.monitor(audit=path) as monitor:
+        answers = [monitor.intervene(Token(1, piece.encode())) for piece in pieces] + [monitor.intervene(End())]
+    report = verify_audit(path, guard=guard)
+    assert report.ending == ("matched" if isinstance(answers[-1], Stop) else "finished")
+    # What stopped it is no match that was noted or replaced.
+    assert len(report.matches) == len(monitor.matches()) + (report.ending == "matched") > 0
+
+
 def test_a_key_is_the_right_one_or_refused(tmp_path: Path) -> None:
     """A wrong key is told from damage; without one everything but the seal is checked."""
     sealed, plain = tmp_path / "sealed.audit", tmp_path / "plain.audit"

@@ -36,7 +36,7 @@ def event(data: Any) -> str:
 # --- what begins like something else ------------------------------------------------------------------------------
 
 
-PRELUDES = ["", "\ufeff", "\n\n", ": OPENROUTER PROCESSING\n\n", "id: 1\n", "retry: 3000\r\n", ":\n:\r\rid:\n\n"]
+PRELUDES = ["", "        ", "\ufeff", "\n\n", ": OPENROUTER PROCESSING\n\n", "id: 1\n", "retry: 3\r\n", ":\n:\r\rid:\n"]
 
 
 @pytest.mark.parametrize("before", PRELUDES)
@@ -52,6 +52,15 @@ def test_what_begins_like_events_is_refused_wherever_it_is_cut(before: str, fiel
         assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(pieces))).field == "sse"  # noqa: B023
     single = [body[place : place + 1] for place in range(len(body))]
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(single))).field == "sse"
+
+
+def test_words_of_an_error_do_not_become_a_chunk() -> None:
+    """What stood before a brace is redacted, and what comes behind it was read as words."""
+    guard = Guard([Rule.literal("x", action="redact", replacement=""), Rule.literal("DROP")])
+    hidden = json.dumps(chunk("DROP TABLE")).replace("DROP", "\\u0044ROP")
+    refused("guard.unknown_chunk", lambda: list(guard.stream([f"event: error\ndata: x{hidden}\n\n"], sse=True)))
+    (out,) = guard.stream(["event: error\ndata: x too busy\n\n"], sse=True)
+    assert out == "event: error\ndata:  too busy\n\n"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import rule_set
-from decidable.guard.channels import MOST_CHANNELS
+from decidable.guard.channels import MOST_CHANNELS, Channels
 
 SETS = ("ssn", "cards", "secrets", "email", "iban")
 DROP = Rule.literal("DROP TABLE", name="drop")
@@ -687,3 +687,12 @@ def test_what_is_signed_and_what_comes_behind_it_are_one_text() -> None:
     assert whole.text == "a "
     assert stream.stopped is not None
     assert "signature" not in str(whole)
+
+
+def test_arguments_that_are_no_document_go_on() -> None:
+    """Each is read as it is written, too, and by a cursor of its own."""
+    channels = Channels(lambda json: Guard([Rule.literal("DROP")]).cursor(json=json))
+    for text in ("not json ", "b ", "c ", "DR"):
+        assert channels.read_document(0, "args", text, added=True) == text
+    assert channels.read_document(0, "args", "OP", added=True) == ""
+    assert channels.stopped is not None

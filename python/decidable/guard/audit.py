@@ -154,7 +154,8 @@ def _of_other_rules(found: dict[str, Any], rules: tuple[Rule, ...]) -> str | Non
             return f"match {number} is of a rule that is switched off"
         if start < until.get((rule.reads, rule.action), 0):
             return f"match {number} begins before the end of one that it would have been left out for"
-        until[rule.reads, rule.action] = end
+        # What a code point stands for may be several letters, and so several matches.
+        until[rule.reads, rule.action] = start if rule.reads == "folded" else end
         if stopped is not None:
             break
         if rule.action == "stop":

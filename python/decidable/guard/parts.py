@@ -94,6 +94,7 @@ class ByNumber:
     def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
         """What each item is numbered."""
         found: list[int | str | None] = []
+        numbers = set()
         for item in items:
             inside = fields(item) or {}
             number = inside.get("index")
@@ -105,7 +106,7 @@ class ByNumber:
             else:
                 found.append(None)
                 continue
-            if number in found:
+            if number in numbers:
                 # The first list of all is taken as it is, each later one is put together.
                 raise unknown_chunk(f"{place}[].index", "is of two items")
             at, own = (choice, place, number), str(inside.get("id") or "")
@@ -116,4 +117,5 @@ class ByNumber:
                 raise unknown_chunk(f"{place}[].index", "is of two items")
             self._ids[at] = known or own
             found.append(number)
+            numbers.add(number)
         return found

@@ -93,7 +93,7 @@ class EventReader:
             raise wrong_kind("text or bytes of server-sent events, as before", chunk)
         text = self._decoded(chunk) if isinstance(chunk, bytes) else str(chunk)
         self._has_line_end = self._has_line_end or "\n" in text or "\r" in text
-        if not self._has_line_end and text.startswith(SAY_SO) and self._is_line("".join(self._line)):
+        if not self._has_line_end and text.startswith(SAY_SO) and len(self._line) == 1 and self._is_line(self._line[0]):
             # They would wait for their ends until the body is at its own.
             raise unknown_chunk("body", f"has no end of a line{self._hint()}")
         self._beginning = (self._beginning + text[:8])[:8]
@@ -194,10 +194,11 @@ class EventReader:
         try:
             chunk = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
         except ValueError:
-            if event == "error" and not any(line.lstrip().startswith(("{", "[", '"')) for line in data.splitlines()):
-                # Words, and nothing that another reader could take for JSON, or for a line of its own: some end lines
-                # at more than the format does.
+            if event == "error" and _is_words(data):
+                # And no line of its own to another reader: some end lines at more than the format does.
                 words = self._channels.read(Channel(None, "error"), "\n".join(data.splitlines()))
+                if words != data and any(map(_is_json, (words, *words.splitlines()))):
+                    raise unknown_chunk("data", "is JSON where something is redacted") from None
                 lines = "".join(f"data: {line}\n" for line in words.splitlines())
                 return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
             if self._broken_off and not self._hint():
@@ -254,6 +255,19 @@ class EventReader:
         if self._has_line_end or not self._beginning.lstrip("\ufeff").startswith(FIELDS):
             return ""
         return "; lines that came without their ends need them back: (line + '\\n' for line in lines)"
+
+
+def _is_words(data: str) -> bool:
+    """Whether it has nothing that a reader could take for JSON."""
+    return not any(line.lstrip().startswith(("{", "[", '"')) for line in data.splitlines())
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _one_line(name: str) -> str:

@@ -601,10 +601,12 @@ impl Audit {
                 };
                 let counted = end.tokens == self.tokens() && end.matches == cast::u64_from_usize(self.matches.len());
                 let whole = ending != Ending::Finished || end.released == end.taken;
-                // The text ends with the match that stopped it, and nothing of that came out.
-                let at = self.matches.last().map(|last| last.found);
-                let named =
-                    ending != Ending::Matched || at.is_some_and(|at| at.end == end.taken && end.released <= at.start);
+                // The text ends with the match that stopped it, and nothing of that came out: what it shares with a redaction was replaced.
+                let named = ending != Ending::Matched
+                    || self.matches.split_last().is_some_and(|(last, before)| {
+                        let replaced = before.iter().any(|matched| matched.found.end == end.released);
+                        last.found.end == end.taken && (end.released <= last.found.start || replaced)
+                    });
                 let taken = self.matches.iter().all(|matched| matched.found.end <= end.taken);
                 if !counted || !whole || !named || !taken || end.released > end.taken {
                     return Err(range);

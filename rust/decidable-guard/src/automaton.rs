@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use crate::{
     Action, Error, ErrorKind, Pattern, Reads, Rule,
     before::Beginnings,
@@ -199,7 +201,7 @@ impl Tables {
         let mut compiler = Compiler {
             rules,
             room,
-            known: Vec::new(),
+            known: BTreeMap::new(),
             before: Vec::new(),
         };
         let (stop, redact) = (compiler.tables(&stop)?, compiler.tables(&redact)?);
@@ -222,52 +224,48 @@ impl Tables {
 struct Compiler<'a> {
     rules: &'a [Rule],
     room: &'a mut usize,
-    known: Vec<&'a Parsed>,
+    /// By how each is written.
+    known: BTreeMap<String, usize>,
     before: Vec<Patterns>,
 }
 
-impl<'a> Compiler<'a> {
-    fn tables(&mut self, patterns: &'a [(RuleId, Parsed)]) -> Result<Vec<Patterns>, Error> {
+impl Compiler<'_> {
+    fn tables(&mut self, patterns: &[(RuleId, Parsed)]) -> Result<Vec<Patterns>, Error> {
         let rules = self.rules;
         let check = |rule: RuleId| rules.get(usize::from(rule)).and_then(|rule| rule.check);
         // What begins behind the same begins at the same places.
-        let mut alike: Vec<(Option<&'a Parsed>, Vec<_>)> = Vec::new();
+        let mut alike: BTreeMap<Option<usize>, Vec<_>> = BTreeMap::new();
         let mut checked = Vec::new();
         for (rule, parsed) in patterns {
             let before = parsed.before.as_deref();
+            let before = before.map(|before| self.which(*rule, before)).transpose()?;
             if check(*rule).is_some() {
                 // Whether a match passes depends on where it begins: it has a table of its own.
                 checked.push((before, vec![(*rule, parsed)]));
-            } else if let Some((_, patterns)) = alike.iter_mut().find(|(of, _)| *of == before) {
-                patterns.push((*rule, parsed));
             } else {
-                alike.push((before, vec![(*rule, parsed)]));
+                alike.entry(before).or_default().push((*rule, parsed));
             }
         }
         let mut tables = Vec::new();
         for (before, patterns) in alike.into_iter().chain(checked) {
-            let Some((rule, _)) = patterns.first().copied() else {
-                continue;
-            };
-            let which = before.map(|before| self.which(rule, before)).transpose()?;
+            let check = patterns.first().and_then(|(rule, _)| check(*rule));
             let mut own = Vec::new();
             together(rules, &patterns, self.room, &mut own)?;
-            tables.extend(
-                own.into_iter()
-                    .map(|table| table.with_before(which).with_check(check(rule))),
-            );
+            tables.extend(own.into_iter().map(|table| table.with_before(before).with_check(check)));
         }
         Ok(tables)
     }
 
     /// Which of what must stand before some pattern this is.
-    fn which(&mut self, rule: RuleId, before: &'a Parsed) -> Result<usize, Error> {
-        if let Some(which) = self.known.iter().position(|known| *known == before) {
-            return Ok(which);
+    fn which(&mut self, rule: RuleId, before: &Parsed) -> Result<usize, Error> {
+        let written = before.hir.to_string();
+        if let Some(which) = self.known.get(&written) {
+            return Ok(*which);
         }
         together(self.rules, &[(rule, before)], self.room, &mut self.before)?;
-        self.known.push(before);
-        Ok(self.known.len().saturating_sub(1))
+        let which = self.known.len();
+        self.known.insert(written, which);
+        Ok(which)
     }
 }
 

@@ -9,7 +9,8 @@ pub enum ErrorKind {
     Empty,
     /// A regular expression that cannot be read.
     Syntax,
-    /// Something that no automaton of this kind can decide: look-around inside of a pattern, or a back-reference.
+    /// Something that no automaton of this kind can decide: look-around other than `(?<=…)` at its beginning and `(?!…)`, of
+    /// one character, at its end, or a back-reference.
     Unsupported,
     /// More than a limit allows.
     TooLarge,

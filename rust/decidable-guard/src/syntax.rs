@@ -146,7 +146,7 @@ fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
         match error.kind() {
             ast::ErrorKind::UnsupportedLookAround => {
                 let rest = written.get(at..).unwrap_or_default();
-                let (place, group) = if rest.starts_with(BEHIND) && at == 0 {
+                let (place, group) = if rest.starts_with(BEHIND) && behind.is_none() {
                     (&mut behind, BEHIND_GROUP)
                 } else if rest.starts_with(AHEAD) && ahead.is_none() {
                     (&mut ahead, AHEAD_GROUP)
@@ -205,8 +205,15 @@ fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
         barred = ascii_of(&next).ok_or_else(|| look_around(at))?;
     }
     let behind = match behind {
-        Some(at) if !is_at(parts.asts.first(), at) => return Err(look_around(at)),
-        Some(_) => Some(translated(&parts.asts.remove(0))?),
+        Some(at) => {
+            // Before it nothing stands but how letters are read.
+            let first = parts.asts.iter().position(|ast| !matches!(ast, Ast::Flags(_)));
+            let first = first.filter(|first| is_at(parts.asts.get(*first), at));
+            let first = first.ok_or_else(|| look_around(at))?;
+            let mut asts: Vec<_> = parts.asts.iter().take(first).cloned().collect();
+            asts.push(parts.asts.remove(first));
+            Some(translated(&Ast::concat(ast::Concat { span: parts.span, asts }))?)
+        }
         None => None,
     };
     Ok(Parsed {
@@ -226,7 +233,8 @@ fn anything() -> Hir {
     })
 }
 
-/// The characters of a class, or the one character, if all are ASCII: then the next byte decides.
+/// The characters of a class, or the one character, if all are ASCII: then the next byte decides. Without case two letters have a third
+/// form beyond, which may come next.
 fn ascii_of(hir: &Hir) -> Option<Vec<u8>> {
     match hir.kind() {
         HirKind::Literal(literal) => match *literal.0 {
@@ -234,15 +242,17 @@ fn ascii_of(hir: &Hir) -> Option<Vec<u8>> {
             _ => None,
         },
         HirKind::Class(class) => {
-            let is_ascii = class.maximum_len() == Some(1) && class.is_utf8();
-            is_ascii.then(|| {
-                let bytes = match class {
-                    Class::Unicode(class) => class.to_byte_class(),
-                    Class::Bytes(class) => Some(class.clone()),
-                };
-                let ranges = bytes.iter().flat_map(|class| class.ranges());
-                ranges.flat_map(|range| range.start()..=range.end()).collect()
-            })
+            let Class::Unicode(class) = class else { return None };
+            let mut bytes = Vec::new();
+            for range in class.ranges() {
+                match (u8::try_from(range.start()), u8::try_from(range.end())) {
+                    (Ok(start), Ok(end)) if end.is_ascii() => bytes.extend(start..=end),
+                    // What `(?i)` takes for an `s` and a `k`, too.
+                    _ if range.start() == range.end() && matches!(range.start(), '\u{17f}' | '\u{212a}') => {}
+                    _ => return None,
+                }
+            }
+            Some(bytes)
         }
         _ => None,
     }

@@ -278,6 +278,10 @@ fn look_around_is_taken_at_both_ends_and_nowhere_else() {
         (r"(?<=b)(?i)a(?![c])", "baC", None),
         (r"(?<=b)a(?!c)", "baC", Some((1, 2))),
         (r"a(?![bc])", "abaca", Some((4, 5))),
+        // Flags may stand before, and hold for both; two letters have a form beyond ASCII, which may come next.
+        (r"(?i)(?<=b)a(?!k)", "BAK bAs", Some((5, 6))),
+        (r"(?i)(?<=b)a(?![a-z])", "BAK bA\u{212a}", Some((5, 6))),
+        (r"(?x) (?<= b ) a", "ba", Some((1, 2))),
     ] {
         let automaton = Arc::new(rule(pattern).unwrap());
         for size in [1, 2, text.len()] {
@@ -310,6 +314,8 @@ fn look_around_is_taken_at_both_ends_and_nowhere_else() {
         ("a(?!b)|c", 1),
         ("a(?!b)+", 1),
         ("a(?!b)(?!c)", 6),
+        ("b(?i)(?<=b)a", 5),
+        ("(?i)a(?!é)", 5),
         ("(?:a(?!b))", 4),
         ("[(?!b]a(?!c)d", 7),
     ] {

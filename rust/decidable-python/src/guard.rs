@@ -126,8 +126,8 @@ impl Rule {
         };
         rule(pattern, name, action, replacement, severity, reads, None)
     }
-    /// A regular expression to look for, in the syntax of Rust's crate `regex`, with look-around at its ends alone. With `check`, which
-    /// is `"luhn"` or `"iban"`, a match whose check digits are wrong is none.
+    /// A regular expression to look for, in the syntax of Rust's crate `regex`, with `(?<=…)` at its beginning and `(?!…)`, of one
+    /// character, at its end. With `check`, which is `"luhn"` or `"iban"`, a match whose check digits are wrong is none.
     #[staticmethod]
     #[pyo3(signature = (
         pattern, *, action=Given::NOT, name=None, replacement=Given::NOT, severity=Given::NOT, reads=Given::NOT, check=None
