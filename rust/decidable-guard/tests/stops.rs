@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use decidable_guard::{Action, Automaton, Cursor, Event, Intervention, Match, Monitor, Reads, Rule, Stop};
+use decidable_guard::{Action, Automaton, Cursor, Error, Event, Intervention, Match, Monitor, Reads, Rule, Stop};
 
 type Found = (usize, u64, u64);
 
@@ -336,4 +336,23 @@ fn look_around_is_taken_at_both_ends_and_nowhere_else() {
             "{pattern}"
         );
     }
+}
+
+#[test]
+fn what_must_stand_before_has_one_table_that_counts() -> Result<(), Error> {
+    let taken = |patterns: &[&str]| {
+        let rules = patterns.iter().map(|pattern| Rule::regex(*pattern, *pattern));
+        Automaton::new(rules.collect()).map(|automaton| (automaton.table_bytes(), automaton.states()))
+    };
+    let (plain, one) = (taken(&[r"\d{4}"])?, taken(&[r"(?<=[ab]*a[ab]{9})\d{4}"])?);
+    assert!(
+        one.0 > plain.0 + 50_000 && one.1 > plain.1 + 1_000,
+        "{plain:?} {one:?}"
+    );
+    // Of another rule that asks for the same only its own table is added, of one that asks for another thing both.
+    let same = taken(&[r"(?<=[ab]*a[ab]{9})\d{4}", r"(?<=[ab]*a[ab]{9})x\d{4}"])?;
+    let other = taken(&[r"(?<=[ab]*a[ab]{9})\d{4}", r"(?<=[ab]*b[ab]{9})x\d{4}"])?;
+    assert!(same.0 < one.0 + 10_000, "{one:?} {same:?}");
+    assert!(other.0 > one.0 + 50_000, "{one:?} {other:?}");
+    Ok(())
 }
