@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 from lines import compared, line, wanted
 
 from decidable import Guard, Rule
-from decidable.guard import Token, from_litellm_patterns
+from decidable.guard import Token, from_litellm_patterns, rule_set
 
 try:
     import ahocorasick
@@ -43,6 +44,7 @@ except ImportError:
     content_filter = None
 
 OPEN = ExitStack()
+SETS = ("cards", "email", "iban", "secrets", "shell", "sql", "ssn")
 SYLLABLES = ("an", "ber", "co", "da", "en", "fi", "ga", "ho", "in", "ja", "ke", "lo")
 SYLLABLES += ("men", "no", "or", "pa", "re", "sa", "ti", "un", "ver", "wa", "yo", "za")
 REPLY = "The quick brown fox jumps over the lazy dog, and so on. " * 18
@@ -158,6 +160,8 @@ def main() -> None:
         ("LiteLLM's 56 patterns, 1,008 bytes, a token", lambda label: beside_litellm(label, rounds)),
         ("901 matches under way, a byte of each", lambda label: under_way(label, rounds)),
         ("200 rules with a check, a byte", lambda label: checked(label, text, rounds)),
+        *((f"the set {name}, a byte", partial(of_sets, [name], rounds)) for name in SETS),
+        ("all sets, a byte", partial(of_sets, SETS, rounds)),
     ):
         if wanted(label, asked.names):
             measure(label)
@@ -226,6 +230,23 @@ def checked(label: str, text: str, rounds: int) -> None:
     assert f"{len(rules)} rules" in label
     pieces = [text[place : place + 4_096] for place in range(0, 16_384, 4_096)]
     samples = rounds_of({"ours": each(Guard(rules).cursor().push)}, pieces, rounds)
+    print(compared(label, {name: [taken / 4_096 for taken in found] for name, found in samples.items()}), flush=True)
+
+
+def of_sets(names: Sequence[str], rounds: int, label: str) -> None:
+    """Shipped sets, all of which redact, in chunks of 4,096 characters of the project's documents."""
+    documents = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+    # The head of a key would be held until its end.
+    text = "".join(document.read_text(encoding="utf-8") for document in documents).replace("-----BEGIN", "")[:131_072]
+    pieces = [text[place : place + 4_096] for place in range(0, len(text), 4_096)]
+    cursor = Guard(rule_set(*names, action="redact")).cursor()
+
+    def pushed(piece: str) -> None:
+        cursor.push(piece)
+        cursor.matches()
+
+    samples = rounds_of({"ours": each(pushed)}, pieces, max(3, rounds // 4))
+    assert cursor.stopped is None
     print(compared(label, {name: [taken / 4_096 for taken in found] for name, found in samples.items()}), flush=True)
 
 
