@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
 
-__all__ = ["Arguments"]
+__all__ = ["Arguments", "is_document"]
 
 Piece = TypeVar("Piece", str, bytes)
 
@@ -85,3 +86,12 @@ class Arguments:
     @property
     def _both(self) -> tuple[Cursor, ...]:
         return (self._document,) if self._written is None else (self._document, self._written)
+
+
+def is_document(text: str) -> bool:
+    """Whether a whole text is a document in JSON."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

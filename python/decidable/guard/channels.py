@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
-from decidable.guard.arguments import Arguments
+from decidable.guard.arguments import Arguments, is_document
 from decidable.guard.faults import no_text, refuse_many, unknown_chunk
 from decidable.guard.fields import changed, declared, fields, is_readable
 from decidable.guard.parts import MOST_ADDED, Lists
@@ -242,7 +242,7 @@ class Channels:
         read = self.read_added if added else self.read
         released = read(Channel(choice, place, document=True), text)
         # What is none is also read as it stands: there a backslash may be one. What goes on may yet be none.
-        as_written = released == text and (added or not _is_document(text))
+        as_written = released == text and (added or not is_document(text))
         return read(Channel(choice, place), text) if as_written else released
 
     def _read_inside(
@@ -370,11 +370,3 @@ class Channels:
             known = channel if channel in self._dropped or len(self._dropped) < MOST_CHANNELS else None
             before = self._dropped.get(known, 0)
             self._dropped[known] = before + count if more or known is None else max(before, count)
-
-
-def _is_document(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from decidable.errors import InvalidInput
+from decidable.guard.arguments import is_document
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
@@ -197,7 +198,7 @@ class EventReader:
             if event == "error" and _is_words(data):
                 # And no line of its own to another reader: some end lines at more than the format does.
                 words = self._channels.read(Channel(None, "error"), "\n".join(data.splitlines()))
-                if words != data and any(map(_is_json, (words, *words.splitlines()))):
+                if words != data and any(map(is_document, (words, *words.splitlines()))):
                     raise unknown_chunk("data", "is JSON where something is redacted") from None
                 lines = "".join(f"data: {line}\n" for line in words.splitlines())
                 return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
@@ -246,10 +247,7 @@ class EventReader:
     @staticmethod
     def _is_line(text: str) -> bool:
         """Whether it is a line of an event, and not the beginning of one."""
-        try:
-            return text.startswith("event:") or (text.startswith("data:") and bool(json.loads(text[5:])))
-        except (ValueError, RecursionError):
-            return False
+        return text.startswith("event:") or (text.startswith("data:") and is_document(text[5:]))
 
     def _hint(self) -> str:
         if self._has_line_end or not self._beginning.lstrip("\ufeff").startswith(FIELDS):
@@ -260,14 +258,6 @@ class EventReader:
 def _is_words(data: str) -> bool:
     """Whether it has nothing that a reader could take for JSON."""
     return not any(line.lstrip().startswith(("{", "[", '"')) for line in data.splitlines())
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _one_line(name: str) -> str:
