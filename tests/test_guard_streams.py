@@ -814,7 +814,7 @@ def test_many_streams_side_by_side() -> None:
 
 
 HIDDEN = "a drop table b"
-# The names under which text is a service's own, or the caller's (docs/guard.md, "What passes unread").
+# The names under which text is a service's own, or the caller's (docs/guard-streams.md, "What passes unread").
 UNREAD = {
     "type", "id", "object", "model", "role", "status", "phase", "caller", "created_by", "signature", "usage", "detail",
     "encrypted_content", "encrypted_index", "fingerprint", "server_label", "execution", "finish_reason", "stop_reason",
