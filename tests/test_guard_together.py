@@ -696,3 +696,46 @@ def test_arguments_that_are_no_document_go_on() -> None:
         assert channels.read_document(0, "args", text, added=True) == text
     assert channels.read_document(0, "args", "OP", added=True) == ""
     assert channels.stopped is not None
+
+
+@pytest.mark.parametrize("between", [[], [""], [[], ""]])
+def test_a_text_that_langchain_drops_is_refused(between: list[Any]) -> None:
+    """Behind contents that are empty lists it drops texts until a block comes, so they would stand before nothing."""
+    guard = Guard([Rule.regex(r"\bDROP TABLE", name="drop")])
+    block = [{"type": "text", "text": "DROP TABLE x"}]
+    chunks = [AIMessageChunk(content=each) for each in ([], *between, "a", block)]
+    assert "aDROP" not in str(functools.reduce(operator.add, chunks).text)
+    with pytest.raises(dc.InvalidInput) as error:
+        list(guard.stream(chunks))
+    assert error.value.details["field"] == "content"
+    # Behind a block it is none.
+    chunks = [AIMessageChunk(content=each) for each in ([], [{"type": "text", "text": "a "}], "b", "", "c")]
+    assert functools.reduce(operator.add, guard.stream(chunks)).text == "a bc"
+
+
+def test_what_a_client_is_told_behind_empty_lists_is_there() -> None:
+    guard = Guard([Rule.literal("DROP TABLE")])
+    call = {"name": "f", "args": '{"a": "DROP TABLE', "index": 0, "id": "x"}
+    chunks = [AIMessageChunk(content=[]), AIMessageChunk(content=[], tool_call_chunks=[call])]
+    assert functools.reduce(operator.add, guard.stream(chunks, notice="[ended]")).text == "[ended]"
+
+
+def test_the_pieces_of_a_call_that_stand_in_the_content_too_are_pieces() -> None:
+    """As langchain-aws has them."""
+    guard = Guard([*rule_set("email"), Rule.literal("DROP TABLE")])
+
+    def piece(args: str) -> AIMessageChunk:
+        call = {"name": None, "args": args, "index": 1, "id": None, "type": "tool_call_chunk"}
+        return AIMessageChunk(content=[{"type": "tool_use", "input": args, "index": 1}], tool_call_chunks=[call])
+
+    head = {"name": "send", "args": None, "index": 1, "id": "t", "type": "tool_call_chunk"}
+    block = {"type": "tool_use", "id": "t", "name": "send", "index": 1}
+    first = AIMessageChunk(content=[block], tool_call_chunks=[head])
+    last = AIMessageChunk(content=[], chunk_position="last")
+    chunks = [first, piece('{"to": "ada'), piece('@example.com"}'), last]
+    whole = functools.reduce(operator.add, guard.stream(chunks))
+    assert [call["args"] for call in whole.tool_calls] == [{"to": "[redacted]"}]
+    assert [each["input"] for each in whole.content] == ['{"to": "[redacted]"}']
+    stream = guard.stream([first, piece('{"to": "DROP'), piece(' TABLE"}'), last])
+    assert "TABLE" not in str(functools.reduce(operator.add, stream))
+    assert stream.stopped is not None

@@ -32,6 +32,8 @@ BLOCKS: Final = {
     "tool_call_chunk": ("args", "tool_arguments"),
     "server_tool_call_chunk": ("args", "tool_arguments"),
     "function_call": ("arguments", "tool_arguments"),
+    # With a number and a text: langchain-aws has the pieces of a call there, too.
+    "tool_use": ("input", "tool_arguments"),
 }
 # Those that come whole: what was called, searched and found.
 WHOLE_BLOCKS: Final = frozenset(
@@ -76,6 +78,8 @@ class MessageChunkReader:
         self._ids: dict[int | str, list[str]] = {}
         self._last: Any = None
         self._is_first = True
+        # Whether all that LangChain has of the content is an empty list.
+        self._is_empty_list = False
         self._is_whole = False
         # Of each number the place that its block has among all of them, and the kind, which are those of its first.
         self._places: dict[int | str, tuple[int, str]] = {}
@@ -125,6 +129,9 @@ class MessageChunkReader:
             metadata = {**(own.get("response_metadata") or {}), "finish_reason": "content_filter"}
             return [changed(self._stopped, {"content": content, "response_metadata": metadata})]
         told: dict[str, Any] = {"content": notice, "tool_call_chunks": [], "additional_kwargs": {}, "name": None}
+        if isinstance(inside.get("content"), list):
+            # A text by itself is dropped behind lists that are empty.
+            told["content"] = [{"type": "text", "text": notice}] if notice else []
         told |= {"response_metadata": {"finish_reason": "content_filter"}, "usage_metadata": None}
         if "chunk_position" in inside:
             told["chunk_position"] = "last"
@@ -275,6 +282,9 @@ class MessageChunkReader:
         return [left] if released or any(left[name] for name in left.keys() - {"type", "text"}) else []
 
     def _content(self, content: Any) -> Any:
+        if self._is_empty_list and content and isinstance(content, str):
+            raise unknown_chunk("content", "is a text behind an empty list, which LangChain drops")
+        self._is_empty_list = not content and (isinstance(content, list) if self._is_first else self._is_empty_list)
         if isinstance(content, str):
             signed, text = self._with_signatures(self._text(content, self._place("text", None)))
             return [*signed, *([text] if text else [])] if signed else text if text != content else content
@@ -293,7 +303,8 @@ class MessageChunkReader:
             place = self._place(kind, index)
             if number is not None:
                 self._only_of(kind, number, inside)
-            if kind in WHOLE_BLOCKS:
+            in_pieces = kind == "tool_use" and index is not None and isinstance(inside.get("input"), str)
+            if kind in WHOLE_BLOCKS and not in_pieces:
                 # Without a number it is a block of its own, whatever comes later.
                 out.append(
                     self._whole(f"content[{index}]", block) if index is not None else self._alone("content", block)
