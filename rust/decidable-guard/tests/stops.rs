@@ -345,10 +345,7 @@ fn what_must_stand_before_has_one_table_that_counts() -> Result<(), Error> {
         Automaton::new(rules.collect()).map(|automaton| (automaton.table_bytes(), automaton.states()))
     };
     let (plain, one) = (taken(&[r"\d{4}"])?, taken(&[r"(?<=[ab]*a[ab]{9})\d{4}"])?);
-    assert!(
-        one.0 > plain.0 + 50_000 && one.1 > plain.1 + 1_000,
-        "{plain:?} {one:?}"
-    );
+    assert!(one.0 > plain.0 + 50_000 && one.1 > plain.1 + 1_000, "{plain:?} {one:?}");
     // Of another rule that asks for the same only its own table is added, of one that asks for another thing both.
     let same = taken(&[r"(?<=[ab]*a[ab]{9})\d{4}", r"(?<=[ab]*a[ab]{9})x\d{4}"])?;
     let other = taken(&[r"(?<=[ab]*a[ab]{9})\d{4}", r"(?<=[ab]*b[ab]{9})x\d{4}"])?;
