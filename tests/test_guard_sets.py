@@ -267,6 +267,7 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("cards", ["0.4221165755827173", "[-12.4221165755827173]"], "they are a fraction, and no card"),
         ("sql", ["' OR 1<2", "' OR 'b'='b", "1 OR 1", "admin'-- comment"], "`' OR 1<2`, `' OR 'b'='b`, `1 OR 1`, `admin'-- comment`"),
         ("sql", ["delete from users u where 1=1"], "`delete from users u where 1=1`"),
+        ("secrets", ["redis://u:12#4@host"], "begin a password (`u:12#4@host`)"),
         ("shell", ["curl x | python3 -c y"], "`curl x | python3 -c y`"),
     ):  # fmt: skip
         assert sentence in told
