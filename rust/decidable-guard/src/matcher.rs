@@ -136,7 +136,12 @@ impl Matcher {
             }
             self.literal = tables.literals.next(self.literal, *byte);
             let here = self.read.beginning(&self.before, tables);
-            let here = here.if_one_of(&tables.stop_begins, *byte);
+            // One table is asked itself as quickly.
+            let here = match tables.stop.as_slice() {
+                [] => None,
+                [_] => Some(here),
+                _ => here.if_one_of(&tables.stop_begins, *byte),
+            };
             self.attempts.step(&tables.stop, here, *byte, place);
             self.before.step(&tables.before, *byte);
             self.read.step(*byte, unit);
