@@ -270,6 +270,7 @@ impl Matcher {
     pub(crate) fn skim(&mut self, tables: &Tables, json: bool, bytes: &[u8]) -> usize {
         let (mut state, mut last) = (self.literal, self.read.last);
         let (mut at, mut raw) = (self.read.at, self.taken);
+        let looks_back = !tables.before.is_empty();
         let mut taken = 0_usize;
         for byte in bytes {
             let Some(next) = tables.literals.pass(state, *byte, json) else {
@@ -279,7 +280,9 @@ impl Matcher {
             if !self.attempts.step_alone(&tables.stop, here, *byte, at, raw) {
                 break;
             }
-            self.before.step(&tables.before, *byte);
+            if looks_back {
+                self.before.step(&tables.before, *byte);
+            }
             (state, last) = (next, Some(*byte));
             (at, raw, taken) = (at.wrapping_add(1), raw.wrapping_add(1), taken.wrapping_add(1));
         }
