@@ -264,11 +264,9 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("secrets", ["abc8Q~" + "0123456789abcdefghijABCDEFGHIJ0123"], "secret of Azure is found behind its name"),
         ("secrets", ["xoxb-your-token", "sk_live_your_key_goes_here"], "placeholders such as `xoxb-your-token`"),
         ("shell", ["git rm -r --cached .", "git rm -r ."], "`git rm -r --cached .`"),
-        ("cards", ["0.4221165755827173", "[-12.4221165755827173]"], "they are a fraction, and no card"),
         ("sql", ["' OR 1<2", "' OR 'b'='b", "1 OR 1"], "`' OR 1<2`, `' OR 'b'='b`, `1 OR 1`"),
         ("sql", ["admin'-- comment"], "`admin'-- comment`"),
         ("sql", ["delete from users u where 1=1"], "`delete from users u where 1=1`"),
-        ("secrets", ["redis://u:12#4@host"], "begin a password (`u:12#4@host`)"),
         ("shell", ["curl x | python3 -c y"], "`curl x | python3 -c y`"),
     ):  # fmt: skip
         assert sentence in told
@@ -280,6 +278,15 @@ def test_what_the_sets_do_not_find_is_told() -> None:
     for text in ("workers in a union select delegates from every shop", "The boys' --\nthey ran"):
         assert Guard(rule_set("sql")).check(text)[1] is not None
     assert "`git@github.com:org/repo.git` becomes `[redacted]:org/repo.git`" in told
+    # What may be a secret is replaced, though it need not be one.
+    for name, text, released, sentence in (
+        ("cards", "0.4221165755827173", "0.[redacted]", "fraction of a decimal number may have the form of one"),
+        ("cards", "1.4111 1111 1111 1111", "1.[redacted]", "and is replaced"),
+        ("secrets", "http://localhost:8080?next=@me", "[redacted]me", "A port with a query that has an `@`"),
+        ("secrets", "redis://u:12#4@host", "[redacted]host", "and is replaced"),
+    ):
+        assert sentence in told
+        assert Guard(rule_set(name)).check(text)[0] == released
     address = "git@github.com:org/repo.git"
     assert Guard(rule_set("email")).check(address)[0] == "[redacted]:org/repo.git"
 
