@@ -227,10 +227,6 @@ class MessageChunkReader:
         self._same[place] = "" if place in self._same else text
         return self._channels.read_added(Channel(None, place), text)
 
-    def _name(self, channel: Channel, name: Any) -> str:
-        """That of a call without a number, which nothing is put together with."""
-        return self._channels.read(channel, name)
-
     def _place(self, kind: str, number: int | str | None) -> int:
         """Where a block stands among all of them, also one that begins empty: behind those that came before it."""
         if number is not None and number in self._places:
@@ -340,7 +336,7 @@ class MessageChunkReader:
                 elif key == "summary" and kind == "reasoning":
                     changes[key] = self._parts(name, index, kind, value)
                 elif key == "name" and value:
-                    read = self._name if index is None else self._channels.read_name
+                    read = self._channels.read if index is None else self._channels.read_name
                     changes[key] = read(Channel(None, "tool_name", index, kind), value)
                 elif key in ("annotations", "citations", "extras", "namespace"):
                     own = f"content.{key}" if index is None else f"content[{index}].{key}"
@@ -443,7 +439,7 @@ class MessageChunkReader:
             read = self._channels.read if index is None else self._channels.push
             changes["args"] = read(Channel(None, "tool_arguments", index, which), inside["args"])
         if inside.get("name"):
-            read_name = self._name if index is None else self._channels.read_name
+            read_name = self._channels.read if index is None else self._channels.read_name
             changes["name"] = read_name(Channel(None, "tool_name", index, which), inside["name"])
         for key, value in inside.items():
             if key not in ("args", "name", "id", "index", "type") and value:
