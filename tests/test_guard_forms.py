@@ -200,7 +200,7 @@ def test_what_interrupts_a_program_goes_on() -> None:
     for fault in (KeyboardInterrupt, MemoryError, RuntimeError, AssertionError):
 
         class Faulty(Guard):
-            def _cursor(self, json: bool, fault: type[BaseException] = fault) -> Any:
+            def cursor(self, *, json: bool = False, fault: type[BaseException] = fault) -> Any:
                 raise fault
 
         with pytest.raises(fault):

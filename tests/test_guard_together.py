@@ -184,7 +184,12 @@ def test_what_langchain_has_once_is_read_once() -> None:
     given = [langchain(response_metadata=about) for _ in range(3)]
     assert functools.reduce(operator.add, given).response_metadata == about
     assert list(guard.stream(given)) == given
+    of_openai = [delta(channel=piece) for piece in ("aba", "aba")]
+    assert list(guard.stream(of_openai)) == of_openai
     # Once it was another, it is put together whatever it is.
+    stream = Guard([Rule.literal("abb")]).stream([delta(channel=piece) for piece in "abb"])
+    assert len(list(stream)) == 4
+    assert stream.stopped is not None
     given = [langchain(response_metadata={"model_provider": piece}) for piece in "abb"]
     assert functools.reduce(operator.add, given).response_metadata == {"model_provider": "abb"}
     stream = Guard([Rule.literal("abb")]).stream(given)
@@ -691,7 +696,7 @@ def test_what_is_signed_and_what_comes_behind_it_are_one_text() -> None:
 
 def test_arguments_that_are_no_document_go_on() -> None:
     """Each is read as it is written, too, and by a cursor of its own."""
-    channels = Channels(lambda json: Guard([Rule.literal("DROP")]).cursor(json=json))
+    channels = Channels(Guard([Rule.literal("DROP")]).cursor)
     for text in ("not json ", "b ", "c ", "DR"):
         assert channels.read_document(0, "args", text, added=True) == text
     assert channels.read_document(0, "args", "OP", added=True) == ""

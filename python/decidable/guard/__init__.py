@@ -194,11 +194,11 @@ class Guard:
         if not isinstance(json, bool):
             raise wrong_kind("a bool", json, "json")
 
-        def cursor(json: bool) -> Cursor:
+        def cursor(*, json: bool = False) -> Cursor:
             # The text bounds how many matches there are.
             return self._automaton.cursor(self._max_hold, json, True)
 
-        whole = Arguments(cursor) if json else cursor(False)
+        whole = Arguments(cursor) if json else cursor()
         released: Chunk = whole.push(text)
         rest: Chunk = whole.finish()
         return released + rest, whole.stopped, list(dict.fromkeys(whole.matches()))
@@ -227,7 +227,7 @@ class Guard:
                 what they stand for, and what is replaced is written with escapes. What does not begin as one is also
                 read as it is written.
         """
-        return GuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
+        return GuardedStream(self.cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
 
     def astream(
         self,
@@ -239,17 +239,13 @@ class Guard:
         json: bool = False,
     ) -> AsyncGuardedStream[Piece]:
         """:meth:`stream` for an asynchronous iterable, which is closed with ``aclose()``, or a ``close()``."""
-        return AsyncGuardedStream(self._cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
+        return AsyncGuardedStream(self.cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
 
     def as_runnable(
         self, *, raise_on_stop: bool = False, notice: str | Callable[[StopReason], str] = "", json: bool = False
     ) -> RunnableGenerator[Any, Any]:
         """The guard as a part of a LangChain chain, ``model | guard.as_runnable()``. It needs ``langchain_core``."""
         return as_runnable(self, raise_on_stop=raise_on_stop, notice=notice, sse=False, json=json)
-
-    def _cursor(self, json: bool) -> Cursor:
-        """For one text; ``json`` where it is the arguments of a call."""
-        return self.cursor(json=json)
 
     def __repr__(self) -> str:
         return f"<Guard of {counted(len(self.rules), 'rule')}>"

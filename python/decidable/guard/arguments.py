@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from decidable._native import Cursor, Match, StopReason
 
-__all__ = ["Arguments", "is_document"]
+__all__ = ["Arguments", "Cursors", "is_document"]
 
 Piece = TypeVar("Piece", str, bytes)
+
+
+class Cursors(Protocol):
+    """What a guard opens its cursors with, one for each text."""
+
+    def __call__(self, *, json: bool = False) -> Cursor:
+        """A cursor of its own; ``json`` where the text is to be a document in JSON."""
 
 
 class Arguments:
@@ -20,9 +26,9 @@ class Arguments:
     first replaced, its places are those of what came out of it.
     """
 
-    def __init__(self, cursor: Callable[[bool], Cursor]) -> None:
-        self._document = cursor(True)
-        self._written: Cursor | None = cursor(False)
+    def __init__(self, cursor: Cursors) -> None:
+        self._document = cursor(json=True)
+        self._written: Cursor | None = cursor()
         self._begun = False
 
     def push(self, text: Piece) -> Piece:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
-from decidable.guard.arguments import Arguments, is_document
+from decidable.guard.arguments import Arguments, Cursors, is_document
 from decidable.guard.faults import no_text, refuse_many, unknown_chunk
 from decidable.guard.fields import changed, declared, fields, is_readable
 from decidable.guard.parts import MOST_ADDED, Lists
@@ -56,7 +56,7 @@ class _Together(NamedTuple):
 class Channels:
     """The cursors of one stream's channels, and why it was stopped."""
 
-    def __init__(self, cursor: Callable[[bool], Cursor], *, json: bool = False) -> None:
+    def __init__(self, cursor: Cursors, *, json: bool = False) -> None:
         self._new = cursor
         self._json = json
         self._open: dict[Channel, Cursor | Arguments] = {}
@@ -115,7 +115,7 @@ class Channels:
 
     def _cursor(self, channel: Channel) -> Cursor | Arguments:
         is_json = channel.is_json or (self._json and channel.name == "text")
-        return Arguments(self._new) if is_json else self._new(False)
+        return Arguments(self._new) if is_json else self._new()
 
     @staticmethod
     def refuse_many(count: int, most: int = MOST_CHANNELS) -> None:

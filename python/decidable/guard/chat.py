@@ -12,7 +12,7 @@ from typing import Any, Final
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_plain, made
-from decidable.guard.parts import ByPlace, kind_of, number_of
+from decidable.guard.parts import ByPlace, Constants, kind_of, number_of
 from decidable.guard.services import WITHHELD, is_of_the_service, withheld
 
 __all__ = ["ChatReader"]
@@ -93,7 +93,7 @@ class ChatReader:
         # The last piece of the one call that there was before there were several, by choice.
         self._functions: dict[int, Any] = {}
         # What each choice last said of itself, by the field.
-        self._same: dict[tuple[int, str], Any] = {}
+        self._constants = Constants()
         # Its id, and those of the calls before it, where none has a number.
         self._ids: dict[tuple[int, int], tuple[str, tuple[str, ...]]] = {}
 
@@ -245,7 +245,8 @@ class ChatReader:
             elif name in REPEATS:
                 new = withheld(value) if value else value
             elif name in READ_IN_A_DELTA:
-                new = self._said_again(index, name, value)
+                added = None if self._constants.is_one(index, name, value) else self._lists
+                new = self._channels.read_all(index, name, value, added=added)
             elif name in READ_WHOLE:
                 # What comes whole is put together by some clients.
                 new = self._channels.read_all(index, name, value, added=self._lists)
@@ -254,13 +255,6 @@ class ChatReader:
             if new is not value:
                 changes[name] = new
         return changed(delta, changes)
-
-    def _said_again(self, choice: int, name: str, value: Any) -> Any:
-        """What a server says in each chunk anew. As long as it is the same, nobody means it to be put together."""
-        if self._same.get((choice, name)) == value:
-            return self._channels.read_all(choice, name, value)
-        self._same[choice, name] = value
-        return self._channels.read_all(choice, name, value, added=self._lists)
 
     def _parts(self, choice: int, parts: Any) -> Any:
         """A content that is a list, as of Mistral's and Databricks' models that reason: its texts are pieces."""

@@ -11,7 +11,7 @@ from decidable.guard import chat
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields
-from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, kind_of, number_of
+from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, Constants, kind_of, number_of
 from decidable.guard.services import is_of_the_service, withheld
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class MessageChunkReader:
         # The signatures of blocks without a number whose text is not yet out: how many bytes are before the end of it,
         # how it ends, and what the block has besides.
         self._signed: list[tuple[int, bytes, dict[str, Any]]] = []
-        self._same: dict[str, str] = {}
+        self._constants = Constants()
         self._stopped: Any = None
 
     def take(self, chunk: Any) -> list[Any]:
@@ -221,11 +221,9 @@ class MessageChunkReader:
         """What LangChain has once, where it is the same again."""
         if name not in ("model_provider", "output_version"):
             return None
-        if self._same.get(place) == text:
-            return self._channels.read(Channel(None, place), text)
-        # Once it is another, each is put together with those before.
-        self._same[place] = "" if place in self._same else text
-        return self._channels.read_added(Channel(None, place), text)
+        is_one = self._constants.is_one(None, place, text)
+        read = self._channels.read if is_one else self._channels.read_added
+        return read(Channel(None, place), text)
 
     def _place(self, kind: str, number: int | str | None) -> int:
         """Where a block stands among all of them, also one that begins empty: behind those that came before it."""

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from decidable.guard.faults import refuse_many, unknown_chunk
 from decidable.guard.fields import fields
 
-__all__ = ["LARGEST_NUMBER", "MOST_ADDED", "ByNumber", "ByPlace", "Lists", "kind_of", "number_of"]
+__all__ = ["LARGEST_NUMBER", "MOST_ADDED", "ByNumber", "ByPlace", "Constants", "Lists", "kind_of", "number_of"]
 
 MOST_ADDED: Final = 16_384
 """How many texts and items that come whole a client may go on with: one message may have many that never do."""
@@ -34,6 +34,25 @@ def number_of(place: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_NUMBER:
         raise unknown_chunk(place, "is no number of an item")
     return value
+
+
+class Constants:
+    """What a service says in each chunk anew. As long as it is the same nobody puts it together; then each is."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[int | None, str], Any] = {}
+        self._differ: set[tuple[int | None, str]] = set()
+
+    def is_one(self, choice: int | None, place: str, value: Any) -> bool:
+        """Whether it repeats the first that stood at its place, and so did all between them."""
+        at = choice, place
+        if at not in self._said:
+            refuse_many(len(self._said), MOST_ADDED)
+            self._said[at] = value
+            return False
+        if self._said[at] != value:
+            self._differ.add(at)
+        return at not in self._differ
 
 
 class Lists(Protocol):

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.errors import DecidableError
-from decidable.guard.arguments import Arguments
+from decidable.guard.arguments import Arguments, Cursors
 from decidable.guard.channels import Channels
 from decidable.guard.chat import ChatReader
 from decidable.guard.faults import of_a_helper, shown, unknown_chunk, wrong_kind
@@ -66,8 +66,8 @@ class Reader(Protocol):
 class PlainReader:
     """Reads pieces of one text, or of bytes."""
 
-    def __init__(self, cursor: Callable[[bool], Cursor], *, json: bool) -> None:
-        self._cursor: Cursor | Arguments = Arguments(cursor) if json else cursor(False)
+    def __init__(self, cursor: Cursors, *, json: bool) -> None:
+        self._cursor: Cursor | Arguments = Arguments(cursor) if json else cursor()
         self._found: list[Match] = []
         self._dropped = 0
         self._bytes = False
@@ -121,7 +121,7 @@ class PlainReader:
 class TypedReader:
     """Reads what its first chunk is of, and nothing else after it."""
 
-    def __init__(self, cursor: Callable[[bool], Cursor], *, sse: bool, json: bool) -> None:
+    def __init__(self, cursor: Cursors, *, sse: bool, json: bool) -> None:
         self._channels = Channels(cursor, json=json)
         self._shaped: Shaped | None = EventReader(self._channels, self._shape) if sse else None
 

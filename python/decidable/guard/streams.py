@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from types import NoneType
 from typing import Any, Generic, Self, TypeVar
 
-from decidable._native import Cursor, Match, StopReason
+from decidable._native import Match, StopReason
 from decidable.errors import Conflict, DecidableError, GuardStopped, InvalidInput
+from decidable.guard.arguments import Cursors
 from decidable.guard.faults import wrong_kind
 from decidable.guard.readers import PlainReader, Reader, TypedReader
 from decidable.guard.sse import Prelude
@@ -31,7 +32,7 @@ class _Guarded:
 
     def __init__(
         self,
-        cursor: Callable[[bool], Cursor],
+        cursor: Cursors,
         chunks: object,
         *,
         raise_on_stop: bool,
@@ -151,7 +152,7 @@ class GuardedStream(_Guarded, Generic[Chunk]):
     As a context manager it is closed, and its source with it, however its block is left.
     """
 
-    def __init__(self, cursor: Callable[[bool], Cursor], chunks: Iterable[Chunk], **options: Any) -> None:
+    def __init__(self, cursor: Cursors, chunks: Iterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, chunks, **options)
         self._chunks = chunks
         self._released: Generator[Chunk, None, None] = self._run(chunks)
@@ -247,7 +248,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
     As an asynchronous context manager it is closed, and its source with it, however its block is left.
     """
 
-    def __init__(self, cursor: Callable[[bool], Cursor], chunks: AsyncIterable[Chunk], **options: Any) -> None:
+    def __init__(self, cursor: Cursors, chunks: AsyncIterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, chunks, **options)
         self._chunks = chunks
         self._released: AsyncGenerator[Chunk, None] = self._run(chunks)
