@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import anthropic.types
 import anthropic.types.beta
+import numpy as np
 import openai
 import openai.types.chat
 import openai.types.responses
@@ -1970,12 +1971,15 @@ def test_a_clients_response_is_closed() -> None:
 
 def test_what_an_engine_says_of_an_output_passes_and_what_tells_its_tokens_does_not() -> None:
     """Weights and counts come with the last output; which tokens there could have been is another form of the text."""
-    last = CompletionOutput(0, "op it", [2], finish_reason="stop", sampling_mask=[[2, 5]])
+    # Where vLLM is told to say which experts had a token, it is an array.
+    experts = np.zeros((2, 3), dtype=np.int16)
+    last = CompletionOutput(0, "op it", [2], finish_reason="stop", sampling_mask=[[2, 5]], routed_experts=experts)
     last.weight_versions, last.spec_decode_metrics = [("w", 0, 2)], object()
     out = list(GUARD.stream([RequestOutput([CompletionOutput(0, "a dr", [1])], False), RequestOutput([last], True)]))
     assert [each.outputs[0].text for each in out] == ["a ", "drop it"]
     told = out[-1].outputs[0]
     assert (told.weight_versions, told.sampling_mask, told.spec_decode_metrics is None) == ([("w", 0, 2)], [], False)
+    assert told.routed_experts is experts
     assert last.sampling_mask == [[2, 5]]
 
 

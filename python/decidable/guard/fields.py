@@ -70,7 +70,7 @@ def _found(value: Any) -> Mapping[str, Any] | None:
             return None
         found = {**value, **attributes}
         return None if _says_more(value, found) else found
-    if isinstance(value, (*PLAIN, type)):
+    if isinstance(value, PLAIN):
         return None
     own = getattr(value, "__dict__", None)
     slots = [name for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)]
