@@ -574,7 +574,49 @@ def test_a_file_of_rules_may_begin_with_a_mark(tmp_path: Path) -> None:
     assert repr(Guard.load(file)) == "<Guard of 1 rule>"
     file.write_text("[[rule]]\nliteral = 'no'", encoding="utf-8")
     said = str(refused("guard.unreadable", lambda: Guard.load(file)))
-    assert said.endswith("must consist of [[rules]] and nothing else; rule is something else; did you mean rules?")
+    assert "must consist of [[rules]], and of what they [define]; rule is something else; did you mean rules?" in said
+
+
+def test_patterns_of_a_file_have_pieces_by_name(tmp_path: Path) -> None:
+    """As a group, with the flags of where it stands; behind a backslash stands none."""
+    file = tmp_path / "rules.toml"
+    rules = r"""
+    [define]
+    digit = '[0-9]|one'
+    digits = '(?&digit){2}'
+    [[rules]]
+    regex = '(?i:no (?&digits))(?&digit)'
+    [[rules]]
+    regex = '\(\?&digit\)|\\(?&digit)'
+    """
+    file.write_text(rules, encoding="utf-8")
+    first, second = Guard.load(file).rules
+    assert first.pattern == "(?i:no (?:(?:[0-9]|one){2}))(?:[0-9]|one)"
+    assert second.pattern == r"\(\?&digit\)|\\(?:[0-9]|one)"
+    assert Guard.load(file).check("NO 1ONE1")[1] is not None
+    assert Guard.load(file).check("NO 1ONEONE")[1] is None
+
+
+def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
+    """With the name, the rule, and how much it may be."""
+    file = tmp_path / "rules.toml"
+    long = "x" * 9_000
+    most = "a pattern takes at most 16384 bytes, with what is defined in its place"
+    for define, regex, why in (
+        ("digit = '[0-9]'", "(?&digits)", "rule 1: (?&digits) is not defined; did you mean digit?"),
+        ("", "(?&)", "rule 1: (?&) is not defined"),
+        ("a = '(?&a)'", "a", ", a: (?&a) is not defined"),
+        ("a = '(?&b)'\nb = 'x'", "a", ", a: (?&b) is not defined"),
+        ("a = 5", "a", ", a: what is defined must be a table of patterns"),
+        ("'a b' = 'x'", "a", ", a b: a name in [define] consists of letters, digits and _"),
+        ('"a\\n" = "x"', "a", ", a\\n: a name in [define] consists of letters, digits and _"),
+        (f"a = '{long}'", "(?&a)(?&a)", f"rule 1: {most}"),
+        (f"a = '{long}{long}'", "a", f", a: {most}"),
+    ):
+        file.write_text(f"[define]\n{define}\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+        assert str(refused("guard.unreadable", lambda: Guard.load(file))).endswith(why)
+    file.write_text("define = 'x'\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
+    assert "what is defined must be a table" in str(refused("guard.unreadable", lambda: Guard.load(file)))
 
 
 def test_rules_of_gitleaks_are_taken_or_refused_with_the_reason(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ __version__: Final[str]
 VECTORS: Final[str]
 MAX_HOLD_BYTES: Final[int]
 MOST_MATCHES: Final[int]
+LONGEST_PATTERN_BYTES: Final[int]
 SAFETY_CEILING_BPS: Final[int]
 RETAINED_TICKETS: Final[int]
 

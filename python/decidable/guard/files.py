@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from decidable._native import Rule
+from decidable._native import LONGEST_PATTERN_BYTES, Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 from decidable.guard.faults import wrong_kind
@@ -21,6 +22,8 @@ MOST_FILE_BYTES: Final = 16 << 20
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
 _EXAMPLES: Final = ("matches", "passes")
+_DEFINED: Final = re.compile(r"\\.|\(\?&(\w*)\)", re.ASCII | re.DOTALL)
+"""A definition in a pattern, or an escape, behind which there is none."""
 
 
 class Written(NamedTuple):
@@ -70,7 +73,7 @@ def read_text(file: Path) -> str:
 
 
 def read_written(path: str | os.PathLike[str], action: str | None = None) -> list[Written]:
-    """A TOML file that consists of ``[[rules]]`` and nothing else; ``action``, if given, is that of every rule.
+    """A TOML file that consists of ``[[rules]]`` and of what they ``[define]``; ``action``, if given, is that of all.
 
     Raises:
         InvalidInput: ``guard.unreadable``, with the file and the number of the rule; ``path`` is none.
@@ -82,22 +85,55 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
         document = tomllib.loads(read_text(file))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
-    rules = document.pop("rules", None)
+    rules, define = document.pop("rules", None), document.pop("define", {})
     if document or not isinstance(rules, list):
-        why = (
-            f"; {next(iter(document))} is something else{suggestion(next(iter(document)), ['rules'])}"
-            if document
-            else ""
-        )
-        message = f"{file} must consist of [[rules]] and nothing else{why}"
+        other = next(iter(document), None)
+        why = f"; {other} is something else{suggestion(other, ['rules', 'define'])}" if other is not None else ""
+        message = f"{file} must consist of [[rules]], and of what they [define]{why}"
         raise InvalidInput("guard.unreadable", message, path=str(file))
     if not rules:
         # It would guard against nothing, without a word.
         raise InvalidInput("guard.unreadable", f"{file} has no rules", path=str(file))
-    return [_read(file, number, rule, action) for number, rule in enumerate(rules, 1)]
+    defined = _definitions(file, define)
+    return [_read(file, number, rule, action, defined) for number, rule in enumerate(rules, 1)]
 
 
-def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
+def _definitions(file: Path, define: Any) -> Mapping[str, str]:
+    """The pieces of patterns that have a name. Each may have those above it, so that none has itself."""
+    defined: dict[str, str] = {}
+    for name, pattern in define.items() if isinstance(define, dict) else [("define", None)]:
+
+        def fault(why: str, name: str = name) -> InvalidInput:
+            return InvalidInput("guard.unreadable", f"{file}, {ascii(name)[1:-1]}: {why}", path=str(file))
+
+        if not isinstance(pattern, str):
+            raise fault("what is defined must be a table of patterns")
+        if not re.fullmatch(r"\w+", name, re.ASCII):
+            raise fault("a name in [define] consists of letters, digits and _")
+        defined[name] = _expanded(pattern, defined, fault)
+    return defined
+
+
+def _expanded(pattern: str, defined: Mapping[str, str], fault: Callable[[str], InvalidInput]) -> str:
+    """A pattern with what it has by name, as a group each."""
+
+    def group(found: re.Match[str]) -> str:
+        name = found[1]
+        if name is None:
+            return found[0]
+        if name not in defined:
+            raise fault(f"(?&{name}) is not defined{suggestion(name, defined)}")
+        return f"(?:{defined[name]})"
+
+    # Each is so long at most, so that those of a file are not many times as long as it.
+    if len(pattern.encode()) <= LONGEST_PATTERN_BYTES:
+        pattern = _DEFINED.sub(group, pattern)
+    if len(pattern.encode()) > LONGEST_PATTERN_BYTES:
+        raise fault(f"a pattern takes at most {LONGEST_PATTERN_BYTES} bytes, with what is defined in its place")
+    return pattern
+
+
+def _read(file: Path, number: int, rule: Any, action: str | None, defined: Mapping[str, str]) -> Written:
     """A rule of a file."""
 
     called = rule.get("name") if isinstance(rule, dict) else None
@@ -132,7 +168,10 @@ def _read(file: Path, number: int, rule: Any, action: str | None) -> Written:
     if "literal" in rule and "check" in rest:
         raise fault("check is for regexes; a literal is one number that passes or does not")
     try:
-        made = Rule.literal(rule["literal"], **rest) if "literal" in rule else Rule.regex(rule["regex"], **rest)
+        if "literal" in rule:
+            made = Rule.literal(rule["literal"], **rest)
+        else:
+            made = Rule.regex(_expanded(rule["regex"], defined, fault), **rest)
     except InvalidInput as error:
         raise fault(error.message) from error
     return Written(made, texts["matches"] or (), texts["passes"] or ())

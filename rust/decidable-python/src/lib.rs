@@ -74,6 +74,7 @@ mod _native {
         module.add("VECTORS", decidable_kernel::Vectors::best().label())?;
         module.add("MAX_HOLD_BYTES", decidable_guard::MAX_HOLD_BYTES)?;
         module.add("MOST_MATCHES", decidable_guard::MOST_MATCHES)?;
+        module.add("LONGEST_PATTERN_BYTES", decidable_guard::LONGEST_PATTERN_BYTES)?;
         module.add("SAFETY_CEILING_BPS", decidable_replay::SAFETY_CEILING_BPS)?;
         module.add("RETAINED_TICKETS", decidable_replay::RETAINED_TICKETS)
     }
