@@ -265,7 +265,10 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("secrets", ["xoxb-your-token", "sk_live_your_key_goes_here"], "placeholders such as `xoxb-your-token`"),
         ("shell", ["git rm -r --cached .", "git rm -r ."], "`git rm -r --cached .`"),
         ("sql", ["' OR 1<2", "' OR 'b'='b", "1 OR 1"], "`' OR 1<2`, `' OR 'b'='b`, `1 OR 1`"),
-        ("sql", ["admin'-- comment"], "`admin'-- comment`"),
+        ("sql", ["admin'-- comment", "admin'#x", 'admin"--'], "`admin'-- comment`, `admin'#x`, `admin\"--`"),
+        ("sql", ["' OR true", "' OR true and x"], "`' OR true` without a comment behind it"),
+        ("sql", ["'; exec myproc"], "`'; exec myproc`"),
+        ("shell", ["rm -rf build / dist"], "`rm -rf build / dist`"),
         ("sql", ["delete from users u where 1=1"], "`delete from users u where 1=1`"),
         ("shell", ["curl x | python3 -c y"], "`curl x | python3 -c y`"),
     ):  # fmt: skip
@@ -274,9 +277,14 @@ def test_what_the_sets_do_not_find_is_told() -> None:
             assert Guard(rule_set(name)).check(text) == (text, None, [])
     assert "such as `120 60 2000`, look like a social security number, and are replaced" in told
     assert Guard(rule_set("ssn")).check("120 60 2000 mm")[0] == "[redacted] mm"
-    assert "`workers in a union select delegates from every shop`, or `The boys' --` at the end of a line" in told
-    for text in ("workers in a union select delegates from every shop", "The boys' --\nthey ran"):
-        assert Guard(rule_set("sql")).check(text)[1] is not None
+    assert "`We fetch the rows | sh does the rest`, or `The boys' --` at the end of a line" in told
+    for name, text in (
+        ("sql", "workers in a union select delegates from every shop"),
+        ("sql", "The boys' --\nthey ran"),
+        ("shell", "We fetch the rows | sh does the rest"),
+    ):
+        assert text.partition("\n")[0] in told
+        assert Guard(rule_set(name)).check(text)[1] is not None
     assert "`git@github.com:org/repo.git` becomes `[redacted]:org/repo.git`" in told
     # What may be a secret is replaced, though it need not be one.
     for name, text, released, sentence in (
