@@ -403,6 +403,28 @@ def test_a_provider_s_name_is_added_once_it_is_another() -> None:
     assert list(guard.stream(same)) == same
 
 
+def test_of_what_cannot_be_read_the_field_is_told() -> None:
+    """Its name, as far as a service could have it."""
+
+    class Nothing:
+        """It has a text, and says that it is nothing."""
+
+        text = "DROP TABLE"
+
+        def __bool__(self) -> bool:
+            return False
+
+    for given_, field in (
+        (chunk({"content": "a", "extra": Nothing()}), "choices[].delta.extra"),
+        (chunk({"content": "a", "DROP TABLE": Nothing()}), "choices[].delta.…"),
+        (chunk({"content": "a"}, extra=Nothing()), "extra"),
+        (SimpleNamespace(**chunk({"content": "a"}, extra=Nothing())), "extra"),
+        (metadata(x={"y": Nothing()}), "response_metadata.x.y"),
+        (chunk(object()), "choices[].delta"),
+    ):
+        assert refused([given_]).field == field
+
+
 def test_what_stands_beside_a_summary_is_refused() -> None:
     for name, value in (("x", "DROP TABLE"), ("content", ["DROP TABLE"]), ("id", {"x": "DROP TABLE"})):
         about = AIMessageChunk(content="", additional_kwargs={"reasoning": {"summary": [], name: value}})

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments, Cursors, is_document
 from decidable.guard.faults import no_text, refuse_many, unknown_chunk
-from decidable.guard.fields import changed, declared, fields, is_readable
-from decidable.guard.parts import MOST_ADDED, Lists
+from decidable.guard.fields import changed, declared, is_readable
+from decidable.guard.parts import MOST_ADDED, Lists, fields_of
 from decidable.guard.services import COMMANDS, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
 __all__ = ["MOST_CHANNELS", "Channel", "Channels"]
@@ -272,9 +272,7 @@ class Channels:
                 at = f"{place}[{position if number is None else number}]"
                 items.append(self._read_inside(choice, at, item, leaf, whole, inner_added))
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-        inside = fields(value)
-        if inside is None:
-            raise unknown_chunk(place)
+        inside = fields_of(place, value)
         changes: dict[str, Any] = {}
         # What JSON calls a type may be several, such as of a tool's arguments.
         kind = inside["type"] if isinstance(inside.get("type"), str) else ""

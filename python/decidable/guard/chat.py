@@ -12,7 +12,7 @@ from typing import Any, Final
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_plain, made
-from decidable.guard.parts import ByPlace, Constants, kind_of, number_of
+from decidable.guard.parts import ByPlace, Constants, fields_of, kind_of, number_of
 from decidable.guard.services import WITHHELD, is_of_the_service, withheld
 
 __all__ = ["ChatReader"]
@@ -173,9 +173,7 @@ class ChatReader:
         return changed(like, {"choices": choices, **none})
 
     def _choice(self, chunk: Any, choice: Any) -> Any:
-        inside = fields(choice)
-        if inside is None:
-            raise unknown_chunk("choices[]")
+        inside = fields_of("choices[]", choice)
         index = number_of("choices[].index", inside.get("index", 0))
         if index not in self._last:
             self._channels.refuse_many(len(self._last))
@@ -224,9 +222,7 @@ class ChatReader:
         return new_choice
 
     def _delta(self, index: int, delta: Any) -> Any:
-        inside = fields(delta)
-        if inside is None:
-            raise unknown_chunk("choices[].delta")
+        inside = fields_of("choices[].delta", delta)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if value is None or name == "role":
@@ -307,9 +303,7 @@ class ChatReader:
             raise unknown_chunk("choices[].delta.tool_calls", "is no list")
         out: list[Any] = []
         for call in calls:
-            inside = fields(call)
-            if inside is None:
-                raise unknown_chunk("choices[].delta.tool_calls[]")
+            inside = fields_of("choices[].delta.tool_calls[]", call)
             number = 0
             if inside.get("index") is not None:
                 number = number_of(NUMBER_OF_A_CALL, inside["index"])
@@ -363,9 +357,7 @@ class ChatReader:
         return calls if len(out) == len(calls) and all(a is b for a, b in zip(out, calls, strict=True)) else out
 
     def _function(self, channel: Channel, name_channel: Channel, value: Any, text: str) -> Any:
-        inside = fields(value)
-        if inside is None:
-            raise unknown_chunk(channel.label)
+        inside = fields_of(channel.label, value)
         changes: dict[str, Any] = {}
         for name, given in inside.items():
             if given is None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from decidable.errors import InvalidInput
 
-__all__ = ["changed", "declared", "fields", "is_plain", "is_readable", "made"]
+__all__ = ["changed", "declared", "fields", "is_plain", "is_readable", "made", "unreadable"]
 
 PLAIN: Final = (str, bytes, bool, int, float, list, tuple, dict)
 EXACT: Final = frozenset({type(None), *PLAIN})
@@ -57,6 +57,12 @@ def fields(value: Any) -> Mapping[str, Any] | None:
     if found is None or EXACT.issuperset(map(type, found.values())) or all(map(is_readable, found.values())):
         return found
     return None
+
+
+def unreadable(value: Any) -> str:
+    """Which field of a chunk cannot be read; nothing where its fields cannot be listed, or all can be read."""
+    found = (_found(value) if is_readable(value) else None) or {}
+    return next((name for name, inner in found.items() if not is_readable(inner)), "")
 
 
 def _found(value: Any) -> Mapping[str, Any] | None:

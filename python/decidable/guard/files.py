@@ -89,7 +89,7 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
     if document or not isinstance(rules, list):
         other = next(iter(document), None)
         why = f"; {other} is something else{suggestion(other, ['rules', 'define'])}" if other is not None else ""
-        message = f"{file} must consist of [[rules]], and of what they [define]{why}"
+        message = f"{file} must consist of [[rules]], a [define] for them, and nothing else{why}"
         raise InvalidInput("guard.unreadable", message, path=str(file))
     if not rules:
         # It would guard against nothing, without a word.

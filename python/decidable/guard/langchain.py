@@ -11,7 +11,7 @@ from decidable.guard import chat
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields
-from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, Constants, kind_of, number_of
+from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, Constants, fields_of, kind_of, number_of
 from decidable.guard.services import is_of_the_service, withheld
 
 if TYPE_CHECKING:
@@ -426,9 +426,7 @@ class MessageChunkReader:
         return str(len(known) - 1 or "")
 
     def _call(self, call: Any) -> Any:
-        inside = fields(call)
-        if inside is None:
-            raise unknown_chunk("tool_call_chunks[]")
+        inside = fields_of("tool_call_chunks[]", call)
         index = _number("tool_call_chunks[].index", inside.get("index"))
         which = "" if index is None else self._which(index, inside.get("id"))
         changes: dict[str, Any] = {}

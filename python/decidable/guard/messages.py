@@ -13,7 +13,7 @@ from typing import Any, Final
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, made
-from decidable.guard.parts import ByPlace, kind_of, number_of
+from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of
 from decidable.guard.services import is_of_the_service
 
 __all__ = ["EVENTS", "MessageReader"]
@@ -209,9 +209,7 @@ class MessageReader:
         self._only(inside, "index", "delta")
         index = self._index(inside)
         delta = inside.get("delta")
-        own = fields(delta)
-        if own is None:
-            raise unknown_chunk("delta")
+        own = fields_of("delta", delta)
         kind = kind_of("delta", delta)
         if kind == "citations_delta":
             self._citations += 1

@@ -7,7 +7,7 @@ from typing import Any, Final
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields
-from decidable.guard.parts import number_of
+from decidable.guard.parts import fields_of, number_of
 from decidable.guard.services import WITHHELD, withheld
 
 __all__ = ["OutputReader"]
@@ -80,9 +80,7 @@ class OutputReader:
         return [changed(chunk, {"outputs": outputs, "finished": True})] if outputs else []
 
     def _output(self, chunk: Any, output: Any) -> Any:
-        inside = fields(output)
-        if inside is None:
-            raise unknown_chunk("outputs[]")
+        inside = fields_of("outputs[]", output)
         index = number_of("outputs[].index", inside.get("index"))
         for name, value in inside.items():
             if name not in ABOUT_AN_OUTPUT and name not in REPEATS and name != "text" and value:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from decidable.guard.faults import refuse_many, unknown_chunk
-from decidable.guard.fields import fields
+from decidable.guard.fields import fields, unreadable
 
-__all__ = ["LARGEST_NUMBER", "MOST_ADDED", "ByNumber", "ByPlace", "Constants", "Lists", "kind_of", "number_of"]
+__all__ = [
+    "LARGEST_NUMBER",
+    "MOST_ADDED",
+    "ByNumber",
+    "ByPlace",
+    "Constants",
+    "Lists",
+    "fields_of",
+    "kind_of",
+    "number_of",
+]
 
 MOST_ADDED: Final = 16_384
 """How many texts and items that come whole a client may go on with: one message may have many that never do."""
@@ -19,6 +29,14 @@ LARGEST_NUMBER: Final = 1_000_000
 
 NAMED: Final = re.compile(r"lc_[A-Za-z0-9_]{1,64}")
 """LangChain's own names of blocks and items, in place of numbers."""
+
+
+def fields_of(place: str, value: Any) -> Mapping[str, Any]:
+    """The fields of a part of a chunk by name."""
+    found = fields(value)
+    if found is None:
+        raise unknown_chunk(".".join(filter(None, (place, unreadable(value)))))
+    return found
 
 
 def kind_of(place: str, value: Any) -> str:

@@ -11,7 +11,7 @@ from decidable.guard.arguments import Arguments, Cursors
 from decidable.guard.channels import Channels
 from decidable.guard.chat import ChatReader
 from decidable.guard.faults import of_a_helper, shown, unknown_chunk, wrong_kind
-from decidable.guard.fields import fields
+from decidable.guard.fields import fields, unreadable
 from decidable.guard.langchain import MessageChunkReader
 from decidable.guard.messages import EVENTS as MESSAGE_EVENTS
 from decidable.guard.messages import MessageReader
@@ -162,6 +162,9 @@ class TypedReader:
         """Who reads chunks of this shape."""
         inside = fields(chunk)
         if inside is None:
+            name = unreadable(chunk)
+            if name:
+                raise unknown_chunk(name)
             raise wrong_kind("text, bytes, or a chunk whose fields can be listed", chunk)
         kind = inside.get("type")
         if "choices" in inside:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, made
-from decidable.guard.parts import ByPlace, kind_of, number_of
+from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of
 
 __all__ = ["ResponseReader"]
 
@@ -347,9 +347,7 @@ class ResponseReader:
     def _shell_output(self, chunk: Any, inside: Any, item: int | None) -> Any:
         self._only(inside, "delta")
         delta = inside.get("delta")
-        own = fields(delta)
-        if own is None:
-            raise unknown_chunk("delta")
+        own = fields_of("delta", delta)
         changes = {}
         for name, text in own.items():
             channel = self._channel(inside, item, name, "command_index")
@@ -384,9 +382,7 @@ class ResponseReader:
         return self._channels.read_all(item, place, value, leaf)
 
     def _whole_response(self, response: Any) -> Any:
-        inside = fields(response)
-        if inside is None:
-            raise unknown_chunk("response")
+        inside = fields_of("response", response)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name == "output":
