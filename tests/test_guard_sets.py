@@ -582,7 +582,7 @@ def test_a_file_of_rules_may_begin_with_a_mark(tmp_path: Path) -> None:
     assert repr(Guard.load(file)) == "<Guard of 1 rule>"
     file.write_text("[[rule]]\nliteral = 'no'", encoding="utf-8")
     said = str(refused("guard.unreadable", lambda: Guard.load(file)))
-    assert "must consist of [[rules]], a [define] for them, and nothing else; rule is something else; did you mean rules?" in said
+    assert said.endswith("and nothing else; rule is something else; did you mean rules?")
 
 
 def test_patterns_of_a_file_have_pieces_by_name(tmp_path: Path) -> None:
