@@ -79,7 +79,7 @@ def _found(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, PLAIN):
         return None
     own = getattr(value, "__dict__", None)
-    slots = [name for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)]
+    slots = [name for name in _listed(_kind(value)) if hasattr(value, name)]
     if (own is None and not slots) or not _is_listable(_kind(value)):
         return None
     # What a model did not know when it was read stands apart in pydantic, and so does what it keeps to itself and its
@@ -144,9 +144,8 @@ def _kind(value: Any) -> Any:
 @functools.lru_cache(maxsize=4096)
 def _declared(kind: type) -> frozenset[str]:
     known = ("__pydantic_fields__", "__dataclass_fields__")
-    return frozenset(name for base in kind.__mro__ for each in known for name in vars(base).get(each) or ()) | {
-        name for base in kind.__mro__ for name in _listed(base)
-    }
+    names = (name for base in kind.__mro__ for each in known for name in vars(base).get(each) or ())
+    return frozenset({*names, *_listed(kind)})
 
 
 @functools.lru_cache(maxsize=4096)
@@ -196,9 +195,7 @@ def _attributes(value: dict[Any, Any]) -> Mapping[str, Any]:
     own = getattr(value, "__dict__", None)
     if own is value:
         return {}
-    slots = {
-        name: getattr(value, name) for base in type(value).__mro__ for name in _listed(base) if hasattr(value, name)
-    }
+    slots = {name: getattr(value, name) for name in _listed(_kind(value)) if hasattr(value, name)}
     return {**(own or {}), **slots}
 
 
@@ -220,14 +217,17 @@ def _slots(kind: type) -> list[str]:
     return [own] if isinstance(own, str) else list(own) if isinstance(own, (list, tuple, dict, set, frozenset)) else []
 
 
-def _listed(kind: type) -> list[str]:
-    """The fields that a class has outside of its objects' dictionaries."""
-    if "__pydantic_fields__" in vars(kind):
-        return []
-    # Python writes the name of the class before one with two underscores.
-    hidden = f"_{kind.__name__.lstrip('_')}"
-    names = [hidden + name if name.startswith("__") and not name.endswith("__") else name for name in _slots(kind)]
-    return [name for name in names if not (name.startswith("__") and name.endswith("__"))]
+@functools.lru_cache(maxsize=4096)
+def _listed(kind: type) -> tuple[str, ...]:
+    """The fields that a class, and what it is made of, has outside of its objects' dictionaries."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        # Python writes the name of the class before one with two underscores.
+        hidden = f"_{base.__name__.lstrip('_')}"
+        slots = _slots(base) if "__pydantic_fields__" not in vars(base) else []
+        names = [hidden + name if name.startswith("__") and not name.endswith("__") else name for name in slots]
+        found += [name for name in names if not (name.startswith("__") and name.endswith("__"))]
+    return tuple(found)
 
 
 def changed(value: Any, changes: Mapping[str, Any]) -> Any:
