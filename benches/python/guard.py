@@ -11,6 +11,7 @@ times as long as the last side, which is ours, each of the others takes.
 """
 
 import argparse
+import json
 import os
 import random
 import tempfile
@@ -36,6 +37,10 @@ try:
     import hyperscan
 except ImportError:
     hyperscan = None
+try:
+    from openai.types.chat import ChatCompletionChunk
+except ImportError:
+    ChatCompletionChunk = None
 # It would look for prices on the network.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 try:
@@ -157,6 +162,7 @@ def main() -> None:
         ("1,000 texts, a token of bytes", lambda label: beside_of_bytes(label, many, [])),
         ("1,000 texts and 50 regexes, a token of bytes", lambda label: beside_of_bytes(label, others, REGEXES)),
         ("12 texts, an event a token", lambda label: monitored(label, guarded(few, []), tokens, rounds)),
+        ("12 texts, a chunk of chat", lambda label: streamed(label, guarded(few, []), tokens, rounds)),
         ("12 words of the documents, a byte", lambda label: large(label, 12, rounds)),
         ("1,000 words of the documents, a byte", lambda label: large(label, 1_000, rounds)),
         ("LiteLLM's 56 patterns, 1,008 bytes, a token", lambda label: beside_litellm(label, rounds)),
@@ -291,6 +297,22 @@ def monitored(label: str, guard: Guard, tokens: list[str], rounds: int) -> None:
         events = {name: each(lambda token, of=of: of.intervene(Token(7, token))) for name, of in monitors.items()}
         samples = rounds_of(events, data, rounds)
     print(compared(label, samples), flush=True)
+
+
+def streamed(label: str, guard: Guard, tokens: list[str], rounds: int) -> None:
+    """A token in a chunk of chat, through a stream: as an event, as an object of OpenAI's if installed, as a dict."""
+    about = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "f"}
+    end = {"logprobs": None, "finish_reason": None}
+    chunks = [about | {"choices": [{"index": 0, "delta": {"content": token}, **end}]} for token in tokens[:2_000]]
+
+    def through(given: list[Any], **options: Any) -> Side:
+        return lambda _: deque(guard.stream(given, **options), maxlen=0)
+
+    sides = {"event": through([f"data: {json.dumps(chunk)}\n\n" for chunk in chunks], sse=True)}
+    if ChatCompletionChunk is not None:
+        sides["object"] = through([ChatCompletionChunk.model_validate(chunk) for chunk in chunks])
+    sides["dict"] = through(chunks)
+    print(compared(label, rounds_of(sides, chunks, max(3, rounds // 4))), flush=True)
 
 
 if __name__ == "__main__":
