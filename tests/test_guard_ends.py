@@ -384,6 +384,49 @@ def test_an_error_has_nothing_of_what_did_not_come_out(given: Any, options: Any,
     assert "4111" not in str(error)
 
 
+def failing_notice(_: object) -> str:
+    raise KeyError("notice")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("text", "options", "kind"),
+    [
+        ("a drop table 4111", {"raise_on_stop": True}, dc.GuardStopped),
+        ("a drop table 4111", {"notice": failing_notice}, KeyError),
+        ("a 4111 drop tab", {}, OSError),
+    ],
+)
+def test_no_error_has_a_chunk_in_its_frames(
+    text: str, options: dict[str, Any], kind: type[Exception], asynchronous: bool
+) -> None:
+    """Not where the caller asked for it, nor where his own code or the source raised it."""
+    guard = dc.Guard([dc.Rule.literal("drop table"), dc.Rule.literal("4111")])
+    chunks = [text, {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}]
+
+    def source(chunk: Any) -> Iterator[Any]:
+        yield chunk
+        raise OSError("gone")
+
+    async def asynchronously(chunk: Any) -> AsyncIterator[Any]:
+        yield chunk
+        raise OSError("gone")
+
+    async def last(chunk: Any) -> None:
+        async for _ in guard.astream(asynchronously(chunk), **options):
+            pass
+
+    for chunk in chunks:
+        if kind is OSError:
+            guard = dc.Guard([dc.Rule.literal("4111 drop table")])
+        with pytest.raises(kind) as caught:
+            asyncio.run(last(chunk)) if asynchronous else list(guard.stream(source(chunk), **options))
+        here = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        frames = [frame for frame in here.stack if "decidable/guard" in frame.filename]
+        assert frames
+        assert not [each for frame in frames for each in (frame.locals or {}).values() if "4111" in each]
+
+
 def test_an_error_of_the_source_keeps_where_it_was_raised() -> None:
     def source() -> Iterator[str]:
         yield "a"

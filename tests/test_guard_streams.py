@@ -8,6 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
+import traceback
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
@@ -789,6 +790,24 @@ def test_arguments_that_cannot_be() -> None:
             assert error.field == field
     stream = GUARD.stream(["a drop table"], notice=lambda _: None)  # type: ignore[arg-type, return-value]
     assert refused("input.wrong_type", lambda: list(stream)).field == "notice"
+
+
+def test_a_notice_that_fails_takes_nothing_with_it() -> None:
+    """What stands before the stop comes out, and what tells the client of it; then the fault does."""
+    given_ = {"choices": [{"index": 0, "delta": {"content": "a drop table"}, "finish_reason": None}]}
+    out: list[Any] = []
+    with pytest.raises(ZeroDivisionError) as caught:
+        out.extend(iter(GUARD.stream([given_], notice=lambda stopped: f"{1 / 0}{stopped}")))
+    assert [chunk["choices"][0]["delta"].get("content") for chunk in out] == ["a ", None]
+    assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
+    # Of the guard's own frames those that read the chunk are not told.
+    assert {frame.name for frame in traceback.extract_tb(caught.tb)} <= {
+        "test_a_notice_that_fails_takes_nothing_with_it", "__next__", "_run", "_raise_what_is_due", "<lambda>",
+    }  # fmt: skip
+    stream = GUARD.stream(["a drop table"], notice=lambda _: "" + 1, raise_on_stop=True)  # type: ignore[operator]
+    with pytest.raises(GuardStopped) as stopped:
+        list(stream)
+    assert isinstance(stopped.value.__cause__, TypeError)
     assert list(stream) == []
 
 
@@ -1521,9 +1540,34 @@ def test_the_whole_text_decides_what_the_pieces_hold(
         stream = GUARD.stream([event(kind, delta=f"{quote}SSN {held}", **about), end])
         out = list(stream)
         assert "".join(each["delta"] for each in out if each["type"].endswith(".delta")) == quote + shown, end
-        (ended,) = (each for each in out if each["type"] == end["type"])
-        assert text_of(ended) == quote + said, end
         assert (stream.stopped is not None) == (held == "drop")
+        # What says that a response is complete does not come out where it is stopped in it.
+        kinds = {"response.completed": "response.incomplete"} if held == "drop" else {}
+        (ended,) = (each for each in out if each["type"] == kinds.get(end["type"], end["type"]))
+        assert text_of(ended) == quote + said, end
+
+
+def test_a_response_that_is_stopped_at_its_end_is_not_complete() -> None:
+    """Neither it, nor the item that it was stopped in; what stands before that is as it was."""
+    guard = Guard([Rule.regex(r"drop\b", name="drop")])
+    about = {"output_index": 1, "content_index": 0, "item_id": "m"}
+    call = {"type": "function_call", "id": "c", "status": "completed", "name": "f", "arguments": "{}"}
+    said = {"type": "message", "id": "m", "status": "completed", "content": [{"type": "output_text", "text": "a drop"}]}
+    end = event("completed", response={"status": "completed", "output": [call, said, call], "usage": {"a": 1}})
+    piece = event("output_text.delta", delta="a drop", **about) | {"sequence_number": 3}
+    out = list(guard.stream([piece, end | {"sequence_number": 4}]))
+    assert [each["type"] for each in out] == ["response.output_text.delta", "response.incomplete"]
+    assert [each["sequence_number"] for each in out] == [3, 4]
+    response = out[-1]["response"]
+    cut = {**said, "status": "incomplete", "content": [{"type": "output_text", "text": "a "}]}
+    assert (response["status"], response["output"], response["usage"]) == ("incomplete", [call, cut], {"a": 1})
+    # An item that is stopped in its own end.
+    guard = Guard([Rule.literal("rm -rf /")])
+    call["arguments"] = '{"cmd":"rm -rf /"}'
+    done = event("output_item.done", output_index=0, item=call)
+    out = list(guard.stream([done]))
+    assert [out[0]["item"]["status"], out[0]["item"]["arguments"]] == ["incomplete", '{"cmd":"']
+    assert out[-1]["response"]["output"] == [out[0]["item"]]
 
 
 def test_the_name_of_a_call_comes_with_the_end_of_its_arguments() -> None:

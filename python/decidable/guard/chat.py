@@ -6,7 +6,7 @@ the same choice, at the latest with the one that has its ``finish_reason``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
@@ -41,9 +41,16 @@ READ_WHOLE: Final = frozenset(
     }
 )  # fmt: skip
 # The same, which only chunks, choices or deltas have: how a server counts and runs, warns and calls itself.
-READ_IN_A_CHUNK: Final = frozenset({"model_info", "note", "nvext", "runtime", "stats", "warnings"})
-READ_IN_A_CHOICE: Final = frozenset({"moderation_hit_type"})
+READ_IN_A_CHUNK: Final = frozenset(
+    {
+        "created_at", "hook_results", "metadata", "model_id", "model_info", "note", "nvext", "request_id", "runtime",
+        "stats", "warnings",
+    }
+)  # fmt: skip
+READ_IN_A_CHOICE: Final = frozenset({"content_filter_result", "end_turn", "moderation_hit_type"})
 READ_IN_A_DELTA: Final = frozenset({"channel", "name"})
+# All that a chunk has beside choices.
+KNOWN_IN_A_CHUNK: Final = ABOUT_A_CHUNK | READ_WHOLE | READ_IN_A_CHUNK
 # What repeats the text in another form, or may come in pieces that nobody puts together, does not come out.
 REPEATS: Final = WITHHELD | {
     "executed_tools", "hidden_states", "prompt_logprobs", "provider_specific_fields", "raw_output", "reasoning_steps",
@@ -88,6 +95,10 @@ class ChatReader:
         self._last: dict[int, tuple[Any, Any]] = {}
         self._chunk_before: Any = None
         self._finished: set[int] = set()
+        # The choices that the chunk which is read says are at their end while something of them is held.
+        self._ends: set[int] = set()
+        # The last chunk and those, until the next one shows that they are: some servers say so in each chunk.
+        self._waiting: tuple[Any, set[int]] | None = None
         # The last piece of each tool call's text, by choice, index and field.
         self._calls: dict[tuple[int, int, str], Any] = {}
         # The last piece of the one call that there was before there were several, by choice.
@@ -100,12 +111,26 @@ class ChatReader:
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
         inside = fields(chunk)
-        if inside is None or not ("choices" in inside or inside.get("error")):
-            if inside is not None and self._chunk_before is not None and dict(inside) == {"type": "ping"}:
-                # A sign of life, which the clients' types do not have.
-                return [chunk]
+        if inside is None or not ("choices" in inside or inside.get("error") or _has_no_choices(inside)):
             raise wrong_kind("a chunk of a chat completion, as before", chunk)
-        self._chunk_before = chunk
+        choices = inside.get("choices") or []
+        if not isinstance(choices, (list, tuple)):
+            raise unknown_chunk("choices", "is no list")
+        numbers = set(map(_number_of_choice, choices))
+        if len(numbers) < len(choices):
+            raise unknown_chunk("choices[].index", "is that of two choices")
+        before = self._settled(numbers)
+        if self._channels.stopped is not None:
+            return before
+        new_chunk = self._chunk_of(chunk, inside, choices)
+        if self._ends and self._channels.stopped is None:
+            self._waiting, self._ends = (new_chunk, self._ends), set()
+            return before
+        return [*before, new_chunk]
+
+    def _chunk_of(self, chunk: Any, inside: Mapping[str, Any], choices: Any) -> Any:
+        if "choices" in inside or self._chunk_before is None:
+            self._chunk_before = chunk
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name == "choices" or name in ABOUT_A_CHUNK or not value or (name == "p" and _is_padding(value)):
@@ -113,28 +138,43 @@ class ChatReader:
             if name in REPEATS:
                 changes[name] = withheld(value)
                 continue
-            if name not in READ_WHOLE and name not in READ_IN_A_CHUNK:
+            if name not in KNOWN_IN_A_CHUNK:
                 raise unknown_chunk(name)
             read = self._channels.read_error if name == "error" else self._channels.read_all
             new = read(None, name, value)
             if new is not value:
                 changes[name] = new
-        choices = inside.get("choices") or []
-        if not isinstance(choices, (list, tuple)):
-            raise unknown_chunk("choices", "is no list")
-        numbers = {number_of("choices[].index", _index_of(choice)) for choice in choices}
-        if len(numbers) < len(choices):
-            raise unknown_chunk("choices[].index", "is that of two choices")
         new_choices = [self._choice(chunk, choice) for choice in choices if self._channels.stopped is None]
         if len(new_choices) != len(choices) or any(
             new is not old for new, old in zip(new_choices, choices, strict=False)
         ):
             changes["choices"] = new_choices
-        return [changed(chunk, changes)]
+        return changed(chunk, changes)
+
+    def _settled(self, go_on: Set[int]) -> list[Any]:
+        """The chunk that waits. Its choices are at their end, but for those that go on in the next."""
+        if self._waiting is None:
+            return []
+        (waiting, ends), self._waiting = self._waiting, None
+        ends -= go_on
+        choices = [
+            self._at_its_end(choice) if _number_of_choice(choice) in ends else choice
+            for choice in (fields(waiting) or {})["choices"]
+        ]
+        return [changed(waiting, {"choices": choices}) if ends else waiting]
+
+    def _at_its_end(self, choice: Any) -> Any:
+        """A choice with the rests of its texts; not at its end where that is stopped at."""
+        index = _number_of_choice(choice)
+        new = self._with_rests(choice, index, dict(self._channels.close_all(index)))
+        if self._channels.stopped is not None:
+            return changed(new, {"finish_reason": None})
+        self._finished.add(index)
+        return new
 
     def finish(self) -> list[Any]:
-        """The stream came to its end without saying so: what is pending is decided, and a chunk has the rest."""
-        out = []
+        """The stream came to its end: what is pending is decided, and the last chunk, or one more, has the rest."""
+        out = self._settled(frozenset())
         for index in self._channels.choices:
             rests = dict(self._channels.close_all(index))
             if rests and index is not None:
@@ -174,10 +214,12 @@ class ChatReader:
 
     def _choice(self, chunk: Any, choice: Any) -> Any:
         inside = fields_of("choices[]", choice)
-        index = number_of("choices[].index", inside.get("index", 0))
+        index = _number_of_choice(choice)
         if index not in self._last:
             self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, choice)
+        # One that was at its end may go on.
+        self._finished.discard(index)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name in ABOUT_A_CHOICE or name in ("delta", "text"):
@@ -212,13 +254,13 @@ class ChatReader:
                 changes["delta"] = new
         new_choice = changed(choice, changes)
         # Some servers say that it goes on with an empty text.
-        if inside.get("finish_reason") not in (None, "") and self._channels.stopped is None:
-            rests = dict(self._channels.close_all(index))
-            new_choice = self._with_rests(new_choice, index, rests)
-            if self._channels.stopped is None:
-                self._finished.add(index)
-        if self._channels.stopped is not None and inside.get("finish_reason") is not None:
-            new_choice = changed(new_choice, {"finish_reason": None})
+        says_end = inside.get("finish_reason") not in (None, "")
+        if self._channels.stopped is not None:
+            return changed(new_choice, {"finish_reason": None}) if says_end else new_choice
+        if says_end and any(map(self._channels.held_in, self._channels.of(index))):
+            self._ends.add(index)
+        elif says_end:
+            self._finished.add(index)
         return new_choice
 
     def _delta(self, index: int, delta: Any) -> Any:
@@ -445,8 +487,15 @@ def _with_delta(choice: Any, changes: Mapping[str, Any]) -> Any:
     return changed(choice, {"delta": new})
 
 
-def _index_of(choice: Any) -> Any:
-    return (fields(choice) or {}).get("index", 0)
+def _has_no_choices(inside: Mapping[str, Any]) -> bool:
+    """Whether it is a chunk that leaves them out: a sign of life, or one that says what was used."""
+    says_so = "usage" in inside or inside.get("object") == "chat.completion.chunk"
+    return inside == {"type": "ping"} or (says_so and inside.keys() <= KNOWN_IN_A_CHUNK)
+
+
+def _number_of_choice(choice: Any) -> int:
+    index = fields_of("choices[]", choice).get("index")
+    return 0 if index is None else number_of("choices[].index", index)
 
 
 def _of_a_call(choice: int, number: int, text: str, before: int) -> Channel:

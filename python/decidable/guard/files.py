@@ -86,14 +86,14 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
     rules, define = document.pop("rules", None), document.pop("define", {})
+    if not document and not rules:
+        # It would guard against nothing, without a word.
+        raise InvalidInput("guard.unreadable", f"{file} has no rules", path=str(file))
     if document or not isinstance(rules, list):
         other = next(iter(document), None)
         why = f"; {other} is something else{suggestion(other, ['rules', 'define'])}" if other is not None else ""
         message = f"{file} must consist of [[rules]], a [define] for them, and nothing else{why}"
         raise InvalidInput("guard.unreadable", message, path=str(file))
-    if not rules:
-        # It would guard against nothing, without a word.
-        raise InvalidInput("guard.unreadable", f"{file} has no rules", path=str(file))
     defined = _definitions(file, define)
     return [_read(file, number, rule, action, defined) for number, rule in enumerate(rules, 1)]
 

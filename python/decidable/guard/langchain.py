@@ -63,8 +63,13 @@ IN_KWARGS: Final = "additional_kwargs."
 SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
 AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 A_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
-# What stands in `additional_kwargs` besides, and comes whole.
-OF_RESPONSES: Final = frozenset({"__openai_function_call_ids__", "parsed", "tool_outputs"})
+# What stands in `additional_kwargs` besides, and comes whole: of OpenAI's responses, and of Cohere.
+OF_INTEGRATIONS: Final = frozenset(
+    {
+        "__openai_function_call_ids__", "parsed", "tool_outputs", "documents", "generation_id", "is_search_required",
+        "search_queries", "token_count",
+    }
+)  # fmt: skip
 
 
 class MessageChunkReader:
@@ -76,6 +81,8 @@ class MessageChunkReader:
         # Of each block which kind a field of it is of, and of each number of a call the ids.
         self._kinds: dict[tuple[int | str, str], str] = {}
         self._ids: dict[int | str, list[str]] = {}
+        # The names and numbers of the calls in a chunk.
+        self._called: list[tuple[Any, Any]] = []
         self._last: Any = None
         self._is_first = True
         # Whether all that LangChain has of the content is an empty list.
@@ -139,6 +146,8 @@ class MessageChunkReader:
 
     def _chunk(self, inside: Any) -> dict[str, Any]:
         changes: dict[str, Any] = {}
+        calls = [fields(call) or {} for call in inside["tool_call_chunks"] or ()]
+        self._called = [(call.get("name"), call.get("index")) for call in calls]
         for name, value in inside.items():
             if name in ("type", "id", "usage_metadata", "chunk_position", "example"):
                 continue
@@ -307,9 +316,11 @@ class MessageChunkReader:
             if inside and not inside.keys() - {"index", "id"} and is_of_the_service("id", inside.get("id")):
                 out.append(block)
                 continue
-            if kind not in BLOCKS:
+            # What stands behind a text may have no kind.
+            is_about = not kind and "annotations" in inside and inside.keys() <= {"annotations", "id", "index"}
+            if kind not in BLOCKS and not is_about:
                 raise unknown_kind("content[].type", kind)
-            field, name = BLOCKS[kind]
+            field, name = BLOCKS["text" if is_about else kind]
             changes: dict[str, Any] = {}
             for key, value in inside.items():
                 if key == field:
@@ -363,7 +374,9 @@ class MessageChunkReader:
         self._lists.numbers(None, f"{at}.{field}", parts)
         for part in parts:
             inside = fields(part) or {}
-            if inside.get("type") != kind_of_part or inside.keys() - {"type", "text", "index"}:
+            about = {key: inner for key, inner in inside.items() if key not in ("type", "text", "index")}
+            sealed = all(key in chat.SEALS and is_of_the_service(key, inner) for key, inner in about.items())
+            if inside.get("type") != kind_of_part or not sealed:
                 raise unknown_chunk(f"content[].{field}[]")
             number = inside.get("index")
             which = "" if number is None else number_of(f"content[].{field}[].index", number)
@@ -452,7 +465,10 @@ class MessageChunkReader:
                 raise unknown_chunk("additional_kwargs.function_call")
             changes = {}
             if inside.get("name"):
-                changes["name"] = self._channels.read_name(Channel(None, "function_name"), inside["name"])
+                # Of whole calls, which stand among the chunks of calls as well, LangChain makes one with one name.
+                is_whole = (inside["name"], None) in self._called
+                read_name = self._channels.read_added if is_whole else self._channels.read_name
+                changes["name"] = read_name(Channel(None, "function_name"), inside["name"])
             if inside.get("arguments"):
                 channel = Channel(None, "function_arguments")
                 changes["arguments"] = self._channels.push(channel, inside["arguments"])
@@ -474,7 +490,7 @@ class MessageChunkReader:
             return value
         if name == "error":
             return self._channels.read_error(None, name, value, added=self._lists)
-        if name in chat.READ_WHOLE or name in OF_RESPONSES:
+        if name in chat.READ_WHOLE or name in OF_INTEGRATIONS:
             return self._whole(name, value)
         if value:
             raise unknown_chunk(f"additional_kwargs.{name}")

@@ -37,6 +37,10 @@ TEXTS: Final = {
 OF_THE_HELPER: Final = frozenset({"text", "thinking", "citation", "signature", "input_json", "compaction"})
 INSTEAD: Final = "messages.create(stream=True), or of the helper its text_stream,"
 
+OF_BEDROCK: Final = frozenset(
+    {"amazon-bedrock-guardrailAction", "amazon-bedrock-invocationMetrics", "amazon-bedrock-trace"}
+)
+
 # What a block may begin with of a text that deltas go on with.
 BEGINNINGS: Final = {
     ("text", "text"): "text",
@@ -130,8 +134,14 @@ class MessageReader:
             rest = self._all_rests(chunk)
             if inside.get("message"):
                 raise of_a_helper("message", INSTEAD)
-            self._only(inside)
-            return rest if self._channels.stopped is not None else [*rest, chunk]
+            # Bedrock says here what was used, and what its own filter did.
+            self._only(inside, *OF_BEDROCK)
+            changes = {}
+            for name in OF_BEDROCK & inside.keys():
+                new = self._channels.read_all(None, name, inside[name])
+                if new is not inside[name]:
+                    changes[name] = new
+            return rest if self._channels.stopped is not None else [*rest, changed(chunk, changes)]
         if kind == "ping":
             self._only(inside)
             return [chunk]

@@ -167,7 +167,7 @@ class TypedReader:
                 raise unknown_chunk(name)
             raise wrong_kind("text, bytes, or a chunk whose fields can be listed", chunk)
         kind = inside.get("type")
-        if "choices" in inside:
+        if "choices" in inside or inside.get("object") == "chat.completion.chunk":
             return ChatReader(self._channels)
         if "outputs" in inside and "request_id" in inside:
             return OutputReader(self._channels)

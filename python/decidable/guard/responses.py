@@ -160,6 +160,10 @@ class ResponseReader:
         for rest in rests:
             put_in.append(changed(rest, {"sequence_number": self._number + self._more}))
             self._more += 1
+        if event is None:
+            # What is put in next takes its number.
+            self._more -= 1
+            return put_in
         return [*put_in, changed(event, {"sequence_number": self._number + self._more}) if self._more else event]
 
     def finish(self) -> list[Any]:
@@ -192,6 +196,9 @@ class ResponseReader:
         return out
 
     def _read(self, chunk: Any, inside: Any, kind: str) -> list[Any]:
+        """The rests that an event brings to light, and what comes out for itself, at last; nothing where it is the end
+        of a response that is stopped in it: :meth:`end` has that.
+        """
         if kind in DELTAS:
             return [self._delta(chunk, inside, *DELTAS[kind])]
         item = self._item(inside)
@@ -223,6 +230,7 @@ class ResponseReader:
             elif ends:
                 out += [rest for name in OF_A_PART for rest in self._rest(Channel(item, name, part))]
             if kind == "response.output_item.done" and item is not None:
+                new = self._cut(new)
                 self._channels.refuse_many(len(self._items))
                 self._items[item] = new
             return [*out, chunk if new is value else changed(chunk, {field: new})]
@@ -236,6 +244,9 @@ class ResponseReader:
             out = self._take_ended()
             if RESPONSES[kind]:
                 out += [rest for each in self._channels.choices for rest in self._rests(each)]
+                if self._channels.stopped is not None:
+                    self._items = dict(enumerate((fields(new) or {}).get("output") or ()))
+                    return [*out, None]
             return [*out, chunk if new is response else changed(chunk, {"response": new})]
         if kind == "response.shell_call_output_content.delta":
             return [self._shell_output(chunk, inside, item)]
@@ -388,14 +399,23 @@ class ResponseReader:
             if name == "output":
                 if value is not None and not isinstance(value, (list, tuple)):
                     raise unknown_chunk("response.output", "is no list")
-                new = [self._whole(number, None, "item", item, begins=False) for number, item in enumerate(value or [])]
-                if any(a is not b for a, b in zip(new, value or [], strict=True)):
+                new: list[Any] = []
+                for number, item in enumerate(value or []):
+                    if self._channels.stopped is None:
+                        new.append(self._cut(self._whole(number, None, "item", item, begins=False)))
+                if len(new) < len(value or []) or any(a is not b for a, b in zip(new, value or [], strict=True)):
                     changes[name] = new
             elif name not in OF_THE_REQUEST:
                 one = self._channels.read_all(None, "", {name: value})[name]
                 if one is not value:
                     changes[name] = one
         return changed(response, changes)
+
+    def _cut(self, item: Any) -> Any:
+        """An item in which the stream was stopped is not complete: a client would run a call that is."""
+        if self._channels.stopped is None or (fields(item) or {}).get("status") is None:
+            return item
+        return changed(item, {"status": "incomplete"})
 
     def _rest(self, channel: Channel) -> list[Any]:
         return self._event_with(channel, self._channels.close(channel))

@@ -41,7 +41,7 @@ class _Guarded:
         json: bool,
     ) -> None:
         if not isinstance(notice, str) and not callable(notice):
-            raise wrong_kind("a str, or what makes one of a reason", notice, "notice")
+            raise wrong_kind("a str, or a function that makes one of the reason", notice, "notice")
         for name, value in (("raise_on_stop", raise_on_stop), ("json", json)):
             if not isinstance(value, bool):
                 raise wrong_kind("a bool", value, name)
@@ -59,6 +59,8 @@ class _Guarded:
         self._chosen = sse is True
         self._begun = False
         self._over = False
+        # What the caller's own notice raised, which is told behind everything else.
+        self._fault: Exception | None = None
 
     @property
     def stopped(self) -> StopReason | None:
@@ -96,7 +98,8 @@ class _Guarded:
         why = self._reader.stopped
         return out if why is None else self._ended(out, why)
 
-    def _without_traces(self, step: Callable[..., list[Any]], *given: Any) -> tuple[list[Any], DecidableError | None]:
+    @staticmethod
+    def _without_traces(step: Callable[..., list[Any]], *given: Any) -> tuple[list[Any], DecidableError | None]:
         """What a step gives, or why it refuses, without the frames and the errors that know what did not come out."""
         try:
             return step(*given), None
@@ -112,13 +115,19 @@ class _Guarded:
     def _ended(self, out: list[Any], why: StopReason) -> list[Any]:
         """With what tells a client that the stream was stopped."""
         self._over = True
-        notice = self._notice if isinstance(self._notice, str) else self._notice(why)
-        if not isinstance(notice, str):
-            raise wrong_kind("a str", notice, "notice")
-        return out + self._reader.end(notice)
+        notice: object = ""
+        try:
+            notice = self._notice if isinstance(self._notice, str) else self._notice(why)
+            if not isinstance(notice, str):
+                raise wrong_kind("a str", notice, "notice")
+        except Exception as error:
+            # What stands before the stop comes out, and a client sees that there was one.
+            self._fault = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+        return out + self._reader.end(notice if isinstance(notice, str) else "")
 
     def _raise_what_is_due(self, fault: Exception | None) -> None:
-        """Once everything before the match has come out; with the fault of a source that could not be closed."""
+        """Once everything before the match has come out; with the fault of a notice, or of a source's end."""
+        fault = self._fault or fault
         if self._raise_on_stop and self.stopped is not None:
             # Which rule it was is for whoever guards the stream, not for whoever reads the message of an error.
             raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=self.stopped) from fault
@@ -199,8 +208,9 @@ class GuardedStream(_Guarded, Generic[Chunk]):
             source = each = iter(chunks)
             for chunk in each:
                 released, refused = self._without_traces(self._take, chunk)
+                # No error that comes from here on has it in its frames.
+                del chunk
                 if refused is not None:
-                    del chunk
                     raise refused
                 if self._over:
                     break
@@ -294,8 +304,9 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
             source = each = aiter(chunks)
             async for chunk in each:
                 released, refused = self._without_traces(self._take, chunk)
+                # No error that comes from here on has it in its frames.
+                del chunk
                 if refused is not None:
-                    del chunk
                     raise refused
                 if self._over:
                     break
