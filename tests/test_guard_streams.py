@@ -1553,14 +1553,20 @@ def test_a_response_that_is_stopped_at_its_end_is_not_complete() -> None:
     about = {"output_index": 1, "content_index": 0, "item_id": "m"}
     call = {"type": "function_call", "id": "c", "status": "completed", "name": "f", "arguments": "{}"}
     said = {"type": "message", "id": "m", "status": "completed", "content": [{"type": "output_text", "text": "a drop"}]}
-    end = event("completed", response={"status": "completed", "output": [call, said, call], "usage": {"a": 1}})
+    end = event(
+        "completed", response={"status": "completed", "output": [call, said, call], "usage": {"total_tokens": 1}}
+    )
     piece = event("output_text.delta", delta="a drop", **about) | {"sequence_number": 3}
     out = list(guard.stream([piece, end | {"sequence_number": 4}]))
     assert [each["type"] for each in out] == ["response.output_text.delta", "response.incomplete"]
     assert [each["sequence_number"] for each in out] == [3, 4]
     response = out[-1]["response"]
     cut = {**said, "status": "incomplete", "content": [{"type": "output_text", "text": "a "}]}
-    assert (response["status"], response["output"], response["usage"]) == ("incomplete", [call, cut], {"a": 1})
+    assert (response["status"], response["output"], response["usage"]) == (
+        "incomplete",
+        [call, cut],
+        {"total_tokens": 1},
+    )
     # An item that is stopped in its own end.
     guard = Guard([Rule.literal("rm -rf /")])
     call["arguments"] = '{"cmd":"rm -rf /"}'

@@ -670,6 +670,9 @@ SIGNED: list[tuple[list[Any], list[Any]]] = [
     ([[{"type": "thinking", "signature": "s"}], "b"], [{"type": "thinking", "signature": "s"}, "b"]),
     ([[of_text("DR", id="i", **SIGNATURE)], "b"], [of_text("", id="i"), of_text("DR", **SIGNATURE), "b"]),
     ([[of_text("DR", **SIGNATURE)], [of_text("b", 0)]], [of_text("", **SIGNATURE), of_text("DRb", 0)]),
+    # What comes out of it in two parts, and nothing of it is replaced.
+    ([[of_text("AAA", **SIGNATURE)], "A", "C"], ["A", of_text("AA", **SIGNATURE), "AC"]),
+    ([[of_text("AAA", **SIGNATURE)], "A", "A", "C"], ["AA", of_text("A", **SIGNATURE), "AAC"]),
     ([[of_text("078-05-1120", **SIGNATURE)], "-"], [of_text("078-05-1120", **SIGNATURE), "-"]),
     ([[of_text("078-05-1120", **SIGNATURE)], " b"], [of_text("[redacted] b", **SIGNATURE)]),
 ]
@@ -678,7 +681,8 @@ SIGNED: list[tuple[list[Any], list[Any]]] = [
 @pytest.mark.parametrize(("contents", "wanted"), SIGNED)
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_signature_comes_out_with_the_text_that_it_is_of(contents: list[Any], wanted: list[Any], ends: bool) -> None:
-    guard = Guard([DROP, Rule.regex(r"\b\d{3}-\d{2}-\d{4}(?![-\d])", action="redact", name="ssn")])
+    ssn = Rule.regex(r"\b\d{3}-\d{2}-\d{4}(?![-\d])", action="redact", name="ssn")
+    guard = Guard([DROP, ssn, Rule.literal("AAAB")])
     stream = guard.stream(written(contents) + [langchain(content="", chunk_position="last")] * ends)
     whole = functools.reduce(operator.add, [langchain(content=[]), *stream])
     said = [block for block in whole.content if block not in ("", of_text(""))]
@@ -701,6 +705,17 @@ def test_arguments_that_are_no_document_go_on() -> None:
         assert channels.read_document(0, "args", text, added=True) == text
     assert channels.read_document(0, "args", "OP", added=True) == ""
     assert channels.stopped is not None
+
+
+def test_a_text_behind_a_block_that_is_held_is_not_lost() -> None:
+    """LangChain drops texts behind empty lists, and a block of which nothing comes out yet leaves one."""
+    guard = Guard([Rule.literal("AAAB")])
+    for contents in ([[of_text("AA")], "A", "A"], [[of_text("AAA")], "AC"], [[of_text("A", 0)], [], "b"]):
+        given = [langchain(content=each) for each in contents]
+        whole = functools.reduce(operator.add, guard.stream([*given, langchain(content="", chunk_position="last")]))
+        assert whole.text == functools.reduce(operator.add, given).text
+    stream = guard.stream([langchain(content=[of_text("AAA")]), langchain(content="B")], notice="ended")
+    assert functools.reduce(operator.add, stream).text == "ended"
 
 
 @pytest.mark.parametrize("between", [[], [""], [[], ""]])

@@ -145,6 +145,13 @@ class ChatReader:
             if new is not value:
                 changes[name] = new
         new_choices = [self._choice(chunk, choice) for choice in choices if self._channels.stopped is None]
+        if self._channels.stopped is not None:
+            # What is held of those before the one that is stopped in does not come out, and they are not at their end.
+            ended = [_number_of_choice(choice) in self._ends for choice in new_choices]
+            new_choices = [
+                changed(choice, {"finish_reason": None}) if has_ended else choice
+                for choice, has_ended in zip(new_choices, ended, strict=True)
+            ]
         if len(new_choices) != len(choices) or any(
             new is not old for new, old in zip(new_choices, choices, strict=False)
         ):

@@ -61,6 +61,8 @@ OF_KWARGS: Final = "reasoning_summary"
 IN_KWARGS: Final = "additional_kwargs."
 # What langchain-google-genai keeps of calls: by their ids what a service signed them with.
 SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
+# Where integrations say why a message is at its end.
+REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 A_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 # What stands in `additional_kwargs` besides, and comes whole: of OpenAI's responses, and of Cohere.
@@ -87,6 +89,8 @@ class MessageChunkReader:
         self._is_first = True
         # Whether all that LangChain has of the content is an empty list.
         self._is_empty_list = False
+        # The same of what came out; nothing has yet.
+        self._is_out_empty: bool | None = None
         self._is_whole = False
         # Of each number the place that its block has among all of them, and the kind, which are those of its first.
         self._places: dict[int | str, tuple[int, str]] = {}
@@ -97,6 +101,8 @@ class MessageChunkReader:
         # how it ends, and what the block has besides.
         self._signed: list[tuple[int, bytes, dict[str, Any]]] = []
         self._constants = Constants()
+        # The last chunk, which says why the message is at its end, until the next one shows whether it is.
+        self._waiting: tuple[Any, Any, dict[str, Any]] | None = None
         self._stopped: Any = None
 
     def take(self, chunk: Any) -> list[Any]:
@@ -104,26 +110,57 @@ class MessageChunkReader:
         inside = fields(chunk)
         if inside is None or "content" not in inside or "additional_kwargs" not in inside:
             raise wrong_kind("a message chunk, as before", chunk)
+        before = self._settled(inside)
+        if self._channels.stopped is not None:
+            return before
         self._is_first, self._last = self._last is None, chunk
         self._is_whole = "tool_call_chunks" not in inside
         changes = self._message(inside) if self._is_whole else self._chunk(inside)
-        if inside.get("chunk_position") == "last" and self._channels.stopped is None:
+        is_last = inside.get("chunk_position") == "last"
+        if is_last and self._channels.stopped is None:
             changes |= self._with_rests(inside, changes)
         if self._channels.stopped is not None and self._is_whole:
             # It comes out with what a client is told.
             self._stopped = _without_calls(changed(chunk, changes))
+            return before
+        if self._channels.stopped is not None:
+            changes |= _without_end(inside, changes)
+        elif self._channels.held and _says_why(inside) and not is_last:
+            self._waiting = chunk, inside, changes
+            return before
+        return [*before, self._out(chunk, inside, changes)]
+
+    def _out(self, chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:
+        """A chunk that comes out; where only empty lists did, with a text as one of a list, or LangChain drops it."""
+        content = changes.get("content", inside.get("content"))
+        if self._is_out_empty and content and isinstance(content, str):
+            changes = {**changes, "content": [content]}
+        self._is_out_empty = not content and (
+            isinstance(content, list) if self._is_out_empty is None else self._is_out_empty
+        )
+        return _rebuilt(chunk, inside, changes)
+
+    def _settled(self, following: Any) -> list[Any]:
+        """The chunk that waits. The message is at its end with it, if the one that follows has no more of it."""
+        if self._waiting is None:
             return []
-        if self._channels.stopped is not None and inside.get("chunk_position") is not None:
-            changes["chunk_position"] = None
-        return [_rebuilt(chunk, inside, changes)]
+        (chunk, inside, changes), self._waiting = self._waiting, None
+        if not any(following.get(name) for name in ("content", "tool_call_chunks", "additional_kwargs")):
+            changes |= self._with_rests(inside, changes)
+            if self._channels.stopped is not None:
+                changes |= _without_end(inside, changes)
+        return [self._out(chunk, inside, changes)]
 
     def finish(self) -> list[Any]:
-        """The stream came to its end without saying so: what is pending is decided, and a chunk has the rest."""
+        """The stream came to its end: what is pending is decided, and the last chunk, or one more, has the rest."""
+        return [*self._settled({}), *self._rest()]
+
+    def _rest(self) -> list[Any]:
         inside = fields(self._last) or {}
         none: dict[str, Any] = {"content": "" if isinstance(inside.get("content"), str) else [], "tool_call_chunks": []}
         none |= {"additional_kwargs": {}, "name": None, "response_metadata": {}, "usage_metadata": None}
         changes = self._with_rests(none, {})
-        return [_rebuilt(self._last, inside, none | changes)] if changes else []
+        return [self._out(self._last, inside, none | changes)] if changes else []
 
     def end(self, notice: str) -> list[Any]:
         """What tells a client that the stream was stopped: a last chunk that says that a filter did it."""
@@ -142,7 +179,7 @@ class MessageChunkReader:
         told |= {"response_metadata": {"finish_reason": "content_filter"}, "usage_metadata": None}
         if "chunk_position" in inside:
             told["chunk_position"] = "last"
-        return [_rebuilt(self._last, inside, told)]
+        return [self._out(self._last, inside, told)]
 
     def _chunk(self, inside: Any) -> dict[str, Any]:
         changes: dict[str, Any] = {}
@@ -270,7 +307,9 @@ class MessageChunkReader:
             blocks.append({"type": "text", "text": own.decode(), **about})
             data = data[len(own) :]
             self._signed = [(each - len(own), end, about) for each, end, about in self._signed[1:]]
-        self._signed = [(each - len(data), end, about) for each, end, about in self._signed]
+        left = [(each - len(data), end, about) for each, end, about in self._signed]
+        # Of the end of a text that which is still to come.
+        self._signed = [(each, end[max(len(end) - each, 0) :], about) for each, end, about in left]
         return blocks, data.decode()
 
     def _without_signature(self, block: Any, text: Any, released: str) -> list[Any]:
@@ -549,6 +588,20 @@ class MessageChunkReader:
         for block in self._with_signatures("")[0]:
             out["content"] = _and(now("content"), block)
         return out
+
+
+def _says_why(inside: Any) -> bool:
+    """Whether a chunk says why the message is at its end."""
+    return any((inside.get("response_metadata") or {}).get(name) for name in REASONS)
+
+
+def _without_end(inside: Any, changes: Any) -> dict[str, Any]:
+    """What a chunk says of the end of a message, which is another: LangChain would add the one to the other."""
+    out: dict[str, Any] = {"chunk_position": None} if inside.get("chunk_position") is not None else {}
+    if _says_why(inside):
+        metadata = changes.get("response_metadata", inside["response_metadata"])
+        out["response_metadata"] = {name: value for name, value in metadata.items() if name not in REASONS}
+    return out
 
 
 def _without_calls(message: Any) -> Any:

@@ -395,7 +395,9 @@ class ResponseReader:
     def _whole_response(self, response: Any) -> Any:
         inside = fields_of("response", response)
         changes: dict[str, Any] = {}
-        for name, value in inside.items():
+        # The output at last: where it is stopped in, what was used is still told.
+        for name in sorted(inside, key="output".__eq__):
+            value = inside[name]
             if name == "output":
                 if value is not None and not isinstance(value, (list, tuple)):
                     raise unknown_chunk("response.output", "is no list")

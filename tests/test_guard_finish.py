@@ -1,0 +1,233 @@
+"""What says that a stream of a client, or a choice of it, is at its end: what waits for it, and what follows it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessageChunk
+
+from decidable import Guard, Rule
+from test_guard import refused
+
+GUARD = Guard([Rule.literal("DROP TABLE", name="drop"), Rule.regex(r"\bSSN 1\b", action="redact", name="ssn")])
+ENDS = Guard([Rule.regex(r"drop\b", name="drop")])
+
+
+def chunk(content: str | None = None, finish: str | None = None, index: int = 0, /, **about: Any) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    return {"id": "c", "object": "chat.completion.chunk", "choices": [choice], **about}
+
+
+USAGE = {"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": {"total_tokens": 2}}
+
+
+def said(chunks: list[Any], index: int = 0) -> list[tuple[str, str | None]]:
+    """Each piece of a choice, with the reason of an end that comes with it."""
+    choices = [choice for each in chunks for choice in each.get("choices", ()) if choice["index"] == index]
+    return [(choice["delta"].get("content") or "", choice["finish_reason"]) for choice in choices]
+
+
+def events(chunks: list[Any]) -> list[str]:
+    return [f"data: {json.dumps(each)}\n\n" for each in chunks] + ["data: [DONE]\n\n"]
+
+
+# --- chat ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sse", [False, True])
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        # What is held comes with the chunk that ends the choice, and before what was used.
+        ([chunk("a DR"), chunk(None, "stop"), USAGE], [("a ", None), ("DR", "stop")]),
+        ([chunk("a DR", "stop"), USAGE], [("a DR", "stop")]),
+        ([chunk("a DR", "stop")], [("a DR", "stop")]),
+        # Servers say so in each chunk, or before the last: the text goes on, and is one.
+        ([chunk("a DR", "stop"), chunk("um", "stop")], [("a ", "stop"), ("DRum", "stop")]),
+        ([chunk("a "), chunk(None, "stop"), chunk("b")], [("a ", None), ("", "stop"), ("b", None)]),
+        ([chunk("DR"), chunk(None, "stop"), chunk(None, "stop")], [("", None), ("", "stop"), ("DR", "stop")]),
+        ([chunk("DR"), chunk(None, "stop"), chunk("um")], [("", None), ("", "stop"), ("DRum", None)]),
+        ([chunk("SSN "), chunk("1", "stop"), USAGE], [("", None), ("[redacted]", "stop")]),
+        ([chunk("SSN "), chunk("1", "stop"), chunk("2", "stop")], [("", None), ("", "stop"), ("SSN 12", "stop")]),
+    ],
+)
+def test_a_choice_that_says_that_it_ends_may_go_on(given: list[Any], wanted: list[Any], sse: bool) -> None:
+    stream = GUARD.stream(events(given), sse=True) if sse else GUARD.stream(given)
+    out = list(stream)
+    if sse:
+        lines = "".join(out).split("\n\n")
+        assert lines[-2:] == ["data: [DONE]", ""]
+        out = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+    assert said(out) == wanted
+    assert [each for each in out if not each["choices"]] == [each for each in given if not each["choices"]]
+    assert out[-1] == given[-1] or given[-1]["choices"]
+    assert stream.stopped is None
+
+
+@pytest.mark.parametrize("later", [chunk("OP TABLE"), chunk("OP TABLE", "stop")])
+@pytest.mark.parametrize("first", [[chunk("a DR", "stop")], [chunk("a "), chunk("DR", "stop")]])
+def test_nothing_of_a_match_over_an_end_comes_out(first: list[Any], later: Any) -> None:
+    """And the choice ends once more, as one that was stopped."""
+    stream = GUARD.stream([*first, later, chunk("more")])
+    out = list(stream)
+    assert "".join(text for text, _ in said(out)) == "a "
+    assert [reason for _, reason in said(out)][-1] == "content_filter"
+    assert stream.stopped is not None
+    assert stream.stopped.start == 2
+
+
+def test_a_match_that_the_end_decides_has_no_other_end() -> None:
+    for given in ([chunk("a drop", "stop")], [chunk("a drop"), chunk(None, "stop"), USAGE]):
+        out = list(ENDS.stream(given))
+        assert [reason for _, reason in said(out) if reason] == ["content_filter"]
+        assert "".join(text for text, _ in said(out)) == "a "
+        assert USAGE not in out
+
+
+def test_one_choice_that_ends_does_not_keep_another() -> None:
+    """A chunk waits for the next one, whatever that is of."""
+    given = [chunk("a DR", None, 0), chunk("b DR", "stop", 1), chunk("um", None, 0), chunk(None, "stop", 0)]
+    out, stream = [], GUARD.stream(iter(given))
+    out.append(next(stream))
+    out.append(next(stream))
+    assert said(out, 1) == [("b DR", "stop")]
+    out += list(stream)
+    assert said(out) == [("a ", None), ("DRum", None), ("", "stop")]
+    assert "goes on after its end" in str(
+        refused("guard.unknown_chunk", lambda: list(GUARD.stream([*given, chunk("um", None, 1)])))
+    )
+    both = {**chunk(), "choices": [chunk("a DR", "stop")["choices"][0], chunk("DROP TABLE", None, 1)["choices"][0]]}
+    out = list(GUARD.stream([both]))
+    assert said(out) == [("a ", None), ("", "content_filter")]
+    assert said(out, 1) == [("", None), ("", "content_filter")]
+
+
+def test_a_chunk_of_what_was_used_may_have_no_choices() -> None:
+    """As of Mistral on Vertex AI; and what is no such chunk is refused as ever."""
+    used = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "usage": {"total_tokens": 2}}
+    for given in ([chunk("a"), chunk(None, "stop"), used], [used, chunk("a")], [chunk("a"), {"usage": {}}]):
+        assert list(GUARD.stream(given)) == given
+    for other in ({"usage": {}, "delta": {"content": "DROP TABLE"}}, {"object": "x"}, {"type": "ping", "text": "a"}):
+        assert refused("input.wrong_type", lambda other=other: list(GUARD.stream([chunk("a"), other])))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("reason", [{"end_turn": True}, {"content_filter_result": {"error": {"code": "c"}}}])
+def test_what_azure_says_of_an_end_passes_and_is_read(reason: dict[str, Any]) -> None:
+    last = chunk(None, "stop")
+    last["choices"][0].update(reason)
+    assert list(GUARD.stream([chunk("a"), last])) == [chunk("a"), last]
+    last["choices"][0].update(end_turn="DROP TABLE")
+    assert GUARD.check("DROP TABLE")[1] is not None
+    assert "DROP" not in str(list(GUARD.stream([chunk("a"), last])))
+
+
+def test_a_choice_may_have_no_number() -> None:
+    """Then it is the first, as for clients."""
+    given = [chunk("a DR"), chunk("OP TABLE")]
+    for each in given:
+        each["choices"][0]["index"] = None
+    out = list(GUARD.stream(given))
+    assert [each["choices"][0]["delta"].get("content") for each in out] == ["a ", "", None]
+
+
+# --- messages, responses ---------------------------------------------------------------------------------------------
+
+
+def test_what_bedrock_says_at_the_end_of_a_message_is_read() -> None:
+    """Its counts pass, and the trace of its own filter is a text like any other."""
+    metrics = {"inputTokenCount": 9, "outputTokenCount": 9, "invocationLatency": 9, "firstByteLatency": 9}
+    stop = {"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics}
+    for given in (stop, {**stop, "amazon-bedrock-guardrailAction": "NONE"}):
+        assert list(GUARD.stream([given])) == [given]
+        assert next(GUARD.stream([SimpleNamespace(**given)])).type == "message_stop"
+    out = list(GUARD.stream([{**stop, "amazon-bedrock-trace": {"guardrail": {"match": "DROP TABLE"}}}]))
+    assert "DROP" not in str(out)
+    other = {"type": "message_stop", "amazon-bedrock-other": "DROP TABLE"}
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([other]))).field == "amazon-bedrock-other"
+
+
+# --- LangChain -------------------------------------------------------------------------------------------------------
+
+
+def of_langchain(content: Any = "", **about: Any) -> AIMessageChunk:
+    return AIMessageChunk(content=content, **about)
+
+
+def ending(**reason: str) -> AIMessageChunk:
+    return of_langchain(response_metadata={**reason, "model_name": "m"})
+
+
+LAST = of_langchain(chunk_position="last")
+
+
+@pytest.mark.parametrize("name", ["finish_reason", "stop_reason", "done_reason"])
+def test_a_stop_at_the_end_of_a_message_is_its_only_reason(name: str) -> None:
+    """LangChain adds the reasons of all chunks together."""
+    told = {"finish_reason": "content_filter", "model_name": "m"}
+    for given in (
+        [of_langchain("a drop"), ending(**{name: "stop"}), LAST],
+        [of_langchain("a drop"), ending(**{name: "stop"})],
+        [of_langchain("a drop", response_metadata={name: "stop", "model_name": "m"}, chunk_position="last")],
+    ):
+        stream = ENDS.stream(given)
+        out = list(stream)
+        whole = functools.reduce(operator.add, out)
+        assert (whole.content, whole.response_metadata) == ("a ", told)
+        assert [each.chunk_position for each in out].count("last") == 1
+        assert stream.stopped is not None
+
+
+def test_what_a_message_holds_comes_with_the_reason_of_its_end() -> None:
+    given = [of_langchain("a DR"), ending(finish_reason="stop"), of_langchain(usage_metadata=None), LAST]
+    out = list(GUARD.stream(given))
+    assert [each.content for each in out] == ["a ", "DR", "", ""]
+    assert out[1].response_metadata == {"finish_reason": "stop", "model_name": "m"}
+    # It goes on where the next chunk has more.
+    for more in ("um", "OP TABLE"):
+        stream = GUARD.stream([of_langchain("a DR", response_metadata={"finish_reason": "stop"}), of_langchain(more)])
+        whole = functools.reduce(operator.add, stream)
+        assert whole.content == ("a DRum" if more == "um" else "a ")
+        assert (stream.stopped is None) == (more == "um")
+
+
+def test_calls_of_two_tools_that_gemini_has_in_two_chunks_pass() -> None:
+    """They stand among the chunks of calls, and beside them, where LangChain makes one of both."""
+
+    def call(number: str, name: str, args: str) -> AIMessageChunk:
+        own = {"name": name, "args": args, "id": number, "index": None, "type": "tool_call_chunk"}
+        beside = {"function_call": {"name": name, "arguments": args}}
+        return of_langchain(tool_call_chunks=[own], additional_kwargs=beside)
+
+    given = [call("1", "weather", '{"a": 1}'), call("2", "time", '{"b": 2}')]
+    assert list(GUARD.stream(given)) == given
+    stream = GUARD.stream([call("1", "DROP ", "{}"), call("2", "TABLE", "{}")])
+    assert "TABLE" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+def test_what_databricks_and_cohere_have_beside_a_text_passes() -> None:
+    def part(text: str, signature: str) -> dict[str, Any]:
+        return {"type": "reasoning", "summary": [{"type": "summary_text", "text": text, "signature": signature}]}
+
+    found = {"type": "url_citation", "title": "t", "url": "https://example.com"}
+    about = {"documents": None, "generation_id": "c1f2", "token_count": {"input_tokens": 1.0}, "citations": None}
+    given = [
+        of_langchain([part("hm", "")]),
+        of_langchain([part("", "CAIS6w==")]),
+        of_langchain([{"type": "text", "text": "so"}]),
+        of_langchain([{"annotations": [found]}]),
+        of_langchain([], additional_kwargs=about),
+    ]
+    assert list(GUARD.stream(given)) == given
+    for block in ({"annotations": [{**found, "title": "DROP TABLE"}]}, part("DROP TABLE", "")):
+        assert "DROP" not in str(list(GUARD.stream([of_langchain([block])])))
+    for block in ({"annotations": [found], "text": "DROP TABLE"}, part("a", "DROP TABLE ") | {"x": "DROP TABLE"}):
+        assert refused("guard.unknown_chunk", lambda block=block: list(GUARD.stream([of_langchain([block])])))  # type: ignore[misc]
+    stream = GUARD.stream([of_langchain("", additional_kwargs={"documents": [{"text": "DROP TABLE"}]})])
+    assert "DROP" not in str(list(stream))
