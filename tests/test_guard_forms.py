@@ -18,6 +18,7 @@ from openai.types.chat import ChatCompletionChunk
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import channels, parts, rule_set
+from decidable.guard.services import OPAQUE
 
 DROP = Guard([Rule.literal("DROP TABLE", name="drop")])
 CARDS = Guard(rule_set("cards", action="stop"))
@@ -134,6 +135,10 @@ SAMPLES: dict[str, list[Any]] = {
         },
     ],
 }
+MATCH = "DROP TABLE"
+# What a request asked for may stand in an answer, too.
+NAMES_OF_SERVICES = OPAQUE | {"stop_sequence"}
+OF_THE_REQUEST = ("responses", (0, "response", "text"))
 ODD: list[Any] = [
     None, 5, -1, True, 1.5, 1 << 70, "x", "", "DROP TABLE", "\ud800", [], [5], [None], ["x"], {}, {"a": "b"}, [{}],
     [[]], ("x",), b"x", {"type": "x"}, SimpleNamespace(content="DROP TABLE"), object(), float("nan"),
@@ -164,7 +169,10 @@ def events_of(chunks: list[Any]) -> list[str] | None:
     sse=st.booleans(),
 )
 def test_a_part_of_another_form_is_read_stops_or_is_refused(changes: list[Any], sse: bool) -> None:
-    """Whatever stands in the place of any part of a chunk; the fault tells nothing of what was read."""
+    """Whatever stands in the place of any part of a chunk; the fault tells nothing of what was read.
+
+    A name that a service makes is one of a text, as it is.
+    """
     (name, _), _ = changes[0]
     given_ = copy.deepcopy(SAMPLES[name])
     for (of, place), odd in changes:
@@ -187,6 +195,10 @@ def test_a_part_of_another_form_is_read_stops_or_is_refused(changes: list[Any], 
         error = None
     except dc.DecidableError as fault:
         error = fault
+    names = [place[-1] for (_, place), odd in changes if odd == MATCH]
+    is_told = not NAMES_OF_SERVICES.isdisjoint(names) or OF_THE_REQUEST in [place for place, _ in changes]
+    assert MATCH not in str(error)
+    assert MATCH not in str(out) or is_told
     if error is not None:
         assert error.__cause__ is None
         assert error.__context__ is None

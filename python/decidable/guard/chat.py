@@ -13,7 +13,7 @@ from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_plain, made
 from decidable.guard.parts import ByPlace, Constants, fields_of, kind_of, number_of
-from decidable.guard.services import WITHHELD, is_of_the_service, withheld
+from decidable.guard.services import WITHHELD, is_a_word, is_of_the_service, withheld
 
 __all__ = ["ChatReader"]
 
@@ -22,7 +22,7 @@ __all__ = ["ChatReader"]
 ABOUT_A_CHUNK: Final = frozenset(
     {
         "id", "object", "created", "model", "service_tier", "system_fingerprint", "usage", "obfuscation", "provider",
-        "timings", "time_info", "prompt_filter_results", "prompt_progress", "prompt_token_ids", "type", "status",
+        "timings", "time_info", "prompt_filter_results", "prompt_progress", "prompt_token_ids",
     }
 )  # fmt: skip
 ABOUT_A_CHOICE: Final = frozenset(
@@ -44,7 +44,7 @@ READ_WHOLE: Final = frozenset(
 READ_IN_A_CHUNK: Final = frozenset(
     {
         "created_at", "hook_results", "metadata", "model_id", "model_info", "note", "nvext", "request_id", "runtime",
-        "stats", "warnings",
+        "stats", "status", "type", "warnings",
     }
 )  # fmt: skip
 READ_IN_A_CHOICE: Final = frozenset({"content_filter_result", "end_turn", "moderation_hit_type"})
@@ -133,7 +133,9 @@ class ChatReader:
             self._chunk_before = chunk
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if name == "choices" or name in ABOUT_A_CHUNK or not value or (name == "p" and _is_padding(value)):
+            if name == "choices" or not value or (name == "p" and _is_padding(value)):
+                continue
+            if name in ABOUT_A_CHUNK and (is_a_word(value) or _is_of_numbers(value)):
                 continue
             if name in REPEATS:
                 changes[name] = withheld(value)
@@ -216,7 +218,7 @@ class ChatReader:
     def _chunk(self, like: Any, choices: list[Any]) -> Any:
         inside = fields(like) or {}
         # What the pattern says besides was said, or was not to come out.
-        none = {name: None for name in inside if name in ONCE and inside[name] is not None}
+        none = {name: None for name, value in inside.items() if value is not None and _is_said_once(name, value)}
         return changed(like, {"choices": choices, **none})
 
     def _choice(self, chunk: Any, choice: Any) -> Any:
@@ -229,7 +231,7 @@ class ChatReader:
         self._finished.discard(index)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if name in ABOUT_A_CHOICE or name in ("delta", "text"):
+            if name in ("delta", "text") or (name in ABOUT_A_CHOICE and is_a_word(value)):
                 continue
             if name in REPEATS or (name == "message" and inside.get("delta") is not None):
                 # A message beside a delta repeats what was before it.
@@ -239,7 +241,7 @@ class ChatReader:
                 new = self._channels.read_error(index, name, value)
                 if new is not value:
                     changes[name] = new
-            elif name in READ_IN_A_CHOICE:
+            elif name in READ_IN_A_CHOICE or name in ABOUT_A_CHOICE:
                 new = self._channels.read_all(index, name, value, added=self._lists)
                 if new is not value:
                     changes[name] = new
@@ -274,7 +276,7 @@ class ChatReader:
         inside = fields_of("choices[].delta", delta)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if value is None or name == "role":
+            if value is None or (name == "role" and is_a_word(value)):
                 continue
             new: Any = value
             if name == "content" and isinstance(value, (list, tuple)):
@@ -381,7 +383,7 @@ class ChatReader:
             before = len(earlier)
             changes: dict[str, Any] = {} if shown_id == (inside.get("id") or "") else {"id": shown_id}
             for name, value in inside.items():
-                if name in ("index", "id", "type") or value is None:
+                if value is None or name == "index" or (name in ("id", "type") and is_of_the_service(name, value)):
                     continue
                 if name in ("function", "custom"):
                     text = "arguments" if name == "function" else "input"
@@ -514,6 +516,16 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
+def _is_said_once(name: str, value: Any) -> bool:
+    """Whether a chunk that is made like another does not say it again: what has parts could be of a text."""
+    return name not in ("choices", "delta") and (name in ONCE or not is_a_word(value))
+
+
+def _is_of_numbers(value: Any) -> bool:
+    """Whether it is a list of numbers, such as of the tokens of a prompt, which are many."""
+    return isinstance(value, list) and all(type(each) is int for each in value)
+
+
 def _is_padding(value: Any) -> bool:
     return isinstance(value, str) and value == (PADDING * (len(value) // len(PADDING) + 1))[: len(value)]
 
@@ -532,7 +544,9 @@ def _without_name(function: Any) -> Any:
 def _empty(choice: Any) -> Any:
     """A choice as a pattern, without text."""
     inside = fields(choice) or {}
-    changes: dict[str, Any] = {name: None for name in inside if name in ONCE and inside[name] is not None}
+    changes: dict[str, Any] = {
+        name: None for name, value in inside.items() if value is not None and _is_said_once(name, value)
+    }
     if inside.get("finish_reason") is not None:
         changes["finish_reason"] = None
     if "text" in inside:

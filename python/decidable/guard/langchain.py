@@ -186,7 +186,9 @@ class MessageChunkReader:
         calls = [fields(call) or {} for call in inside["tool_call_chunks"] or ()]
         self._called = [(call.get("name"), call.get("index")) for call in calls]
         for name, value in inside.items():
-            if name in ("type", "id", "usage_metadata", "chunk_position", "example"):
+            if name in ("type", "example") or (name == "id" and is_of_the_service(name, value)):
+                continue
+            if name == "chunk_position" and value in (None, "last"):
                 continue
             if name in ("tool_calls", "invalid_tool_calls"):
                 # They follow from the chunks of the calls.
@@ -204,7 +206,7 @@ class MessageChunkReader:
                 # The chunks of the calls say it again.
                 kept = {key: inner for key, inner in value.items() if key != "tool_calls"}
                 new = {key: self._additional(key, inner) for key, inner in kept.items()}
-            elif name == "response_metadata":
+            elif name in ("response_metadata", "usage_metadata"):
                 new = self._whole(name, value)
             elif name == "name" and value:
                 new = self._channels.read(Channel(None, name), value)
@@ -217,7 +219,7 @@ class MessageChunkReader:
     def _message(self, inside: Any) -> dict[str, Any]:
         changes = {}
         for name, value in inside.items():
-            if name in ("type", "id", "usage_metadata", "example"):
+            if name in ("type", "example"):
                 continue
             new = self._whole_content(value) if name == "content" else None
             if new is None:
@@ -490,7 +492,7 @@ class MessageChunkReader:
             read_name = self._channels.read if index is None else self._channels.read_name
             changes["name"] = read_name(Channel(None, "tool_name", index, which), inside["name"])
         for key, value in inside.items():
-            if key not in ("args", "name", "id", "index", "type") and value:
+            if key not in ("args", "name", "id", "index") and value and not is_of_the_service(key, value):
                 raise unknown_chunk(f"tool_call_chunks[].{key}")
         return changed(call, changes)
 

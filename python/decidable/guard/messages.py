@@ -115,12 +115,13 @@ class MessageReader:
             if self._channels.stopped is not None:
                 return rest
             changes = {}
-            for name in ("delta", "context_management", "input_transformations"):
+            for name in ("delta", "usage", "context_management", "input_transformations"):
                 value = inside.get(name)
                 new = self._channels.read_all(None, name, value, _keep_stop_sequence)
                 if new is not value:
                     changes[name] = new
-            return [*rest, changed(chunk, changes)]
+            # What says why the message is at its end does not come out where it is stopped in it.
+            return rest if self._channels.stopped is not None else [*rest, changed(chunk, changes)]
         if kind == "message_start":
             self._only(inside, "message")
             message = inside.get("message")
@@ -175,11 +176,11 @@ class MessageReader:
             out.append(_text_delta(like, index, notice))
             out.append(made(like, "RawContentBlockStopEvent", {"type": "content_block_stop", "index": index}))
         # A client counts on a number here; it is the last that was told.
-        tokens = (fields(self._usage) or {}).get("output_tokens") or 0 if self._usage is not None else 0
+        tokens = (fields(self._usage) or {}).get("output_tokens") if self._usage is not None else 0
         delta = {
             "type": "message_delta",
             "delta": {"stop_reason": "refusal", "stop_sequence": None},
-            "usage": {"output_tokens": tokens},
+            "usage": {"output_tokens": tokens if isinstance(tokens, int) else 0},
         }
         out.append(made(like, "RawMessageDeltaEvent", delta))
         out.append(made(like, "RawMessageStopEvent", {"type": "message_stop"}))
@@ -227,6 +228,8 @@ class MessageReader:
             return self._replaced(chunk, inside, "delta", new)
         if kind == "signature_delta":
             self._only(own, "signature")
+            if not is_of_the_service("signature", own.get("signature")):
+                raise unknown_chunk("delta.signature")
             return chunk
         if kind not in TEXTS:
             raise unknown_kind("delta.type", kind)
@@ -234,6 +237,8 @@ class MessageReader:
         self._only(own, name, "encrypted_content", "estimated_tokens")
         if not is_of_the_service("estimated_tokens", own.get("estimated_tokens") or 0):
             raise unknown_chunk("delta.estimated_tokens", "is no number of tokens")
+        if not is_of_the_service("encrypted_content", own.get("encrypted_content")):
+            raise unknown_chunk("delta.encrypted_content")
         if channel_name == "text" and self._open.get(index) != "text":
             # Nobody knows which text it goes on with.
             raise unknown_chunk("index", "is of no block of text that began")

@@ -8,7 +8,7 @@ from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import changed, fields
 from decidable.guard.parts import fields_of, number_of
-from decidable.guard.services import WITHHELD, withheld
+from decidable.guard.services import WITHHELD, is_a_word, withheld
 
 __all__ = ["OutputReader"]
 
@@ -25,6 +25,8 @@ ABOUT_AN_OUTPUT: Final = frozenset(
         "spec_decode_metrics", "weight_versions",
     }
 )  # fmt: skip
+# Those of both that are a word or a number.
+WORDS: Final = frozenset({"request_id", "index", "cumulative_logprob", "finish_reason", "stop_reason"})
 # What repeats the text in another form, here also which tokens each could have been.
 REPEATS: Final = WITHHELD | {"sampling_mask"}
 
@@ -45,8 +47,11 @@ class OutputReader:
         if inside is None or "outputs" not in inside:
             raise wrong_kind("an output of a request, as before", chunk)
         for name, value in inside.items():
-            if name != "outputs" and name not in ABOUT_A_REQUEST and value:
+            is_odd = name in WORDS and not is_a_word(value)
+            if name != "outputs" and (name not in ABOUT_A_REQUEST or is_odd) and value:
                 raise unknown_chunk(name)
+        if not isinstance(inside.get("finished", False), bool):
+            raise unknown_chunk("finished", "is neither true nor false")
         if not isinstance(inside["outputs"], list):
             raise unknown_chunk("outputs", "is no list")
         outputs = [self._output(chunk, output) for output in inside["outputs"] if self._channels.stopped is None]
@@ -83,7 +88,8 @@ class OutputReader:
         inside = fields_of("outputs[]", output)
         index = number_of("outputs[].index", inside.get("index"))
         for name, value in inside.items():
-            if name not in ABOUT_AN_OUTPUT and name not in REPEATS and name != "text" and value:
+            is_odd = name in WORDS and not is_a_word(value)
+            if name not in REPEATS and name != "text" and (name not in ABOUT_AN_OUTPUT or is_odd) and value:
                 raise unknown_chunk(f"outputs[].{name}")
         if index not in self._last:
             self._channels.refuse_many(len(self._last))

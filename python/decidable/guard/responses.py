@@ -16,6 +16,7 @@ from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, made
 from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of
+from decidable.guard.services import is_a_word
 
 __all__ = ["ResponseReader"]
 
@@ -267,7 +268,7 @@ class ResponseReader:
     def _only(inside: Any, *names: str | None) -> None:
         """Refuses an event that has more than these."""
         for name, value in inside.items():
-            if name not in names and name not in ABOUT_AN_EVENT and value:
+            if name not in names and value and not (name in ABOUT_AN_EVENT and is_a_word(value)):
                 raise unknown_chunk(name)
             if name.endswith(("_index", "_number")) and value is not None:
                 number_of(name, value)

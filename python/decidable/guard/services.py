@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["COMMANDS", "NAMES", "READ_AS_JSON", "WITHHELD", "is_of_the_service", "withheld"]
+__all__ = ["COMMANDS", "NAMES", "READ_AS_JSON", "WITHHELD", "is_a_word", "is_of_the_service", "withheld"]
 
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
 WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
@@ -34,6 +34,17 @@ COUNTED: Final = ("_at", "_duration", "_index", "_line", "_ms", "_number", "_tim
 # A time in milliseconds is the largest of them; longer ones could be the number of a card.
 LARGEST_COUNT: Final = 2 * 10**12
 
+# The names of those that count what was used.
+OF_USAGE: Final = frozenset(
+    {
+        "accepted_prediction_tokens", "audio_tokens", "cache_creation", "cache_creation_input_tokens", "cache_read",
+        "cache_read_input_tokens", "cached_tokens", "completion_time", "completion_tokens",
+        "completion_tokens_details", "cost", "cost_details", "image_tokens", "input_token_details", "input_tokens",
+        "input_tokens_details", "output_token_details", "output_tokens", "output_tokens_details", "prompt_time",
+        "prompt_tokens", "prompt_tokens_details", "queue_time", "reasoning_tokens", "rejected_prediction_tokens",
+        "text_tokens", "total_time", "total_tokens",
+    }
+)  # fmt: skip
 # Names of fields that services have. What else an object of JSON calls its parts may be the words of a model.
 NAMES: Final = frozenset(
     {
@@ -60,7 +71,7 @@ NAMES: Final = frozenset(
         "url_citation", "usage", "user", "value", "version", "video", "videos", "web_search", "width", "words", "x",
         "x_groq", "y",
     }
-)  # fmt: skip
+) | OF_USAGE  # fmt: skip
 
 # What a model wrote as JSON. Where a service has read it the names are the model's, too; a text is what it wrote.
 READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
@@ -75,11 +86,15 @@ def withheld(value: Any) -> Any:
     return [] if isinstance(value, list) else None
 
 
+def is_a_word(value: Any) -> bool:
+    """Whether it is a name, a count or a word. What has parts is none, and may have a text."""
+    return value is None or isinstance(value, (str, int, float))
+
+
 def is_of_the_service(name: str, value: Any) -> bool:
     """Whether it is what a service says of a text, and no text."""
     if name in WORDS:
         return isinstance(value, str) and WORDS[name].fullmatch(value) is not None
     if isinstance(value, (int, float)) and name.endswith(COUNTED) and abs(value) < LARGEST_COUNT:
         return True
-    # What has parts is no name.
-    return name in OPAQUE and (value is None or isinstance(value, (str, int)))
+    return name in OPAQUE and is_a_word(value)
