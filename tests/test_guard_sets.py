@@ -133,6 +133,8 @@ def test_lists_of_numbers_between_0_and_1_have_no_card() -> None:
             assert guard.check(text) == (text, None, [])
             cursor = guard.cursor(json=True)
             assert cursor.push(text) + cursor.finish() == text
+            rows = json.dumps("\n".join(map(str, json.loads(text)["scores"])))
+            assert guard.check(rows) == (rows, None, [])
     for before in ("1.", "10.", "a0.", "_0.", "1.0.", "..", "0..", "0. ", "0,", ".", "", "0.-", "0._"):
         assert guard.check(before + "4221165755827173")[0] == before + "[redacted]", before
     # Whatever separates the groups.
