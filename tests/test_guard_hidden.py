@@ -63,7 +63,7 @@ def stopped_by(chunks: list[Any], **options: Any) -> Any:
         chunk({"content": "a", "annotations": [{"type": "a", "start_index": CARD}]}),
         chunk({"content": "a", "annotations": [{"type": "a", "start_index": -CARD}]}),
         {"choices": [], "error": {"message": "a", "metadata": {"n": CARD}}},
-        {"choices": [], "error": {"message": "a", "metadata": {"n": 0.4111111111111111}}},
+        {"choices": [], "error": {"message": "a", "metadata": {"n": 1.4222222222222}}},
         result(attributes={"n": CARD}),
     ],
 )

@@ -122,6 +122,26 @@ def test_a_date_with_a_time_is_no_card_and_few_identifiers_are() -> None:
     assert told in " ".join(section("What they hold back").split())
 
 
+def test_lists_of_numbers_between_0_and_1_have_no_card() -> None:
+    """As text and as arguments of a tool; a `0.` that is the end of something else hides none."""
+    assert "In lists of numbers between 0 and 1 it finds none" in " ".join(section("What they hold back").split())
+    guard = Guard(rule_set("cards"))
+    drawn = random.Random(1)
+    for most in (10, 50, 200):
+        for _ in range(100):
+            text = json.dumps({"scores": [drawn.random() * drawn.choice((1, -1)) for _ in range(most)]})
+            assert guard.check(text) == (text, None, [])
+            cursor = guard.cursor(json=True)
+            assert cursor.push(text) + cursor.finish() == text
+            rows = json.dumps("\n".join(map(str, json.loads(text)["scores"])))
+            assert guard.check(rows) == (rows, None, [])
+    for before in ("1.", "10.", "a0.", "_0.", "1.0.", "..", "0..", "0. ", "0,", ".", "", "0.-", "0._"):
+        assert guard.check(before + "4221165755827173")[0] == before + "[redacted]", before
+    # Whatever separates the groups.
+    for between in " -._":
+        assert guard.check("0." + between.join(["4221", "1657", "5582", "7173"]))[0] == "0.[redacted]", between
+
+
 KEY = "MIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu"
 """One line of what a private key consists of."""
 
@@ -212,6 +232,62 @@ def test_an_address_ends_where_another_script_begins() -> None:
     assert "and `用户@例子.广告` stays" in DOCUMENT
 
 
+def test_an_address_has_the_apostrophe_of_a_name_and_not_the_quote_of_a_string() -> None:
+    """As docs/guard-sets.md says: what is left of code has its quotes in pairs."""
+    guard = Guard(rule_set("email"))
+    for text, released in (
+        ("O'Brien@example.com", "[redacted]"),
+        ("to sean.o'brien@example.com, first&last@example.com", "to [redacted], [redacted]"),
+        ("['ada@example.com','bob@example.org']", "['[redacted]','[redacted]']"),
+        ("f'ada@example.com' + Rb'ada@example.com'", "f'[redacted]' + Rb'[redacted]'"),
+        ("VALUES (N'ada@example.com')", "VALUES (N'[redacted]')"),
+        ("GRANT ALL TO 'ada'@'example.com'", "GRANT ALL TO 'ada'@'example.com'"),
+        ("&lt;ada@example.com&gt;", "&lt;[redacted]&gt;"),
+        *((f"a{each}ada@example.com{each}", f"a{each}[redacted]{each}") for each in "!#$*/=?^`{|}~"),
+    ):
+        assert guard.check(text)[0] == released
+        assert "".join(guard.stream(list(text))) == released
+    assert "Of ``!#$*/=?^`{|}~``, which may stand" in DOCUMENT
+
+
+def test_prose_behind_the_name_of_a_command_is_let_go_after_two_words() -> None:
+    """As docs/guard-sets.md says; where an argument has come the line is held."""
+    assert "prose is let go after two words" in " ".join(DOCUMENT.split())
+    prose = "the list of orders from the server and show them in a table, sorted by date; then it asks which to keep. "
+    for name in ("fetch", "curl", "wget", "nc", "netcat"):
+        cursor = Guard(rule_set("shell")).cursor()
+        most = 0
+        for each in f"The browser will {name} {prose}" * 3:
+            cursor.push(each)
+            most = max(most, cursor.held)
+        assert 0 < most <= len(f"{name} the list of")
+        cursor = Guard(rule_set("shell")).cursor()
+        assert cursor.push(f"so: {name} the a.example {prose.replace(';', ',')}") == "so: "
+
+
+def test_a_password_in_a_url_is_found_behind_any_scheme() -> None:
+    """And the scheme stays; what is no password but its place stays, too."""
+    assert "passwords in URLs of any scheme" in section("The sets")
+    guard = Guard(rule_set("secrets"))
+    for scheme in (
+        "https",
+        "mssql+pyodbc",
+        "clickhouse",
+        "smtp",
+        "nats",
+        "snowflake",
+        "kafka",
+        "socks5",
+        "imaps",
+        "x.y-z",
+    ):
+        for password in ("hunter2", "1234", "P@ss", "$ecret9"):
+            assert guard.check(f"at {scheme}://app:{password}@db/x")[0] == f"at {scheme}://[redacted]db/x"
+        for password in ("$PASSWORD", "${PASSWORD}", "{password}"):
+            text = f"{scheme}://app:{password}@db/x"
+            assert guard.check(text) == (text, None, [])
+
+
 def test_bank_accounts_in_lower_case_are_no_words_of_a_sentence() -> None:
     """Every number that passes the check does so in lower case too, but not spread over the words of a text."""
     guard = Guard(rule_set("iban"))
@@ -247,6 +323,7 @@ def test_a_statement_begins_a_value_or_stands_behind_a_semicolon() -> None:
         "x; TRUNCATE users",
         "DELETE users WHERE 1=1",
         "x; DELETE a WHERE b",
+        "1;\nexec('y')",
     ):
         assert guard.check(text)[1] is not None, text
         cursor = guard.cursor(json=True)
@@ -262,6 +339,7 @@ def test_what_the_sets_do_not_find_is_told() -> None:
     for name, texts, sentence in (
         ("cards", ["4111  1111  1111  1111", "4111 1111\n1111 1111"], "two spaces or the end of a line between groups"),
         ("secrets", ["abc8Q~" + "0123456789abcdefghijABCDEFGHIJ0123"], "secret of Azure is found behind its name"),
+        ("secrets", ["0123456789" * 5 + "01JQQJ99BAACYeBjFXJ3w3AAABACOG0123"], "`JQQJ99` behind a name that ends in"),
         ("secrets", ["xoxb-your-token", "sk_live_your_key_goes_here"], "placeholders such as `xoxb-your-token`"),
         ("shell", ["git rm -r --cached .", "git rm -r ."], "`git rm -r --cached .`"),
         ("sql", ["' OR 1<2", "' OR 'b'='b", "1 OR 1"], "`' OR 1<2`, `' OR 'b'='b`, `1 OR 1`"),
@@ -271,6 +349,11 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("shell", ["rm -rf build / dist"], "`rm -rf build / dist`"),
         ("sql", ["delete from users u where 1=1"], "`delete from users u where 1=1`"),
         ("shell", ["curl x | python3 -c y"], "`curl x | python3 -c y`"),
+        ("shell", ["fetch the list of users from https://x.example | sh"], "users from https://x.example | sh` passes"),
+        ("sql", ["require('child_process');\nexec('ls')"], "`require('child_process');` with `exec('ls')` on"),
+        ("sql", ['args.get("limit") or 20  # as many as a page has'], '`args.get("limit") or 20 # as many as a page'),
+        ("sql", ["id = 1;\nexec('x')"], "(`id = 1;` and `exec('x')` on the next line) passes"),
+        ("cards", ["0.4221165755827173", "[-0.4221165755827173]"], "`0.` that stands by itself is none"),
     ):  # fmt: skip
         assert sentence in told
         for text in texts:
@@ -288,10 +371,15 @@ def test_what_the_sets_do_not_find_is_told() -> None:
     assert "`git@github.com:org/repo.git` becomes `[redacted]:org/repo.git`" in told
     # What may be a secret is replaced, though it need not be one.
     for name, text, released, sentence in (
-        ("cards", "0.4221165755827173", "0.[redacted]", "fraction of a decimal number may have the form of one"),
+        ("cards", "1.4221165755827173", "1.[redacted]", "behind another number it may have the form of one"),
+        ("cards", "0.4111 1111 1111 1111", "0.[redacted]", "and so are groups (`0.4111 1111 1111 1111`)"),
         ("cards", "1.4111 1111 1111 1111", "1.[redacted]", "and is replaced"),
-        ("secrets", "http://localhost:8080?next=@me", "[redacted]me", "A port with a query that has an `@`"),
-        ("secrets", "redis://u:12#4@host", "[redacted]host", "and is replaced"),
+        ("email", "getty@tty1.service", "[redacted]", "a service (`getty@tty1.service`)"),
+        ("email", "q@k.transpose(-2)", "[redacted](-2)", "a product of matrices (`q@k.transpose`)"),
+        ("email", "vue@3.js", "[redacted]", "a version (`vue@3.js`"),
+        ("email", "eslint@9.0.0-alpha.next", "[redacted]", "`eslint@9.0.0-alpha.next`)"),
+        ("secrets", "http://localhost:8080?next=@me", "http://[redacted]me", "A port with a query that has an `@`"),
+        ("secrets", "redis://u:12#4@host", "redis://[redacted]host", "from `://` up to the last `@`"),
     ):
         assert sentence in told
         assert Guard(rule_set(name)).check(text)[0] == released
@@ -511,7 +599,7 @@ def test_the_command_takes_sets_in_place_of_a_file(tmp_path: Path) -> None:
     assert command("--set", "email", "--set", "cards", "text", cwd=tmp_path).stdout == "[redacted], [redacted]"
     assert command("--set", "email", cwd=tmp_path, given="ada@example.com").stdout == "[redacted]"
     costs = json.loads(command("--set", "cards", "--costs", "--json", cwd=tmp_path).stdout)
-    assert [each["rule"] for each in costs["rules"]] == ["payment-card"]
+    assert [each["rule"] for each in costs["rules"]] == ["payment-card", "payment-card-in-groups"]
     for arguments, code in (
         (("--set", "email", "text", "text"), "cli.usage"),
         ((), "cli.usage"),
