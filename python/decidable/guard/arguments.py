@@ -36,15 +36,22 @@ class Arguments:
         if not isinstance(text, (str, bytes)):
             # It is refused as any cursor does.
             return self._document.push(text)
-        before = text[:0]
-        if not self._begun and (begin := text.lstrip()):
+        released = text[:0]
+        # White space of JSON.
+        if not self._begun and (begin := text.lstrip(" \t\n\r") if isinstance(text, str) else text.lstrip(b" \t\n\r")):
             self._begun = True
             if begin[:1] in ("{", "[", '"', b"{", b"[", b'"') and self._written is not None:
                 # Nothing but white space was there.
-                before = self._written.finish() or before
+                released = self._written.finish() or released
                 self._written = None
-        released: Piece = self._pass(self._document.push(text))
-        return before + released
+        if self._written is None:
+            return released + self._document.push(text)
+        # One by one, so that it is the same however it is cut: which of the two stops first, and what was noted before.
+        for place in range(len(text)):
+            released += self._pass(self._document.push(text[place : place + 1]))
+            if self.stopped is not None:
+                break
+        return released
 
     def finish(self) -> Any:
         """The rest, with what was pending decided."""
@@ -73,7 +80,8 @@ class Arguments:
     @property
     def stopped(self) -> StopReason | None:
         """Why one of them was stopped."""
-        return next((why for each in self._both if (why := each.stopped) is not None), None)
+        # The second reads what the first let out, so that its match stands before what the first was stopped at.
+        return next((why for each in reversed(self._both) if (why := each.stopped) is not None), None)
 
     @property
     def held(self) -> int:

@@ -139,7 +139,7 @@ class ByNumber:
                 if NAMED.fullmatch(number) is None:
                     raise unknown_chunk(f"{place}[].index", "is no name of an item")
             elif isinstance(number, int):
-                number = int(number)
+                number = number_of(f"{place}[].index", number)
             else:
                 found.append(None)
                 continue
