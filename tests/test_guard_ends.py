@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -197,6 +200,42 @@ def test_a_text_that_is_no_document_is_read_as_it_is_written_too(size: int) -> N
             assert "new" not in str(out)
         assert guard.check(text, json=True)[:2] == (begin, guard.check(text)[1])
         assert guard.check(text.encode(), json=True)[0] == begin.encode()
+
+
+@hypothesis.settings(max_examples=300)
+@hypothesis.given(
+    text=st.text(alphabet='\\{"nCu04 abD\u00a0\u3000', max_size=24),
+    cuts=st.sets(st.integers(1, 23)),
+    most=st.sampled_from([4, 65_536]),
+)
+def test_how_a_text_in_json_is_cut_changes_nothing(text: str, cuts: set[int], most: int) -> None:
+    """What comes out, which rule stops it and where, and what was noted before: as text and as bytes."""
+    rules = [Rule.literal("a\\n"), Rule.literal("Db"), Rule.literal("b", action="record", name="noted")]
+    guard = Guard([*rules, Rule.regex("Ca[^D]*D", action="redact", name="far")], max_hold=most)
+
+    def told(pieces: list[Any]) -> Any:
+        stream = guard.stream(pieces, json=True)
+        out = b"".join(each.encode() if isinstance(each, str) else each for each in stream)
+        return out, stream.stopped, stream.matches
+
+    whole = told([text])
+    places = [0, *sorted(place for place in cuts if place < len(text)), len(text)]
+    pieces = [text[start:end] for start, end in itertools.pairwise(places)]
+    assert told(pieces) == told(list(text)) == whole
+    octets = text.encode()
+    assert told([octets]) == told([octets[place : place + 1] for place in range(len(octets))])
+    assert told([octets])[0] == whole[0]
+    released, stopped, _ = guard.check(text, json=True)
+    assert (released.encode(), stopped) == whole[:2]
+
+
+def test_white_space_that_json_does_not_have_is_a_text() -> None:
+    guard = Guard([Rule.literal("C:\\new", name="path")])
+    for space in ("\u00a0", "\u3000", "\x1c", "\x0b"):
+        text = f"{space}[C:\\new]"
+        assert guard.check(text, json=True)[1] == guard.check(text.encode(), json=True)[1] == guard.check(text)[1]
+    for space in (" ", "\t", "\r\n"):
+        assert guard.check(f'{space}["C:\\new"]', json=True)[1] is None
 
 
 def test_a_whole_text_in_json_is_checked_as_what_its_strings_say() -> None:

@@ -338,6 +338,27 @@ fn look_around_is_taken_at_both_ends_and_nowhere_else() {
     }
 }
 
+/// A bit of one word says which of them a byte asks for, and those beyond the last bit share one.
+#[test]
+fn seventy_things_that_must_stand_before_are_told_apart() -> Result<(), Error> {
+    let rule = |n: usize| Rule::regex(&format!("r{n}"), &format!("(?<=k{n}=)v[0-9]+"));
+    for action in [Action::Redact, Action::Stop] {
+        let rules = (0..70).map(|n| rule(n).with_action(action)).collect();
+        let automaton = Arc::new(Automaton::new(rules)?);
+        for n in 0..70 {
+            let (mut cursor, mut out) = (Cursor::new(Arc::clone(&automaton)), Vec::new());
+            cursor.push(format!("a k{n}=v12 k=v3 k{}=v4", n + 70).as_bytes(), &mut out);
+            cursor.finish(&mut out);
+            let left = match action {
+                Action::Redact => format!("a k{n}=[redacted] k=v3 k{}=v4", n + 70),
+                _ => format!("a k{n}="),
+            };
+            assert_eq!(String::from_utf8_lossy(&out), left);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_must_stand_before_has_one_table_that_counts() -> Result<(), Error> {
     let taken = |patterns: &[&str]| {
