@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import pickle
@@ -1965,6 +1966,101 @@ class Body:
 
     async def aclose(self) -> None:
         self.closed += 1
+
+
+class Response:
+    """An iterable whose iterator is another object, as a client's response: it says in which order what was closed."""
+
+    def __init__(self, *pieces: Any, fault: BaseException | None = None) -> None:
+        self.closed: list[str] = []
+        self.source = Source(*pieces)
+        self.fault = fault
+
+    def closes(self, name: str) -> None:
+        self.closed.append(name)
+        if self.fault is not None:
+            raise self.fault
+
+    def __iter__(self) -> Any:
+        self.source.close = lambda: self.closed.append("iterator")  # type: ignore[method-assign]
+        return self.source
+
+    def __aiter__(self) -> Any:
+        async def aclose() -> None:
+            self.closed.append("iterator")
+
+        self.source.aclose = aclose  # type: ignore[method-assign]
+        self.source.close = lambda: self.closed.append("iterator, not asynchronously")  # type: ignore[method-assign]
+        return self.source
+
+    def close(self) -> None:
+        self.closes("response")
+
+    async def aclose(self) -> None:
+        self.closes("response, asynchronously")
+
+
+@pytest.mark.parametrize("pieces", [("a",), ("a drop table", "b"), ("a", OSError("gone"))])
+def test_what_an_iterable_gives_is_closed_before_it_and_each_once(pieces: Any) -> None:
+    response = Response(*pieces)
+    with contextlib.suppress(OSError):
+        assert list(GUARD.stream(response))
+    assert response.closed == ["iterator", "response"]
+
+    async def run() -> list[str]:
+        response = Response(*pieces)
+        with contextlib.suppress(OSError):
+            assert [piece async for piece in GUARD.astream(response)]
+        return response.closed
+
+    assert asyncio.run(run()) == ["iterator", "response, asynchronously"]
+
+
+def test_a_stream_that_has_not_begun_closes_its_source_once() -> None:
+    source = Source("a")
+    stream = GUARD.stream(source)
+    for _ in range(2):
+        stream.close()
+        assert source.closed == 1
+    assert (list(stream), stream.stopped) == ([], StopReason("failed", None, 0, None))
+
+    async def run() -> None:
+        source = Source("a")
+        stream = GUARD.astream(source)
+        for _ in range(2):
+            await stream.aclose()
+            assert source.closed == 1
+
+    asyncio.run(run())
+
+
+def test_an_interrupt_while_a_source_is_closed_waits_for_nothing() -> None:
+    """Where it is a fault it is told behind what is left, and so is an error of a source that looks like ours."""
+    for interrupt in (asyncio.CancelledError(), KeyboardInterrupt()):
+        stream = GUARD.stream(Response("a drop table", fault=interrupt), notice="ended")
+        with pytest.raises(type(interrupt)):
+            next(stream)
+
+        async def run(interrupt: BaseException = interrupt) -> None:
+            await anext(GUARD.astream(Response("a drop table", fault=interrupt), notice="ended"))
+
+        with pytest.raises(type(interrupt)):
+            asyncio.run(run())
+
+    async def fault() -> None:
+        stream = GUARD.astream(Response("a drop table", fault=RuntimeError("of the source")))
+        assert await anext(stream) == "a "
+        with pytest.raises(RuntimeError, match="of the source"):
+            await anext(stream)
+
+    asyncio.run(fault())
+
+
+def test_what_is_said_to_be_events_is_no_object() -> None:
+    """And a text among objects is not taken for them."""
+    given_ = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]}
+    assert refused("input.wrong_type", lambda: list(GUARD.stream([given_], sse=True)))
+    assert refused("input.wrong_type", lambda: list(GUARD.stream([given_, "data: {}"])))
 
 
 def test_a_clients_response_is_closed() -> None:
