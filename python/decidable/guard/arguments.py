@@ -89,8 +89,8 @@ class Arguments:
         return sum(each.held for each in self._both)
 
     def matches(self) -> list[Match]:
-        """Those of both since the last call. What both found is one for whoever keeps them."""
-        return [match for each in self._both for match in each.matches()]
+        """Those of both since the last call, by where they begin. What both found is one for whoever keeps them."""
+        return sorted((match for each in self._both for match in each.matches()), key=lambda match: match.start)
 
     @property
     def matches_dropped(self) -> int:

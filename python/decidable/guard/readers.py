@@ -83,7 +83,8 @@ class PlainReader:
 
     @property
     def matches(self) -> Iterable[Match]:
-        return tuple(self._found)
+        # Where there are two readings, one may find later what stands before what the other found.
+        return sorted(self._found, key=lambda match: (match.start, match.end))
 
     @property
     def matches_dropped(self) -> int:
