@@ -139,6 +139,17 @@ def test_a_choice_may_have_no_number() -> None:
 # --- messages, responses ---------------------------------------------------------------------------------------------
 
 
+def test_a_message_that_is_stopped_at_its_end_has_no_other_reason() -> None:
+    """And a signature is no text."""
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "note": "DROP TABLE"}, "usage": {}}
+    out = list(GUARD.stream([end]))
+    assert [each["delta"]["stop_reason"] for each in out if each["type"] == "message_delta"] == ["refusal"]
+    for more in ({"signature": "x", "text": "DROP TABLE"}, {"signature": {"text": "DROP TABLE"}}):
+        delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", **more}}
+        assert refused("guard.unknown_chunk", lambda delta=delta: list(GUARD.stream([delta])))  # type: ignore[misc]
+    assert "DROP" not in str(list(GUARD.stream([{**end, "delta": {}, "usage": {"note": "DROP TABLE"}}])))
+
+
 def test_what_bedrock_says_at_the_end_of_a_message_is_read() -> None:
     """Its counts pass, and the trace of its own filter is a text like any other."""
     metrics = {"inputTokenCount": 9, "outputTokenCount": 9, "invocationLatency": 9, "firstByteLatency": 9}

@@ -13,7 +13,7 @@ from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_plain, made
 from decidable.guard.parts import ByPlace, Constants, fields_of, kind_of, number_of
-from decidable.guard.services import WITHHELD, is_a_word, is_of_the_service, withheld
+from decidable.guard.services import READ_WHOLE, REPEATS, SEALS, is_a_word, is_of_the_service, withheld
 
 __all__ = ["ChatReader"]
 
@@ -31,16 +31,7 @@ ABOUT_A_CHOICE: Final = frozenset(
         "content_filter_offsets", "usage", "seed",
     }
 )  # fmt: skip
-# What comes whole and has text, of the model or of those whom it asked, is read: what was found, cited, or failed, and
-# what LiteLLM's client keeps of a call.
-READ_WHOLE: Final = frozenset(
-    {
-        "_hidden_params", "annotations", "base_resp", "citations", "context", "end_turn", "error", "extra_content",
-        "moderation", "perf_metrics", "related_questions", "search_info", "search_results", "usage_breakdown", "videos",
-        "web_search", "x_groq",
-    }
-)  # fmt: skip
-# The same, which only chunks, choices or deltas have: how a server counts and runs, warns and calls itself.
+# What is read whole as well, which only chunks, choices or deltas have: how a server runs, warns and calls itself.
 READ_IN_A_CHUNK: Final = frozenset(
     {
         "created_at", "hook_results", "metadata", "model_id", "model_info", "note", "nvext", "request_id", "runtime",
@@ -51,11 +42,6 @@ READ_IN_A_CHOICE: Final = frozenset({"content_filter_result", "end_turn", "moder
 READ_IN_A_DELTA: Final = frozenset({"channel", "name"})
 # All that a chunk has beside choices.
 KNOWN_IN_A_CHUNK: Final = ABOUT_A_CHUNK | READ_WHOLE | READ_IN_A_CHUNK
-# What repeats the text in another form, or may come in pieces that nobody puts together, does not come out.
-REPEATS: Final = WITHHELD | {
-    "executed_tools", "hidden_states", "prompt_logprobs", "provider_specific_fields", "raw_output", "reasoning_steps",
-    "thinking_blocks", "token_id",
-}  # fmt: skip
 # What a chunk that is made here does not have of the one that it is made like.
 ONCE: Final = READ_WHOLE | READ_IN_A_CHUNK | READ_IN_A_CHOICE | READ_IN_A_DELTA | REPEATS | {"usage", "message", "p"}
 # Padding that hides how long a token is: the beginning of this, over and over.
@@ -78,8 +64,6 @@ PARTS: Final = {
     "reasoning": ("summary", "summary_text", "reasoning"),
 }
 OF_A_PART: Final = "part "
-# What a service seals of a part.
-SEALS: Final = frozenset({"signature", "encrypted_content", "id"})
 # Parts that come whole: what a text refers to.
 WHOLE_PARTS: Final = frozenset({"reference", "tool_reference"})
 

@@ -35,6 +35,9 @@ READ_BY: Final = frozenset(
 
 ASKED: Final = frozenset({"__getattr__", "__getattribute__"})
 
+MOST_CLASSES: Final = 4_096
+"""Of how many classes it is remembered how their objects are read; a client's library has some hundreds."""
+
 PLACE: Final = struct.calcsize("P")
 """How many bytes an object takes for one that it refers to."""
 
@@ -121,7 +124,7 @@ def is_readable(value: Any) -> bool:
         return True
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(MOST_CLASSES)
 def _reads_otherwise(kind: type) -> bool:
     """Whether a class has a way of its own to give out what a built-in one has."""
     if issubclass(kind, Enum):
@@ -141,14 +144,14 @@ def _kind(value: Any) -> Any:
     return type(value)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(MOST_CLASSES)
 def _declared(kind: type) -> frozenset[str]:
     known = ("__pydantic_fields__", "__dataclass_fields__")
     names = (name for base in kind.__mro__ for each in known for name in vars(base).get(each) or ())
     return frozenset({*names, *_listed(kind)})
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(MOST_CLASSES)
 def _is_listable(kind: type) -> bool:
     """Whether all that its objects have is in dictionaries and slots; what C made, such as an exception, has more."""
     slots = sum(len(_slots(base)) for base in kind.__mro__)
@@ -156,7 +159,7 @@ def _is_listable(kind: type) -> bool:
     return kind.__basicsize__ <= object.__basicsize__ + PLACE * (slots + 2)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(MOST_CLASSES)
 def _elsewhere(kind: type) -> tuple[str, ...]:
     """What its objects may have of their class, or make when they are asked: of what is looked for, and computed."""
     bases = [base for base in kind.__mro__ if base not in (dict, object)]
@@ -217,7 +220,7 @@ def _slots(kind: type) -> list[str]:
     return [own] if isinstance(own, str) else list(own) if isinstance(own, (list, tuple, dict, set, frozenset)) else []
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(MOST_CLASSES)
 def _listed(kind: type) -> tuple[str, ...]:
     """The fields that a class, and what it is made of, has outside of its objects' dictionaries."""
     found: list[str] = []

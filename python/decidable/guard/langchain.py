@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
-from decidable.guard import chat
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields
 from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, Constants, fields_of, kind_of, number_of
-from decidable.guard.services import is_of_the_service, withheld
+from decidable.guard.services import READ_WHOLE, REPEATS, SEALS, is_of_the_service, withheld
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableGenerator
@@ -416,7 +415,7 @@ class MessageChunkReader:
         for part in parts:
             inside = fields(part) or {}
             about = {key: inner for key, inner in inside.items() if key not in ("type", "text", "index")}
-            sealed = all(key in chat.SEALS and is_of_the_service(key, inner) for key, inner in about.items())
+            sealed = all(key in SEALS and is_of_the_service(key, inner) for key, inner in about.items())
             if inside.get("type") != kind_of_part or not sealed:
                 raise unknown_chunk(f"content[].{field}[]")
             number = inside.get("index")
@@ -515,7 +514,7 @@ class MessageChunkReader:
                 changes["arguments"] = self._channels.push(channel, inside["arguments"])
             return changed(value, changes)
         # What a server of chat completions has beside its texts stands here.
-        if name in chat.REPEATS and value:
+        if name in REPEATS and value:
             return withheld(value)
         if name == "reasoning" and isinstance(value, dict):
             about = {key: inner for key, inner in value.items() if key != "summary"}
@@ -531,7 +530,7 @@ class MessageChunkReader:
             return value
         if name == "error":
             return self._channels.read_error(None, name, value, added=self._lists)
-        if name in chat.READ_WHOLE or name in OF_INTEGRATIONS:
+        if name in READ_WHOLE or name in OF_INTEGRATIONS:
             return self._whole(name, value)
         if value:
             raise unknown_chunk(f"additional_kwargs.{name}")

@@ -28,7 +28,7 @@ ABOUT_AN_OUTPUT: Final = frozenset(
 # Those of both that are a word or a number.
 WORDS: Final = frozenset({"request_id", "index", "cumulative_logprob", "finish_reason", "stop_reason"})
 # What repeats the text in another form, here also which tokens each could have been.
-REPEATS: Final = WITHHELD | {"sampling_mask"}
+LEFT_OUT: Final = WITHHELD | {"sampling_mask"}
 
 
 class OutputReader:
@@ -89,13 +89,13 @@ class OutputReader:
         index = number_of("outputs[].index", inside.get("index"))
         for name, value in inside.items():
             is_odd = name in WORDS and not is_a_word(value)
-            if name not in REPEATS and name != "text" and (name not in ABOUT_AN_OUTPUT or is_odd) and value:
+            if name not in LEFT_OUT and name != "text" and (name not in ABOUT_AN_OUTPUT or is_odd) and value:
                 raise unknown_chunk(f"outputs[].{name}")
         if index not in self._last:
             self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, output)
         text = inside.get("text") or ""
-        changes = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
+        changes = {name: withheld(value) for name, value in inside.items() if name in LEFT_OUT and value}
         if not isinstance(text, str):
             raise unknown_chunk("outputs[].text", "is no text")
         self._read_as_whole(index, text, list(inside.get("token_ids") or ()))
@@ -136,5 +136,5 @@ class OutputReader:
 
 def _output_of(output: Any, text: str) -> Any:
     inside = fields(output) or {}
-    changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name in REPEATS and value}
+    changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name in LEFT_OUT and value}
     return changed(output, changes | {"text": text})

@@ -27,6 +27,9 @@ OF_A_CHAT_HELPER: Final = frozenset({"chunk", "content.delta", "refusal.delta", 
 # What a reader stumbles with on a part of another form than it looks for.
 STUMBLES: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
+# How many names of a chunk that is not known a line has room for.
+NAMES_TOLD: Final = 8
+
 KNOWN: Final = (
     "chunks of chat (choices), events of responses and messages (type), vLLM's outputs (request_id, outputs) and "
     "LangChain's messages (content, additional_kwargs)"
@@ -185,7 +188,7 @@ class TypedReader:
             raise of_a_helper("type", "chat.completions.create(stream=True)")
         # Names that a model could have chosen are not repeated.
         names = [shown(name) for name in inside]
-        told = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "no fields"
+        told = ", ".join(names[:NAMES_TOLD]) + (", …" if len(names) > NAMES_TOLD else "") if names else "no fields"
         why = f"is not known: it has {told}; what is known are {KNOWN}"
         raise unknown_chunk("type", why)
 

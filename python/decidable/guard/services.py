@@ -5,10 +5,30 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["COMMANDS", "NAMES", "READ_AS_JSON", "WITHHELD", "is_a_word", "is_of_the_service", "withheld"]
+__all__ = [
+    "COMMANDS", "NAMES", "READ_AS_JSON", "READ_WHOLE", "REPEATS", "SEALS", "WITHHELD", "is_a_word", "is_of_the_service",
+    "withheld",
+]  # fmt: skip
 
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
 WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
+
+# What repeats the text in another form, or may come in pieces that nobody puts together, does not come out.
+REPEATS: Final = WITHHELD | {
+    "executed_tools", "hidden_states", "prompt_logprobs", "provider_specific_fields", "raw_output", "reasoning_steps",
+    "thinking_blocks", "token_id",
+}  # fmt: skip
+# What comes whole and has text, of the model or of those whom it asked, is read: what was found, cited, or failed, and
+# what LiteLLM's client keeps of a call.
+READ_WHOLE: Final = frozenset(
+    {
+        "_hidden_params", "annotations", "base_resp", "citations", "context", "end_turn", "error", "extra_content",
+        "moderation", "perf_metrics", "related_questions", "search_info", "search_results", "usage_breakdown", "videos",
+        "web_search", "x_groq",
+    }
+)  # fmt: skip
+# What a service seals of a part.
+SEALS: Final = frozenset({"signature", "encrypted_content", "id"})
 
 # Names and seals that a service makes, not a model.
 OPAQUE: Final = frozenset(
