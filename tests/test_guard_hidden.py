@@ -635,6 +635,26 @@ class Foreign:
         return Shadowed()
 
 
+class Same:
+    """Gives itself out as a copy, so that what the guard changes would be changed in the caller's own."""
+
+    def __init__(self) -> None:
+        self.content = "so DROP"
+
+    def __copy__(self) -> Any:
+        return self
+
+
+class Alike:
+    """Gives an object of another class out as a copy, with the same fields."""
+
+    def __init__(self) -> None:
+        self.content = "so DROP"
+
+    def __copy__(self) -> Any:
+        return SimpleNamespace(**vars(self))
+
+
 class Joined(BaseModel):
     """Its copy says more than was asked for."""
 
@@ -648,6 +668,8 @@ class Joined(BaseModel):
 SAYS_LESS = [
     Replaced("so DROP"),
     Foreign(),
+    Same(),
+    Alike(),
     Joined(content="so DROP"),
     other(dict, __copy__=lambda self: {**self, "refusal": SAID})(content="so DROP"),
     other(dict, __copy__=lambda self: type(self)({**self, "refusal": SAID}))(content="so DROP"),

@@ -23,6 +23,7 @@ import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import rule_set
 from decidable.guard.channels import MOST_CHANNELS, Channels
+from test_guard import refused
 
 SETS = ("ssn", "cards", "secrets", "email", "iban")
 DROP = Rule.literal("DROP TABLE", name="drop")
@@ -169,6 +170,40 @@ def test_documents_in_pieces_are_read_as_one() -> None:
     given = [langchain(response_metadata={"x": piece}) for piece in ("a ", "078-05-1120 b", " c")]
     out = [each.response_metadata["x"] for each in GUARDS["redact"].stream(given)]
     assert out == ["a ", "[redacted] b", " c"]
+
+
+def test_what_is_said_of_a_choice_goes_on_in_the_next_chunk() -> None:
+    """As OpenAI's client adds it up."""
+    given = [delta(content="a"), delta(content="b")]
+    for each, piece in zip(given, ("DROP ", "TABLE"), strict=True):
+        each["choices"][0]["moderation_hit_type"] = piece
+    stream = ONE.stream(given)
+    assert "TABLE" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+def test_pieces_of_calls_go_on_by_their_ids() -> None:
+    """A piece without an id is of the call that is the only one of its number; two ids are two calls."""
+
+    def call(of: str | None, args: str) -> AIMessageChunk:
+        piece = {"name": None, "args": args, "id": of, "index": 0, "type": "tool_call_chunk"}
+        return langchain(tool_call_chunks=[piece])
+
+    given = [call(None, "x "), call("a", "DR"), call("b", "OP TABLE")]
+    assert [each["args"] for each in functools.reduce(operator.add, given).tool_call_chunks] == ["x DR", "OP TABLE"]
+    stream = ONE.stream(given)
+    out = functools.reduce(operator.add, [*stream])
+    assert [each["args"] for each in out.tool_call_chunks] == ["x DR", "OP TABLE"]
+    assert stream.stopped is None
+    stream = ONE.stream([call(None, "x "), call("a", "DR"), call("a", "OP TABLE")])
+    assert "OP" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+def test_of_two_parts_of_one_number_in_a_block_nobody_knows_which_goes_on() -> None:
+    part = {"type": "summary_text", "text": "a", "index": 0}
+    given = langchain(content=[{"type": "reasoning", "summary": [part, part], "index": 0}])
+    assert refused("guard.unknown_chunk", lambda: list(ONE.stream([given]))).field == "reasoning[0].summary[].index"
 
 
 def test_many_pieces_are_read_as_one() -> None:

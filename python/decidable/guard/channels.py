@@ -223,9 +223,8 @@ class Channels:
         cursor, held = self._together[channel]
         out = cursor.push(released)
         self._look(channel, cursor)
-        # Those of each text are known of it alone, and need no room.
-        if cursor.matches():
-            cursor = cursor._copy()
+        # Those of each text are known of it alone.
+        cursor.matches()
         # As if it were at its end, because it may be.
         at_the_end = cursor._copy()
         together = out + at_the_end.finish()

@@ -259,9 +259,17 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
     return other
 
 
+def _copy(value: Any) -> Any:
+    other = copy.copy(value)
+    if other is value:
+        # What is changed would be the caller's own.
+        raise TypeError
+    return other
+
+
 def _copied(value: Any, changes: Mapping[str, Any]) -> Any:
     if isinstance(value, dict):
-        other = copy.copy(value)
+        other = _copy(value)
         attributes = _attributes(value)
         for name, inner in changes.items():
             # Each where it was; what was nowhere, in both.
@@ -279,7 +287,7 @@ def _copied(value: Any, changes: Mapping[str, Any]) -> Any:
     if hasattr(type(value), "__struct_fields__") and hasattr(type(value), "__replace__"):
         # That of msgspec takes no other way than its own.
         return value.__replace__(**changes)
-    other = copy.copy(value)
+    other = _copy(value)
     for name, inner in changes.items():
         # What is frozen is so for others, not for a copy that nobody has.
         object.__setattr__(other, name, inner)

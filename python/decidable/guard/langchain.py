@@ -317,7 +317,7 @@ class MessageChunkReader:
         """A block of text as far as its text is out. Its signature waits for the rest."""
         signed = {name: value for name, value in (fields(block) or {}).items() if name in SIGNED and value}
         holds = self._channels.held_in(TEXT)
-        if not text or not holds or not _is_signed(signed) or not isinstance(block, dict):
+        if not text or not holds or not _is_signed(signed):
             return [block]
         self._channels.refuse_many(len(self._signed))
         self._signed.append((holds, text.encode()[-holds:], signed))
