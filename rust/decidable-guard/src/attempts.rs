@@ -252,13 +252,11 @@ impl Attempts {
     /// Takes a byte that stands for itself, in the stream at `raw`, if it ends no match and leaves no more than one attempt under
     /// way; whether it was so. Else nothing has changed.
     #[inline(always)]
-    pub(crate) fn step_alone(&mut self, tables: &[Patterns], here: Beginning<'_>, byte: u8, at: u64, raw: u64) -> bool {
-        let [table] = tables else { return false };
+    pub(crate) fn step_alone(&mut self, table: &Patterns, begins: u32, byte: u8, at: u64, raw: u64) -> bool {
         if table.check().is_some() {
             return false;
         }
         let column = table.column(Some(byte));
-        let begins = here.state(table, byte);
         match self.list.as_mut_slice() {
             [] if begins == DEAD => true,
             [] if table.sure(begins) == NO_RULE => {

@@ -268,19 +268,33 @@ impl Matcher {
     /// nothing but what stops: how many. The first that is not so ends it.
     #[inline]
     pub(crate) fn skim(&mut self, tables: &Tables, json: bool, bytes: &[u8]) -> usize {
+        if tables.before.is_empty() {
+            self.skim_bytes::<false>(tables, json, bytes)
+        } else {
+            self.skim_bytes::<true>(tables, json, bytes)
+        }
+    }
+
+    #[inline(always)]
+    fn skim_bytes<const LOOKS_BACK: bool>(&mut self, tables: &Tables, json: bool, bytes: &[u8]) -> usize {
+        let [table] = tables.stop.as_slice() else { return 0 };
         let (mut state, mut last) = (self.literal, self.read.last);
         let (mut at, mut raw) = (self.read.at, self.taken);
-        let looks_back = !tables.before.is_empty();
         let mut taken = 0_usize;
         for byte in bytes {
             let Some(next) = tables.literals.pass(state, *byte, json) else {
                 break;
             };
-            let here = Read { at, raw_end: raw, last }.beginning(&self.before, tables);
-            if !self.attempts.step_alone(&tables.stop, here, *byte, at, raw) {
+            let begins = if LOOKS_BACK {
+                let here = Read { at, raw_end: raw, last }.beginning(&self.before, tables);
+                here.state(table, *byte)
+            } else {
+                table.next(table.start(last), table.column(Some(*byte)))
+            };
+            if !self.attempts.step_alone(table, begins, *byte, at, raw) {
                 break;
             }
-            if looks_back {
+            if LOOKS_BACK {
                 self.before.step(&tables.before, *byte);
             }
             (state, last) = (next, Some(*byte));
