@@ -341,7 +341,7 @@ fn look_around_is_taken_at_both_ends_and_nowhere_else() {
 /// A bit of one word says which of them a byte asks for, and those beyond the last bit share one.
 #[test]
 fn seventy_things_that_must_stand_before_are_told_apart() -> Result<(), Error> {
-    let rule = |n: usize| Rule::regex(&format!("r{n}"), &format!("(?<=k{n}=)v[0-9]+"));
+    let rule = |n: usize| Rule::regex(format!("r{n}"), format!("(?<=k{n}=)v[0-9]+"));
     for action in [Action::Redact, Action::Stop] {
         let rules = (0..70).map(|n| rule(n).with_action(action)).collect();
         let automaton = Arc::new(Automaton::new(rules)?);
