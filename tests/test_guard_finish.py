@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import operator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 
 from decidable import Guard, Rule
 from test_guard import refused
@@ -46,12 +48,16 @@ def events(chunks: list[Any]) -> list[str]:
     [
         # What is held comes with the chunk that ends the choice, and before what was used.
         ([chunk("a DR"), chunk(None, "stop"), USAGE], [("a ", None), ("DR", "stop")]),
-        ([chunk("a DR", "stop"), USAGE], [("a DR", "stop")]),
-        ([chunk("a DR", "stop")], [("a DR", "stop")]),
+        ([chunk("a DR", "stop"), USAGE], [("a ", None), ("DR", "stop")]),
+        ([chunk("a DR", "stop")], [("a ", None), ("DR", "stop")]),
+        ([chunk("DR", "stop")], [("DR", "stop")]),
         # Servers say so in each chunk, or before the last: the text goes on, and is one.
-        ([chunk("a DR", "stop"), chunk("um", "stop")], [("a ", "stop"), ("DRum", "stop")]),
+        ([chunk("a DR", "stop"), chunk("um", "stop")], [("a ", None), ("", "stop"), ("DRum", "stop")]),
         ([chunk("a "), chunk(None, "stop"), chunk("b")], [("a ", None), ("", "stop"), ("b", None)]),
-        ([chunk("DR"), chunk(None, "stop"), chunk(None, "stop")], [("", None), ("", "stop"), ("DR", "stop")]),
+        # What says no more is the last that is said of it, whatever it repeats.
+        ([chunk("DR"), chunk(None, "stop"), chunk(None, "stop")], [("", None), ("DR", "stop"), ("", "stop")]),
+        ([chunk("DR"), chunk(None, "stop"), chunk("", None)], [("", None), ("DR", "stop"), ("", None)]),
+        ([chunk("DR"), chunk(None, "stop"), chunk(), USAGE], [("", None), ("DR", "stop"), ("", None)]),
         ([chunk("DR"), chunk(None, "stop"), chunk("um")], [("", None), ("", "stop"), ("DRum", None)]),
         ([chunk("SSN "), chunk("1", "stop"), USAGE], [("", None), ("[redacted]", "stop")]),
         ([chunk("SSN "), chunk("1", "stop"), chunk("2", "stop")], [("", None), ("", "stop"), ("SSN 12", "stop")]),
@@ -90,15 +96,52 @@ def test_a_match_that_the_end_decides_has_no_other_end() -> None:
         assert USAGE not in out
 
 
+@pytest.mark.parametrize("tail", [chunk("", None), chunk(None, "stop"), USAGE, chunk()])
+def test_a_stop_at_an_end_is_the_only_reason(tail: dict[str, Any]) -> None:
+    """Whatever the service says behind it, and whatever else it calls a reason."""
+    for first in (
+        [chunk("a drop"), chunk(None, "stop")],
+        [chunk("a drop", "stop")],
+        [chunk("a "), chunk("drop", "stop")],
+    ):
+        given = copy.deepcopy([*first, tail])
+        for each in given:
+            for choice in each["choices"]:
+                choice |= {"native_finish_reason": choice["finish_reason"], "stop_reason": "</s>", "matched_stop": 7}
+        out = list(ENDS.stream(given))
+        assert [reason for _, reason in said(out) if reason] == ["content_filter"]
+        assert "".join(text for text, _ in said(out)) == "a "
+        reasons = [out[-1]["choices"][0][name] for name in ("native_finish_reason", "stop_reason", "matched_stop")]
+        assert reasons == [None, None, None]
+
+
+def test_what_is_not_held_comes_out_before_a_source_that_breaks() -> None:
+    def source(*chunks: Any) -> Iterator[Any]:
+        yield from chunks
+        raise ConnectionError
+
+    for given in (
+        chunk("hello the DR", "stop"),
+        of_langchain("hello the DR", response_metadata={"finish_reason": "stop"}),
+    ):
+        stream = GUARD.stream(source(given))
+        out = [next(stream)]
+        with pytest.raises(ConnectionError):
+            next(stream)
+        assert "hello the " in str(out)
+        assert "DR" not in str(out)
+
+
 def test_one_choice_that_ends_does_not_keep_another() -> None:
     """A chunk waits for the next one, whatever that is of."""
     given = [chunk("a DR", None, 0), chunk("b DR", "stop", 1), chunk("um", None, 0), chunk(None, "stop", 0)]
     out, stream = [], GUARD.stream(iter(given))
     out.append(next(stream))
     out.append(next(stream))
-    assert said(out, 1) == [("b DR", "stop")]
+    assert said(out, 1) == [("b ", None)]
     out += list(stream)
     assert said(out) == [("a ", None), ("DRum", None), ("", "stop")]
+    assert said(out, 1) == [("b ", None), ("DR", "stop")]
     assert "goes on after its end" in str(
         refused("guard.unknown_chunk", lambda: list(GUARD.stream([*given, chunk("um", None, 1)])))
     )
@@ -177,13 +220,17 @@ def ending(**reason: str) -> AIMessageChunk:
 LAST = of_langchain(chunk_position="last")
 
 
-@pytest.mark.parametrize("name", ["finish_reason", "stop_reason", "done_reason"])
+@pytest.mark.parametrize("name", ["finish_reason", "stop_reason", "done_reason", "stopReason", "status"])
 def test_a_stop_at_the_end_of_a_message_is_its_only_reason(name: str) -> None:
     """LangChain adds the reasons of all chunks together."""
     told = {"finish_reason": "content_filter", "model_name": "m"}
     for given in (
         [of_langchain("a drop"), ending(**{name: "stop"}), LAST],
         [of_langchain("a drop"), ending(**{name: "stop"})],
+        [of_langchain("a drop", response_metadata={name: "stop", "model_name": "m"}), LAST],
+        # What says no more is no more of the message.
+        [of_langchain("a drop"), ending(**{name: "stop"}), of_langchain(additional_kwargs={"refusal": ""}), LAST],
+        [of_langchain("a drop"), ending(**{name: "stop"}), of_langchain(additional_kwargs={"citations": ["b"]}), LAST],
         [of_langchain("a drop", response_metadata={name: "stop", "model_name": "m"}, chunk_position="last")],
     ):
         stream = ENDS.stream(given)
@@ -192,6 +239,12 @@ def test_a_stop_at_the_end_of_a_message_is_its_only_reason(name: str) -> None:
         assert (whole.content, whole.response_metadata) == ("a ", told)
         assert [each.chunk_position for each in out].count("last") == 1
         assert stream.stopped is not None
+
+
+def test_a_whole_message_that_is_stopped_has_no_other_reason() -> None:
+    said_ = {"stop_reason": "end_turn", "status": "completed"}
+    (out,) = ENDS.stream([AIMessage(content="a drop", response_metadata=said_)])
+    assert out.response_metadata == {"finish_reason": "content_filter"}
 
 
 def test_what_a_message_holds_comes_with_the_reason_of_its_end() -> None:

@@ -31,11 +31,13 @@ ABOUT_A_CHOICE: Final = frozenset(
         "content_filter_offsets", "usage", "seed",
     }
 )  # fmt: skip
+# What says why a choice is at its end, as servers call it.
+REASONS: Final = ("finish_reason", "native_finish_reason", "stop_reason", "matched_stop")
 # What is read whole as well, which only chunks, choices or deltas have: how a server runs, warns and calls itself.
 READ_IN_A_CHUNK: Final = frozenset(
     {
-        "created_at", "hook_results", "metadata", "model_id", "model_info", "note", "nvext", "request_id", "runtime",
-        "stats", "status", "type", "warnings",
+        "created_at", "hook_results", "metadata", "model_id", "model_info", "model_version", "note", "nvext",
+        "request_id", "runtime", "stats", "status", "system", "type", "warnings",
     }
 )  # fmt: skip
 READ_IN_A_CHOICE: Final = frozenset({"content_filter_result", "end_turn", "moderation_hit_type"})
@@ -103,14 +105,29 @@ class ChatReader:
         numbers = set(map(_number_of_choice, choices))
         if len(numbers) < len(choices):
             raise unknown_chunk("choices[].index", "is that of two choices")
-        before = self._settled(numbers)
+        before = self._settled({_number_of_choice(choice) for choice in choices if _has_text(choice)})
         if self._channels.stopped is not None:
             return before
         new_chunk = self._chunk_of(chunk, inside, choices)
-        if self._ends and self._channels.stopped is None:
-            self._waiting, self._ends = (new_chunk, self._ends), set()
-            return before
-        return [*before, new_chunk]
+        if not self._ends or self._channels.stopped is not None:
+            return [*before, new_chunk]
+        ends, self._ends = self._ends, set()
+        now, waiting = self._parted(new_chunk, ends)
+        self._waiting = waiting, ends
+        return before + now
+
+    def _parted(self, chunk: Any, ends: Set[int]) -> tuple[list[Any], Any]:
+        """What comes out of a chunk now, and what waits for the next: the ends of choices, and no text."""
+        choices = (fields(chunk) or {})["choices"]
+        if not any(map(_has_text, choices)):
+            return [], chunk
+        now = [_without_end(choice) if _number_of_choice(choice) in ends else choice for choice in choices]
+        later = [
+            changed(_empty(choice), {name: why for name, why in (fields(choice) or {}).items() if name in REASONS})
+            for choice in choices
+            if _number_of_choice(choice) in ends
+        ]
+        return [changed(chunk, {"choices": now})], self._chunk(chunk, later)
 
     def _chunk_of(self, chunk: Any, inside: Mapping[str, Any], choices: Any) -> Any:
         if "choices" in inside or self._chunk_before is None:
@@ -133,10 +150,8 @@ class ChatReader:
         new_choices = [self._choice(chunk, choice) for choice in choices if self._channels.stopped is None]
         if self._channels.stopped is not None:
             # What is held of those before the one that is stopped in does not come out, and they are not at their end.
-            ended = [_number_of_choice(choice) in self._ends for choice in new_choices]
             new_choices = [
-                changed(choice, {"finish_reason": None}) if has_ended else choice
-                for choice, has_ended in zip(new_choices, ended, strict=True)
+                _without_end(choice) if _number_of_choice(choice) in self._ends else choice for choice in new_choices
             ]
         if len(new_choices) != len(choices) or any(
             new is not old for new, old in zip(new_choices, choices, strict=False)
@@ -161,7 +176,7 @@ class ChatReader:
         index = _number_of_choice(choice)
         new = self._with_rests(choice, index, dict(self._channels.close_all(index)))
         if self._channels.stopped is not None:
-            return changed(new, {"finish_reason": None})
+            return _without_end(new)
         self._finished.add(index)
         return new
 
@@ -211,8 +226,9 @@ class ChatReader:
         if index not in self._last:
             self._channels.refuse_many(len(self._last))
         self._last[index] = (chunk, choice)
-        # One that was at its end may go on.
-        self._finished.discard(index)
+        if _has_text(choice):
+            # One that was at its end goes on.
+            self._finished.discard(index)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name in ("delta", "text") or (name in ABOUT_A_CHOICE and is_a_word(value)):
@@ -249,7 +265,7 @@ class ChatReader:
         # Some servers say that it goes on with an empty text.
         says_end = inside.get("finish_reason") not in (None, "")
         if self._channels.stopped is not None:
-            return changed(new_choice, {"finish_reason": None}) if says_end else new_choice
+            return _without_end(new_choice)
         if says_end and any(map(self._channels.held_in, self._channels.of(index))):
             self._ends.add(index)
         elif says_end:
@@ -480,6 +496,20 @@ def _with_delta(choice: Any, changes: Mapping[str, Any]) -> Any:
     return changed(choice, {"delta": new})
 
 
+def _has_text(choice: Any) -> bool:
+    """Whether a choice has more of a text or of a call."""
+    inside = fields_of("choices[]", choice)
+    delta = inside.get("delta")
+    own = (fields(delta) or {}) if delta is not None else {}
+    return bool(inside.get("text")) or any(own.get(name) for name in (*TEXTS, "tool_calls", "function_call"))
+
+
+def _without_end(choice: Any) -> Any:
+    """A choice without what says why it is at its end."""
+    inside = fields(choice) or {}
+    return changed(choice, {name: None for name in REASONS if inside.get(name) is not None})
+
+
 def _has_no_choices(inside: Mapping[str, Any]) -> bool:
     """Whether it is a chunk that leaves them out: a sign of life, or one that says what was used."""
     says_so = "usage" in inside or inside.get("object") == "chat.completion.chunk"
@@ -531,8 +561,7 @@ def _empty(choice: Any) -> Any:
     changes: dict[str, Any] = {
         name: None for name, value in inside.items() if value is not None and _is_said_once(name, value)
     }
-    if inside.get("finish_reason") is not None:
-        changes["finish_reason"] = None
+    changes |= {name: None for name in REASONS if inside.get(name) is not None}
     if "text" in inside:
         changes["text"] = ""
     delta = inside.get("delta")

@@ -61,7 +61,11 @@ IN_KWARGS: Final = "additional_kwargs."
 # What langchain-google-genai keeps of calls: by their ids what a service signed them with.
 SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
 # Where integrations say why a message is at its end.
-REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
+REASONS: Final = (
+    "finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason", "native_finish_reason", "status",
+)  # fmt: skip
+# The texts that stand beside the content.
+TEXTS_BESIDE: Final = ("reasoning_content", "refusal", "reasoning")
 AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 A_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 # What stands in `additional_kwargs` besides, and comes whole: of OpenAI's responses, and of Cohere.
@@ -125,9 +129,18 @@ class MessageChunkReader:
         if self._channels.stopped is not None:
             changes |= _without_end(inside, changes)
         elif self._channels.held and _says_why(inside) and not is_last:
-            self._waiting = chunk, inside, changes
-            return before
+            now, self._waiting = self._parted(chunk, inside, changes)
+            return before + now
         return [*before, self._out(chunk, inside, changes)]
+
+    def _parted(self, chunk: Any, inside: Any, changes: dict[str, Any]) -> tuple[list[Any], Any]:
+        """What comes out of a chunk now, and what waits for the next: the reason of an end, and no text."""
+        if not _has_text(inside):
+            return [], (chunk, inside, changes)
+        reasons, rest = _reasons(inside, changes)
+        later = _nothing(inside) | {"response_metadata": reasons}
+        now = self._out(chunk, inside, changes | {"response_metadata": rest})
+        return [now], (chunk, {**inside, **later}, later)
 
     def _out(self, chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:
         """A chunk that comes out; where only empty lists did, with a text as one of a list, or LangChain drops it."""
@@ -144,7 +157,7 @@ class MessageChunkReader:
         if self._waiting is None:
             return []
         (chunk, inside, changes), self._waiting = self._waiting, None
-        if not any(following.get(name) for name in ("content", "tool_call_chunks", "additional_kwargs")):
+        if not _has_text(following):
             changes |= self._with_rests(inside, changes)
             if self._channels.stopped is not None:
                 changes |= _without_end(inside, changes)
@@ -156,8 +169,7 @@ class MessageChunkReader:
 
     def _rest(self) -> list[Any]:
         inside = fields(self._last) or {}
-        none: dict[str, Any] = {"content": "" if isinstance(inside.get("content"), str) else [], "tool_call_chunks": []}
-        none |= {"additional_kwargs": {}, "name": None, "response_metadata": {}, "usage_metadata": None}
+        none = _nothing(inside)
         changes = self._with_rests(none, {})
         return [self._out(self._last, inside, none | changes)] if changes else []
 
@@ -169,7 +181,7 @@ class MessageChunkReader:
             content = own["content"]
             if notice:
                 content = content + notice if isinstance(content, str) else [*content, {"type": "text", "text": notice}]
-            metadata = {**(own.get("response_metadata") or {}), "finish_reason": "content_filter"}
+            metadata = {**_reasons(own, {})[1], "finish_reason": "content_filter"}
             return [changed(self._stopped, {"content": content, "response_metadata": metadata})]
         told: dict[str, Any] = {"content": notice, "tool_call_chunks": [], "additional_kwargs": {}, "name": None}
         if isinstance(inside.get("content"), list):
@@ -599,10 +611,32 @@ def _says_why(inside: Any) -> bool:
 def _without_end(inside: Any, changes: Any) -> dict[str, Any]:
     """What a chunk says of the end of a message, which is another: LangChain would add the one to the other."""
     out: dict[str, Any] = {"chunk_position": None} if inside.get("chunk_position") is not None else {}
-    if _says_why(inside):
-        metadata = changes.get("response_metadata", inside["response_metadata"])
-        out["response_metadata"] = {name: value for name, value in metadata.items() if name not in REASONS}
-    return out
+    return out | ({"response_metadata": _reasons(inside, changes)[1]} if _says_why(inside) else {})
+
+
+def _reasons(inside: Any, changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is said of a message: why it is at its end, and the rest."""
+    metadata = changes.get("response_metadata", inside.get("response_metadata")) or {}
+    reasons = {name: value for name, value in metadata.items() if name in REASONS}
+    return reasons, {name: value for name, value in metadata.items() if name not in REASONS}
+
+
+def _has_text(inside: Any) -> bool:
+    """Whether a chunk has more of a text or of a call."""
+    content = inside.get("content")
+    if isinstance(content, list):
+        blocks = [fields(block) or {} if not isinstance(block, str) else {"text": block} for block in content]
+        content = any(value for block in blocks for name, value in block.items() if name not in ("type", "index", "id"))
+    about = inside.get("additional_kwargs") or {}
+    calls = inside.get("tool_call_chunks")
+    return bool(content or calls) or any(about.get(name) for name in ("function_call", *TEXTS_BESIDE))
+
+
+def _nothing(inside: Any) -> dict[str, Any]:
+    """What a chunk has that says no more, as a change of one that does."""
+    content: Any = "" if isinstance(inside.get("content"), str) else []
+    none: dict[str, Any] = {"additional_kwargs": {}, "name": None, "response_metadata": {}, "usage_metadata": None}
+    return {"content": content, "tool_call_chunks": [], **none}
 
 
 def _without_calls(message: Any) -> Any:
