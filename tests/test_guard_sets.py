@@ -708,9 +708,21 @@ def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
         ('"a\\n" = "x"', "a", ", a\\n: a name in [define] consists of letters, digits and _"),
         (f"a = '{long}'", "(?&a)(?&a)", f"rule 1: {most}"),
         (f"a = '{long}{long}'", "a", f", a: {most}"),
+        ("a = 'x'", "[b(?&a)]", "rule 1: (?&a) stands in a class, where it is a list of characters"),
+        ("a = 'x'", "[[:alpha:]^(?&a)]", "rule 1: (?&a) stands in a class, where it is a list of characters"),
+        ("a = 'x'", "[](?&a)]", "rule 1: (?&a) stands in a class, where it is a list of characters"),
+        ("a = ')x('", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '(x'", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '[x'", "a", ", a: a definition must have its brackets in pairs"),
     ):
         file.write_text(f"[define]\n{define}\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
-        assert str(refused("guard.unreadable", lambda: Guard.load(file))).endswith(why)
+        said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+        assert said.endswith(why)
+        assert said.count(str(file)) == 1
+    file.write_text(
+        "[define]\na = '[(\\]]'\nb = '\\(|[^]a]'\n[[rules]]\nregex = '[a-z[)]](?&a)(?&b)[]]'\n", encoding="utf-8"
+    )
+    assert [rule.pattern for rule in Guard.load(file).rules] == ["[a-z[)]](?:[(\\]])(?:\\(|[^]a])[]]"]
     file.write_text("define = 'x'\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
     assert "what is defined must be a table" in str(refused("guard.unreadable", lambda: Guard.load(file)))
 

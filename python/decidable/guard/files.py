@@ -22,8 +22,8 @@ MOST_FILE_BYTES: Final = 16 << 20
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
 _EXAMPLES: Final = ("matches", "passes")
-_DEFINED: Final = re.compile(r"\\.|\(\?&(\w*)\)", re.ASCII | re.DOTALL)
-"""A definition in a pattern, or an escape, behind which there is none."""
+_PARTS: Final = re.compile(r"\\.|\(\?&(?P<name>\w*)\)|\[\^?\]?|[\]()]", re.ASCII | re.DOTALL)
+"""What a pattern has of definitions, of escapes, and of the borders of groups and classes."""
 
 
 class Written(NamedTuple):
@@ -111,26 +111,52 @@ def _definitions(file: Path, define: Any) -> Mapping[str, str]:
         if not re.fullmatch(r"\w+", name, re.ASCII):
             raise fault("a name in [define] consists of letters, digits and _")
         defined[name] = _expanded(pattern, defined, fault)
+        if not _is_group(defined[name]):
+            raise fault("a definition must have its brackets in pairs")
     return defined
 
 
 def _expanded(pattern: str, defined: Mapping[str, str], fault: Callable[[str], InvalidInput]) -> str:
     """A pattern with what it has by name, as a group each."""
 
+    classes = 0
+
     def group(found: re.Match[str]) -> str:
-        name = found[1]
+        nonlocal classes
+        name = found["name"]
         if name is None:
+            classes = _classes(classes, found[0])
             return found[0]
+        if classes:
+            raise fault(f"(?&{name}) stands in a class, where it is a list of characters")
         if name not in defined:
             raise fault(f"(?&{name}) is not defined{suggestion(name, defined)}")
         return f"(?:{defined[name]})"
 
     # Each is so long at most, so that those of a file are not many times as long as it.
     if len(pattern.encode()) <= LONGEST_PATTERN_BYTES:
-        pattern = _DEFINED.sub(group, pattern)
+        pattern = _PARTS.sub(group, pattern)
     if len(pattern.encode()) > LONGEST_PATTERN_BYTES:
         raise fault(f"a pattern takes at most {LONGEST_PATTERN_BYTES} bytes, with what is defined in its place")
     return pattern
+
+
+def _classes(inside: int, part: str) -> int:
+    """In how many classes a pattern is behind a part of it. In a class a bracket that opens begins another."""
+    if part.startswith("["):
+        return inside + 1
+    return inside - 1 if inside and part == "]" else inside
+
+
+def _is_group(pattern: str) -> bool:
+    """Whether a pattern may stand in brackets: those that it has are pairs."""
+    classes = groups = 0
+    for found in _PARTS.finditer(pattern):
+        classes = _classes(classes, found[0])
+        groups += (found[0] == "(") - (found[0] == ")") if not classes else 0
+        if groups < 0:
+            return False
+    return not groups and not classes
 
 
 def _read(file: Path, number: int, rule: Any, action: str | None, defined: Mapping[str, str]) -> Written:
@@ -167,11 +193,9 @@ def _read(file: Path, number: int, rule: Any, action: str | None, defined: Mappi
         raise fault("ignore_case is for literals; a regex says (?i)")
     if "literal" in rule and "check" in rest:
         raise fault("check is for regexes; a literal is one number that passes or does not")
+    pattern = _expanded(rule["regex"], defined, fault) if "regex" in rule else ""
     try:
-        if "literal" in rule:
-            made = Rule.literal(rule["literal"], **rest)
-        else:
-            made = Rule.regex(_expanded(rule["regex"], defined, fault), **rest)
+        made = Rule.regex(pattern, **rest) if "regex" in rule else Rule.literal(rule["literal"], **rest)
     except InvalidInput as error:
         raise fault(error.message) from error
     return Written(made, texts["matches"] or (), texts["passes"] or ())

@@ -181,7 +181,9 @@ class ResponseReader:
             out.append(self._appended(changed(last, {"delta": notice})))
         items = [self._items[number] for number in sorted(self._items)]
         response = self._response if self._response is not None else {} if isinstance(self._last, dict) else None
-        told = {"status": "incomplete", "output": items}
+        told: dict[str, Any] = {"status": "incomplete", "output": items}
+        if (fields(response) or {}).get("completed_at") is not None:
+            told["completed_at"] = None
         if response is None:
             reason = {"incomplete_details": {"reason": "content_filter"}}
             event = {"type": "response.incomplete", "response": told | reason, "sequence_number": self._number}
@@ -246,7 +248,8 @@ class ResponseReader:
             if RESPONSES[kind]:
                 out += [rest for each in self._channels.choices for rest in self._rests(each)]
                 if self._channels.stopped is not None:
-                    self._items = dict(enumerate((fields(new) or {}).get("output") or ()))
+                    # Those behind it that were done before are as they came out.
+                    self._items |= dict(enumerate((fields(new) or {}).get("output") or ()))
                     return [*out, None]
             return [*out, chunk if new is response else changed(chunk, {"response": new})]
         if kind == "response.shell_call_output_content.delta":
