@@ -1554,9 +1554,8 @@ def test_a_response_that_is_stopped_at_its_end_is_not_complete() -> None:
     about = {"output_index": 1, "content_index": 0, "item_id": "m"}
     call = {"type": "function_call", "id": "c", "status": "completed", "name": "f", "arguments": "{}"}
     said = {"type": "message", "id": "m", "status": "completed", "content": [{"type": "output_text", "text": "a drop"}]}
-    end = event(
-        "completed", response={"status": "completed", "output": [call, said, call], "usage": {"total_tokens": 1}}
-    )
+    whole = {"status": "completed", "completed_at": 123, "output": [call, said, call], "usage": {"total_tokens": 1}}
+    end = event("completed", response=whole)
     piece = event("output_text.delta", delta="a drop", **about) | {"sequence_number": 3}
     out = list(guard.stream([piece, end | {"sequence_number": 4}]))
     assert [each["type"] for each in out] == ["response.output_text.delta", "response.incomplete"]
@@ -1568,6 +1567,10 @@ def test_a_response_that_is_stopped_at_its_end_is_not_complete() -> None:
         [call, cut],
         {"total_tokens": 1},
     )
+    assert response["completed_at"] is None
+    # What was done before comes again, also where it stands behind.
+    done = event("output_item.done", output_index=2, item=call)
+    assert list(guard.stream([done, end]))[-1]["response"]["output"] == [call, cut, call]
     # An item that is stopped in its own end.
     guard = Guard([Rule.literal("rm -rf /")])
     call["arguments"] = '{"cmd":"rm -rf /"}'
