@@ -229,6 +229,24 @@ def test_how_a_text_in_json_is_cut_changes_nothing(text: str, cuts: set[int], mo
     assert (released.encode(), stopped) == whole[:2]
 
 
+def test_a_match_of_two_readings_is_counted_once() -> None:
+    """Also where nobody keeps it, as text and in the arguments of a call."""
+    guard = Guard([Rule.literal("ab", action="record")])
+    most = 65_536
+    text = "x" + "ab" * (most + 10)
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": text}}
+    of_a_call = chunk()
+    of_a_call["choices"][0]["delta"] = {"tool_calls": [call]}
+    for given_ in ([text], [text[:70_001], text[70_001:]], [of_a_call]):
+        stream = guard.stream(given_, json=True)
+        for _ in stream:
+            pass
+        assert (len(stream.matches), stream.matches_dropped) == (most, 10)
+    rules = [Rule.literal("b", action="record"), Rule.literal("bc", reads="exact", action="record")]
+    found = Guard(rules).check("\\bbc", json=True)[2]
+    assert [(match.start, match.end) for match in found] == [(1, 2), (2, 3), (2, 4)]
+
+
 def test_white_space_that_json_does_not_have_is_a_text() -> None:
     guard = Guard([Rule.literal("C:\\new", name="path")])
     for space in ("\u00a0", "\u3000", "\x1c", "\x0b"):

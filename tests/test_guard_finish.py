@@ -35,8 +35,12 @@ def said(chunks: list[Any], index: int = 0) -> list[tuple[str, str | None]]:
     return [(choice["delta"].get("content") or "", choice["finish_reason"]) for choice in choices]
 
 
+def event_of(chunk: Any) -> str:
+    return f"data: {json.dumps(chunk)}\n\n"
+
+
 def events(chunks: list[Any]) -> list[str]:
-    return [f"data: {json.dumps(each)}\n\n" for each in chunks] + ["data: [DONE]\n\n"]
+    return [*map(event_of, chunks), "data: [DONE]\n\n"]
 
 
 # --- chat ------------------------------------------------------------------------------------------------------------
@@ -133,7 +137,7 @@ def test_what_is_not_held_comes_out_before_a_source_that_breaks() -> None:
 
 
 def test_one_choice_that_ends_does_not_keep_another() -> None:
-    """A chunk waits for the next one, whatever that is of."""
+    """What ends a choice waits for what comes next of it, and nothing waits for that."""
     given = [chunk("a DR", None, 0), chunk("b DR", "stop", 1), chunk("um", None, 0), chunk(None, "stop", 0)]
     out, stream = [], GUARD.stream(iter(given))
     out.append(next(stream))
@@ -142,9 +146,16 @@ def test_one_choice_that_ends_does_not_keep_another() -> None:
     out += list(stream)
     assert said(out) == [("a ", None), ("DRum", None), ("", "stop")]
     assert said(out, 1) == [("b ", None), ("DR", "stop")]
+    # It goes on, or what was used comes behind all of them.
+    more = list(GUARD.stream([*given, chunk("um", "stop", 1)]))
+    assert said(more, 1) == [("b ", None), ("", "stop"), ("DRum", "stop")]
     assert "goes on after its end" in str(
-        refused("guard.unknown_chunk", lambda: list(GUARD.stream([*given, chunk("um", None, 1)])))
+        refused("guard.unknown_chunk", lambda: list(GUARD.stream([*given, USAGE, chunk("um", None, 1)])))
     )
+    each = [chunk(f"{text} DR", "stop", index) for text in "ab" for index in (0, 1)]
+    out = list(GUARD.stream([*each, chunk("OP TABLE", "stop", 1), chunk("c", "stop", 0)]))
+    assert "".join(text for text, _ in said(out, 1)) == "a DRb "
+    assert said(out, 1)[-1][1] == said(out)[-1][1] == "content_filter"
     both = {**chunk(), "choices": [chunk("a DR", "stop")["choices"][0], chunk("DROP TABLE", None, 1)["choices"][0]]}
     out = list(GUARD.stream([both]))
     assert said(out) == [("a ", None), ("", "content_filter")]
@@ -179,6 +190,49 @@ def test_a_choice_may_have_no_number() -> None:
     assert [each["choices"][0]["delta"].get("content") for each in out] == ["a ", "", None]
 
 
+def test_an_end_that_was_told_is_told_once() -> None:
+    """Where another choice is stopped, and what says no more of the first does not begin it again."""
+    first = [chunk("a"), chunk(None, "stop"), chunk("", None)]
+    out = list(GUARD.stream([*first, chunk("DROP TABLE", None, 1)]))
+    assert said(out) == [("a", None), ("", "stop"), ("", None)]
+    assert said(out, 1)[-1] == ("", "content_filter")
+    out = list(GUARD.stream([chunk("DR"), chunk(None, "stop"), USAGE, chunk("DROP TABLE", None, 1)]))
+    assert [reason for _, reason in said(out) if reason] == ["stop"]
+
+
+def test_what_waits_keeps_its_place_among_events() -> None:
+    """The id of an event stays with it or before it, and an error comes behind what came before it."""
+    given = [
+        f"id: {number}\ndata: {json.dumps(each)}\n\n"
+        for number, each in enumerate([chunk("a DR"), chunk(None, "stop"), USAGE], 1)
+    ]
+    body = "".join(GUARD.stream([*given, "data: [DONE]\n\n"], sse=True))
+    lines = [line.partition(": ") for line in body.splitlines() if line]
+    told = [value if name == "id" else json.loads(value) for name, _, value in lines[:-1]]
+    assert told == ["1", chunk("a "), "2", chunk("DR", "stop"), "3", USAGE]
+    error = {"error": {"message": "gone", "type": "server_error"}}
+    for broken in (error, {"error": {"message": "DROP TABLE"}}):
+        out = "".join(GUARD.stream([*given[:2], f"data: {json.dumps(broken)}\n\n"], sse=True))
+        chunks = [json.loads(line[6:]) for line in out.splitlines() if line.startswith("data: {")]
+        assert chunks[:2] == [chunk("a "), chunk("DR", "stop")]
+        assert "DROP" not in out
+    dropped = list(ENDS.stream([event_of(chunk("a drop")), event_of(chunk(None, "stop")), event_of(error)], sse=True))
+    assert "gone" not in str(dropped)
+    assert "content_filter" in str(dropped)
+
+
+def test_what_has_parts_is_read_and_numbers_of_tokens_are_not() -> None:
+    """Where a service has a word, counts, or the tokens of a prompt."""
+    for name in ("usage", "id", "model", "timings", "prompt_token_ids", "system_fingerprint"):
+        for parts in ({"note": "DROP TABLE"}, ["DROP TABLE"], [{"note": "DROP TABLE"}]):
+            out = list(GUARD.stream([{**chunk("a"), name: parts}]))
+            assert "DROP" not in str(out)
+            assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
+    tokens = Guard([Rule.literal("4111")])
+    given = [{**chunk("a"), "prompt_token_ids": [4111, 7], "created_at": 4111, "request_id": "4111"}]
+    assert list(tokens.stream(given)) == given
+
+
 # --- messages, responses ---------------------------------------------------------------------------------------------
 
 
@@ -202,6 +256,7 @@ def test_what_bedrock_says_at_the_end_of_a_message_is_read() -> None:
         assert next(GUARD.stream([SimpleNamespace(**given)])).type == "message_stop"
     out = list(GUARD.stream([{**stop, "amazon-bedrock-trace": {"guardrail": {"match": "DROP TABLE"}}}]))
     assert "DROP" not in str(out)
+    assert [each["type"] for each in out] == ["message_delta", "message_stop"]
     other = {"type": "message_stop", "amazon-bedrock-other": "DROP TABLE"}
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([other]))).field == "amazon-bedrock-other"
 
@@ -239,6 +294,13 @@ def test_a_stop_at_the_end_of_a_message_is_its_only_reason(name: str) -> None:
         assert (whole.content, whole.response_metadata) == ("a ", told)
         assert [each.chunk_position for each in out].count("last") == 1
         assert stream.stopped is not None
+
+
+def test_the_id_of_a_message_is_no_text() -> None:
+    guard = Guard([Rule.regex("[0-9a-f]{8}-[0-9a-f]{4}")])
+    for kind in (AIMessage, AIMessageChunk):
+        given = kind(content="so. ", id="run--0123abcd-89ab")
+        assert list(guard.stream([given])) == [given]
 
 
 def test_a_whole_message_that_is_stopped_has_no_other_reason() -> None:

@@ -719,9 +719,12 @@ def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
         said = str(refused("guard.unreadable", lambda: Guard.load(file)))
         assert said.endswith(why)
         assert said.count(str(file)) == 1
-    file.write_text(
-        "[define]\na = '[(\\]]'\nb = '\\(|[^]a]'\n[[rules]]\nregex = '[a-z[)]](?&a)(?&b)[]]'\n", encoding="utf-8"
-    )
+    for regex, why in (("(?&\u00e9)", "unrecognized flag"), ("a" * 16_385, most)):
+        file.write_text(f"[define]\na = 'x'\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+        with pytest.raises(dc.InvalidInput, match=why):
+            Guard.load(file)
+    rules = "[define]\na = '[(\\]]'\nb = '\\(|[^]a]'\n[[rules]]\nregex = '[a-z[)]](?&a)(?&b)[]]'\n"
+    file.write_text(rules, encoding="utf-8")
     assert [rule.pattern for rule in Guard.load(file).rules] == ["[a-z[)]](?:[(\\]])(?:\\(|[^]a])[]]"]
     file.write_text("define = 'x'\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
     assert "what is defined must be a table" in str(refused("guard.unreadable", lambda: Guard.load(file)))

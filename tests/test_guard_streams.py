@@ -1571,6 +1571,15 @@ def test_a_response_that_is_stopped_at_its_end_is_not_complete() -> None:
     # What was done before comes again, also where it stands behind.
     done = event("output_item.done", output_index=2, item=call)
     assert list(guard.stream([done, end]))[-1]["response"]["output"] == [call, cut, call]
+    # What says more than that is read before its output.
+    failed = event("failed", response={"status": "failed", "output": [], "error": {"message": "a drop"}})
+    assert list(guard.stream([done, failed]))[-1]["response"]["output"] == [call]
+    whole["usage"] = {"note": "words"}
+    assert list(guard.stream([event("completed", response=whole)]))[-1]["response"]["usage"] == {"note": "words"}
+    # An item that has no status is not done, either.
+    input_ = {"type": "custom_tool_call", "id": "c", "name": "f", "input": "a drop"}
+    out = list(guard.stream([event("output_item.done", output_index=0, item=input_)]))
+    assert out[0]["item"] == {**input_, "input": "a ", "status": "incomplete"}
     # An item that is stopped in its own end.
     guard = Guard([Rule.literal("rm -rf /")])
     call["arguments"] = '{"cmd":"rm -rf /"}'

@@ -172,14 +172,17 @@ def test_documents_in_pieces_are_read_as_one() -> None:
     assert out == ["a ", "[redacted] b", " c"]
 
 
-def test_what_is_said_of_a_choice_goes_on_in_the_next_chunk() -> None:
-    """As OpenAI's client adds it up."""
-    given = [delta(content="a"), delta(content="b")]
-    for each, piece in zip(given, ("DROP ", "TABLE"), strict=True):
-        each["choices"][0]["moderation_hit_type"] = piece
-    stream = ONE.stream(given)
-    assert "TABLE" not in str(list(stream))
-    assert stream.stopped is not None
+def test_what_is_said_of_a_choice_is_one_in_each_chunk() -> None:
+    """OpenAI's client adds up deltas alone."""
+    given = [delta(content="a") for _ in range(30)]
+    for each in given:
+        each["choices"][0]["content_filter_results"] = {"hate": {"filtered": False, "severity": "safe"}}
+    guard = Guard([Rule.literal("safesafe"), Rule.regex("[a-z]{40,}", action="redact")])
+    for each in given:
+        each["choices"][0]["delta"] = {"content": ". "}
+    assert list(guard.stream(given)) == given
+    given[1]["choices"][0]["content_filter_results"]["hate"]["severity"] = "DROP TABLE"
+    assert "DROP" not in str(list(ONE.stream(given)))
 
 
 def test_pieces_of_calls_go_on_by_their_ids() -> None:
@@ -221,10 +224,13 @@ def test_what_langchain_has_once_is_read_once() -> None:
     assert list(guard.stream(given)) == given
     of_openai = [delta(channel=piece) for piece in ("aba", "aba")]
     assert list(guard.stream(of_openai)) == of_openai
-    # Once it was another, it is put together whatever it is.
-    stream = Guard([Rule.literal("abb")]).stream([delta(channel=piece) for piece in "abb"])
-    assert len(list(stream)) == 4
+    # One that is another is put together with those before it, and of it again each is one.
+    stream = Guard([Rule.literal("analysisfinal")]).stream([delta(channel=each) for each in ("analysis", "final")])
+    assert len(list(stream)) == 3
     assert stream.stopped is not None
+    several = [delta(channel=each) for each in ("analysis", "final", "final", "final")]
+    assert list(Guard([Rule.literal("finalfinal")]).stream(several)) == several
+    # In LangChain, once it was another, it is put together whatever it is.
     given = [langchain(response_metadata={"model_provider": piece}) for piece in "abb"]
     assert functools.reduce(operator.add, given).response_metadata == {"model_provider": "abb"}
     stream = Guard([Rule.literal("abb")]).stream(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol, TypeVar
 
-from decidable._native import Cursor, Match, StopReason
+from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 
 __all__ = ["Arguments", "Cursors", "is_document"]
 
@@ -30,28 +30,32 @@ class Arguments:
         self._document = cursor(json=True)
         self._written: Cursor | None = cursor()
         self._begun = False
+        # What one of them found, and not yet the other.
+        self._told: dict[Match, None] = {}
 
     def push(self, text: Piece) -> Piece:
         """What may come out for the next piece."""
         if not isinstance(text, (str, bytes)):
             # It is refused as any cursor does.
             return self._document.push(text)
-        released = text[:0]
+        nothing = text[:0]
+        released = [nothing]
         # White space of JSON.
         if not self._begun and (begin := text.lstrip(" \t\n\r") if isinstance(text, str) else text.lstrip(b" \t\n\r")):
             self._begun = True
             if begin[:1] in ("{", "[", '"', b"{", b"[", b'"') and self._written is not None:
                 # Nothing but white space was there.
-                released = self._written.finish() or released
+                released.append(self._written.finish() or nothing)
                 self._written = None
         if self._written is None:
-            return released + self._document.push(text)
+            released.append(self._document.push(text))
+            return nothing.join(released)
         # One by one, so that it is the same however it is cut: which of the two stops first, and what was noted before.
         for place in range(len(text)):
-            released += self._pass(self._document.push(text[place : place + 1]))
+            released.append(self._pass(self._document.push(text[place : place + 1])))
             if self.stopped is not None:
                 break
-        return released
+        return nothing.join(released)
 
     def finish(self) -> Any:
         """The rest, with what was pending decided."""
@@ -70,6 +74,7 @@ class Arguments:
         other._document = self._document._copy()
         other._written = self._written._copy() if self._written is not None else None
         other._begun = self._begun
+        other._told = dict(self._told)
         return other
 
     def fail(self) -> None:
@@ -89,8 +94,19 @@ class Arguments:
         return sum(each.held for each in self._both)
 
     def matches(self) -> list[Match]:
-        """Those of both since the last call, by where they begin. What both found is one for whoever keeps them."""
-        return sorted((match for each in self._both for match in each.matches()), key=lambda match: match.start)
+        """Those of both since the last call, by where they begin. What both find is told once."""
+        found = []
+        for match in (match for each in self._both for match in each.matches()):
+            if match in self._told:
+                del self._told[match]
+                continue
+            found.append(match)
+            if self._written is not None:
+                self._told[match] = None
+        # The other reading finds it soon, or never.
+        for match in [*self._told][: max(len(self._told) - MOST_MATCHES, 0)]:
+            del self._told[match]
+        return sorted(found, key=lambda match: (match.start, match.end))
 
     @property
     def matches_dropped(self) -> int:

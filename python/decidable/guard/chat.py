@@ -6,7 +6,7 @@ the same choice, at the latest with the one that has its ``finish_reason``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
@@ -83,14 +83,16 @@ class ChatReader:
         self._finished: set[int] = set()
         # The choices that the chunk which is read says are at their end while something of them is held.
         self._ends: set[int] = set()
-        # The last chunk and those, until the next one shows that they are: some servers say so in each chunk.
-        self._waiting: tuple[Any, set[int]] | None = None
+        # The chunk that says so of each, until the next one of it shows that it is: some servers say so in each chunk.
+        self._waiting: dict[int, Any] = {}
+        self.is_waiting = False
+        """Whether nothing of what was taken last comes out yet."""
         # The last piece of each tool call's text, by choice, index and field.
         self._calls: dict[tuple[int, int, str], Any] = {}
         # The last piece of the one call that there was before there were several, by choice.
         self._functions: dict[int, Any] = {}
         # What each choice last said of itself, by the field.
-        self._constants = Constants()
+        self._constants = Constants(always_one=True)
         # Its id, and those of the calls before it, where none has a number.
         self._ids: dict[tuple[int, int], tuple[str, tuple[str, ...]]] = {}
 
@@ -105,29 +107,35 @@ class ChatReader:
         numbers = set(map(_number_of_choice, choices))
         if len(numbers) < len(choices):
             raise unknown_chunk("choices[].index", "is that of two choices")
-        before = self._settled({_number_of_choice(choice) for choice in choices if _has_text(choice)})
+        self.is_waiting = False
+        # One that says nothing of any choice comes behind all of them.
+        before = self._settled(
+            numbers or self._waiting.keys(), {_number_of_choice(each) for each in choices if _has_text(each)}
+        )
         if self._channels.stopped is not None:
             return before
         new_chunk = self._chunk_of(chunk, inside, choices)
         if not self._ends or self._channels.stopped is not None:
             return [*before, new_chunk]
-        ends, self._ends = self._ends, set()
-        now, waiting = self._parted(new_chunk, ends)
-        self._waiting = waiting, ends
+        now = self._parted(new_chunk)
+        self.is_waiting = not now
         return before + now
 
-    def _parted(self, chunk: Any, ends: Set[int]) -> tuple[list[Any], Any]:
-        """What comes out of a chunk now, and what waits for the next: the ends of choices, and no text."""
+    def _parted(self, chunk: Any) -> list[Any]:
+        """What comes out of a chunk now. The ends of its choices wait for what comes next of each; no text does."""
+        ends, self._ends = self._ends, set()
         choices = (fields(chunk) or {})["choices"]
-        if not any(map(_has_text, choices)):
-            return [], chunk
-        now = [_without_end(choice) if _number_of_choice(choice) in ends else choice for choice in choices]
-        later = [
-            changed(_empty(choice), {name: why for name, why in (fields(choice) or {}).items() if name in REASONS})
-            for choice in choices
-            if _number_of_choice(choice) in ends
-        ]
-        return [changed(chunk, {"choices": now})], self._chunk(chunk, later)
+        if len(choices) == 1 and not _has_text(choices[0]):
+            self._waiting |= dict.fromkeys(ends, chunk)
+            return []
+        now = []
+        for choice in choices:
+            index = _number_of_choice(choice)
+            now.append(_without_end(choice) if index in ends else choice)
+            if index in ends:
+                why = {name: each for name, each in (fields(choice) or {}).items() if name in REASONS}
+                self._waiting[index] = self._chunk(chunk, [changed(_empty(choice), why)])
+        return [changed(chunk, {"choices": now})]
 
     def _chunk_of(self, chunk: Any, inside: Mapping[str, Any], choices: Any) -> Any:
         if "choices" in inside or self._chunk_before is None:
@@ -137,6 +145,8 @@ class ChatReader:
             if name == "choices" or not value or (name == "p" and _is_padding(value)):
                 continue
             if name in ABOUT_A_CHUNK and (is_a_word(value) or _is_of_numbers(value)):
+                continue
+            if name in READ_IN_A_CHUNK and is_of_the_service(name, value):
                 continue
             if name in REPEATS:
                 changes[name] = withheld(value)
@@ -159,30 +169,27 @@ class ChatReader:
             changes["choices"] = new_choices
         return changed(chunk, changes)
 
-    def _settled(self, go_on: Set[int]) -> list[Any]:
-        """The chunk that waits. Its choices are at their end, but for those that go on in the next."""
-        if self._waiting is None:
-            return []
-        (waiting, ends), self._waiting = self._waiting, None
-        ends -= go_on
-        choices = [
-            self._at_its_end(choice) if _number_of_choice(choice) in ends else choice
-            for choice in (fields(waiting) or {})["choices"]
-        ]
-        return [changed(waiting, {"choices": choices}) if ends else waiting]
+    def _settled(self, choices: Collection[int], go_on: Set[int] = frozenset()) -> list[Any]:
+        """The chunks that wait for some choices. These are at their end, but for those that go on."""
+        out = []
+        for index in [index for index in self._waiting if index in choices]:
+            chunk = self._waiting.pop(index)
+            if index not in go_on and self._channels.stopped is None:
+                (choice,) = (fields(chunk) or {})["choices"]
+                new = self._with_rests(choice, index, dict(self._channels.close_all(index)))
+                is_stopped = self._channels.stopped is not None
+                chunk = changed(chunk, {"choices": [_without_end(new) if is_stopped else new]})
+                self._finished |= {index} if not is_stopped else set()
+            out.append(chunk)
+        return out
 
-    def _at_its_end(self, choice: Any) -> Any:
-        """A choice with the rests of its texts; not at its end where that is stopped at."""
-        index = _number_of_choice(choice)
-        new = self._with_rests(choice, index, dict(self._channels.close_all(index)))
-        if self._channels.stopped is not None:
-            return _without_end(new)
-        self._finished.add(index)
-        return new
+    def settle(self) -> list[Any]:
+        """What waits for a next chunk that does not come: it was the last."""
+        return self._settled(self._waiting.keys())
 
     def finish(self) -> list[Any]:
         """The stream came to its end: what is pending is decided, and the last chunk, or one more, has the rest."""
-        out = self._settled(frozenset())
+        out = self.settle()
         for index in self._channels.choices:
             rests = dict(self._channels.close_all(index))
             if rests and index is not None:
@@ -242,7 +249,8 @@ class ChatReader:
                 if new is not value:
                     changes[name] = new
             elif name in READ_IN_A_CHOICE or name in ABOUT_A_CHOICE:
-                new = self._channels.read_all(index, name, value, added=self._lists)
+                # Clients put deltas together, and nothing of a choice.
+                new = self._channels.read_all(index, name, value)
                 if new is not value:
                     changes[name] = new
             elif value and name == "message":

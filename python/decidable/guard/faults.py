@@ -34,7 +34,9 @@ def no_text(place: str, given: object) -> InvalidInput:
 
 
 def shown(name: str) -> str:
-    """A name as far as it is one that a service could have: letters, digits and `_`, long ones in one case."""
+    """A name as far as it is one that a service could have: letters, digits and ``_``, long ones in one case, or words
+    with hyphens.
+    """
     return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}|[a-z_]{1,64}|([A-Za-z]{1,24}-){1,3}[A-Za-z]{1,24}", name) else "…"
 
 

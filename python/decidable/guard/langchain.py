@@ -103,7 +103,7 @@ class MessageChunkReader:
         # The signatures of blocks without a number whose text is not yet out: how many bytes are before the end of it,
         # how it ends, and what the block has besides.
         self._signed: list[tuple[int, bytes, dict[str, Any]]] = []
-        self._constants = Constants()
+        self._constants = Constants(always_one=False)
         # The last chunk, which says why the message is at its end, until the next one shows whether it is.
         self._waiting: tuple[Any, Any, dict[str, Any]] | None = None
         self._stopped: Any = None
@@ -230,7 +230,7 @@ class MessageChunkReader:
     def _message(self, inside: Any) -> dict[str, Any]:
         changes = {}
         for name, value in inside.items():
-            if name in ("type", "example"):
+            if name in ("type", "example") or (name == "id" and is_of_the_service(name, value)):
                 continue
             new = self._whole_content(value) if name == "content" else None
             if new is None:

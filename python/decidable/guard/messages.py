@@ -52,6 +52,8 @@ BEGINNINGS: Final = {
 class MessageReader:
     """Reads the events of one message. Its content blocks are its choices."""
 
+    is_waiting: Final = False
+
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
         self._lists = ByPlace()
@@ -138,7 +140,7 @@ class MessageReader:
             # Bedrock says here what was used, and what its own filter did.
             self._only(inside, *OF_BEDROCK)
             changes = {}
-            for name in OF_BEDROCK & inside.keys():
+            for name in filter(OF_BEDROCK.__contains__, inside):
                 new = self._channels.read_all(None, name, inside[name])
                 if new is not inside[name]:
                     changes[name] = new
@@ -153,6 +155,10 @@ class MessageReader:
         if kind in OF_THE_HELPER:
             raise of_a_helper("type", INSTEAD)
         raise unknown_kind("type", kind)
+
+    def settle(self) -> list[Any]:
+        """Nothing waits for a next chunk."""
+        return []
 
     def finish(self) -> list[Any]:
         """The stream came to its end without saying so: what is pending is decided, and events have the rest."""

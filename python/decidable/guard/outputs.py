@@ -26,7 +26,7 @@ ABOUT_AN_OUTPUT: Final = frozenset(
     }
 )  # fmt: skip
 # Those of both that are a word or a number.
-WORDS: Final = frozenset({"request_id", "index", "cumulative_logprob", "finish_reason", "stop_reason"})
+A_WORD: Final = frozenset({"request_id", "index", "cumulative_logprob", "finish_reason", "stop_reason"})
 # What repeats the text in another form, here also which tokens each could have been.
 LEFT_OUT: Final = WITHHELD | {"sampling_mask"}
 
@@ -47,7 +47,7 @@ class OutputReader:
         if inside is None or "outputs" not in inside:
             raise wrong_kind("an output of a request, as before", chunk)
         for name, value in inside.items():
-            is_odd = name in WORDS and not is_a_word(value)
+            is_odd = name in A_WORD and not is_a_word(value)
             if name != "outputs" and (name not in ABOUT_A_REQUEST or is_odd) and value:
                 raise unknown_chunk(name)
         if not isinstance(inside.get("finished", False), bool):
@@ -88,7 +88,7 @@ class OutputReader:
         inside = fields_of("outputs[]", output)
         index = number_of("outputs[].index", inside.get("index"))
         for name, value in inside.items():
-            is_odd = name in WORDS and not is_a_word(value)
+            is_odd = name in A_WORD and not is_a_word(value)
             if name not in LEFT_OUT and name != "text" and (name not in ABOUT_AN_OUTPUT or is_odd) and value:
                 raise unknown_chunk(f"outputs[].{name}")
         if index not in self._last:

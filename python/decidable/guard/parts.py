@@ -55,22 +55,29 @@ def number_of(place: str, value: Any) -> int:
 
 
 class Constants:
-    """What a service says in each chunk anew. As long as it is the same nobody puts it together; then each is."""
+    """What a service says in each chunk anew: as long as it is the same nobody puts it together.
 
-    def __init__(self) -> None:
+    ``always_one``: nobody does it with what repeats the last one, either; else all is put together that comes behind
+    another.
+    """
+
+    def __init__(self, *, always_one: bool) -> None:
+        self._always_one = always_one
         self._said: dict[tuple[int | None, str], Any] = {}
         self._differ: set[tuple[int | None, str]] = set()
 
     def is_one(self, choice: int | None, place: str, value: Any) -> bool:
-        """Whether it repeats the first that stood at its place, and so did all between them."""
+        """Whether it repeats what stood at its place."""
         at = choice, place
         if at not in self._said:
             refuse_many(len(self._said), MOST_ADDED)
             self._said[at] = value
             return False
-        if self._said[at] != value:
+        is_same = self._said[at] == value
+        self._said[at] = value
+        if not is_same and not self._always_one:
             self._differ.add(at)
-        return at not in self._differ
+        return is_same and at not in self._differ
 
 
 class Lists(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
-from decidable.guard.fields import changed, fields, made
+from decidable.guard.fields import changed, fields, is_plain, made
 from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of
 from decidable.guard.services import is_a_word
 
@@ -130,6 +130,8 @@ NUMBERED: Final = {*OF_A_PART, "command", "stdout", "stderr"}
 class ResponseReader:
     """Reads the events of one response. Its output items are its choices."""
 
+    is_waiting: Final = False
+
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
         self._lists = ByPlace()
@@ -166,6 +168,10 @@ class ResponseReader:
             self._more -= 1
             return put_in
         return [*put_in, changed(event, {"sequence_number": self._number + self._more}) if self._more else event]
+
+    def settle(self) -> list[Any]:
+        """Nothing waits for a next chunk."""
+        return []
 
     def finish(self) -> list[Any]:
         """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
@@ -419,7 +425,9 @@ class ResponseReader:
 
     def _cut(self, item: Any) -> Any:
         """An item in which the stream was stopped is not complete: a client would run a call that is."""
-        if self._channels.stopped is None or (fields(item) or {}).get("status") is None:
+        inside = fields(item) or {}
+        has_one = inside.get("status") is not None or (is_plain(item) and str(inside.get("type")).endswith("_call"))
+        if self._channels.stopped is None or not has_one:
             return item
         return changed(item, {"status": "incomplete"})
 

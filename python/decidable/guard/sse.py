@@ -213,7 +213,10 @@ class EventReader:
         if self._is_error(event, kind, inside):
             # A service says what went wrong in the same way whatever it was streaming, and the caller must hear of it.
             named = "event: error\n" if event == "error" else ""
-            return [f"{kept}{named}data: {_json(self._channels.read_error(None, '', chunk))}\n\n"]
+            waiting = [self._event_of(each) for each in self._reader.settle()] if self._reader is not None else []
+            if self._channels.stopped is not None:
+                return waiting
+            return [*waiting, f"{kept}{named}data: {_json(self._channels.read_error(None, '', chunk))}\n\n"]
         named = ""
         if event and event != _one_line(event):
             raise unknown_chunk("event", "has more than a line")
@@ -231,7 +234,10 @@ class EventReader:
             self._reader = self._shaped(chunk)
             self._names_events = self._names_events or ("choices" not in inside and isinstance(kind, str))
         out = [self._event_of(each) for each in self._reader.take(chunk)]
-        return [kept + named + out[0], *out[1:]] if out else out
+        if self._reader.is_waiting:
+            # Where it is in the stream is known, though it comes out later.
+            return [*out, kept + "\n"] if kept else out
+        return [*out[:-1], kept + named + out[-1]] if out else out
 
     def _event_of(self, chunk: Any) -> str:
         named = (
