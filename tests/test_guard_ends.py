@@ -494,6 +494,25 @@ def test_an_error_of_the_source_keeps_where_it_was_raised() -> None:
     assert "source" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
 
 
+def test_a_stream_that_is_left_needs_no_collector() -> None:
+    """Nothing of it refers to itself, so that it and its source go in the order in which they were made."""
+    closed = []
+
+    def source() -> Iterator[str]:
+        try:
+            yield from "abc"
+        finally:
+            closed.append(True)
+
+    gc.disable()
+    try:
+        for _ in GUARD.stream(source()):
+            break
+        assert closed == [True]
+    finally:
+        gc.enable()
+
+
 def test_leaving_an_asynchronous_stream_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """The event loop closes the stream and its source at once; neither is a fault."""
     closed = []

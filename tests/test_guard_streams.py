@@ -803,7 +803,7 @@ def test_a_notice_that_fails_takes_nothing_with_it() -> None:
     assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
     # Of the guard's own frames those that read the chunk are not told.
     assert {frame.name for frame in traceback.extract_tb(caught.tb)} <= {
-        "test_a_notice_that_fails_takes_nothing_with_it", "__next__", "_run", "_raise_what_is_due", "<lambda>",
+        "test_a_notice_that_fails_takes_nothing_with_it", "__next__", "_run", "raise_what_is_due", "<lambda>",
     }  # fmt: skip
     stream = GUARD.stream(["a drop table"], notice=lambda _: "" + 1, raise_on_stop=True)  # type: ignore[operator]
     with pytest.raises(GuardStopped) as stopped:

@@ -28,7 +28,7 @@ Notice = str | Callable[[StopReason], str]
 
 
 class _Guarded:
-    """What both kinds of stream know."""
+    """What is guarded, and how far. It does not know the stream, so that a stream that is left is gone at once."""
 
     def __init__(
         self,
@@ -54,39 +54,19 @@ class _Guarded:
         self._raise_on_stop = raise_on_stop
         self._notice = notice
         self._json = json
-        self._reader: Reader = TypedReader(cursor, sse=True, json=json) if sse else PlainReader(cursor, json=json)
+        self.reader: Reader = TypedReader(cursor, sse=True, json=json) if sse else PlainReader(cursor, json=json)
         self._prelude = Prelude() if sse is None else None
         self._chosen = sse is True
-        self._begun = False
-        self._over = False
+        self.begun = False
+        self.over = False
         # What the caller's own notice raised, which is told behind everything else.
         self._fault: Exception | None = None
 
-    @property
-    def stopped(self) -> StopReason | None:
-        """Why the stream was stopped, and where; ``None`` while it goes on, and where it came to its end."""
-        return self._reader.stopped
-
-    @property
-    def held(self) -> int:
-        """How many bytes are held back now."""
-        return self._reader.held
-
-    @property
-    def matches(self) -> tuple[Match, ...]:
-        """What was noted or replaced so far, copied at each look: of very many the first (docs/limits.md)."""
-        return tuple(self._reader.matches)
-
-    @property
-    def matches_dropped(self) -> int:
-        """How many more there were."""
-        return self._reader.matches_dropped
-
-    def _take(self, chunk: Any) -> list[Any]:
+    def take(self, chunk: Any) -> list[Any]:
         if not self._chosen:
             self._chosen = True
             if not isinstance(chunk, (str, bytes)):
-                self._reader = TypedReader(self._cursor, sse=False, json=self._json)
+                self.reader = TypedReader(self._cursor, sse=False, json=self._json)
                 self._prelude = None
         if self._prelude is not None:
             if isinstance(chunk, (str, bytes)) and self._prelude.is_of_events(chunk):
@@ -94,12 +74,12 @@ class _Guarded:
                 raise InvalidInput("guard.unknown_chunk", told, field="sse")
             if self._prelude.is_over:
                 self._prelude = None
-        out = self._reader.take(chunk)
-        why = self._reader.stopped
+        out = self.reader.take(chunk)
+        why = self.reader.stopped
         return out if why is None else self._ended(out, why)
 
     @staticmethod
-    def _without_traces(step: Callable[..., list[Any]], *given: Any) -> tuple[list[Any], DecidableError | None]:
+    def without_traces(step: Callable[..., list[Any]], *given: Any) -> tuple[list[Any], DecidableError | None]:
         """What a step gives, or why it refuses, without the frames and the errors that know what did not come out."""
         try:
             return step(*given), None
@@ -107,14 +87,14 @@ class _Guarded:
             error.__context__ = error.__cause__ = None
             return [], error.with_traceback(None)
 
-    def _finish(self) -> list[Any]:
-        out = self._reader.finish()
-        why = self._reader.stopped
+    def finish(self) -> list[Any]:
+        out = self.reader.finish()
+        why = self.reader.stopped
         return out if why is None else self._ended(out, why)
 
     def _ended(self, out: list[Any], why: StopReason) -> list[Any]:
         """With what tells a client that the stream was stopped."""
-        self._over = True
+        self.over = True
         notice: object = ""
         try:
             notice = self._notice if isinstance(self._notice, str) else self._notice(why)
@@ -123,16 +103,45 @@ class _Guarded:
         except Exception as error:
             # What stands before the stop comes out, and a client sees that there was one.
             self._fault = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
-        return out + self._reader.end(notice if isinstance(notice, str) else "")
+        return out + self.reader.end(notice if isinstance(notice, str) else "")
 
-    def _raise_what_is_due(self, fault: Exception | None) -> None:
+    def raise_what_is_due(self, fault: Exception | None) -> None:
         """Once everything before the match has come out; with the fault of a notice, or of a source's end."""
         fault = self._fault or fault
-        if self._raise_on_stop and self.stopped is not None:
+        why = self.reader.stopped
+        if self._raise_on_stop and why is not None:
             # Which rule it was is for whoever guards the stream, not for whoever reads the message of an error.
-            raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=self.stopped) from fault
+            raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=why) from fault
         if fault is not None:
             raise fault
+
+
+class _Stream:
+    """What both kinds of stream have."""
+
+    def __init__(self, cursor: Cursors, chunks: object, **options: Any) -> None:
+        self._chunks = chunks
+        self._guarded = _Guarded(cursor, chunks, **options)
+
+    @property
+    def stopped(self) -> StopReason | None:
+        """Why the stream was stopped, and where; ``None`` while it goes on, and where it came to its end."""
+        return self._guarded.reader.stopped
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held back now."""
+        return self._guarded.reader.held
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        """What was noted or replaced so far, copied at each look: of very many the first (docs/limits.md)."""
+        return tuple(self._guarded.reader.matches)
+
+    @property
+    def matches_dropped(self) -> int:
+        """How many more there were."""
+        return self._guarded.reader.matches_dropped
 
 
 def _closable(source: object, chunks: object, *names: str) -> list[Callable[[], Any]]:
@@ -155,7 +164,7 @@ def _in_use() -> Conflict:
     return Conflict("guard.in_use", "the stream is in use by another thread or task")
 
 
-class GuardedStream(_Guarded, Generic[Chunk]):
+class GuardedStream(_Stream, Generic[Chunk]):
     """An iterator over what may come out of a stream. Made by :meth:`Guard.stream`.
 
     As a context manager it is closed, and its source with it, however its block is left.
@@ -163,8 +172,7 @@ class GuardedStream(_Guarded, Generic[Chunk]):
 
     def __init__(self, cursor: Cursors, chunks: Iterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, chunks, **options)
-        self._chunks = chunks
-        self._released: Generator[Chunk, None, None] = self._run(chunks)
+        self._released: Generator[Chunk, None, None] = _run(self._guarded, chunks)
 
     def __iter__(self) -> Self:
         return self
@@ -183,7 +191,7 @@ class GuardedStream(_Guarded, Generic[Chunk]):
         Raises:
             Conflict: Another thread is in it (docs/guard.md, *When a stream is stopped*).
         """
-        begun, self._begun = self._begun, True
+        begun, self._guarded.begun = self._guarded.begun, True
         try:
             self._released.close()
         except ValueError as error:
@@ -192,7 +200,7 @@ class GuardedStream(_Guarded, Generic[Chunk]):
             raise
         if not begun:
             # A generator that has not begun has nothing to tidy up.
-            self._reader.fail()
+            self._guarded.reader.fail()
             _close(self._chunks, self._chunks)
 
     def __enter__(self) -> Self:
@@ -201,43 +209,44 @@ class GuardedStream(_Guarded, Generic[Chunk]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
-        self._begun = True
-        source: object = chunks
-        try:
-            source = each = iter(chunks)
-            for chunk in each:
-                released, refused = self._without_traces(self._take, chunk)
-                # No error that comes from here on has it in its frames.
-                del chunk
-                if refused is not None:
-                    raise refused
-                if self._over:
-                    break
-                yield from released
-            else:
-                released, refused = self._without_traces(self._finish)
-                if refused is not None:
-                    raise refused
-        except BaseException:
-            # Also what interrupts a program, and the end of a stream that is left.
-            self._reader.fail()
-            _close(source, chunks)
-            raise
-        # Before the last of it comes out, so that nobody waits for what will not be used. Where that fails it is told
-        # behind the last of it, or a client would not see that the stream was stopped.
-        fault: Exception | None = None
-        try:
-            _close(source, chunks)
-        except Exception as error:
-            fault = error
-        try:
+
+def _run(guarded: _Guarded, chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
+    guarded.begun = True
+    source: object = chunks
+    try:
+        source = each = iter(chunks)
+        for chunk in each:
+            released, refused = guarded.without_traces(guarded.take, chunk)
+            # No error that comes from here on has it in its frames.
+            del chunk
+            if refused is not None:
+                raise refused
+            if guarded.over:
+                break
             yield from released
-        except GeneratorExit:
-            if fault is not None:
-                raise fault from fault.__cause__
-            raise
-        self._raise_what_is_due(fault)
+        else:
+            released, refused = guarded.without_traces(guarded.finish)
+            if refused is not None:
+                raise refused
+    except BaseException:
+        # Also what interrupts a program, and the end of a stream that is left.
+        guarded.reader.fail()
+        _close(source, chunks)
+        raise
+    # Before the last of it comes out, so that nobody waits for what will not be used. Where that fails it is told
+    # behind the last of it, or a client would not see that the stream was stopped.
+    fault: Exception | None = None
+    try:
+        _close(source, chunks)
+    except Exception as error:
+        fault = error
+    try:
+        yield from released
+    except GeneratorExit:
+        if fault is not None:
+            raise fault from fault.__cause__
+        raise
+    guarded.raise_what_is_due(fault)
 
 
 def _close(source: object, chunks: object) -> None:
@@ -252,7 +261,7 @@ def _close(source: object, chunks: object) -> None:
             all_of_them.callback(closed, close)
 
 
-class AsyncGuardedStream(_Guarded, Generic[Chunk]):
+class AsyncGuardedStream(_Stream, Generic[Chunk]):
     """An asynchronous iterator over what may come out of a stream. Made by :meth:`Guard.astream`.
 
     As an asynchronous context manager it is closed, and its source with it, however its block is left.
@@ -260,8 +269,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
 
     def __init__(self, cursor: Cursors, chunks: AsyncIterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, chunks, **options)
-        self._chunks = chunks
-        self._released: AsyncGenerator[Chunk, None] = self._run(chunks)
+        self._released: AsyncGenerator[Chunk, None] = _run_async(self._guarded, chunks)
 
     def __aiter__(self) -> Self:
         return self
@@ -280,7 +288,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
         Raises:
             Conflict: Another task or thread is in it (docs/guard.md, *When a stream is stopped*).
         """
-        begun, self._begun = self._begun, True
+        begun, self._guarded.begun = self._guarded.begun, True
         try:
             await self._released.aclose()
         except (RuntimeError, ValueError) as error:
@@ -288,7 +296,7 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
                 raise _in_use() from None
             raise
         if not begun:
-            self._reader.fail()
+            self._guarded.reader.fail()
             await _aclose(self._chunks, self._chunks)
 
     async def __aenter__(self) -> Self:
@@ -297,42 +305,43 @@ class AsyncGuardedStream(_Guarded, Generic[Chunk]):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _run(self, chunks: AsyncIterable[Chunk]) -> AsyncGenerator[Chunk, None]:
-        self._begun = True
-        source: object = chunks
-        try:
-            source = each = aiter(chunks)
-            async for chunk in each:
-                released, refused = self._without_traces(self._take, chunk)
-                # No error that comes from here on has it in its frames.
-                del chunk
-                if refused is not None:
-                    raise refused
-                if self._over:
-                    break
-                for piece in released:
-                    yield piece
-            else:
-                released, refused = self._without_traces(self._finish)
-                if refused is not None:
-                    raise refused
-        except BaseException:
-            self._reader.fail()
-            await _aclose(source, chunks)
-            raise
-        fault: Exception | None = None
-        try:
-            await _aclose(source, chunks)
-        except Exception as error:
-            fault = error
-        try:
+
+async def _run_async(guarded: _Guarded, chunks: AsyncIterable[Chunk]) -> AsyncGenerator[Chunk, None]:
+    guarded.begun = True
+    source: object = chunks
+    try:
+        source = each = aiter(chunks)
+        async for chunk in each:
+            released, refused = guarded.without_traces(guarded.take, chunk)
+            # No error that comes from here on has it in its frames.
+            del chunk
+            if refused is not None:
+                raise refused
+            if guarded.over:
+                break
             for piece in released:
                 yield piece
-        except GeneratorExit:
-            if fault is not None:
-                raise fault from fault.__cause__
-            raise
-        self._raise_what_is_due(fault)
+        else:
+            released, refused = guarded.without_traces(guarded.finish)
+            if refused is not None:
+                raise refused
+    except BaseException:
+        guarded.reader.fail()
+        await _aclose(source, chunks)
+        raise
+    fault: Exception | None = None
+    try:
+        await _aclose(source, chunks)
+    except Exception as error:
+        fault = error
+    try:
+        for piece in released:
+            yield piece
+    except GeneratorExit:
+        if fault is not None:
+            raise fault from fault.__cause__
+        raise
+    guarded.raise_what_is_due(fault)
 
 
 async def _aclose(source: object, chunks: object) -> None:
