@@ -200,6 +200,15 @@ def test_an_end_that_was_told_is_told_once() -> None:
     assert [reason for _, reason in said(out) if reason] == ["stop"]
 
 
+def test_of_two_ends_that_wait_the_first_may_stop_both() -> None:
+    guard = Guard([Rule.regex(r"drop\b"), Rule.literal("DROP TABLE")])
+    given = [chunk("a drop"), chunk("b DR", None, 1), chunk(None, "stop"), chunk(None, "stop", 1), USAGE]
+    out = list(guard.stream(given))
+    for index, text in enumerate(("a ", "b ")):
+        assert "".join(piece for piece, _ in said(out, index)) == text
+        assert [reason for _, reason in said(out, index) if reason] == ["content_filter"]
+
+
 def test_what_waits_keeps_its_place_among_events() -> None:
     """The id of an event stays with it or before it, and an error comes behind what came before it."""
     given = [

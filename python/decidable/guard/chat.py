@@ -173,8 +173,11 @@ class ChatReader:
         """The chunks that wait for some choices. These are at their end, but for those that go on."""
         out = []
         for index in [index for index in self._waiting if index in choices]:
+            if self._channels.stopped is not None:
+                # What others hold does not come out, and they are not at their end.
+                break
             chunk = self._waiting.pop(index)
-            if index not in go_on and self._channels.stopped is None:
+            if index not in go_on:
                 (choice,) = (fields(chunk) or {})["choices"]
                 new = self._with_rests(choice, index, dict(self._channels.close_all(index)))
                 is_stopped = self._channels.stopped is not None
