@@ -136,6 +136,7 @@ SAMPLES: dict[str, list[Any]] = {
     ],
 }
 MATCH = "DROP TABLE"
+HIDING: list[Any] = [MATCH, {"note": MATCH}, [MATCH], [{"text": MATCH}], SimpleNamespace(content=MATCH)]
 # What a request asked for may stand in an answer, too.
 NAMES_OF_SERVICES = OPAQUE | {"stop_sequence"}
 OF_THE_REQUEST = ("responses", (0, "response", "text"))
@@ -163,16 +164,8 @@ def events_of(chunks: list[Any]) -> list[str] | None:
         return None
 
 
-@settings(max_examples=400)
-@given(
-    changes=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(ODD)), min_size=1, max_size=2),
-    sse=st.booleans(),
-)
-def test_a_part_of_another_form_is_read_stops_or_is_refused(changes: list[Any], sse: bool) -> None:
-    """Whatever stands in the place of any part of a chunk; the fault tells nothing of what was read.
-
-    A name that a service makes is one of a text, as it is.
-    """
+def check_form(changes: list[Any], sse: bool) -> None:
+    """What stands in the place of parts of a chunk is read, stops, or is refused, and no fault tells of it."""
     (name, _), _ = changes[0]
     given_ = copy.deepcopy(SAMPLES[name])
     for (of, place), odd in changes:
@@ -203,8 +196,29 @@ def test_a_part_of_another_form_is_read_stops_or_is_refused(changes: list[Any], 
         assert error.__cause__ is None
         assert error.__context__ is None
         assert {frame.name for frame in traceback.extract_tb(error.__traceback__)} <= {
-            "__next__", "_run", "test_a_part_of_another_form_is_read_stops_or_is_refused",
+            "__next__", "_run", "check_form",
         }  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(
+    changes=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(ODD)), min_size=1, max_size=2),
+    sse=st.booleans(),
+)
+def test_a_part_of_another_form_is_read_stops_or_is_refused(changes: list[Any], sse: bool) -> None:
+    """Whatever stands in the place of any part of a chunk; the fault tells nothing of what was read.
+
+    A name that a service makes is one of a text, as it is.
+    """
+    check_form(changes, sse)
+
+
+@pytest.mark.parametrize("odd", HIDING, ids=str)
+def test_no_part_hides_a_match(odd: Any) -> None:
+    """In every place, as it is and within something else."""
+    for place in PLACES:
+        for sse in (False, True):
+            check_form([(place, odd)], sse)
 
 
 def test_what_interrupts_a_program_goes_on() -> None:
