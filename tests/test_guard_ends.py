@@ -208,6 +208,8 @@ def test_a_text_that_is_no_document_is_read_as_it_is_written_too(size: int) -> N
     cuts=st.sets(st.integers(1, 23)),
     most=st.sampled_from([4, 65_536]),
 )
+@hypothesis.example(text="\\bb", cuts=set(), most=65_536)
+@hypothesis.example(text="\\bb\\bb", cuts={1, 4}, most=4)
 def test_how_a_text_in_json_is_cut_changes_nothing(text: str, cuts: set[int], most: int) -> None:
     """What comes out, which rule stops it and where, and what was noted before: as text and as bytes."""
     rules = [Rule.literal("a\\n"), Rule.literal("Db"), Rule.literal("b", action="record", name="noted")]
@@ -227,6 +229,14 @@ def test_how_a_text_in_json_is_cut_changes_nothing(text: str, cuts: set[int], mo
     assert told([octets])[0] == whole[0]
     released, stopped, _ = guard.check(text, json=True)
     assert (released.encode(), stopped) == whole[:2]
+
+
+def test_of_two_readings_that_stop_at_once_the_one_with_the_earlier_match_says_why() -> None:
+    rules = [Rule.literal("a\\n", name="written"), Rule.literal("a\nDROQ"), Rule.literal("DROP")]
+    released, stopped, _ = Guard(rules).check("a\\nDROP", json=True)
+    assert released == ""
+    assert stopped is not None
+    assert (stopped.rule, stopped.start) == ("written", 0)
 
 
 def test_a_match_of_two_readings_is_counted_once() -> None:

@@ -200,6 +200,11 @@ def test_an_end_that_was_told_is_told_once() -> None:
     assert [reason for _, reason in said(out) if reason] == ["stop"]
 
 
+def test_a_choice_that_went_on_is_ended_where_another_is_stopped() -> None:
+    out = list(GUARD.stream([chunk("a", "stop"), chunk("b"), chunk("DROP TABLE", None, 1)]))
+    assert said(out) == [("a", "stop"), ("b", None), ("", "content_filter")]
+
+
 def test_of_two_ends_that_wait_the_first_may_stop_both() -> None:
     guard = Guard([Rule.regex(r"drop\b"), Rule.literal("DROP TABLE")])
     given = [chunk("a drop"), chunk("b DR", None, 1), chunk(None, "stop"), chunk(None, "stop", 1), USAGE]
@@ -253,6 +258,9 @@ def test_a_message_that_is_stopped_at_its_end_has_no_other_reason() -> None:
     for more in ({"signature": "x", "text": "DROP TABLE"}, {"signature": {"text": "DROP TABLE"}}):
         delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", **more}}
         assert refused("guard.unknown_chunk", lambda delta=delta: list(GUARD.stream([delta])))  # type: ignore[misc]
+    sealed = {"type": "compaction_delta", "content": "a", "encrypted_content": {"text": "DROP TABLE"}}
+    chunks = [{"type": "content_block_delta", "index": 0, "delta": sealed}]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(chunks))).field == "delta.encrypted_content"
     assert "DROP" not in str(list(GUARD.stream([{**end, "delta": {}, "usage": {"note": "DROP TABLE"}}])))
 
 

@@ -704,6 +704,7 @@ def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
         ("a = '(?&a)'", "a", ", a: (?&a) is not defined"),
         ("a = '(?&b)'\nb = 'x'", "a", ", a: (?&b) is not defined"),
         ("a = 5", "a", ", a: what is defined must be a table of patterns"),
+        ("'\u00e9' = 'x'", "a", ", \\xe9: a name in [define] consists of letters, digits and _"),
         ("'a b' = 'x'", "a", ", a b: a name in [define] consists of letters, digits and _"),
         ('"a\\n" = "x"', "a", ", a\\n: a name in [define] consists of letters, digits and _"),
         (f"a = '{long}'", "(?&a)(?&a)", f"rule 1: {most}"),

@@ -22,7 +22,7 @@ MOST_FILE_BYTES: Final = 16 << 20
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
 _EXAMPLES: Final = ("matches", "passes")
-_PARTS: Final = re.compile(r"\\.|\(\?&(?P<name>\w*)\)|\[\^?\]?|[\]()]", re.ASCII | re.DOTALL)
+_PARTS: Final = re.compile(r"\\.|\(\?&(?P<name>\w*)\)|\[\^?\]?|[\]()]", re.ASCII)
 """What a pattern has of definitions, of escapes, and of the borders of groups and classes."""
 
 
