@@ -29,6 +29,7 @@ import torch
 
 import decidable as dc
 from decidable import Guard, Rule
+from decidable.guard.outputs import A_WORD
 
 FOLDER = Path(os.environ["DECIDABLE_RUNTIMES"])
 ITS_OWN = {
@@ -257,9 +258,9 @@ def test_every_field_of_an_output_is_known(vllm: Any) -> None:
     of_request = set(inspect.signature(outputs.RequestOutput).parameters) - {"outputs", "finished", "kwargs"}
 
     def chunk(text: str, finish: str | None = None) -> Any:
-        full = {name: ["what it says"] for name in others}
+        full = {name: "a word" if name in A_WORD else ["what it says"] for name in others}
         output = outputs.CompletionOutput(index=0, text=text, token_ids=[1, 2], finish_reason=finish, **full)
-        about = {name: ["what it says"] for name in of_request}
+        about = {name: "a word" if name in A_WORD else ["what it says"] for name in of_request}
         return outputs.RequestOutput(outputs=[output], finished=finish is not None, **about)
 
     stream = GUARD.stream([chunk("I dr"), chunk("op it", "stop")])
