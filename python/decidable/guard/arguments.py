@@ -104,8 +104,8 @@ class Arguments:
             if self._written is not None:
                 self._told[match] = None
         # The other reading finds it soon, or never.
-        for match in [*self._told][: max(len(self._told) - MOST_MATCHES, 0)]:
-            del self._told[match]
+        while len(self._told) > MOST_MATCHES:
+            del self._told[next(iter(self._told))]
         return sorted(found, key=lambda match: (match.start, match.end))
 
     @property

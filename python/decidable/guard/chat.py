@@ -1,7 +1,8 @@
 """Chat completions in pieces: what OpenAI's client, servers that speak like it and llama-cpp-python stream.
 
 A chunk comes out for each that goes in, with what may come out of its texts. What is held comes with a later chunk of
-the same choice, at the latest with the one that has its ``finish_reason``.
+the same choice, at the latest with the one that has its ``finish_reason``. That waits for what comes next of the choice
+while something is held, in a chunk of its own where there is a text with it.
 """
 
 from __future__ import annotations
