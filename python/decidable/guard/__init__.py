@@ -201,7 +201,7 @@ class Guard:
         whole = Arguments(cursor) if json else cursor()
         released: Chunk = whole.push(text)
         rest: Chunk = whole.finish()
-        return released + rest, whole.stopped, list(dict.fromkeys(whole.matches()))
+        return released + rest, whole.stopped, whole.matches()
 
     def stream(
         self,

@@ -86,8 +86,6 @@ class MessageChunkReader:
         # Of each block which kind a field of it is of, and of each number of a call the ids.
         self._kinds: dict[tuple[int | str, str], str] = {}
         self._ids: dict[int | str, list[str]] = {}
-        # The names and numbers of the calls in a chunk.
-        self._called: list[tuple[Any, Any]] = []
         self._last: Any = None
         self._is_first = True
         # Whether all that LangChain has of the content is an empty list.
@@ -195,7 +193,7 @@ class MessageChunkReader:
     def _chunk(self, inside: Any) -> dict[str, Any]:
         changes: dict[str, Any] = {}
         calls = [fields(call) or {} for call in inside["tool_call_chunks"] or ()]
-        self._called = [(call.get("name"), call.get("index")) for call in calls]
+        whole_calls = [call.get("name") for call in calls if call.get("index") is None]
         for name, value in inside.items():
             if name in ("type", "example") or (name == "id" and is_of_the_service(name, value)):
                 continue
@@ -216,7 +214,7 @@ class MessageChunkReader:
                     raise unknown_chunk("additional_kwargs.tool_calls")
                 # The chunks of the calls say it again.
                 kept = {key: inner for key, inner in value.items() if key != "tool_calls"}
-                new = {key: self._additional(key, inner) for key, inner in kept.items()}
+                new = {key: self._additional(key, inner, whole_calls) for key, inner in kept.items()}
             elif name in ("response_metadata", "usage_metadata"):
                 new = self._whole(name, value)
             elif name == "name" and value:
@@ -507,7 +505,7 @@ class MessageChunkReader:
                 raise unknown_chunk(f"tool_call_chunks[].{key}")
         return changed(call, changes)
 
-    def _additional(self, name: str, value: Any) -> Any:
+    def _additional(self, name: str, value: Any, whole_calls: list[Any]) -> Any:
         if name in ("reasoning_content", "refusal") and value is not None:
             channel = Channel(None, name.removesuffix("_content"), field=f"{IN_KWARGS}{name}")
             return self._channels.push(channel, value)
@@ -518,7 +516,7 @@ class MessageChunkReader:
             changes = {}
             if inside.get("name"):
                 # Of whole calls, which stand among the chunks of calls as well, LangChain makes one with one name.
-                is_whole = (inside["name"], None) in self._called
+                is_whole = inside["name"] in whole_calls
                 read_name = self._channels.read_added if is_whole else self._channels.read_name
                 changes["name"] = read_name(Channel(None, "function_name"), inside["name"])
             if inside.get("arguments"):

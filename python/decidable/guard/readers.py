@@ -71,8 +71,7 @@ class PlainReader:
 
     def __init__(self, cursor: Cursors, *, json: bool) -> None:
         self._cursor: Cursor | Arguments = Arguments(cursor) if json else cursor()
-        # What two readings found is one.
-        self._found: dict[Match, None] = {}
+        self._found: list[Match] = []
         self._dropped = 0
         self._bytes = False
 
@@ -110,11 +109,11 @@ class PlainReader:
 
     def _note(self) -> None:
         """At each chunk, whoever asks or does not: which are kept does not depend on when somebody looks."""
-        for match in self._cursor.matches():
-            if len(self._found) < MOST_MATCHES:
-                self._found[match] = None
-            elif match not in self._found:
-                self._dropped += 1
+        found = self._cursor.matches()
+        if found:
+            room = MOST_MATCHES - len(self._found)
+            self._found += found[:room]
+            self._dropped += len(found[room:])
 
     def end(self, notice: str) -> list[Any]:
         return [notice.encode() if self._bytes else notice] if notice else []
