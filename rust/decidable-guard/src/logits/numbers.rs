@@ -22,14 +22,14 @@ const C2: f64 = 0.015_014_152_788_916_818;
 const C3: f64 = 0.000_867_670_788_534_395_6;
 const C4: f64 = 0.000_037_607_139_880_362_65;
 
-/// So many vectors take each step together: one alone would wait for itself most of the time.
-pub(super) type Four<V> = [V; 4];
+/// So many vectors take each step together: one alone, or four, would wait for themselves some of the time.
+pub(super) type Eight<V> = [V; 8];
 
 /// 2^y for y <= 0, in vectors; 2^[`LOWEST`] for what is below that. As [`weight`], but for what is masked.
 ///
 /// The whole part of y goes to the exponent, the rest to the polynomial.
 #[inline(always)]
-pub(super) fn weights<S: Simd>(simd: S, y: Four<S::f64s>) -> Four<S::f64s> {
+pub(super) fn weights<S: Simd>(simd: S, y: Eight<S::f64s>) -> Eight<S::f64s> {
     let all = |number| S::f64s::splat(simd, number);
     let rounded = each(y, |y| y + all(ROUND));
     let rest = both(y, rounded, |y, rounded| y - (rounded - all(ROUND)));
@@ -45,13 +45,25 @@ pub(super) fn weights<S: Simd>(simd: S, y: Four<S::f64s>) -> Four<S::f64s> {
 }
 
 #[inline(always)]
-pub(super) fn each<V>([a, b, c, d]: Four<V>, step: impl Fn(V) -> V) -> Four<V> {
-    [step(a), step(b), step(c), step(d)]
+pub(super) fn each<V>(values: Eight<V>, step: impl Fn(V) -> V) -> Eight<V> {
+    let [a, b, c, d, e, f, g, h] = values;
+    [step(a), step(b), step(c), step(d), step(e), step(f), step(g), step(h)]
 }
 
 #[inline(always)]
-pub(super) fn both<V>([a, b, c, d]: Four<V>, [e, f, g, h]: Four<V>, step: impl Fn(V, V) -> V) -> Four<V> {
-    [step(a, e), step(b, f), step(c, g), step(d, h)]
+pub(super) fn both<V>(ones: Eight<V>, others: Eight<V>, step: impl Fn(V, V) -> V) -> Eight<V> {
+    let [a, b, c, d, e, f, g, h] = ones;
+    let [i, j, k, l, m, n, o, p] = others;
+    [
+        step(a, i),
+        step(b, j),
+        step(c, k),
+        step(d, l),
+        step(e, m),
+        step(f, n),
+        step(g, o),
+        step(h, p),
+    ]
 }
 
 /// 2^y for y <= 0: the weight of a logit that is y powers of two above the largest one. 0 below [`MASKED`].

@@ -4,7 +4,7 @@ use fearless_simd::prelude::*;
 
 use super::{
     Error, ErrorKind, LANES, Logits,
-    numbers::{Four, LOG2_E, LOWEST, MASKED, both, each, weights},
+    numbers::{Eight, LOG2_E, LOWEST, MASKED, both, each, weights},
 };
 
 /// So many are read, searched or added up at a time: they stay in the first-level cache, and meet each lane equally often. This and the
@@ -12,8 +12,11 @@ use super::{
 const PIECE: usize = 1_024;
 /// So many are compared before any is looked at.
 const GLANCE: usize = 64;
+/// So many times each lane is met in one step: with the two vectors that a part of a row becomes these are [`Eight`].
+const ROWS: usize = 4;
 
-const _: () = assert!(PIECE.is_multiple_of(2 * LANES) && GLANCE.is_multiple_of(LANES) && PIECE.is_multiple_of(GLANCE));
+const _: () =
+    assert!(PIECE.is_multiple_of(ROWS * LANES) && GLANCE.is_multiple_of(LANES) && PIECE.is_multiple_of(GLANCE));
 
 /// The two largest logits.
 #[derive(Clone, Copy, Debug)]
@@ -120,13 +123,13 @@ impl Sums {
     /// stay in registers.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, top: f64, piece: &[f32]) {
-        let (pairs, rest) = piece.as_chunks::<{ 2 * LANES }>();
+        let (blocks, rest) = piece.as_chunks::<{ ROWS * LANES }>();
         // What is missing in the last rows is masked.
-        let mut last = [f32::NEG_INFINITY; 2 * LANES];
+        let mut last = [f32::NEG_INFINITY; ROWS * LANES];
         for (to, logit) in last.iter_mut().zip(rest) {
             *to = *logit;
         }
-        let last: &[[f32; 2 * LANES]] = if rest.is_empty() { &[] } else { &[last] };
+        let last: &[[f32; ROWS * LANES]] = if rest.is_empty() { &[] } else { &[last] };
         let width = S::f32s::LEN;
         let lanes = self
             .weights
@@ -137,22 +140,29 @@ impl Sums {
             let (logs_low, logs_high) = log_sums.split_at_mut(width / 2);
             let mut low = Sum::load(simd, weights_low, logs_low);
             let mut high = Sum::load(simd, weights_high, logs_high);
-            for pairs in [pairs, last] {
-                for pair in pairs {
-                    let (first, second) = pair.split_at(LANES);
-                    let mut parts = first.chunks_exact(width).zip(second.chunks_exact(width));
-                    let Some((first, second)) = parts.nth(part) else {
-                        continue;
+            for blocks in [blocks, last] {
+                for block in blocks {
+                    let (rows, _) = block.as_chunks::<LANES>();
+                    let [first, second, third, fourth] = rows else { continue };
+                    let read = |row: &[f32; LANES]| {
+                        let part = row.chunks_exact(width).nth(part).unwrap_or_default();
+                        S::f32s::from_slice(simd, part).widen()
                     };
-                    let (a, b) = S::f32s::from_slice(simd, first).widen();
-                    let (c, d) = S::f32s::from_slice(simd, second).widen();
-                    let y = powers(simd, top, [a, b, c, d]);
-                    let [a, b, c, d] = weights(simd, y);
-                    let [e, f, g, h] = both(y, [a, b, c, d], |y, weight| weight * y);
-                    low.add(a, e);
-                    high.add(b, f);
-                    low.add(c, g);
-                    high.add(d, h);
+                    let ((a, b), (c, d)) = (read(first), read(second));
+                    let ((e, f), (g, h)) = (read(third), read(fourth));
+                    let y = powers(simd, top, [a, b, c, d, e, f, g, h]);
+                    let weights = weights(simd, y);
+                    let logs = both(y, weights, |y, weight| weight * y);
+                    let [a, b, c, d, e, f, g, h] = weights;
+                    let [i, j, k, l, m, n, o, p] = logs;
+                    low.add(a, i);
+                    high.add(b, j);
+                    low.add(c, k);
+                    high.add(d, l);
+                    low.add(e, m);
+                    high.add(f, n);
+                    low.add(g, o);
+                    high.add(h, p);
                 }
             }
             low.store(weights_low, logs_low);
@@ -212,7 +222,7 @@ impl<S: Simd> Sum<S> {
 
 /// How many powers of two logits are above the top one, which is none or fewer; not below [`LOWEST`].
 #[inline(always)]
-fn powers<S: Simd>(simd: S, top: f64, logits: Four<S::f64s>) -> Four<S::f64s> {
+fn powers<S: Simd>(simd: S, top: f64, logits: Eight<S::f64s>) -> Eight<S::f64s> {
     let all = |number| S::f64s::splat(simd, number);
     each(logits, |logits| ((logits - all(top)) * all(LOG2_E)).max(all(LOWEST)))
 }
