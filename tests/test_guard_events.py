@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -94,3 +95,57 @@ def test_a_kind_that_is_no_text_is_refused(made: Any, kind: Any) -> None:
 def test_a_number_that_json_could_not_write_again_is_refused(number: str) -> None:
     body = f'data: {{"choices":[],"created":{number}}}\n\n'
     refused("guard.unknown_chunk", lambda: list(GUARD.stream([body], sse=True)))
+
+
+# --- over the wire -----------------------------------------------------------------------------------------------
+
+
+def wire(*events: tuple[str, Any]) -> str:
+    return "".join(f"{before}data: {json.dumps(data)}\n\n" for before, data in events)
+
+
+def of_chat(text: str | None = None, finish: str | None = None) -> dict[str, Any]:
+    delta = {} if text is None else {"content": text}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize("text", ["so ", "so DR"])
+def test_every_event_comes_out_under_its_name(text: str) -> None:
+    """A listener for that name hears all of the text, also what waited for the end of it."""
+    named = "event: piece\n"
+    body = "".join(GUARD.stream([wire((named, of_chat(text)), (named, of_chat(None, "stop")))], sse=True))
+    told = [each.splitlines() for each in body.split("\n\n") if each]
+    assert {lines[0] for lines in told} == {"event: piece"}
+    assert "".join(json.loads(lines[1][6:])["choices"][0]["delta"].get("content") or "" for lines in told) == text
+
+
+def test_every_event_keeps_its_id() -> None:
+    """A client goes on behind the last that it has, so none may be gone, also where the event itself waits."""
+    messages = [
+        {"type": "message_start", "message": {"content": [], "usage": None}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "so DR"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}},
+        {"type": "message_stop"},
+    ]
+    chat = [of_chat("so DR"), of_chat(None, "stop"), of_chat("", None)]
+    for events in (messages, chat):
+        body = "".join(GUARD.stream([wire(*((f"id: {at}\n", each) for at, each in enumerate(events)))], sse=True))
+        assert [line[4:] for line in body.splitlines() if line.startswith("id: ")] == list(map(str, range(len(events))))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda text: {"request_id": "r", "finished": False, "outputs": [{"index": 0, "text": text, "token_ids": [1]}]},
+        lambda text: {"content": text, "additional_kwargs": {}, "tool_call_chunks": [], "type": "AIMessageChunk"},
+    ],
+    ids=["vllm", "langchain"],
+)
+def test_what_servers_of_runtimes_send_is_read(shape: Any) -> None:
+    """The same chunks as JSON."""
+    body = "".join(GUARD.stream([wire(("", shape("so DROP")), ("", shape(" it")))], sse=True))
+    assert "".join(re.findall(r'"(?:text|content)":"([^"]*)"', body)) == "so DROP it"
+    stream = GUARD.stream([wire(("", shape("so DROP")), ("", shape(" TABLE")))], sse=True)
+    assert "DROP" not in "".join(stream)
+    assert stream.stopped is not None

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
 from decidable import Guard, Rule
 from test_guard import refused
@@ -374,3 +376,128 @@ def test_what_databricks_and_cohere_have_beside_a_text_passes() -> None:
         assert refused("guard.unknown_chunk", lambda block=block: list(GUARD.stream([of_langchain([block])])))  # type: ignore[misc]
     stream = GUARD.stream([of_langchain("", additional_kwargs={"documents": [{"text": "DROP TABLE"}]})])
     assert "DROP" not in str(list(stream))
+
+
+# --- what waits, and what it waits for ---------------------------------------------------------------------------
+
+
+def test_what_waits_is_not_the_source_s_own() -> None:
+    """A source may take one object for all of its chunks: what was read is what comes out."""
+
+    def of_chat() -> Iterator[Any]:
+        one = chunk("a DR")
+        yield one
+        for following in (chunk(None, "stop"), chunk("OP TABLE")):
+            one["choices"] = following["choices"]
+            yield one
+
+    def of_messages() -> Iterator[Any]:
+        one = AIMessageChunk(content="a DR")
+        yield one
+        one.content, one.response_metadata = "", {"finish_reason": "stop"}
+        yield one
+        one.content, one.response_metadata = "OP TABLE", {}
+        yield one
+
+    def of_events() -> Iterator[Any]:
+        yield {"type": "message_start", "message": {"content": [], "usage": None}}
+        yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a DR"}}
+        one: dict[str, Any] = {"type": "content_block_stop", "index": 0}
+        yield one
+        one |= {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": "OP TABLE"}}
+        yield one
+
+    for source in (of_chat, of_messages, of_events):
+        stream = GUARD.stream(source())
+        out = [copy.deepcopy(each) for each in stream]
+        assert "a " in str(out)
+        assert "OP TABLE" not in str(out)
+        assert stream.stopped is not None
+
+
+def test_what_cannot_be_copied_does_not_wait() -> None:
+    class Single(dict[str, Any]):
+        def __deepcopy__(self, _: Any) -> Any:
+            return chunk("DROP TABLE")
+
+    given = [Single(chunk("a DR")), Single(chunk(None, "stop"))]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(given))).field == "copy"
+
+
+@pytest.mark.parametrize("alive", [{"type": "ping"}, {"id": "c", "object": "chat.completion.chunk", "choices": []}])
+@pytest.mark.parametrize("again", [[], [chunk("", "stop")], [chunk(None, "stop"), chunk("", "stop")]])
+def test_a_sign_of_life_ends_no_choice(alive: dict[str, Any], again: list[Any]) -> None:
+    """Nor does one more chunk that says that it is at its end: the text goes on, whatever is held."""
+    for text in ("a DR", "a "):
+        given = [chunk(text, "stop"), *again, alive, chunk("um", "stop")]
+        out = list(GUARD.stream(given))
+        assert "".join(said for said, _ in said(out)) == f"{text}um"
+        assert [reason for _, reason in said(out) if reason] == ["stop"] * (2 + len(again))
+        assert alive in out
+
+
+def test_choices_begin_in_their_order() -> None:
+    """OpenAI's helper for streams puts each where its number says, behind those before it."""
+    given = [
+        {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices}
+        for choices in (
+            [{"index": 0, "delta": {"role": "assistant", "content": "DR"}, "finish_reason": "stop"}],
+            [{"index": 1, "delta": {"role": "assistant", "content": "It is "}, "finish_reason": None}],
+            [{"index": 1, "delta": {"content": "DROP"}, "finish_reason": "stop"}],
+        )
+    ]
+    state: Any = ChatCompletionStreamState()
+    out = list(GUARD.stream(given))
+    for each in out:
+        state.handle_chunk(ChatCompletionChunk.model_validate(each))
+    answers = [choice.message.content for choice in state.current_completion_snapshot.choices]
+    assert answers == ["DR", "It is DROP"]
+    assert [reason for index in (0, 1) for _, reason in said(out, index) if reason] == ["stop", "stop"]
+
+
+# --- errors of a service -----------------------------------------------------------------------------------------
+
+BLOCK: list[dict[str, Any]] = [
+    {"type": "message_start", "message": {"content": [], "usage": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a DR"}},
+]
+OF_A_RESPONSE = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "item_id": "i"}
+BEFORE: dict[str, list[dict[str, Any]]] = {
+    "chat": [chunk("a DR")],
+    "chat at its end": [chunk("a DR"), chunk(None, "stop")],
+    "messages": BLOCK,
+    "messages at the end of a block": [*BLOCK, {"type": "content_block_stop", "index": 0}],
+    "a response": [{**OF_A_RESPONSE, "delta": "a DR", "logprobs": [], "sequence_number": 0}],
+}
+ERRORS: dict[str, str] = {
+    "an error": event_of({"error": {"message": "busy"}}),
+    "an error of vLLM": event_of({"object": "error", "message": "busy", "type": "x", "code": 503}),
+    "an event": f"event: error\n{event_of({'message': 'busy'})}",
+    "an event with a type": f"event: error\n{event_of({'type': 'error', 'error': {'message': 'busy'}})}",
+    "words": "event: error\ndata: busy\n\n",
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("shape", BEFORE)
+def test_what_is_held_comes_out_before_an_error(shape: str, error: str) -> None:
+    """Because clients read no further; and where its end stops the stream, no error comes out."""
+    named = [f"event: {each['type']}\n{event_of(each)}" if "type" in each else event_of(each) for each in BEFORE[shape]]
+    body = "".join(GUARD.stream(["".join(named) + ERRORS[error]], sse=True))
+    assert body.count("DR") == body.count("busy") == 1
+    assert body.index("DR") < body.index("busy")
+    ends = Guard([Rule.regex(r"DR\b", name="drop")])
+    stream = ends.stream(["".join(named) + ERRORS[error]], sse=True)
+    body = "".join(stream)
+    assert stream.stopped is not None
+    assert "DR" not in body
+    assert "busy" not in body
+
+
+def test_what_is_held_comes_out_before_an_error_that_is_an_object() -> None:
+    for shape, given in BEFORE.items():
+        error = {"error": {"message": "busy"}} if shape.startswith("chat") else {"type": "error", "message": "busy"}
+        error |= {"error": {"message": "busy"}} if shape.startswith("messages") else {}
+        out = [str(each) for each in GUARD.stream([*given, error])]
+        assert "busy" in out[-1]
+        assert "DR" in "".join(out[:-1])

@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionChunk
 
 import decidable as dc
 from decidable import Guard, Rule
-from decidable.guard import channels, parts, rule_set
+from decidable.guard import parts, rule_set
 from decidable.guard.services import OPAQUE
 
 DROP = Guard([Rule.literal("DROP TABLE", name="drop")])
@@ -311,7 +311,7 @@ def test_a_stream_has_so_many_texts_that_may_go_on() -> None:
     assert list(DROP.stream([metadata(**many)]))
     assert refused([metadata(**many), metadata(one="a")]).code == "guard.too_large"
     # Those that go on are as many as texts in pieces.
-    some = {f"k{number}": "a" for number in range(channels.MOST_CHANNELS + 1)}
+    some = {f"k{number}": "a" for number in range(parts.MOST_CHANNELS + 1)}
     assert refused([metadata(**some), metadata(**some)]).code == "guard.too_large"
     # Also where they say nothing.
     items = [{"index": number} for number in range(parts.MOST_ADDED + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import functools
 import itertools
@@ -15,9 +16,9 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from pydantic import BaseModel, PrivateAttr, computed_field
 
-from decidable import Guard, Rule
+from decidable import Guard, InvalidInput, Rule
 from decidable.guard import rule_set
-from decidable.guard.channels import MOST_CHANNELS
+from decidable.guard.parts import MOST_CHANNELS
 from test_guard import refused
 
 GUARD = Guard(
@@ -42,6 +43,10 @@ def block(**contents: Any) -> dict[str, Any]:
 def result(**contents: Any) -> dict[str, Any]:
     item = {"type": "file_search_call", "id": "i", "queries": ["q"], "results": [contents]}
     return {"type": "response.output_item.done", "output_index": 0, "sequence_number": 1, "item": item}
+
+
+def output(text: str, **contents: Any) -> dict[str, Any]:
+    return {"request_id": "r", "finished": False, "outputs": [{"index": 0, "text": text, "token_ids": [1], **contents}]}
 
 
 def stopped_by(chunks: list[Any], **options: Any) -> Any:
@@ -761,3 +766,48 @@ def test_values_that_a_library_writes_are_read() -> None:
     assert list(GUARD.stream([given])) == [given]
     found = collections.defaultdict(list, content="DROP TABLE users")
     assert stopped_by([chunk(found)]) == "drop"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        AIMessageChunk(content="a", example=SAID),  # type: ignore[call-arg]
+        AIMessageChunk(content="a", example={"x": SAID}),  # type: ignore[call-arg]
+        AIMessage(content="a", example={"x": SAID}),
+        {"content": "a", "additional_kwargs": {}, "tool_call_chunks": [], "type": {"x": SAID}},
+        {"content": "a", "additional_kwargs": {}, "tool_call_chunks": [], "type": SAID},
+        *(
+            {"content": "a", "additional_kwargs": {}, "tool_call_chunks": [{"name": "f", "args": "x"}], name: [SAID]}
+            for name in ("tool_calls", "invalid_tool_calls")
+        ),
+        *({**output("a"), name: {"x": SAID}} for name in ("metrics", "kv_transfer_params", "lora_request")),
+        {**output("a"), "prompt_logprobs": [{"1": {"decoded_token": SAID}}]},
+        {**output("a"), "prompt": [SAID]},
+        *(output("a", **{name: [SAID]}) for name in ("routed_experts", "weight_versions", "spec_decode_metrics")),
+    ],
+)
+def test_what_stands_beside_a_text_is_read_or_does_not_come_out(given: Any) -> None:
+    out: list[Any] = []
+    with contextlib.suppress(InvalidInput):
+        out.extend(GUARD.stream([given]))
+    assert SAID not in str(out)
+
+
+def test_what_an_engine_counts_comes_out() -> None:
+    """And what it was asked, which is the caller's own."""
+    told = {"metrics": {"arrival_time": 0.25, "num_generation_tokens": 7}, "prompt": SAID, "prompt_token_ids": [1, 2]}
+    given = {**output("a"), **told}
+    assert list(GUARD.stream([given])) == [given | {"outputs": [{"index": 0, "text": "a", "token_ids": []}]}]
+
+
+@pytest.mark.parametrize("place", ["chunk", "choice", "delta", "output"])
+def test_what_cannot_be_asked_whether_it_is_empty_is_refused(place: str) -> None:
+    """As an array of several numbers cannot."""
+    several = np.zeros(3)
+    given = {
+        "chunk": {"choices": [], "odd": several},
+        "choice": {"choices": [{"index": 0, "delta": {}, "odd": several}]},
+        "delta": {"choices": [{"index": 0, "delta": {"odd": several}}]},
+        "output": output("a", odd=several),
+    }[place]
+    assert str(refused("guard.unknown_chunk", lambda: list(GUARD.stream([given]))).field).endswith("odd")

@@ -31,7 +31,8 @@ from openai.types.responses.response_stream_event import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from decidable import Guard, GuardStopped, InvalidInput, Match, Rule, StopReason
-from decidable.guard import channels, messages, responses, sse
+from decidable.guard import messages, responses, sse
+from decidable.guard.parts import MOST_CHANNELS
 from test_guard import Source, refused
 
 DROP = Rule.literal("DROP TABLE", ignore_case=True, name="drop")
@@ -1087,10 +1088,10 @@ def test_plain_completions() -> None:
 
 def test_a_stream_has_so_many_texts_at_most() -> None:
     """Memory has a bound, whoever makes the numbers up."""
-    chunks = (ChatDicts().chunk(index, {"content": "a"}) for index in range(channels.MOST_CHANNELS + 1))
+    chunks = (ChatDicts().chunk(index, {"content": "a"}) for index in range(MOST_CHANNELS + 1))
     refused("guard.too_large", lambda: list(GUARD.stream(chunks)))
     # Also where they say nothing.
-    many = range(channels.MOST_CHANNELS + 1)
+    many = range(MOST_CHANNELS + 1)
     calls = [{"index": number, "function": {"arguments": ""}} for number in many]
     about: list[dict[str, Any]] = [
         {"choices": [{"index": number, "delta": {}} for number in many]},

@@ -7,7 +7,7 @@ import functools
 import json
 import operator
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -22,7 +22,8 @@ from pydantic import TypeAdapter
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import rule_set
-from decidable.guard.channels import MOST_CHANNELS, Channels
+from decidable.guard.channels import Channels
+from decidable.guard.parts import MOST_CHANNELS
 from test_guard import refused
 
 SETS = ("ssn", "cards", "secrets", "email", "iban")
@@ -800,3 +801,60 @@ def test_the_pieces_of_a_call_that_stand_in_the_content_too_are_pieces() -> None
     stream = guard.stream([first, piece('{"to": "DROP'), piece(' TABLE"}'), last])
     assert "TABLE" not in str(functools.reduce(operator.add, stream))
     assert stream.stopped is not None
+
+
+# --- what one client makes of all chunks --------------------------------------------------------------------------
+
+
+def of_openai_s_helper(chunks: Iterable[Any]) -> Any:
+    state: Any = ChatCompletionStreamState()
+    for each in chunks:
+        state.handle_chunk(each if isinstance(each, ChatCompletionChunk) else ChatCompletionChunk.model_validate(each))
+    return state.current_completion_snapshot.choices[0].message
+
+
+def test_a_call_whose_rest_comes_last_is_one_to_openai_s_helper() -> None:
+    """With dictionaries and with objects, where the call came in one piece."""
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"q": "DR"} DR'}}
+    ends = delta()
+    ends["choices"][0]["finish_reason"] = "tool_calls"
+    given = [delta(role="assistant", tool_calls=[call]), ends]
+    for each in (given, [ChatCompletionChunk.model_validate(chunk) for chunk in given]):
+        (made,) = of_openai_s_helper(ONE.stream(each)).tool_calls
+        assert (made.id, made.type, made.function.name) == ("c", "function", "f")
+        assert made.function.arguments == '{"q": "DR"} DR'
+
+
+def test_a_name_in_pieces_has_no_match() -> None:
+    """Also where two of them are alike; what is a name in each chunk anew is one."""
+    guard = Guard(rule_set("cards", action="stop"))
+    stream = guard.stream(
+        [delta(role="assistant"), *(delta(name=each) for each in ("4111 ", "1111 ", "1111 ", "1111"))]
+    )
+    assert "4111 1111 1111 1111" not in str(of_openai_s_helper(stream))
+    assert stream.stopped is not None
+    same = [delta(content="a", name="Some AI", channel="final")] * 3
+    assert list(guard.stream(same)) == same
+
+
+def test_numbers_that_clients_add_up_have_no_match() -> None:
+    guard = Guard(rule_set("cards", action="stop"))
+    parts = [delta(annotations=[{"index": 0, "type": "a", "n": each}]) for each in (4 * 10**15, 111111111111111)]
+    stream = guard.stream([delta(role="assistant"), *parts])
+    assert "4111111111111111" not in str(of_openai_s_helper(stream))
+    assert stream.stopped is not None
+    counted = [delta(annotations=[{"index": 0, "type": "a", "n": each}]) for each in (1, 0, 4)]
+    assert list(guard.stream(counted)) == counted
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [lambda piece: delta(context=piece), lambda piece: langchain(response_metadata={"x": piece})],
+    ids=["chat", "langchain"],
+)
+def test_what_is_recorded_over_texts_that_come_whole_is_told(chunk: Any) -> None:
+    guard = Guard([Rule.literal("DROP TABLE", action="record", name="drop"), Rule.literal("so", action="record")])
+    stream = guard.stream(list(map(chunk, ("so DR", "OP TA", "BLE so"))))
+    assert len(list(stream)) == 3
+    told = sorted((match.start, match.end, match.rule) for match in stream.matches)
+    assert told == [(0, 2, "so"), (3, 13, "drop"), (4, 6, "so")]

@@ -7,20 +7,18 @@ in pieces is pushed; one that comes whole, or once more at its end, is read as a
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments, Cursors, is_document
-from decidable.guard.faults import no_text, refuse_many, unknown_chunk
-from decidable.guard.fields import changed, declared, is_readable
-from decidable.guard.parts import MOST_ADDED, Lists, fields_of
+from decidable.guard.faults import no_text, unknown_chunk
+from decidable.guard.fields import changed, declared, is_empty, is_readable
+from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS, Lists, fields_of, refuse_many
 from decidable.guard.services import COMMANDS, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
-__all__ = ["MOST_CHANNELS", "Channel", "Channels"]
-
-MOST_CHANNELS: Final = 1_024
-"""How many texts one stream may consist of."""
+__all__ = ["Channel", "Channels"]
 
 
 class Channel(NamedTuple):
@@ -47,10 +45,14 @@ class Channel(NamedTuple):
 
 
 class _Together(NamedTuple):
-    """What a client makes of texts that came whole: what is read goes on at the next, and none of it is out twice."""
+    """What a client makes of texts that came whole: what is read goes on at the next, and none of it is out twice.
+
+    ``ends``: how many bytes each of them ends behind, of the last ones.
+    """
 
     cursor: Cursor | Arguments
     held: str
+    ends: deque[int]
 
 
 class Channels:
@@ -68,6 +70,8 @@ class Channels:
         self._added: dict[Channel, tuple[str, str]] = {}
         # Those that went on.
         self._together: dict[Channel, _Together] = {}
+        # Of numbers that a client may add up, by the place, their sum so far.
+        self._sums: dict[Channel, float] = {}
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -103,7 +107,7 @@ class Channels:
                 return text
             if channel in self._closed:
                 raise unknown_chunk(channel.label, "goes on after its end")
-            self.refuse_many(len(self._open) + len(self._closed))
+            refuse_many(len(self._open) + len(self._closed))
             cursor = self._open[channel] = self._cursor(channel)
         try:
             released = cursor.push(text)
@@ -116,11 +120,6 @@ class Channels:
     def _cursor(self, channel: Channel) -> Cursor | Arguments:
         is_json = channel.is_json or (self._json and channel.name == "text")
         return Arguments(self._new) if is_json else self._new()
-
-    @staticmethod
-    def refuse_many(count: int, most: int = MOST_CHANNELS) -> None:
-        """Refuses one more of what a stream may have so many of."""
-        refuse_many(count, most)
 
     def close(self, channel: Channel, *, again: bool = False) -> str:
         """The text is at its end: the rest of it, with what was pending decided. ``again``: others of its name come."""
@@ -214,17 +213,19 @@ class Channels:
             self._added[channel] = (text, released)
             return released
         if channel not in self._together:
-            refuse_many(len(self._together), MOST_CHANNELS)
+            refuse_many(len(self._together))
             cursor = self._cursor(channel)
             before, out = known[1], cursor.push(known[1])
             if not before.startswith(out):
                 raise unknown_chunk(channel.label, "has what is to be redacted, in pieces")
-            self._together[channel] = _Together(cursor, before[len(out) :])
-        cursor, held = self._together[channel]
+            ends = deque([len(before.encode())], maxlen=MOST_CHANNELS)
+            self._together[channel] = _Together(cursor, before[len(out) :], ends)
+        cursor, held, ends = self._together[channel]
         out = cursor.push(released)
         self._look(channel, cursor)
-        # Those of each text are known of it alone.
-        cursor.matches()
+        # Those within one text are known of it alone.
+        self._note(channel, cursor, over=ends)
+        ends.append(ends[-1] + len(released.encode()))
         # As if it were at its end, because it may be.
         at_the_end = cursor._copy()
         together = out + at_the_end.finish()
@@ -233,7 +234,7 @@ class Channels:
             return ""
         if together != held + released:
             raise unknown_chunk(channel.label, "has what is to be redacted, in pieces")
-        self._together[channel] = _Together(cursor, together[len(out) :])
+        self._together[channel] = _Together(cursor, together[len(out) :], ends)
         return released
 
     def read_document(self, choice: int | None, place: str, text: str, *, added: bool = False) -> str:
@@ -255,6 +256,8 @@ class Channels:
         if isinstance(value, (int, float)):
             # Outside of what a model wrote a fraction is a score.
             is_text = whole is not None or isinstance(value, int) or value.is_integer()
+            if added and is_text and not place.endswith(".index"):
+                return self._read_added_number(choice, place, value)
             return self._read_number(choice, place, value) if is_text else value
         if isinstance(value, str):
             # Which item it is of no client adds to what it was.
@@ -283,7 +286,7 @@ class Channels:
                 # Neither the name nor what stands behind it.
                 return {name: changes.get(name, inside[name]) for name in list(inside)[: list(inside).index(name)]}
             if whole is None and name in WITHHELD:
-                if inner:
+                if not is_empty(inner):
                     changes[name] = withheld(inner)
                 continue
             if whole is None and is_of_the_service(name, inner):
@@ -308,6 +311,16 @@ class Channels:
         except ValueError:
             raise unknown_chunk(place, "is a number that is too long") from None
         return value if self.read(Channel(choice, place, document=True), text) == text else None
+
+    def _read_added_number(self, choice: int | None, place: str, value: float) -> Any:
+        """What comes again at its place clients add up; so the sum is read, too."""
+        channel = Channel(choice, place)
+        if channel not in self._sums:
+            refuse_many(len(self._sums), MOST_ADDED)
+        before = self._sums.get(channel, 0)
+        self._sums[channel] = before + value
+        read = self._read_number(choice, place, value)
+        return read if not before or self._read_number(choice, place, before + value) is not None else None
 
     def _is_command_released(self, choice: int | None, place: str, value: Any, added: bool) -> bool:
         """Whether a command that is a list of its words may come out as they are joined; a list of others may.
@@ -350,10 +363,15 @@ class Channels:
             self.stopped = StopReason(why.kind, why.rule, why.start, why.end, channel.choice, channel.label)
             self.stopped_in = channel
 
-    def _note(self, channel: Channel, cursor: Cursor | Arguments) -> int:
-        """Keeps the matches that a cursor has, as far as there is room: for how many more there was none."""
+    def _note(self, channel: Channel, cursor: Cursor | Arguments, over: Iterable[int] | None = None) -> int:
+        """Keeps the matches that a cursor has, as far as there is room: for how many more there was none.
+
+        ``over``: only those that go over one of these places.
+        """
         dropped = 0
         for match in cursor.matches():
+            if over is not None and not any(match.start < place < match.end for place in over):
+                continue
             where = Match(match.rule, match.action, match.start, match.end, channel.choice, channel.label)
             if len(self._matches) < MOST_MATCHES:
                 self._matches[where] = None

@@ -1,20 +1,30 @@
 """Chat completions in pieces: what OpenAI's client, servers that speak like it and llama-cpp-python stream.
 
 A chunk comes out for each that goes in, with what may come out of its texts. What is held comes with a later chunk of
-the same choice, at the latest with the one that has its ``finish_reason``. That waits for what comes next of the choice
-while something is held, in a chunk of its own where there is a text with it.
+the same choice, at the latest with the one that has its ``finish_reason``. While something is held that one waits for
+what comes next of the choice; where it has a text, too, a chunk with that comes out before it, without the reason.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Set
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
-from decidable.guard.fields import changed, fields, is_plain, made
-from decidable.guard.parts import ByPlace, Constants, fields_of, kind_of, number_of
-from decidable.guard.services import READ_WHOLE, REPEATS, SEALS, is_a_word, is_of_the_service, withheld
+from decidable.guard.fields import changed, fields, is_empty, is_plain, kept, made, without
+from decidable.guard.parts import ByPlace, Constants, fields_of, kind_of, number_of, refuse_many
+from decidable.guard.services import (
+    READ_WHOLE,
+    REPEATS,
+    SEALS,
+    are_numbers,
+    is_a_word,
+    is_an_error,
+    is_of_the_service,
+    withheld,
+)
 
 __all__ = ["ChatReader"]
 
@@ -43,6 +53,8 @@ READ_IN_A_CHUNK: Final = frozenset(
 )  # fmt: skip
 READ_IN_A_CHOICE: Final = frozenset({"content_filter_result", "end_turn", "moderation_hit_type"})
 READ_IN_A_DELTA: Final = frozenset({"channel", "name"})
+# What servers call themselves and their channels.
+A_NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{0,63}")
 # All that a chunk has beside choices.
 KNOWN_IN_A_CHUNK: Final = ABOUT_A_CHUNK | READ_WHOLE | READ_IN_A_CHUNK
 # What a chunk that is made here does not have of the one that it is made like.
@@ -84,24 +96,31 @@ class ChatReader:
         self._finished: set[int] = set()
         # The choices that the chunk which is read says are at their end while something of them is held.
         self._ends: set[int] = set()
-        # The chunk that says so of each, until the next one of it shows that it is: some servers say so in each chunk.
-        self._waiting: dict[int, Any] = {}
+        # The chunks that say so of each, until one of it shows whether it is: some servers say so in each chunk.
+        self._waiting: dict[int, list[Any]] = {}
+        # Those of which the first chunk waits.
+        self._unbegun: set[int] = set()
         self.is_waiting = False
         """Whether nothing of what was taken last comes out yet."""
+        # What each choice last said of itself, by the field.
+        self._constants = Constants(always_one=True)
         # The last piece of each tool call's text, by choice, index and field.
         self._calls: dict[tuple[int, int, str], Any] = {}
         # The last piece of the one call that there was before there were several, by choice.
         self._functions: dict[int, Any] = {}
-        # What each choice last said of itself, by the field.
-        self._constants = Constants(always_one=True)
         # Its id, and those of the calls before it, where none has a number.
         self._ids: dict[tuple[int, int], tuple[str, tuple[str, ...]]] = {}
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
         inside = fields(chunk)
-        if inside is None or not ("choices" in inside or inside.get("error") or _has_no_choices(inside)):
+        if inside is None:
             raise wrong_kind("a chunk of a chat completion, as before", chunk)
+        is_error = is_an_error(inside)
+        if not ("choices" in inside or inside.get("error") or is_error or _has_no_choices(inside)):
+            raise wrong_kind("a chunk of a chat completion, as before", chunk)
+        if "choices" not in inside and (is_error or inside.get("error")):
+            return self._error(chunk, inside)
         choices = inside.get("choices") or []
         if not isinstance(choices, (list, tuple)):
             raise unknown_chunk("choices", "is no list")
@@ -109,43 +128,78 @@ class ChatReader:
         if len(numbers) < len(choices):
             raise unknown_chunk("choices[].index", "is that of two choices")
         self.is_waiting = False
-        # One that says nothing of any choice comes behind all of them.
+        # One that says what was used comes behind all of them, other signs of life between them.
+        of_it = numbers if choices or not inside.get("usage") else self._waiting.keys()
+        new_ones = numbers - self._last.keys()
         before = self._settled(
-            numbers or self._waiting.keys(), {_number_of_choice(each) for each in choices if _has_text(each)}
+            of_it - {_number_of_choice(each) for each in choices if _says_end(each) and not _has_text(each)},
+            {_number_of_choice(each) for each in choices if _has_text(each)},
         )
         if self._channels.stopped is not None:
             return before
+        if new_ones:
+            before += self._begun()
         new_chunk = self._chunk_of(chunk, inside, choices)
         if not self._ends or self._channels.stopped is not None:
             return [*before, new_chunk]
-        now = self._parted(new_chunk)
+        now = self._parted(new_chunk, new_ones)
         self.is_waiting = not now
         return before + now
 
-    def _parted(self, chunk: Any) -> list[Any]:
+    def _error(self, chunk: Any, inside: Mapping[str, Any]) -> list[Any]:
+        """What went wrong, behind what is held: clients read no further."""
+        self.is_waiting = False
+        rests = self.finish()
+        if self._channels.stopped is not None:
+            return rests
+        self._chunk_before = self._chunk_before if self._chunk_before is not None else chunk
+        if is_an_error(inside):
+            return [*rests, self._channels.read_error(None, "", chunk)]
+        return [*rests, self._chunk_of(chunk, inside, [])]
+
+    def _parted(self, chunk: Any, new_ones: Set[int]) -> list[Any]:
         """What comes out of a chunk now. The ends of its choices wait for what comes next of each; no text does."""
         ends, self._ends = self._ends, set()
         choices = (fields(chunk) or {})["choices"]
         if len(choices) == 1 and not _has_text(choices[0]):
-            self._waiting |= dict.fromkeys(ends, chunk)
+            self._unbegun |= new_ones
+            for index in ends:
+                self._waiting.setdefault(index, []).append(kept(chunk))
             return []
         now = []
         for choice in choices:
             index = _number_of_choice(choice)
-            now.append(_without_end(choice) if index in ends else choice)
             if index in ends:
-                why = {name: each for name, each in (fields(choice) or {}).items() if name in REASONS}
-                self._waiting[index] = self._chunk(chunk, [changed(_empty(choice), why)])
+                choice, later = self._apart(chunk, choice)
+                self._waiting.setdefault(index, []).append(later)
+            now.append(choice)
         return [changed(chunk, {"choices": now})]
+
+    def _apart(self, chunk: Any, choice: Any) -> tuple[Any, Any]:
+        """A choice without what ends it, and a chunk with that alone."""
+        why = {name: each for name, each in (fields(choice) or {}).items() if name in REASONS}
+        return _without_end(choice), kept(self._chunk(chunk, [changed(_empty(choice), why)]))
+
+    def _begun(self) -> list[Any]:
+        """The first chunks of choices that wait, without their ends: clients count on the order of choices."""
+        out = []
+        for index in [index for index in self._waiting if index in self._unbegun]:
+            chunk, *others = self._waiting[index]
+            (choice,) = (fields(chunk) or {})["choices"]
+            now, later = self._apart(chunk, choice)
+            self._waiting[index] = [later, *others]
+            out.append(changed(chunk, {"choices": [now]}))
+        self._unbegun.clear()
+        return out
 
     def _chunk_of(self, chunk: Any, inside: Mapping[str, Any], choices: Any) -> Any:
         if "choices" in inside or self._chunk_before is None:
             self._chunk_before = chunk
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if name == "choices" or not value or (name == "p" and _is_padding(value)):
+            if name == "choices" or is_empty(value) or (name == "p" and _is_padding(value)):
                 continue
-            if name in ABOUT_A_CHUNK and (is_a_word(value) or _is_of_numbers(value)):
+            if name in ABOUT_A_CHUNK and (is_a_word(value) or are_numbers(value)):
                 continue
             if name in READ_IN_A_CHUNK and is_of_the_service(name, value):
                 continue
@@ -177,23 +231,22 @@ class ChatReader:
             if self._channels.stopped is not None:
                 # What others hold does not come out, and they are not at their end.
                 break
-            chunk = self._waiting.pop(index)
+            chunk, *others = self._waiting.pop(index)
+            self._unbegun.discard(index)
             if index not in go_on:
                 (choice,) = (fields(chunk) or {})["choices"]
                 new = self._with_rests(choice, index, dict(self._channels.close_all(index)))
-                is_stopped = self._channels.stopped is not None
-                chunk = changed(chunk, {"choices": [_without_end(new) if is_stopped else new]})
-                self._finished |= {index} if not is_stopped else set()
-            out.append(chunk)
+                if self._channels.stopped is not None:
+                    return [*out, changed(chunk, {"choices": [_without_end(new)]})]
+                chunk = changed(chunk, {"choices": [new]})
+                self._finished.add(index)
+            out += [chunk, *others]
         return out
-
-    def settle(self) -> list[Any]:
-        """What waits for a next chunk that does not come: it was the last."""
-        return self._settled(self._waiting.keys())
 
     def finish(self) -> list[Any]:
         """The stream came to its end: what is pending is decided, and the last chunk, or one more, has the rest."""
-        out = self.settle()
+        # What waits for a next chunk that does not come was the last.
+        out = self._settled(self._waiting.keys())
         for index in self._channels.choices:
             rests = dict(self._channels.close_all(index))
             if rests and index is not None:
@@ -235,7 +288,7 @@ class ChatReader:
         inside = fields_of("choices[]", choice)
         index = _number_of_choice(choice)
         if index not in self._last:
-            self._channels.refuse_many(len(self._last))
+            refuse_many(len(self._last))
         self._last[index] = (chunk, choice)
         if _has_text(choice):
             # One that was at its end goes on.
@@ -246,7 +299,7 @@ class ChatReader:
                 continue
             if name in REPEATS or (name == "message" and inside.get("delta") is not None):
                 # A message beside a delta repeats what was before it.
-                if value:
+                if not is_empty(value):
                     changes[name] = withheld(value)
             elif name == "error":
                 new = self._channels.read_error(index, name, value)
@@ -257,11 +310,11 @@ class ChatReader:
                 new = self._channels.read_all(index, name, value)
                 if new is not value:
                     changes[name] = new
-            elif value and name == "message":
+            elif name == "message" and not is_empty(value):
                 raise unknown_chunk(
                     "choices[].message", "is a whole answer, and no piece of one; check() reads its text"
                 )
-            elif value:
+            elif not is_empty(value):
                 raise unknown_chunk(f"choices[].{name}")
         text = inside.get("text")
         if text is not None:
@@ -274,8 +327,7 @@ class ChatReader:
             if new is not delta:
                 changes["delta"] = new
         new_choice = changed(choice, changes)
-        # Some servers say that it goes on with an empty text.
-        says_end = inside.get("finish_reason") not in (None, "")
+        says_end = _says_end(choice)
         if self._channels.stopped is not None:
             return _without_end(new_choice)
         if says_end and any(map(self._channels.held_in, self._channels.of(index))):
@@ -302,14 +354,16 @@ class ChatReader:
                 new = self._function(arguments, arguments._replace(name="function_name"), value, "arguments")
                 self._functions[index] = value
             elif name in REPEATS:
-                new = withheld(value) if value else value
+                new = value if is_empty(value) else withheld(value)
             elif name in READ_IN_A_DELTA:
-                added = None if self._constants.is_one(index, name, value) else self._lists
-                new = self._channels.read_all(index, name, value, added=added)
+                # A name that a server says in each chunk anew is none in pieces.
+                is_one = self._constants.is_one(index, name, value)
+                is_a_name = isinstance(value, str) and A_NAME.fullmatch(value) is not None
+                new = self._channels.read_all(index, name, value, added=None if is_one and is_a_name else self._lists)
             elif name in READ_WHOLE:
                 # What comes whole is put together by some clients.
                 new = self._channels.read_all(index, name, value, added=self._lists)
-            elif value:
+            elif not is_empty(value):
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
                 changes[name] = new
@@ -348,7 +402,7 @@ class ChatReader:
                     changes[name] = new
             elif name in SEALS and is_of_the_service(name, value):
                 continue
-            elif (name == "index" and value is not None) or (name != "type" and value):
+            elif (name == "index" and value is not None) or (name != "type" and not is_empty(value)):
                 # Nobody says whether one that is numbered goes on with another.
                 raise unknown_chunk(f"choices[].delta.content[].{name}")
         return changed(part, changes)
@@ -389,7 +443,7 @@ class ChatReader:
                     # By its id it is another, by its number the same: clients differ.
                     raise unknown_chunk("choices[].delta.tool_calls[].index", "is that of another call")
                 out += self._rest_of_call(choice, number, len(earlier))
-                self._channels.refuse_many(len(earlier))
+                refuse_many(len(earlier))
                 earlier = (*earlier, known_id)
             own_id = own_id or known_id
             before = len(earlier)
@@ -403,18 +457,18 @@ class ChatReader:
                     channel = _of_a_call(choice, number, text, before)
                     new = self._function(channel, channel._replace(name="tool_name"), value, text)
                 elif name in REPEATS:
-                    new = withheld(value) if value else value
+                    new = value if is_empty(value) else withheld(value)
                 elif name in READ_WHOLE:
                     place_of_it = f"tool_calls[{number}].{name}"
                     new = self._channels.read_all(choice, place_of_it, value, added=self._lists)
-                elif value:
+                elif not is_empty(value):
                     raise unknown_chunk(f"choices[].delta.tool_calls[].{name}")
                 else:
                     continue
                 if new is not value:
                     changes[name] = new
             if place not in self._ids:
-                self._channels.refuse_many(len(self._ids))
+                refuse_many(len(self._ids))
             self._ids[place] = (own_id, earlier)
             out.append(changed(call, changes))
         return calls if len(out) == len(calls) and all(a is b for a, b in zip(out, calls, strict=True)) else out
@@ -429,7 +483,7 @@ class ChatReader:
                 new = self._channels.push(channel, given)
             elif name == "name":
                 new = self._channels.read_name(name_channel, given)
-            elif given:
+            elif not is_empty(given):
                 raise unknown_chunk(f"{channel.label}.{name}")
             else:
                 continue
@@ -458,12 +512,11 @@ class ChatReader:
         if is_plain(call):
             which = {"index": number} if is_numbered else {"id": own_id} if own_id else {}
             return {**which, part: {text: rest}}
-        none: dict[str, Any] = {
-            name: None for name in inside if name in {"id", "type"} | ONCE and inside[name] is not None
-        }
+        changes = {part: changed(_without_name(inside[part]), {text: rest})}
         if not is_numbered and own_id:
-            none["id"] = own_id
-        return changed(call, {part: changed(_without_name(inside[part]), {text: rest}), **none})
+            changes["id"] = own_id
+        said = {name for name in inside if name in {"id", "type"} | ONCE and inside[name] is not None}
+        return changed(without(call, said), changes)
 
     def _with_rests(self, choice: Any, index: int, rests: Mapping[Channel, str]) -> Any:
         """A choice with the rests of its texts behind what it has of them."""
@@ -513,7 +566,13 @@ def _has_text(choice: Any) -> bool:
     inside = fields_of("choices[]", choice)
     delta = inside.get("delta")
     own = (fields(delta) or {}) if delta is not None else {}
-    return bool(inside.get("text")) or any(own.get(name) for name in (*TEXTS, "tool_calls", "function_call"))
+    texts = [inside.get("text"), *(own.get(name) for name in (*TEXTS, "tool_calls", "function_call"))]
+    return not all(map(is_empty, texts))
+
+
+def _says_end(choice: Any) -> bool:
+    """Whether a choice says that it is at its end. Some servers say that it goes on with an empty text."""
+    return fields_of("choices[]", choice).get("finish_reason") not in (None, "")
 
 
 def _without_end(choice: Any) -> Any:
@@ -545,11 +604,6 @@ def _is_list(value: Any) -> bool:
 def _is_said_once(name: str, value: Any) -> bool:
     """Whether a chunk that is made like another does not say it again: what has parts could be of a text."""
     return name not in ("choices", "delta") and (name in ONCE or not is_a_word(value))
-
-
-def _is_of_numbers(value: Any) -> bool:
-    """Whether it is a list of numbers, such as of the tokens of a prompt, which are many."""
-    return isinstance(value, list) and all(type(each) is int for each in value)
 
 
 def _is_padding(value: Any) -> bool:

@@ -6,7 +6,7 @@ import re
 
 from decidable.errors import InvalidInput
 
-__all__ = ["no_text", "of_a_helper", "refuse_many", "shown", "unknown_chunk", "unknown_kind", "wrong_kind"]
+__all__ = ["no_text", "of_a_helper", "shown", "unknown_chunk", "unknown_kind", "wrong_kind"]
 
 
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:
@@ -38,12 +38,6 @@ def shown(name: str) -> str:
     with hyphens.
     """
     return name if re.fullmatch(r"[A-Za-z0-9_]{1,40}|[a-z_]{1,64}|([A-Za-z]{1,24}-){1,3}[A-Za-z]{1,24}", name) else "…"
-
-
-def refuse_many(count: int, most: int) -> None:
-    """Refuses one more of what a stream may have so many of."""
-    if count >= most:
-        raise InvalidInput("guard.too_large", f"a stream has more than {most} texts or choices")
 
 
 def of_a_helper(place: str, instead: str) -> InvalidInput:

@@ -10,14 +10,25 @@ import copy
 import functools
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any, Final
 
 from decidable.errors import InvalidInput
 
-__all__ = ["changed", "declared", "fields", "is_plain", "is_readable", "made", "unreadable"]
+__all__ = [
+    "changed",
+    "declared",
+    "fields",
+    "is_empty",
+    "is_plain",
+    "is_readable",
+    "kept",
+    "made",
+    "unreadable",
+    "without",
+]
 
 PLAIN: Final = (str, bytes, bool, int, float, list, tuple, dict)
 EXACT: Final = frozenset({type(None), *PLAIN})
@@ -117,11 +128,15 @@ def is_readable(value: Any) -> bool:
         # The members of an enumeration are whoever's who wrote it.
         has_more = not issubclass(kind, (dict, Enum)) and bool(getattr(value, "__dict__", None))
         return not has_more and not _reads_otherwise(kind)
+    return not is_empty(value)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether it says nothing. What cannot be asked, such as an array, says something."""
     try:
-        return bool(value)
+        return not value
     except Exception:
-        # An array that is not one number.
-        return True
+        return False
 
 
 @functools.lru_cache(MOST_CLASSES)
@@ -255,8 +270,34 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
         or said.keys() != wanted.keys()
         or not all(_alike(said[name], inner) for name, inner in wanted.items())
     ):
-        raise InvalidInput("guard.unknown_chunk", "a copy of a chunk does not say what it was made of", field="copy")
+        raise _no_copy()
     return other
+
+
+def without(value: Any, names: Iterable[str]) -> Any:
+    """A copy that says nothing in some fields: ``None``, and to pydantic that they were not given."""
+    unsaid = set(names)
+    if not unsaid:
+        return value
+    other = changed(value, dict.fromkeys(unsaid))
+    if hasattr(type(other), "model_fields_set"):
+        other.model_fields_set.difference_update(unsaid)
+    return other
+
+
+def kept(value: Any) -> Any:
+    """A copy of what comes out later, which its source cannot change any more."""
+    try:
+        other = copy.deepcopy(value)
+    except Exception:
+        other = None
+    if type(other) is not type(value) or not _alike(other, value):
+        raise _no_copy()
+    return other
+
+
+def _no_copy() -> InvalidInput:
+    return InvalidInput("guard.unknown_chunk", "a copy of a chunk does not say what it was made of", field="copy")
 
 
 def _copy(value: Any) -> Any:

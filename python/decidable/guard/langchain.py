@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
-from decidable.guard.fields import changed, fields
-from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, Constants, fields_of, kind_of, number_of
+from decidable.guard.fields import changed, fields, is_empty, kept
+from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, Constants, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import READ_WHOLE, REPEATS, SEALS, is_of_the_service, withheld
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class MessageChunkReader:
         self._constants = Constants(always_one=False)
         # The last chunk, which says why the message is at its end, until the next one shows whether it is.
         self._waiting: tuple[Any, Any, dict[str, Any]] | None = None
+        self.is_waiting = False
         self._stopped: Any = None
 
     def take(self, chunk: Any) -> list[Any]:
@@ -111,6 +112,7 @@ class MessageChunkReader:
         inside = fields(chunk)
         if inside is None or "content" not in inside or "additional_kwargs" not in inside:
             raise wrong_kind("a message chunk, as before", chunk)
+        self.is_waiting = False
         before = self._settled(inside)
         if self._channels.stopped is not None:
             return before
@@ -128,17 +130,20 @@ class MessageChunkReader:
             changes |= _without_end(inside, changes)
         elif self._channels.held and _says_why(inside) and not is_last:
             now, self._waiting = self._parted(chunk, inside, changes)
+            self.is_waiting = not now
             return before + now
         return [*before, self._out(chunk, inside, changes)]
 
     def _parted(self, chunk: Any, inside: Any, changes: dict[str, Any]) -> tuple[list[Any], Any]:
         """What comes out of a chunk now, and what waits for the next: the reason of an end, and no text."""
+        later = kept(chunk)
+        own = fields(later) or {}
         if not _has_text(inside):
-            return [], (chunk, inside, changes)
+            return [], (later, own, kept(changes))
         reasons, rest = _reasons(inside, changes)
-        later = _nothing(inside) | {"response_metadata": reasons}
+        only = kept(_nothing(inside) | {"response_metadata": reasons})
         now = self._out(chunk, inside, changes | {"response_metadata": rest})
-        return [now], (chunk, {**inside, **later}, later)
+        return [now], (later, {**own, **only}, only)
 
     def _out(self, chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:
         """A chunk that comes out; where only empty lists did, with a text as one of a list, or LangChain drops it."""
@@ -195,7 +200,7 @@ class MessageChunkReader:
         calls = [fields(call) or {} for call in inside["tool_call_chunks"] or ()]
         whole_calls = [call.get("name") for call in calls if call.get("index") is None]
         for name, value in inside.items():
-            if name in ("type", "example") or (name == "id" and is_of_the_service(name, value)):
+            if _is_langchain_s_own(name, value):
                 continue
             if name == "chunk_position" and value in (None, "last"):
                 continue
@@ -219,7 +224,7 @@ class MessageChunkReader:
                 new = self._whole(name, value)
             elif name == "name" and value:
                 new = self._channels.read(Channel(None, name), value)
-            elif value:
+            elif not is_empty(value):
                 raise unknown_chunk(name)
             if new != value:
                 changes[name] = new
@@ -228,7 +233,7 @@ class MessageChunkReader:
     def _message(self, inside: Any) -> dict[str, Any]:
         changes = {}
         for name, value in inside.items():
-            if name in ("type", "example") or (name == "id" and is_of_the_service(name, value)):
+            if _is_langchain_s_own(name, value):
                 continue
             new = self._whole_content(value) if name == "content" else None
             if new is None:
@@ -289,7 +294,7 @@ class MessageChunkReader:
         place = self._next_place
         self._next_place += 1
         if number is not None:
-            self._channels.refuse_many(len(self._places), MOST_ADDED)
+            refuse_many(len(self._places), MOST_ADDED)
             self._places[number] = place, kind
         return place
 
@@ -329,7 +334,7 @@ class MessageChunkReader:
         holds = self._channels.held_in(TEXT)
         if not text or not holds or not _is_signed(signed):
             return [block]
-        self._channels.refuse_many(len(self._signed))
+        refuse_many(len(self._signed))
         self._signed.append((holds, text.encode()[-holds:], signed))
         left = {name: value for name, value in block.items() if name not in signed}
         return [left] if released or any(left[name] for name in left.keys() - {"type", "text"}) else []
@@ -400,7 +405,12 @@ class MessageChunkReader:
                 elif key in ("annotations", "citations", "extras", "namespace"):
                     own = f"content.{key}" if index is None else f"content[{index}].{key}"
                     changes[key] = self._alone(own, value) if index is None else self._whole(own, value)
-                elif key != "index" and value and not isinstance(value, bool) and not is_of_the_service(key, value):
+                elif (
+                    key != "index"
+                    and not is_empty(value)
+                    and not isinstance(value, bool)
+                    and not is_of_the_service(key, value)
+                ):
                     raise unknown_chunk(f"content[].{key}")
             if index is None and isinstance(inside.get(field) or "", str) and kind != "text" and _is_signed(inside):
                 # A block that is signed is at its end.
@@ -445,15 +455,15 @@ class MessageChunkReader:
                 changes[name] = self._channels.push(channel, inner)
             elif name == "type" and inner in ("text", "signature", "redacted_content"):
                 continue
-            elif inner and not (name in ("signature", "redacted_content") and isinstance(inner, str)):
+            elif not is_empty(inner) and not (name in ("signature", "redacted_content") and isinstance(inner, str)):
                 raise unknown_chunk(f"content[].reasoning_content.{name}")
         return changed(value, {name: new for name, new in changes.items() if new is not inside[name]})
 
     def _only_of(self, kind: str, number: int | str, inside: Any) -> None:
         """Refuses a block with a field that another kind has under its number: LangChain makes one text of both."""
         for name, value in inside.items():
-            if value and name not in ("type", "index") and not is_of_the_service(name, value):
-                self._channels.refuse_many(len(self._kinds), MOST_ADDED)
+            if not is_empty(value) and name not in ("type", "index") and not is_of_the_service(name, value):
+                refuse_many(len(self._kinds), MOST_ADDED)
                 if self._kinds.setdefault((number, name), kind) != kind:
                     raise unknown_chunk("content[].type", "is another than that of the block before it")
 
@@ -484,7 +494,7 @@ class MessageChunkReader:
             if not own or not other or own == other:
                 known[place] = other or own
                 return str(place or "")
-        self._channels.refuse_many(sum(map(len, self._ids.values())))
+        refuse_many(sum(map(len, self._ids.values())))
         known.append(own)
         return str(len(known) - 1 or "")
 
@@ -501,7 +511,7 @@ class MessageChunkReader:
             read_name = self._channels.read if index is None else self._channels.read_name
             changes["name"] = read_name(Channel(None, "tool_name", index, which), inside["name"])
         for key, value in inside.items():
-            if key not in ("args", "name", "id", "index") and value and not is_of_the_service(key, value):
+            if key not in ("args", "name", "id", "index") and not is_empty(value) and not is_of_the_service(key, value):
                 raise unknown_chunk(f"tool_call_chunks[].{key}")
         return changed(call, changes)
 
@@ -524,7 +534,7 @@ class MessageChunkReader:
                 changes["arguments"] = self._channels.push(channel, inside["arguments"])
             return changed(value, changes)
         # What a server of chat completions has beside its texts stands here.
-        if name in REPEATS and value:
+        if name in REPEATS and not is_empty(value):
             return withheld(value)
         if name == "reasoning" and isinstance(value, dict):
             about = {key: inner for key, inner in value.items() if key != "summary"}
@@ -542,7 +552,7 @@ class MessageChunkReader:
             return self._channels.read_error(None, name, value, added=self._lists)
         if name in READ_WHOLE or name in OF_INTEGRATIONS:
             return self._whole(name, value)
-        if value:
+        if not is_empty(value):
             raise unknown_chunk(f"additional_kwargs.{name}")
         return value
 
@@ -599,6 +609,13 @@ class MessageChunkReader:
         for block in self._with_signatures("")[0]:
             out["content"] = _and(now("content"), block)
         return out
+
+
+def _is_langchain_s_own(name: str, value: Any) -> bool:
+    """Whether it is what LangChain says of a message, and no text."""
+    if name == "type":
+        return isinstance(value, str) and value.isidentifier()
+    return isinstance(value, bool) if name == "example" else name == "id" and is_of_the_service(name, value)
 
 
 def _says_why(inside: Any) -> bool:
@@ -674,11 +691,11 @@ def _and(content: Any, block: Any) -> list[Any]:
 
 
 def _rebuilt(chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:
-    """A copy whose tool calls are those of its own chunks of calls."""
-    if not changes:
-        return chunk
+    """A copy whose tool calls are those of its own chunks of calls, also where nothing else of it is new."""
     if "tool_call_chunks" not in inside:
         return changed(chunk, changes)
+    if not changes and not inside.get("tool_calls") and not inside.get("invalid_tool_calls"):
+        return chunk
     rest = {name: value for name, value in inside.items() if name not in ("tool_calls", "invalid_tool_calls", "type")}
     return type(chunk)(**(rest | changes))
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
-from decidable.guard.fields import changed, fields, made
-from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of
+from decidable.guard.fields import changed, fields, is_empty, kept, made
+from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import is_of_the_service
 
 __all__ = ["EVENTS", "MessageReader"]
@@ -52,10 +52,9 @@ BEGINNINGS: Final = {
 class MessageReader:
     """Reads the events of one message. Its content blocks are its choices."""
 
-    is_waiting: Final = False
-
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
+        self.is_waiting = False
         self._lists = ByPlace()
         # The blocks that are not at their end, with their kind.
         self._open: dict[int, str] = {}
@@ -77,14 +76,14 @@ class MessageReader:
         kind = inside.get("type") if inside is not None else None
         if inside is None or not isinstance(kind, str):
             raise wrong_kind("an event of a message, as before", chunk)
-        self._last = chunk
+        self._last, self.is_waiting = chunk, False
         if kind == "content_block_delta":
             return [self._delta(chunk, inside)]
         if kind == "content_block_start":
             self._only(inside, "index", "content_block")
             index = self._index(inside)
             block = inside.get("content_block")
-            self._channels.refuse_many(len(self._open))
+            refuse_many(len(self._open))
             if index < self._next_block:
                 raise unknown_chunk("index", "is of a block before the last")
             # The client has it behind those before, and finds it where its number says.
@@ -108,7 +107,7 @@ class MessageReader:
             if text is not None and self._channels.held_in(text) is not None:
                 self._before = text, index
                 if self._channels.held_in(text):
-                    self._waiting = chunk
+                    self._waiting, self.is_waiting = kept(chunk), not rest
                     return rest
             return rest + self._close_block(index, chunk)
         if kind == "message_delta":
@@ -149,16 +148,16 @@ class MessageReader:
             self._only(inside)
             return [chunk]
         if kind == "error":
+            # Clients read no further.
+            rest = self._all_rests(chunk)
+            if self._channels.stopped is not None:
+                return rest
             told = {name: value for name, value in inside.items() if name != "type"}
             new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
-            return [changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
+            return [*rest, changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
         if kind in OF_THE_HELPER:
             raise of_a_helper("type", INSTEAD)
         raise unknown_kind("type", kind)
-
-    def settle(self) -> list[Any]:
-        """Nothing waits for a next chunk."""
-        return []
 
     def finish(self) -> list[Any]:
         """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
@@ -196,7 +195,7 @@ class MessageReader:
     def _only(inside: Any, *names: str) -> None:
         """Refuses an event that has more than these."""
         for name, value in inside.items():
-            if name not in names and name != "type" and value:
+            if name not in names and name != "type" and not is_empty(value):
                 raise unknown_chunk(name)
 
     @staticmethod
@@ -251,7 +250,7 @@ class MessageReader:
         if index in self._open:
             self._lists.find(None, "index", index)
         else:
-            self._channels.refuse_many(len(self._open))
+            refuse_many(len(self._open))
             self._open[index] = ""
         channel = self._channel(index, channel_name)
         self._deltas[channel] = chunk
@@ -302,7 +301,7 @@ class MessageReader:
         changes = {}
         for name, value in (fields(stop) or {}).items():
             # A client's own kind of event repeats the block here.
-            if name not in ("type", "index") and value:
+            if name not in ("type", "index") and not is_empty(value):
                 new = self._block(index, value, whole=True)
                 if new is not value:
                     changes[name] = new

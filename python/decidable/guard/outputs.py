@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, wrong_kind
-from decidable.guard.fields import changed, fields
-from decidable.guard.parts import fields_of, number_of
-from decidable.guard.services import WITHHELD, is_a_word, withheld
+from decidable.guard.fields import changed, fields, is_empty
+from decidable.guard.parts import fields_of, number_of, refuse_many
+from decidable.guard.services import WITHHELD, are_numbers, is_a_word, withheld
 
 __all__ = ["OutputReader"]
 
@@ -25,14 +26,21 @@ ABOUT_AN_OUTPUT: Final = frozenset(
         "spec_decode_metrics", "weight_versions",
     }
 )  # fmt: skip
-# Those of both that are a word or a number.
-A_WORD: Final = frozenset({"request_id", "index", "cumulative_logprob", "finish_reason", "stop_reason"})
+# Those of both that are a word or a number; what else an engine says is read, as far as it can have a text.
+A_WORD: Final = frozenset(
+    {
+        "request_id", "index", "cumulative_logprob", "finish_reason", "stop_reason", "finished", "prompt",
+        "encoder_prompt", "num_cached_tokens", "num_cache_creation_tokens",
+    }
+)  # fmt: skip
 # What repeats the text in another form, here also which tokens each could have been.
-LEFT_OUT: Final = WITHHELD | {"sampling_mask"}
+LEFT_OUT: Final = WITHHELD | {"sampling_mask", "prompt_logprobs", "prompt_token_id_logprobs"}
 
 
 class OutputReader:
     """Reads vLLM's ``RequestOutput`` with pieces of text (``RequestOutputKind.DELTA``)."""
+
+    is_waiting = False
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
@@ -46,16 +54,13 @@ class OutputReader:
         inside = fields(chunk)
         if inside is None or "outputs" not in inside:
             raise wrong_kind("an output of a request, as before", chunk)
-        for name, value in inside.items():
-            is_odd = name in A_WORD and not is_a_word(value)
-            if name != "outputs" and (name not in ABOUT_A_REQUEST or is_odd) and value:
-                raise unknown_chunk(name)
+        changes = self._about(None, "", {name: inside[name] for name in inside if name != "outputs"}, ABOUT_A_REQUEST)
         if not isinstance(inside.get("finished", False), bool):
             raise unknown_chunk("finished", "is neither true nor false")
         if not isinstance(inside["outputs"], list):
             raise unknown_chunk("outputs", "is no list")
         outputs = [self._output(chunk, output) for output in inside["outputs"] if self._channels.stopped is None]
-        changes: dict[str, Any] = {"outputs": outputs}
+        changes["outputs"] = outputs
         if self._channels.stopped is not None:
             changes["finished"] = False
         return [changed(chunk, changes)]
@@ -87,15 +92,12 @@ class OutputReader:
     def _output(self, chunk: Any, output: Any) -> Any:
         inside = fields_of("outputs[]", output)
         index = number_of("outputs[].index", inside.get("index"))
-        for name, value in inside.items():
-            is_odd = name in A_WORD and not is_a_word(value)
-            if name not in LEFT_OUT and name != "text" and (name not in ABOUT_AN_OUTPUT or is_odd) and value:
-                raise unknown_chunk(f"outputs[].{name}")
+        about = {name: inside[name] for name in inside if name != "text"}
+        changes = self._about(index, f"outputs[{index}].", about, ABOUT_AN_OUTPUT)
         if index not in self._last:
-            self._channels.refuse_many(len(self._last))
+            refuse_many(len(self._last))
         self._last[index] = (chunk, output)
         text = inside.get("text") or ""
-        changes = {name: withheld(value) for name, value in inside.items() if name in LEFT_OUT and value}
         if not isinstance(text, str):
             raise unknown_chunk("outputs[].text", "is no text")
         self._read_as_whole(index, text, list(inside.get("token_ids") or ()))
@@ -108,6 +110,25 @@ class OutputReader:
         elif ends:
             self._finished.add(index)
         return changed(output, changes | {"text": released})
+
+    def _about(self, choice: int | None, place: str, inside: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
+        """Reads what an engine says besides, and says what of it comes out otherwise."""
+        changes: dict[str, Any] = {}
+        for name, value in inside.items():
+            if value is None or (name in A_WORD and is_a_word(value)):
+                continue
+            if name in LEFT_OUT:
+                changes[name] = withheld(value)
+            elif name not in known or name in A_WORD:
+                # What is empty says nothing.
+                if not is_empty(value):
+                    raise unknown_chunk(f"{place}{name}")
+            elif not are_numbers(value) and (fields(value) is not None or isinstance(value, (str, list, tuple))):
+                # Arrays, and what else nobody can list, are its own.
+                new = self._channels.read_all(choice, f"{place}{name}", value)
+                if new is not value:
+                    changes[name] = new
+        return changes
 
     def _read_as_whole(self, index: int, text: str, tokens: list[Any]) -> None:
         """An output with all of the text so far, which is vLLM's own setting, would be read as one more piece of it.
@@ -136,5 +157,10 @@ class OutputReader:
 
 def _output_of(output: Any, text: str) -> Any:
     inside = fields(output) or {}
-    changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name in LEFT_OUT and value}
+    # What it said besides was said.
+    changes: dict[str, Any] = {
+        name: withheld(value)
+        for name, value in inside.items()
+        if name in LEFT_OUT or (name in ABOUT_AN_OUTPUT and not is_a_word(value))
+    }
     return changed(output, changes | {"text": text})

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from decidable.guard.faults import refuse_many, unknown_chunk
+from decidable.errors import InvalidInput
+from decidable.guard.faults import unknown_chunk
 from decidable.guard.fields import fields, unreadable
 
 __all__ = [
     "LARGEST_NUMBER",
     "MOST_ADDED",
+    "MOST_CHANNELS",
     "ByNumber",
     "ByPlace",
     "Constants",
@@ -19,7 +21,11 @@ __all__ = [
     "fields_of",
     "kind_of",
     "number_of",
+    "refuse_many",
 ]
+
+MOST_CHANNELS: Final = 1_024
+"""How many texts one stream may consist of."""
 
 MOST_ADDED: Final = 16_384
 """How many texts and items that come whole a client may go on with: one message may have many that never do."""
@@ -52,6 +58,12 @@ def number_of(place: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_NUMBER:
         raise unknown_chunk(place, "is no number of an item")
     return value
+
+
+def refuse_many(count: int, most: int = MOST_CHANNELS) -> None:
+    """Refuses one more of what a stream may have so many of."""
+    if count >= most:
+        raise InvalidInput("guard.too_large", f"a stream has more than {most} texts or choices")
 
 
 class Constants:

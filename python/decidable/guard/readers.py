@@ -17,6 +17,7 @@ from decidable.guard.messages import EVENTS as MESSAGE_EVENTS
 from decidable.guard.messages import MessageReader
 from decidable.guard.outputs import OutputReader
 from decidable.guard.responses import ResponseReader
+from decidable.guard.services import is_an_error
 from decidable.guard.sse import EventReader
 
 __all__ = ["PlainReader", "Reader", "TypedReader"]
@@ -38,6 +39,9 @@ KNOWN: Final = (
 
 class Shaped(Protocol):
     """Reads chunks of one shape."""
+
+    is_waiting: bool
+    """Whether nothing of what was taken last comes out yet."""
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a chunk."""
@@ -127,7 +131,7 @@ class TypedReader:
 
     def __init__(self, cursor: Cursors, *, sse: bool, json: bool) -> None:
         self._channels = Channels(cursor, json=json)
-        self._shaped: Shaped | None = EventReader(self._channels, self._shape) if sse else None
+        self._shaped: Shaped | EventReader | None = EventReader(self._channels, self._shape) if sse else None
 
     @property
     def stopped(self) -> StopReason | None:
@@ -181,7 +185,7 @@ class TypedReader:
             return MessageReader(self._channels)
         if isinstance(kind, str) and (kind.startswith("response.") or kind in ("error", "keepalive")):
             return ResponseReader(self._channels)
-        if inside.get("error"):
+        if inside.get("error") or is_an_error(inside):
             return ChatReader(self._channels)
         if isinstance(kind, str) and kind in OF_A_CHAT_HELPER:
             raise of_a_helper("type", "chat.completions.create(stream=True)")

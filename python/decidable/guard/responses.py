@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
-from decidable.guard.fields import changed, fields, is_plain, made
-from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of
+from decidable.guard.fields import changed, fields, is_empty, is_plain, made
+from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import is_a_word
 
 __all__ = ["ResponseReader"]
@@ -130,7 +130,7 @@ NUMBERED: Final = {*OF_A_PART, "command", "stdout", "stderr"}
 class ResponseReader:
     """Reads the events of one response. Its output items are its choices."""
 
-    is_waiting: Final = False
+    is_waiting = False
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
@@ -168,10 +168,6 @@ class ResponseReader:
             self._more -= 1
             return put_in
         return [*put_in, changed(event, {"sequence_number": self._number + self._more}) if self._more else event]
-
-    def settle(self) -> list[Any]:
-        """Nothing waits for a next chunk."""
-        return []
 
     def finish(self) -> list[Any]:
         """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
@@ -240,7 +236,7 @@ class ResponseReader:
                 out += [rest for name in OF_A_PART for rest in self._rest(Channel(item, name, part))]
             if kind == "response.output_item.done" and item is not None:
                 new = self._cut(new)
-                self._channels.refuse_many(len(self._items))
+                refuse_many(len(self._items))
                 self._items[item] = new
             return [*out, chunk if new is value else changed(chunk, {field: new})]
         if kind in RESPONSES:
@@ -261,9 +257,13 @@ class ResponseReader:
         if kind == "response.shell_call_output_content.delta":
             return [self._shell_output(chunk, inside, item)]
         if kind == "error":
+            # Clients read no further.
+            rests = [rest for each in self._channels.choices for rest in self._rests(each)]
+            if self._channels.stopped is not None:
+                return [*rests, None]
             told = {name: value for name, value in inside.items() if name not in ("type", "sequence_number")}
             new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
-            return [changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
+            return [*rests, changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
         if kind == "keepalive":
             # A sign of life, which the client's types do not have.
             if inside.keys() - {"type", "sequence_number"}:
@@ -277,7 +277,7 @@ class ResponseReader:
     def _only(inside: Any, *names: str | None) -> None:
         """Refuses an event that has more than these."""
         for name, value in inside.items():
-            if name not in names and value and not (name in ABOUT_AN_EVENT and is_a_word(value)):
+            if name not in names and not is_empty(value) and not (name in ABOUT_AN_EVENT and is_a_word(value)):
                 raise unknown_chunk(name)
             if name.endswith(("_index", "_number")) and value is not None:
                 number_of(name, value)
@@ -362,7 +362,7 @@ class ResponseReader:
     def _keep(self, channel: Channel, event: Any) -> None:
         """As a pattern for what comes behind it."""
         if channel not in self._deltas:
-            self._channels.refuse_many(len(self._deltas))
+            refuse_many(len(self._deltas))
         self._deltas[channel] = event
 
     def _shell_output(self, chunk: Any, inside: Any, item: int | None) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = [
-    "COMMANDS", "NAMES", "READ_AS_JSON", "READ_WHOLE", "REPEATS", "SEALS", "WITHHELD", "is_a_word", "is_of_the_service",
-    "withheld",
+    "COMMANDS", "NAMES", "OF_AN_ERROR", "READ_AS_JSON", "READ_WHOLE", "REPEATS", "SEALS", "WITHHELD", "are_numbers",
+    "is_a_word", "is_an_error", "is_of_the_service", "withheld",
 ]  # fmt: skip
 
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
@@ -97,6 +98,11 @@ NAMES: Final = frozenset(
 READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
 
 
+# What the error of a service consists of: none of it is put together with what another event says.
+OF_AN_ERROR: Final = frozenset(
+    {"type", "error", "message", "code", "param", "status", "status_code", "object", "details", "detail", "request_id"}
+)
+
 # What a command is called that is told as a list of its words.
 COMMANDS: Final = frozenset({"command", "cmd", "argv", "args"})
 
@@ -109,6 +115,16 @@ def withheld(value: Any) -> Any:
 def is_a_word(value: Any) -> bool:
     """Whether it is a name, a count or a word. What has parts is none, and may have a text."""
     return value is None or isinstance(value, (str, int, float))
+
+
+def are_numbers(value: Any) -> bool:
+    """Whether it is a list of numbers, such as of the tokens of a prompt, which are many."""
+    return isinstance(value, list) and all(type(each) is int for each in value)
+
+
+def is_an_error(inside: Mapping[str, Any]) -> bool:
+    """Whether a service says with it what went wrong, and nothing else."""
+    return bool(inside.get("error") or inside.get("object") == "error") and inside.keys() <= OF_AN_ERROR
 
 
 def is_of_the_service(name: str, value: Any) -> bool:

@@ -11,23 +11,22 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from decidable.errors import InvalidInput
 from decidable.guard.arguments import is_document
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
+from decidable.guard.services import OF_AN_ERROR, is_an_error
+
+if TYPE_CHECKING:
+    from decidable.guard.readers import Shaped
 
 __all__ = ["MOST_EVENT_CHARACTERS", "EventReader", "Prelude"]
 
 MOST_EVENT_CHARACTERS: Final = 16 << 20
 """How long one event may be."""
-
-# What the error of a service consists of: none of it is put together with what another event says.
-OF_AN_ERROR: Final = frozenset(
-    {"type", "error", "message", "code", "param", "status", "status_code", "object", "details", "detail", "request_id"}
-)
 
 LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
@@ -68,10 +67,10 @@ class Prelude:
 class EventReader:
     """Reads pieces of a body of server-sent events, wherever they are cut."""
 
-    def __init__(self, channels: Channels, shaped: Callable[[Any], Any]) -> None:
+    def __init__(self, channels: Channels, shaped: Callable[[Any], Shaped]) -> None:
         self._channels = channels
         self._shaped = shaped
-        self._reader: Any = None
+        self._reader: Shaped | None = None
         self._kind: type | None = None
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("strict")
         # The beginning of a line, in pieces, and the lines of an event.
@@ -81,6 +80,8 @@ class EventReader:
         self._data: list[str] = []
         self._event: str | None = None
         self._kept: list[str] = []
+        # The line with the name of the last event, where its data have no type. What waits comes out under it, too.
+        self._named = ""
         self._names_events = False
         self._has_begun = self._has_event = self._has_line_end = False
         self._beginning = ""
@@ -115,8 +116,8 @@ class EventReader:
             # Such as the page of an error: what it says would be gone without a word.
             message = f"the body has no server-sent event in it{self._hint()}"
             raise InvalidInput("guard.unknown_chunk", message, field="body")
-        if self._reader is not None and self._channels.stopped is None:
-            out += [self._event_of(each) for each in self._reader.finish()]
+        if self._channels.stopped is None:
+            out += self._rests()
         return self._written(out)
 
     def end(self, notice: str) -> list[Any]:
@@ -190,18 +191,21 @@ class EventReader:
             return [kept + "\n"] if kept else []
         self._has_event = True
         if data.strip() == "[DONE]":
-            rest = [self._event_of(each) for each in self._reader.finish()] if self._reader is not None else []
-            return rest if self._channels.stopped is not None else [*rest, kept + "data: [DONE]\n\n"]
+            rests = self._rests()
+            return rests if self._channels.stopped is not None else [*rests, kept + "data: [DONE]\n\n"]
         try:
             chunk = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
         except ValueError:
             if event == "error" and _is_words(data):
+                rests = self._rests()
+                if self._channels.stopped is not None:
+                    return rests
                 # And no line of its own to another reader: some end lines at more than the format does.
                 words = self._channels.read(Channel(None, "error"), "\n".join(data.splitlines()))
                 if words != data and any(map(is_document, (words, *words.splitlines()))):
                     raise unknown_chunk("data", "is JSON where something is redacted") from None
                 lines = "".join(f"data: {line}\n" for line in words.splitlines())
-                return [] if self._channels.stopped is not None else [f"{kept}event: error\n{lines}\n"]
+                return rests if self._channels.stopped is not None else [*rests, f"{kept}event: error\n{lines}\n"]
             if self._broken_off and not self._hint():
                 message = "the body broke off in the middle of an event"
                 raise InvalidInput("guard.unknown_chunk", message, field="body") from None
@@ -213,11 +217,11 @@ class EventReader:
         if self._is_error(event, kind, inside):
             # A service says what went wrong in the same way whatever it was streaming, and the caller must hear of it.
             named = "event: error\n" if event == "error" else ""
-            waiting = [self._event_of(each) for each in self._reader.settle()] if self._reader is not None else []
+            rests = self._rests()
             if self._channels.stopped is not None:
-                return waiting
-            return [*waiting, f"{kept}{named}data: {_json(self._channels.read_error(None, '', chunk))}\n\n"]
-        named = ""
+                return rests
+            return [*rests, f"{kept}{named}data: {_json(self._channels.read_error(None, '', chunk))}\n\n"]
+        self._named = ""
         if event and event != _one_line(event):
             raise unknown_chunk("event", "has more than a line")
         if event and isinstance(kind, str):
@@ -229,7 +233,7 @@ class EventReader:
             event = self._channels.read(Channel(None, "event"), event)
             if self._channels.stopped is not None:
                 return []
-            named = f"event: {_one_line(event)}\n"
+            self._named = f"event: {_one_line(event)}\n"
         if self._reader is None:
             self._reader = self._shaped(chunk)
             self._names_events = self._names_events or ("choices" not in inside and isinstance(kind, str))
@@ -237,18 +241,21 @@ class EventReader:
         if self._reader.is_waiting:
             # Where it is in the stream is known, though it comes out later.
             return [*out, kept + "\n"] if kept else out
-        return [*out[:-1], kept + named + out[-1]] if out else out
+        return [*out[:-1], kept + out[-1]] if out else out
+
+    def _rests(self) -> list[str]:
+        """What is held, where the texts are at their end: behind the error of a service clients read no further."""
+        return [self._event_of(each) for each in self._reader.finish()] if self._reader is not None else []
 
     def _event_of(self, chunk: Any) -> str:
-        named = (
-            f"event: {_one_line(chunk['type'])}\n" if self._names_events and isinstance(chunk.get("type"), str) else ""
-        )
+        is_named = self._names_events and isinstance(chunk.get("type"), str)
+        named = f"event: {_one_line(chunk['type'])}\n" if is_named else self._named
         return f"{named}data: {_json(chunk)}\n\n"
 
     def _is_error(self, event: str | None, kind: Any, inside: Mapping[str, Any]) -> bool:
         """Whether it is an error of whoever streams, and not one that the events of this stream have themselves."""
         own = kind == "error" and (self._reader is None or self._names_events)
-        return not own and (event == "error" or bool(inside.get("error"))) and inside.keys() <= OF_AN_ERROR
+        return not own and (is_an_error(inside) or (event == "error" and inside.keys() <= OF_AN_ERROR))
 
     @staticmethod
     def _is_line(text: str) -> bool:

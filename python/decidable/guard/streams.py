@@ -40,7 +40,7 @@ class _Guarded:
         sse: bool | None,
         json: bool,
     ) -> None:
-        if not isinstance(notice, str) and not callable(notice):
+        if not isinstance(notice, str) and (not callable(notice) or inspect.iscoroutinefunction(notice)):
             raise wrong_kind("a str, or a function that makes one of the reason", notice, "notice")
         for name, value in (("raise_on_stop", raise_on_stop), ("json", json)):
             if not isinstance(value, bool):
