@@ -19,7 +19,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import decidable as dc
 from decidable import Guard, Rule
-from decidable.guard import rule_set
+from decidable.guard import arguments, rule_set
 from test_guard import refused
 
 SAID = "DROP TABLE"
@@ -255,6 +255,55 @@ def test_a_match_of_two_readings_is_counted_once() -> None:
     rules = [Rule.literal("b", action="record"), Rule.literal("bc", reads="exact", action="record")]
     found = Guard(rules).check("\\bbc", json=True)[2]
     assert [(match.start, match.end) for match in found] == [(1, 2), (2, 3), (2, 4)]
+
+
+@pytest.mark.parametrize(("sought", "text"), [("D", '"\\u0044"'), ("\\u", '"\\u0044"')])
+def test_matches_of_one_reading_that_nobody_keeps_are_counted(sought: str, text: str) -> None:
+    """Those that only a document has, and those that only stand as they are written."""
+    most, more = 65_536, 7
+    whole = "x" + text * (most + more)
+    stream = Guard([Rule.literal(sought, action="record")]).stream([whole], json=True)
+    assert "".join(stream) == whole
+    assert (len(stream.matches), stream.matches_dropped) == (most, more)
+
+
+def test_what_both_readings_hold_back_is_what_is_not_out() -> None:
+    """The end of a text may be in a match as a document has it, and what stands before it in one as it is written."""
+    text = 'x "1\\tDRY 1\\tDR'
+    held: list[tuple[int, int]] = []
+    out: list[str] = []
+
+    def source() -> Iterator[str]:
+        for taken, piece in enumerate(text, 1):
+            yield piece
+            held.append((stream.held, taken - len("".join(out))))
+
+    stream = Guard([Rule.literal("1\\t2"), Rule.literal("DROP")]).stream(source(), json=True)
+    for piece in stream:
+        out.append(piece)  # noqa: PERF402 (each counts at once)
+    assert "".join(out) == text
+    assert all(told == kept for told, kept in held)
+    # A document has a tab there, and it may be a backslash.
+    assert [told for told, _ in held[-3:]] == [3, 4, 5]
+
+
+def test_what_one_of_two_readings_found_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other may find it later, and then it is told once: also behind very many that it never found."""
+    monkeypatch.setattr(arguments, "MOST_MATCHES", 100)
+    guard = Guard([Rule.literal("DROP", action="record"), Rule.literal("DROP TABLE")])
+    cursor = arguments.Arguments(guard.cursor)
+    found = []
+    for _ in range(300):
+        cursor.push('x "\\u0044ROP" ')
+        found += cursor.matches()
+    assert len(found) == 300
+    assert len(cursor._told) == 100
+    # What is held of a document is not yet read as it is written.
+    cursor.push("DROP")
+    assert [match.start for match in cursor.matches()] == [300 * len('x "\\u0044ROP" ')]
+    cursor.push(" so ")
+    assert cursor.matches() == []
+    assert len(cursor._told) == 100 - 1
 
 
 def test_white_space_that_json_does_not_have_is_a_text() -> None:

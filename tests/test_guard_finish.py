@@ -16,7 +16,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from decidable import Guard, Rule
-from test_guard import refused
+from test_guard import Source, refused
 
 GUARD = Guard([Rule.literal("DROP TABLE", name="drop"), Rule.regex(r"\bSSN 1\b", action="redact", name="ssn")])
 ENDS = Guard([Rule.regex(r"drop\b", name="drop")])
@@ -216,6 +216,36 @@ def test_of_two_ends_that_wait_the_first_may_stop_both() -> None:
         assert [reason for _, reason in said(out, index) if reason] == ["content_filter"]
 
 
+def test_of_two_choices_whose_end_stops_one_the_other_has_no_end_before_it() -> None:
+    """Though the chunk that ends the first has more of the other, which said before that it was at its end."""
+    guard = Guard([Rule.regex(r"drop\b"), Rule.literal("DROP TABLE")])
+    both = {**chunk(), "choices": [chunk("")["choices"][0], chunk("UM", None, 1)["choices"][0]]}
+    given = [chunk("a drop"), chunk("b DR", None, 1), chunk(None, "stop"), chunk(None, "stop", 1), both]
+    out = list(guard.stream(given))
+    assert said(out) == [("a ", None), ("", None), ("", "content_filter")]
+    assert said(out, 1) == [("b ", None), ("", "content_filter")]
+
+
+@pytest.mark.parametrize("texts", [(None, None), ("O", None), (None, "O"), ("O", "O")])
+@pytest.mark.parametrize("tail", [[], [USAGE]])
+def test_two_choices_may_end_in_one_chunk(texts: tuple[str | None, str | None], tail: list[Any]) -> None:
+    """Each with what was held of it."""
+    ends = [chunk(text, "stop", index)["choices"][0] for index, text in enumerate(texts)]
+    given = [chunk("a DR"), chunk("b DR", None, 1), {**chunk(), "choices": ends}, *tail]
+    for stream in (GUARD.stream(given), GUARD.stream(events(given), sse=True)):
+        out = list(stream)
+        if isinstance(out[0], str):
+            lines = "".join(out).split("\n\n")
+            out = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+        for index, text in enumerate(texts):
+            whole = "".join(piece for piece, _ in said(out, index))
+            assert whole == f"{'ab'[index]} DR{text or ''}"
+            assert [reason for _, reason in said(out, index) if reason] == ["stop"]
+            assert said(out, index)[-1] == (whole[2:], "stop")
+        assert out[-1] == USAGE or not tail
+        assert stream.stopped is None
+
+
 def test_what_waits_keeps_its_place_among_events() -> None:
     """The id of an event stays with it or before it, and an error comes behind what came before it."""
     given = [
@@ -280,6 +310,40 @@ def test_what_bedrock_says_at_the_end_of_a_message_is_read() -> None:
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([other]))).field == "amazon-bedrock-other"
 
 
+# --- vLLM -------------------------------------------------------------------------------------------------------------
+
+
+def an_output(text: str, finish: str | None = None, stop: str | int | None = None, index: int = 0) -> dict[str, Any]:
+    about = {"finish_reason": finish, "stop_reason": stop}
+    return {"index": index, "text": text, "token_ids": [len(text)], **about}
+
+
+def of_vllm(*outputs: dict[str, Any], finished: bool = False) -> dict[str, Any]:
+    return {"request_id": "r", "outputs": list(outputs), "finished": finished}
+
+
+def test_an_output_that_is_stopped_at_its_end_has_no_other_reason() -> None:
+    """Whether the match is in its last piece, or the end decides it."""
+    for given in (
+        [of_vllm(an_output("a drop", "stop", "</s>"), finished=True)],
+        [of_vllm(an_output("a drop")), of_vllm(an_output("", "stop", 7), finished=True)],
+        [of_vllm(an_output("a drop. b", "length"), finished=True)],
+    ):
+        stream = ENDS.stream(given)
+        out = list(stream)
+        assert stream.stopped is not None
+        ends = [(each["finish_reason"], each["stop_reason"]) for chunk_ in out for each in chunk_["outputs"]]
+        assert ends == [(None, None)] * len(given) + [("abort", None)]
+        assert [each["finished"] for each in out] == [False] * len(given) + [True]
+        assert "".join(each["text"] for chunk_ in out for each in chunk_["outputs"]) == "a "
+    # One that was at its end before has its own.
+    first = of_vllm(an_output("a", "stop", 7), an_output("b", index=1))
+    out = list(ENDS.stream([first, of_vllm(an_output("drop", "stop", 7, 1), finished=True)]))
+    assert out[0] == {**first, "outputs": [{**each, "token_ids": []} for each in first["outputs"]]}
+    ends = [(each["index"], each["finish_reason"]) for chunk_ in out[1:] for each in chunk_["outputs"]]
+    assert ends == [(1, None), (1, "abort")]
+
+
 # --- LangChain -------------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +403,35 @@ def test_what_a_message_holds_comes_with_the_reason_of_its_end() -> None:
         whole = functools.reduce(operator.add, stream)
         assert whole.content == ("a DRum" if more == "um" else "a ")
         assert (stream.stopped is None) == (more == "um")
+
+
+def test_what_says_why_a_message_ends_waits_for_nothing_where_nothing_is_held() -> None:
+    """A client has it before the service says anything more."""
+    text, end, more = of_langchain("a. "), ending(finish_reason="stop"), of_langchain("b. ")
+    for given in ([text, end, LAST], [text, end, more, end, LAST], [end], [ending(status="completed"), text, LAST]):
+        source = Source(*given)
+        stream = GUARD.stream(source)
+        for number, each in enumerate(given, 1):
+            assert next(stream) == each
+            assert source.read == number
+        assert list(stream) == []
+
+
+USED = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+
+
+@pytest.mark.parametrize("tail", [[], [LAST], [of_langchain("um"), LAST], [of_langchain("um")]])
+@pytest.mark.parametrize("reason", [{}, {"finish_reason": "stop"}])
+def test_what_a_message_used_is_told_once(reason: dict[str, str], tail: list[AIMessageChunk]) -> None:
+    """LangChain adds it up, also that of the chunks that the guard makes for what it held."""
+    for text in ("a DR", "DR", "a"):
+        given = [of_langchain(text, usage_metadata=USED, response_metadata=reason), *tail]
+        whole, before = functools.reduce(operator.add, GUARD.stream(given)), functools.reduce(operator.add, given)
+        assert before.usage_metadata == USED
+        assert whole.usage_metadata == USED
+        assert (whole.content, whole.response_metadata) == (before.content, before.response_metadata)
+    stopped = functools.reduce(operator.add, GUARD.stream([of_langchain("a DROP TABLE", usage_metadata=USED)]))
+    assert (stopped.content, stopped.usage_metadata) == ("a ", USED)
 
 
 def test_calls_of_two_tools_that_gemini_has_in_two_chunks_pass() -> None:

@@ -678,29 +678,35 @@ def test_streams_for_asyncio(name: str) -> None:
 
 @each_shape
 def test_a_fault_ends_the_stream_and_nothing_that_was_held_comes_out(name: str) -> None:
-    """An exception of the source, another kind of chunk, bytes among objects, an unknown shape."""
+    """An exception of the source, another kind of chunk, bytes among objects, an unknown shape.
+
+    What was not held is out before it, in every channel.
+    """
     shape = SHAPES[name]
-    channel = shape.channels[0]
     sse = isinstance(shape, Wire)
-    chunks = shape.chunks([(0, channel, "a dro"), (0, channel, "p in")], ends=False)
     other = "text" if not sse or not shape.text else b"bytes"
-    for broken in (
-        OSError("gone"),
-        other,
-        b"data: {}" if not sse else 7,
-        None,
-        {"type": "new"},
-        SimpleNamespace(a=1),
-        [1],
-    ):
-        source = Source(*chunks[:-1], broken, chunks[-1])
-        stream = GUARD.stream(source, sse=sse)
-        out, error = drained(stream)
-        assert isinstance(error, OSError if isinstance(broken, OSError) else ValueError)
-        assert shape.texts(out) in ({(0, channel): "a "}, {(0, channel): "a dropp in"}, {})
-        assert stream.stopped is not None
-        assert stream.stopped.kind == "failed"
-        assert (list(stream), source.closed) == ([], 1)
+    # An event of a name that is new has the form of those of its service.
+    unknown = name in ("responses", "responses dicts", "messages", "message dicts")
+    for channel in shape.channels:
+        chunks = shape.chunks([(0, channel, "a dro"), (0, channel, "p in")], ends=False)
+        for broken, code in (
+            (OSError("gone"), None),
+            (other, "input.wrong_type"),
+            (b"data: {}" if not sse else 7, "input.wrong_type"),
+            (None, "input.wrong_type"),
+            ({"type": "new"}, "guard.unknown_chunk" if unknown else "input.wrong_type"),
+            (SimpleNamespace(a=1), "input.wrong_type"),
+            ([1], "input.wrong_type"),
+        ):
+            source = Source(*chunks[:-1], broken, chunks[-1])
+            stream = GUARD.stream(source, sse=sse)
+            out, error = drained(stream)
+            assert type(error) is (OSError if code is None else InvalidInput)
+            assert getattr(error, "code", None) == code
+            assert shape.texts(out) == {(0, channel): "a "}
+            assert stream.stopped is not None
+            assert stream.stopped.kind == "failed"
+            assert (list(stream), source.closed) == ([], 1)
 
 
 class Unclosable(Source):

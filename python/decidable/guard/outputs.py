@@ -28,11 +28,9 @@ ABOUT_AN_OUTPUT: Final = frozenset(
 )  # fmt: skip
 # Those of both that are a word or a number; what else an engine says is read, as far as it can have a text.
 A_WORD: Final = frozenset(
-    {
-        "request_id", "index", "cumulative_logprob", "finish_reason", "stop_reason", "finished", "prompt",
-        "encoder_prompt", "num_cached_tokens", "num_cache_creation_tokens",
-    }
-)  # fmt: skip
+    {"request_id", "index", "finish_reason", "stop_reason", "finished", "prompt", "encoder_prompt"}
+)
+A_NUMBER: Final = frozenset({"cumulative_logprob", "num_cached_tokens", "num_cache_creation_tokens"})
 # What repeats the text in another form, here also which tokens each could have been.
 LEFT_OUT: Final = WITHHELD | {"sampling_mask", "prompt_logprobs", "prompt_token_id_logprobs"}
 
@@ -117,6 +115,8 @@ class OutputReader:
         for name, value in inside.items():
             if value is None or (name in A_WORD and is_a_word(value)):
                 continue
+            if name in A_NUMBER and isinstance(value, (int, float)):
+                continue
             if name in LEFT_OUT:
                 changes[name] = withheld(value)
             elif name not in known or name in A_WORD:
@@ -158,9 +158,5 @@ class OutputReader:
 def _output_of(output: Any, text: str) -> Any:
     inside = fields(output) or {}
     # What it said besides was said.
-    changes: dict[str, Any] = {
-        name: withheld(value)
-        for name, value in inside.items()
-        if name in LEFT_OUT or (name in ABOUT_AN_OUTPUT and not is_a_word(value))
-    }
+    changes: dict[str, Any] = {name: withheld(value) for name, value in inside.items() if name not in ("text", *A_WORD)}
     return changed(output, changes | {"text": text})
