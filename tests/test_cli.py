@@ -1861,6 +1861,122 @@ def test_help_that_cannot_be_written_is_2(tmp_path: Path, arguments: list[str], 
     assert (done.returncode, done.stderr) == (2, "decidable: standard output: no space left on device\n")
 
 
+LINES = "".join(f"line {number} of what goes through the guard\n" for number in range(60_000))
+
+
+@pytest.fixture
+def much(here: Path, shown: Path) -> Path:
+    """A folder with inputs whose outputs are larger than any pipe."""
+    (here / "rules.toml").write_text(RULES, encoding="utf-8")
+    (here / "lines").write_text(LINES, encoding="utf-8")
+    (here / "requests.json").write_text((json.dumps(REQUEST) + "\n") * 1_000, encoding="utf-8")
+    shutil.copytree(shown / "demo" / "state", here / "state")
+    shutil.copy(shown / "demo" / "wal.key", here)
+    return here
+
+
+# Bytes, text, and bytes that are made elsewhere.
+MUCH = [
+    ["guard", "rules.toml", "lines"],
+    ["decide", "policy.json", "requests.json", "--json"],
+    ["export", "state", "--key-file", "wal.key"],
+    ["report", "state", "--key-file", "wal.key", "-o", "-"],
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", MUCH)
+def test_standard_output_that_does_not_block_gets_all(much: Path, arguments: list[str], unbuffered: str) -> None:
+    """Whoever reads slowly is waited for, whatever the other end of the pipe was set to."""
+    whole = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, check=False, timeout=60,
+    )  # fmt: skip
+    assert len(whole.stdout) > 20_000
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, stdout=writing, stderr=subprocess.PIPE,
+        env=environment(PYTHONUNBUFFERED=unbuffered), text=True,
+    ) as process:  # fmt: skip
+        os.close(writing)
+        with open(reading, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor is no path
+            got = file.read(1)
+            time.sleep(0.3)
+            while piece := file.read(4_096):
+                got += piece
+        errors = errors_of(process)
+    assert (process.returncode, got == whole.stdout) == (whole.returncode, True), errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("arguments", MUCH[:2])
+def test_a_signal_ends_a_command_whose_output_nobody_reads(much: Path, arguments: list[str], blocks: bool) -> None:
+    """It waits for its reader no longer, and not once more for what is left."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, blocks)
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *arguments],
+        cwd=much, stdout=writing, stderr=subprocess.PIPE, env=environment(), text=True,
+    ) as process:  # fmt: skip
+        os.close(writing)
+        # The first is there; the others fill the pipe at once.
+        os.read(reading, 1)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.terminate()
+        errors = errors_of(process)
+        os.close(reading)
+    assert (process.returncode, errors) == (143, f"decidable {arguments[0]}: terminated\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a file")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", MUCH)
+def test_standard_output_that_takes_a_part_is_2(much: Path, arguments: list[str], unbuffered: str) -> None:
+    """A disk that takes no more, were it of the last bytes, is told whether Python buffers or not."""
+    import resource
+
+    whole = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    most = len(whole) - 10
+    with (much / "taken").open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "decidable.cli", *arguments], cwd=much, stdout=file, stderr=subprocess.PIPE,
+            env=environment(PYTHONUNBUFFERED=unbuffered), text=True, check=False, timeout=60,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        )  # fmt: skip
+    says = f"decidable {arguments[0]}: standard output: file too large"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, says)
+    assert (much / "taken").read_bytes() == whole[:most]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("arguments", [["guard", "rules.toml"], ["decide", "policy.json", "-", "--json"]])
+def test_standard_input_that_does_not_block_is_read_to_its_end(much: Path, arguments: list[str]) -> None:
+    """What has nothing yet is neither a fault nor the end."""
+    text = json.dumps(REQUEST, indent=1).encode()
+    whole = run(*arguments, cwd=much, given=text.decode())
+    assert whole.returncode == 0
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, env=environment(), stdin=reading,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        os.close(reading)
+        with open(writing, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor is no path
+            for piece in (text[:20], text[20:]):
+                file.write(piece)
+                time.sleep(1)
+        got, errors = process.communicate(timeout=60)
+    assert (process.returncode, got, errors) == (0, whole.stdout, "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a file")
 @pytest.mark.parametrize(
     ("command", "named"),

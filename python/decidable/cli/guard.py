@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from decidable.builders import counted
 from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
 from decidable.cli.screen import Screen, about_output
+from decidable.cli.standard import pieces_of_standard_input
 from decidable.guard import Guard
 from decidable.guard.files import naming, read_rules
 from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, failing, held, set_file
@@ -144,8 +144,7 @@ def _pieces(name: str) -> Iterator[bytes]:
     if name == "-":
         if sys.stdin is None:
             raise Usage("cli.unusable_file", "standard input is closed", path=name)
-        while piece := os.read(sys.stdin.fileno(), _READ_BYTES):
-            yield piece
+        yield from pieces_of_standard_input(_READ_BYTES)
         return
     with present(Path(name)).open("rb", buffering=0) as file:
         while piece := file.read(_READ_BYTES):
