@@ -672,6 +672,143 @@ def test_guard_gives_on_what_it_has_while_its_input_goes_on(tmp_path: Path) -> N
         assert process.wait(timeout=60) == 1
 
 
+def event(content: str, **more: Any) -> str:
+    """An event of a chat completion."""
+    chunk = {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None} | more]}
+    return f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n"
+
+
+DONE = "data: [DONE]\n\n"
+
+
+def contents(body: str) -> str:
+    """The text that a client puts together of a body."""
+    data = [line.removeprefix("data: ") for line in body.split("\n\n") if line and "[DONE]" not in line]
+    return "".join(json.loads(each)["choices"][0]["delta"].get("content", "") for each in data)
+
+
+def test_guard_reads_a_body_of_events(tmp_path: Path) -> None:
+    """What stands in several of them is found, what comes out is a body, and a stop ends it as it ends a stream."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    body = event("a note: 078-0") + ": alive\n\n" + event("5-1120", finish_reason="stop") + DONE
+    done = run("guard", "rules.toml", "--sse", cwd=tmp_path, given=body)
+    assert (done.returncode, contents(done.stdout.replace(":\n", ""))) == (0, "a note: [redacted]")
+    assert done.stdout.endswith(DONE)
+    assert done.stderr.splitlines() == ["decidable guard: 'note' noted once", "decidable guard: 'ssn' replaced once"]
+    body = event("then DR") + event("OP TABLE users")
+    (tmp_path / "body").write_text(body, encoding="utf-8")
+    stopped = run("guard", "rules.toml", "body", "--sse", cwd=tmp_path)
+    stream = dc.Guard.load(tmp_path / "rules.toml").stream([body.encode()], sse=True)
+    assert (stopped.returncode, stopped.stdout.encode()) == (1, b"".join(stream))
+    assert contents(stopped.stdout) == "then "
+    says = "decidable guard: rule 'DROP TABLE' stopped it, at byte 5 of the channel 'text' of choice 0"
+    assert stopped.stderr.splitlines() == [says]
+    told = json.loads(run("guard", "rules.toml", "body", "--sse", "--json", cwd=tmp_path).stdout)
+    assert told == {
+        "released_bytes": len(stopped.stdout),
+        "stopped": {"kind": "matched", "rule": "DROP TABLE", "start": 5, "end": 15, "choice": 0, "channel": "text"},
+        "matches": [],
+        "matches_dropped": 0,
+    }
+    many = "".join(event("note " * 10_000) for _ in range(7)) + DONE
+    noted = run("guard", "rules.toml", "--sse", cwd=tmp_path, given=many)
+    assert (noted.returncode, noted.stdout) == (0, many)
+    assert noted.stderr.splitlines() == [
+        "decidable guard: 'note' noted 65,536 times",
+        "decidable guard: 4,464 matches more",
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_guard_gives_on_each_event_as_soon_as_it_may(tmp_path: Path) -> None:
+    """The body goes on as it comes, and what follows a stop is never read."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "guard", "rules.toml", "--sse"],
+        cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for given, expected in (("first ", "first "), ("second DROP ", "second "), ("in ", "DROP in ")):
+            process.stdin.write(event(given).encode())
+            process.stdin.flush()
+            assert contents(os.read(process.stdout.fileno(), 1_000).decode()) == expected
+        process.stdin.write(event("then DROP TABLE").encode())
+        process.stdin.flush()
+        rest = process.stdout.read().decode()
+        assert process.wait(timeout=60) == 1
+    assert contents(rest) == "then "
+    assert rest.endswith(DONE)
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff", ": a comment\n\n", "\r\n\r\n", "id: 1\nretry: 10\n", "event: x\n"])
+def test_guard_refuses_events_that_nobody_says_they_are(tmp_path: Path, before: str) -> None:
+    """Cut into events a match would not be found, so nothing comes out until somebody says what it is."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    body = before + event("DROP") + event(" TABLE")
+    (tmp_path / "body").write_bytes(body.encode())
+    for given in ([], ["body"]):
+        done = run("guard", "rules.toml", *given, cwd=tmp_path, given=body)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "decidable guard: what is read begins like server-sent events: say --sse, or --no-sse where it is a text\n"
+        )
+    assert code_of(run("guard", "rules.toml", "--json", "body", cwd=tmp_path)) == "guard.unknown_chunk"
+    done = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", "guard", "rules.toml", "body", "--no-sse"],
+        cwd=tmp_path, env=environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, body.encode(), b"")
+    assert run("guard", "rules.toml", "body", "--sse", cwd=tmp_path).returncode == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_guard_refuses_events_wherever_they_are_cut(tmp_path: Path) -> None:
+    """Also the first piece of a word that says so has not come out; what cannot become one comes out at once."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    for pieces, code, out in (
+        ([b": ok\n", b"\nda", b'ta: {"a": 1}\n\n'], 2, b""),
+        ([b"ev", b"en so"], 0, b"even so"),
+        ([b": ok\n", b"id: 1", b"\nbut text"], 0, b": ok\nid: 1\nbut text"),
+        ([b": ok\n", b"da"], 0, b": ok\nda"),
+        ([b"DROP TA", b"BLE"], 1, b""),
+    ):
+        with subprocess.Popen(
+            [sys.executable, "-m", "decidable.cli", "guard", "rules.toml"],
+            cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            assert process.stdin is not None
+            for piece in pieces:
+                process.stdin.write(piece)
+                process.stdin.flush()
+                time.sleep(0.05)
+            released, _ = process.communicate(timeout=60)
+        assert (process.returncode, released) == (code, out)
+
+
+def test_guard_refuses_a_long_beginning_of_comments_and_then_an_event(tmp_path: Path) -> None:
+    """However long nothing tells what it is, no event is ever taken for a text."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    comments = ": processing\n\n" * 20_000
+    done = run("guard", "rules.toml", cwd=tmp_path, given=comments + event("DROP"))
+    assert done.returncode == 2
+    assert comments.startswith(done.stdout)
+    whole = run("guard", "rules.toml", cwd=tmp_path, given=comments + "and a text")
+    assert (whole.returncode, whole.stdout) == (0, comments + "and a text")
+
+
+def test_guard_says_what_is_no_body_of_events(tmp_path: Path) -> None:
+    """A page, a body that breaks off, and an option where nothing is guarded."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    page = run("guard", "rules.toml", "--sse", "--json", cwd=tmp_path, given="<html>\nan error\n</html>\n")
+    assert (page.returncode, code_of(page)) == (2, "guard.unknown_chunk")
+    broken = run("guard", "rules.toml", "--sse", cwd=tmp_path, given=event("first") + event("second")[:-9])
+    assert (broken.returncode, contents(broken.stdout)) == (2, "first")
+    assert broken.stderr == "decidable guard: the body broke off in the middle of an event\n"
+    for option, instead in (("--sse", "--costs"), ("--no-sse", "--held"), ("--sse", "--test")):
+        assert code_of(run("guard", "rules.toml", option, instead, "--json", cwd=tmp_path)) == "cli.usage"
+
+
 # --- route --------------------------------------------------------------------------------------------------------
 
 
@@ -1859,6 +1996,122 @@ def test_help_that_cannot_be_written_is_2(tmp_path: Path, arguments: list[str], 
             env=environment(PYTHONUNBUFFERED=unbuffered), text=True, check=False, timeout=60,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, "decidable: standard output: no space left on device\n")
+
+
+LINES = "".join(f"line {number} of what goes through the guard\n" for number in range(60_000))
+
+
+@pytest.fixture
+def much(here: Path, shown: Path) -> Path:
+    """A folder with inputs whose outputs are larger than any pipe."""
+    (here / "rules.toml").write_text(RULES, encoding="utf-8")
+    (here / "lines").write_text(LINES, encoding="utf-8")
+    (here / "requests.json").write_text((json.dumps(REQUEST) + "\n") * 1_000, encoding="utf-8")
+    shutil.copytree(shown / "demo" / "state", here / "state")
+    shutil.copy(shown / "demo" / "wal.key", here)
+    return here
+
+
+# Bytes, text, and bytes that are made elsewhere.
+MUCH = [
+    ["guard", "rules.toml", "lines"],
+    ["decide", "policy.json", "requests.json", "--json"],
+    ["export", "state", "--key-file", "wal.key"],
+    ["report", "state", "--key-file", "wal.key", "-o", "-"],
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", MUCH)
+def test_standard_output_that_does_not_block_gets_all(much: Path, arguments: list[str], unbuffered: str) -> None:
+    """Whoever reads slowly is waited for, whatever the other end of the pipe was set to."""
+    whole = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, check=False, timeout=60,
+    )  # fmt: skip
+    assert len(whole.stdout) > 20_000
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, stdout=writing, stderr=subprocess.PIPE,
+        env=environment(PYTHONUNBUFFERED=unbuffered), text=True,
+    ) as process:  # fmt: skip
+        os.close(writing)
+        with open(reading, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor is no path
+            got = file.read(1)
+            time.sleep(0.3)
+            while piece := file.read(4_096):
+                got += piece
+        errors = errors_of(process)
+    assert (process.returncode, got == whole.stdout) == (whole.returncode, True), errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("arguments", MUCH[:2])
+def test_a_signal_ends_a_command_whose_output_nobody_reads(much: Path, arguments: list[str], blocks: bool) -> None:
+    """It waits for its reader no longer, and not once more for what is left."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, blocks)
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *arguments],
+        cwd=much, stdout=writing, stderr=subprocess.PIPE, env=environment(), text=True,
+    ) as process:  # fmt: skip
+        os.close(writing)
+        # The first is there; the others fill the pipe at once.
+        os.read(reading, 1)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.terminate()
+        errors = errors_of(process)
+        os.close(reading)
+    assert (process.returncode, errors) == (143, f"decidable {arguments[0]}: terminated\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a file")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", MUCH)
+def test_standard_output_that_takes_a_part_is_2(much: Path, arguments: list[str], unbuffered: str) -> None:
+    """A disk that takes no more, were it of the last bytes, is told whether Python buffers or not."""
+    import resource
+
+    whole = subprocess.run(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    most = len(whole) - 10
+    with (much / "taken").open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "decidable.cli", *arguments], cwd=much, stdout=file, stderr=subprocess.PIPE,
+            env=environment(PYTHONUNBUFFERED=unbuffered), text=True, check=False, timeout=60,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        )  # fmt: skip
+    says = f"decidable {arguments[0]}: standard output: file too large"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, says)
+    assert (much / "taken").read_bytes() == whole[:most]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("arguments", [["guard", "rules.toml"], ["decide", "policy.json", "-", "--json"]])
+def test_standard_input_that_does_not_block_is_read_to_its_end(much: Path, arguments: list[str]) -> None:
+    """What has nothing yet is neither a fault nor the end."""
+    text = json.dumps(REQUEST, indent=1).encode()
+    whole = run(*arguments, cwd=much, given=text.decode())
+    assert whole.returncode == 0
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", *arguments], cwd=much, env=environment(), stdin=reading,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        os.close(reading)
+        with open(writing, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor is no path
+            for piece in (text[:20], text[20:]):
+                file.write(piece)
+                time.sleep(1)
+        got, errors = process.communicate(timeout=60)
+    assert (process.returncode, got, errors) == (0, whole.stdout, "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a file")

@@ -27,6 +27,7 @@ from decidable.cli.exits import (
 from decidable.cli.inputs import placed
 from decidable.cli.screen import Screen, about_output
 from decidable.cli.signals import ENDED, ending, signals
+from decidable.cli.standard import standard_streams
 from decidable.errors import DecidableError, VerificationError
 
 __all__ = ["main"]
@@ -80,9 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    with standard_streams():
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
         with signals():
-            code = _run(sys.argv[1:] if arguments is None else arguments)
+            code = _run(arguments)
     except ENDED as error:
         code = _ended("decidable", error)
     except BrokenPipeError:

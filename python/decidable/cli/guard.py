@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,14 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from decidable._native import Cursor, StopReason
+from decidable._native import StopReason
 from decidable.builders import counted
 from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
 from decidable.cli.screen import Screen, about_output
+from decidable.cli.standard import pieces_of_standard_input
+from decidable.errors import InvalidInput
 from decidable.guard import Guard
 from decidable.guard.files import naming, read_rules
 from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, failing, held, set_file
+from decidable.guard.sse import Prelude
 from decidable.report.quantity import count
 
 __all__ = ["add"]
@@ -43,6 +45,11 @@ def add(commands: Any) -> None:
         "--set", action="append", default=[], dest="sets", metavar="NAME",
         help=f"rules that ship with decidable: {', '.join(SETS)}; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--sse", action=argparse.BooleanOptionalAction,
+        help="read a body of server-sent events, or with --no-sse a text; without either a text that begins like such "
+        "events is refused",
+    )  # fmt: skip
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--costs", action="store_true", help="show what each rule costs, and read nothing")
     instead.add_argument(
@@ -62,6 +69,9 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
     if name is not None and (parsed.costs or parsed.test):
         option = "--costs" if parsed.costs else "--test"
         raise Usage("cli.usage", f"{option} reads no FILE (see decidable guard --help)")
+    if parsed.sse is not None and (parsed.costs or parsed.test or parsed.held):
+        option = "--sse" if parsed.sse else "--no-sse"
+        raise Usage("cli.usage", f"{option} says what a stream is, and none is guarded (see decidable guard --help)")
     if parsed.test:
         return _test(sources, screen)
     if parsed.held:
@@ -70,35 +80,101 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
         guard = Guard([rule for path in sources.values() for rule in read_rules(path)])
     if parsed.costs:
         return _costs(guard, screen)
-    cursor = guard.cursor()
+    pieces = _pieces(name or "-")
+    if parsed.sse is None:
+        pieces = _of_a_text(pieces)
+    guarded = _Events(guard, pieces) if parsed.sse else _Text(guard, pieces)
     released = 0
-    found: Counter[tuple[str, str]] = Counter()
-    for piece in _released(cursor, _pieces(name or "-")):
-        # Taken all the while: however many there are, each is counted.
-        found.update((match.rule, match.action) for match in cursor.matches())
+    for piece in guarded.released():
         released += len(piece)
         if piece and not screen.as_json:
             _write(piece)
+    reason, found = guarded.stopped, guarded.found
     if screen.as_json:
-        screen.emit(_document(cursor.stopped, released, found))
+        screen.emit(_document(guarded, released))
     else:
         for (rule, action), times in sorted(found.items()):
             often = "once" if times == 1 else f"{count(times)} times"
             screen.note(f"decidable guard: {rule!r} {_DONE[action]} {often}")
-    reason = cursor.stopped
+        if guarded.dropped:
+            screen.note(f"decidable guard: {counted(guarded.dropped, 'match', 'matches')} more")
     if reason is None:
         return FINE
     what = f"rule {reason.rule!r} stopped it" if reason.rule is not None else reason.kind.replace("_", " ")
-    screen.error("decidable guard", f"{what}, at byte {count(reason.start)}")
+    where = "" if reason.channel is None else f" of the channel {reason.channel!r}"
+    whose = "" if reason.choice is None else f" of choice {reason.choice}"
+    screen.error("decidable guard", f"{what}, at byte {count(reason.start)}{where}{whose}")
     return FAILED
 
 
-def _released(cursor: Cursor, pieces: Iterator[bytes]) -> Iterator[bytes]:
+class _Text:
+    """One text. What was found is taken all the while: however many matches there are, each is counted."""
+
+    dropped: Final = 0
+
+    def __init__(self, guard: Guard, pieces: Iterator[bytes]) -> None:
+        self._cursor = guard.cursor()
+        self._pieces = pieces
+        self.found: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def stopped(self) -> StopReason | None:
+        return self._cursor.stopped
+
+    def released(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            yield self._noted(self._cursor.push(piece))
+            if self.stopped is not None:
+                return
+        yield self._noted(self._cursor.finish())
+
+    def _noted(self, released: bytes) -> bytes:
+        self.found.update((match.rule, match.action) for match in self._cursor.matches())
+        return released
+
+
+class _Events:
+    """A body of server-sent events. Of what was found so much is kept as a stream keeps."""
+
+    def __init__(self, guard: Guard, pieces: Iterator[bytes]) -> None:
+        self._stream = guard.stream(pieces, sse=True)
+
+    @property
+    def stopped(self) -> StopReason | None:
+        return self._stream.stopped
+
+    @property
+    def found(self) -> Counter[tuple[str, str]]:
+        return Counter((match.rule, match.action) for match in self._stream.matches)
+
+    @property
+    def dropped(self) -> int:
+        return self._stream.matches_dropped
+
+    def released(self) -> Iterator[bytes]:
+        return self._stream
+
+
+def _of_a_text(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, unless they begin as server-sent events do, in which a match would be cut: then none of them.
+
+    They are kept until the first line tells. Where there are only comments they are let go at some length: those are
+    whole, and the first line of an event is still refused.
+    """
+    prelude, kept, length = Prelude(), list[bytes](), 0
     for piece in pieces:
-        yield cursor.push(piece)
-        if cursor.stopped is not None:
-            return
-    yield cursor.finish()
+        if prelude.is_of_events(piece):
+            told = "what is read begins like server-sent events: say --sse, or --no-sse where it is a text"
+            raise InvalidInput("guard.unknown_chunk", told, field="sse")
+        kept.append(piece)
+        length += len(piece)
+        if prelude.is_over or length > _READ_BYTES:
+            yield from kept
+            kept = []
+        if prelude.is_over:
+            break
+    yield from kept
+    yield from pieces
 
 
 def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
@@ -127,16 +203,23 @@ def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
 _DONE: Final = {"redact": "replaced", "record": "noted"}
 
 
-def _document(reason: StopReason | None, released: int, found: Counter[tuple[str, str]]) -> dict[str, Any]:
-    return {
+def _document(guarded: _Text | _Events, released: int) -> dict[str, Any]:
+    reason = guarded.stopped
+    stopped: dict[str, Any] | None = None
+    if reason is not None:
+        stopped = {"kind": reason.kind, "rule": reason.rule, "start": reason.start, "end": reason.end}
+        if isinstance(guarded, _Events):
+            stopped |= {"choice": reason.choice, "channel": reason.channel}
+    document = {
         "released_bytes": released,
-        "stopped": None
-        if reason is None
-        else {"kind": reason.kind, "rule": reason.rule, "start": reason.start, "end": reason.end},
+        "stopped": stopped,
         "matches": [
-            {"rule": rule, "action": action, "times": times} for (rule, action), times in sorted(found.items())
+            {"rule": rule, "action": action, "times": times} for (rule, action), times in sorted(guarded.found.items())
         ],
     }
+    if isinstance(guarded, _Events):
+        document["matches_dropped"] = guarded.dropped
+    return document
 
 
 def _pieces(name: str) -> Iterator[bytes]:
@@ -144,8 +227,7 @@ def _pieces(name: str) -> Iterator[bytes]:
     if name == "-":
         if sys.stdin is None:
             raise Usage("cli.unusable_file", "standard input is closed", path=name)
-        while piece := os.read(sys.stdin.fileno(), _READ_BYTES):
-            yield piece
+        yield from pieces_of_standard_input(_READ_BYTES)
         return
     with present(Path(name)).open("rb", buffering=0) as file:
         while piece := file.read(_READ_BYTES):
