@@ -338,6 +338,7 @@ def test_what_the_sets_do_not_find_is_told() -> None:
     told = " ".join(DOCUMENT.split())
     for name, texts, sentence in (
         ("cards", ["4111  1111  1111  1111", "4111 1111\n1111 1111"], "two spaces or the end of a line between groups"),
+        ("cards", ["?q=4111%201111%201111%201111"], "Groups with `%20` between them are not found"),
         ("secrets", ["abc8Q~" + "0123456789abcdefghijABCDEFGHIJ0123"], "secret of Azure is found behind its name"),
         ("secrets", ["0123456789" * 5 + "01JQQJ99BAACYeBjFXJ3w3AAABACOG0123"], "`JQQJ99` behind a name that ends in"),
         ("secrets", ["xoxb-your-token", "sk_live_your_key_goes_here"], "placeholders such as `xoxb-your-token`"),
@@ -898,6 +899,56 @@ BEGINNINGS = (
     *(f"\\{letter}" for letter in "abefnrtv"), *HEXADECIMAL, "\\0", "\\12", "\\012",
     "\\\\n", "\\\\\\t", "x\\r\\n", "x\\u00fc",
 )  # fmt: skip
+
+
+# A character as a URL has it, once and twice, and what is left of a colour of a terminal without its invisible ESC.
+OTHERS = (
+    "%3D",
+    "%20",
+    "%22",
+    "%2c",
+    "%253D",
+    "%25250A",
+    "\x1b[31m",
+    "\x1b[m",
+    "[1;38;5;9m",
+    "[38:2::9:9:9m",
+    "[01;31m\x1b[m\x1b[K",
+)
+
+
+@pytest.mark.parametrize("name", ["cards", "iban", "secrets", "ssn"])
+def test_what_a_set_finds_it_finds_in_a_url_and_behind_a_colour(name: str) -> None:
+    """What stands before it stays, however it is cut, and what follows hides nothing either."""
+    guard = Guard(rule_set(name))
+    examples = [each for each in examples_of((name,)) if re.match("[A-Za-z0-9]", each[1]) and "\n" not in each[1]]
+    assert examples
+    for rule, text, matched in examples:
+        for before in OTHERS:
+            for behind in ("%22", "%20x", "&x=y", "\x1b[0m"):
+                written = f"![x](https://a.example/p?q=is{before}{text}{behind})"
+                released, stopped, matches = guard.check(written)
+                assert stopped is None
+                assert matches, (rule, written)
+                assert matched not in released, (rule, written)
+                assert released.startswith(f"![x](https://a.example/p?q=is{before}"), (rule, written)
+            for cut in range(0, len(written), 7):
+                assert "".join(guard.stream([written[:cut], written[cut:]])) == released, (rule, written, cut)
+            assert "".join(guard.stream(list(written))) == released, (rule, written)
+
+
+def test_an_address_may_have_the_at_of_a_url() -> None:
+    """Of one that has no name before it nothing is taken."""
+    guard = Guard(rule_set("email"))
+    for text, released in (
+        ("https://a.example/?to=ada%40example.com&x=y", "https://a.example/?to=[redacted]&x=y"),
+        ("?to=grace.hopper%2540mail.example.co.uk", "?to=[redacted]"),
+        ("\x1b[31mada@example.com\x1b[0m", "\x1b[[redacted]\x1b[0m"),
+        ("/%40types/node.js, %40example.com", "/%40types/node.js, %40example.com"),
+        ("40% 40example.com, a%4b.com, a%40b", "40% 40example.com, a%4b.com, a%40b"),
+    ):
+        assert guard.check(text)[0] == released
+        assert "".join(guard.stream(list(text))) == released
 
 
 @pytest.mark.parametrize("name", SETS)
