@@ -72,8 +72,8 @@ def read_text(file: Path) -> str:
         raise InvalidInput("guard.unreadable", f"{file} is no text: {error}", path=str(file)) from error
 
 
-def read_written(path: str | os.PathLike[str], action: str | None = None) -> list[Written]:
-    """A TOML file that consists of ``[[rules]]`` and of what they ``[define]``; ``action``, if given, is that of all.
+def read_written(path: str | os.PathLike[str], action: str | None = None, reads: str | None = None) -> list[Written]:
+    """A TOML file of ``[[rules]]`` and of what they ``[define]``; ``action`` and ``reads``, if given, are those of all.
 
     Raises:
         InvalidInput: ``guard.unreadable``, with the file and the number of the rule; ``path`` is none.
@@ -95,7 +95,8 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
         message = f"{file} must consist of [[rules]], a [define] for them, and nothing else{why}"
         raise InvalidInput("guard.unreadable", message, path=str(file))
     defined = _definitions(file, define)
-    return [_read(file, number, rule, action, defined) for number, rule in enumerate(rules, 1)]
+    of_all = {name: value for name, value in (("action", action), ("reads", reads)) if value is not None}
+    return [_read(file, number, rule, of_all, defined) for number, rule in enumerate(rules, 1)]
 
 
 def _definitions(file: Path, define: Any) -> Mapping[str, str]:
@@ -159,8 +160,8 @@ def _is_group(pattern: str) -> bool:
     return not groups and not classes
 
 
-def _read(file: Path, number: int, rule: Any, action: str | None, defined: Mapping[str, str]) -> Written:
-    """A rule of a file."""
+def _read(file: Path, number: int, rule: Any, of_all: Mapping[str, str], defined: Mapping[str, str]) -> Written:
+    """A rule of a file, with what is so of all."""
 
     called = rule.get("name") if isinstance(rule, dict) else None
     # As far as it is one that a line can show.
@@ -181,8 +182,7 @@ def _read(file: Path, number: int, rule: Any, action: str | None, defined: Mappi
             raise fault(f"{name} must be a list of texts, or of lists of the pieces of one")
     if "replacement" in rule and rule.get("action", "stop") == "stop":
         raise fault('replacement is for action = "redact"; without an action a rule stops')
-    if action is not None:
-        rule["action"] = action
+    rule |= of_all
     if ("literal" in rule) == ("regex" in rule):
         raise fault("it must have either literal or regex")
     for name in ("literal", "regex"):
