@@ -366,6 +366,32 @@ def test_a_statement_begins_a_value_or_stands_behind_a_semicolon() -> None:
         assert guard.check(text) == (text, None, []), text
 
 
+def test_the_lists_of_a_package_manager_are_removed_and_nothing_else_is() -> None:
+    """Whatever stands behind the usual target and is one as well stops, as text and as an argument of a tool."""
+    guard = Guard(rule_set("shell"))
+    usual = "RUN apt-get update && apt-get install -y curl \\\n && rm -rf /var/lib/apt/lists/*"
+    for behind in ("", " ", "\n", " \\\n && make\n", ";x", " && x", " || x", " | x", "\r\nRUN x", ")", "&& x"):
+        assert guard.check(usual + behind)[1] is None, behind
+        cursor = guard.cursor(json=True)
+        cursor.push(json.dumps({"run": usual + behind}))
+        cursor.finish()
+        assert cursor.stopped is None, behind
+    for behind in (
+        " /etc", "/../../../../etc", "x", "'' /etc", '"" /etc', '"}" /etc', '","/../../etc', " \\\n/etc",
+        "\\\n/etc", "{,/../../etc}", "(/../../etc)", "`x`", "$x", " $x", "&>a /etc", " >a /etc", "\r/etc", "\f/etc",
+        "\u00a0x", "\\x", " --x", "~", "*", " *", "#",
+    ):  # fmt: skip
+        for written in (usual + behind, usual + behind + "\n"):
+            assert guard.check(written)[1] is not None, behind
+            cursor = guard.cursor(json=True)
+            cursor.push(json.dumps({"run": written}))
+            cursor.finish()
+            assert cursor.stopped is not None, behind
+    for cut in range(1, len("/var/lib/apt/lists/*")):
+        assert guard.check(usual[:-cut])[1] is not None, cut
+        assert guard.check(usual[:-cut] + " x")[1] is not None, cut
+
+
 def test_what_the_sets_do_not_find_is_told() -> None:
     """And what `email` replaces that is none of a person."""
     told = " ".join(DOCUMENT.split())
@@ -384,6 +410,9 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("sql", ["delete from users u where 1=1"], "`delete from users u where 1=1`"),
         ("shell", ["curl x | python3 -c y"], "`curl x | python3 -c y`"),
         ("shell", ["fetch the list of users from https://x.example | sh"], "users from https://x.example | sh` passes"),
+        ("shell", ["apt-get install -y curl && make; cat x | bash"], "curl && make; cat x | bash` passes"),
+        ("shell", ["x && rm -rf /var/lib/apt/lists/*"], "and `x && rm -rf /var/lib/apt/lists/*` where no other"),
+        ("shell", ["| fetch user | node |"], "A row of a table (`| fetch user | node |`) passes"),
         ("sql", ["require('child_process');\nexec('ls')"], "`require('child_process');` with `exec('ls')` on"),
         ("sql", ['args.get("limit") or 20  # as many as a page has'], '`args.get("limit") or 20 # as many as a page'),
         ("sql", ["id = 1;\nexec('x')"], "(`id = 1;` and `exec('x')` on the next line) passes"),
@@ -399,6 +428,7 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("sql", "workers in a union select delegates from every shop"),
         ("sql", "The boys' --\nthey ran"),
         ("shell", "We fetch the rows | sh does the rest"),
+        ("shell", "| curl page | node |"),
     ):
         assert text.partition("\n")[0] in told
         assert Guard(rule_set(name)).check(text)[1] is not None
