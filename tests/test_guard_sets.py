@@ -415,6 +415,7 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("shell", ["| fetch user | node |"], "A row of a table (`| fetch user | node |`) passes"),
         ("sql", ["require('child_process');\nexec('ls')"], "`require('child_process');` with `exec('ls')` on"),
         ("sql", ['args.get("limit") or 20  # as many as a page has'], '`args.get("limit") or 20 # as many as a page'),
+        ("sql", ["r'#\"'", "r'--\"'"], "of one `#` or `--` and a quote (`r'#\"'`)"),
         ("sql", ["id = 1;\nexec('x')"], "(`id = 1;` and `exec('x')` on the next line) passes"),
         ("cards", ["0.4221165755827173", "[-0.4221165755827173]"], "`0.` that stands by itself is none"),
     ):  # fmt: skip
@@ -440,9 +441,12 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("cards", "1.4111 1111 1111 1111", "1.[redacted]", "and is replaced"),
         ("email", "getty@tty1.service", "[redacted]", "a service (`getty@tty1.service`)"),
         ("email", "q@k.transpose(-2)", "[redacted](-2)", "a product of matrices (`q@k.transpose`)"),
+        ("email", "this@MainActivity.applicationContext", "[redacted]", "(`this@MainActivity.applicationContext`,"),
+        ("email", "super@Outer.close()", "[redacted]()", "`super@Outer.close()`)"),
         ("email", "vue@3.js", "[redacted]", "a version (`vue@3.js`"),
         ("email", "eslint@9.0.0-alpha.next", "[redacted]", "`eslint@9.0.0-alpha.next`)"),
         ("secrets", "http://localhost:8080?next=@me", "http://[redacted]me", "A port with a query that has an `@`"),
+        ("secrets", "http://a:80,b@c", "http://[redacted]c", "an address behind it (`http://a:80,b@c`)"),
         ("secrets", "redis://u:12#4@host", "redis://[redacted]host", "from `://` up to the last `@`"),
     ):
         assert sentence in told
