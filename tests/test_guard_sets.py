@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import tracemalloc
 import types
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -783,6 +784,10 @@ def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
         ("a = ')x('", "a", ", a: a definition must have its brackets in pairs"),
         ("a = '(x'", "a", ", a: a definition must have its brackets in pairs"),
         ("a = '[x'", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '(?P<b[>x))|((?<c]>y)'", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '[(?<b](?x:y)>)'", "a", ", or hide one of others"),
+        ("a = '[(?P<b])x(>]'", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '(?P<b[>x)(?x:y)'", "a", ", or hide one of others"),
     ):
         file.write_text(f"[define]\n{define}\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
         said = str(refused("guard.unreadable", lambda: Guard.load(file)))
@@ -797,6 +802,78 @@ def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
     assert [rule.pattern for rule in Guard.load(file).rules] == ["[a-z[)]](?:[(\\]])(?:\\(|[^]a])[]]"]
     file.write_text("define = 'x'\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
     assert "what is defined must be a table" in str(refused("guard.unreadable", lambda: Guard.load(file)))
+
+
+def test_a_definition_and_comments_do_not_meet(tmp_path: Path) -> None:
+    """A comment may hide a bracket, or a definition: the flag that allows them is refused, in whatever spelling."""
+    file = tmp_path / "rules.toml"
+    no_definition = "what has a flag x has no definitions, because a comment may hide them, or a bracket of theirs"
+    no_flag = "a definition has no flag x, because a comment may have a bracket of its own, or hide one of others"
+    for flag in ("(?x)", "(?ix)", "(?xi-s)", "(?x:", "(?sx-i:", "(?:(?x)"):
+        for comment in (" # the [first part\n", " # three (of them\n", " # )|.*(\n", " "):
+            ends = ")" * (flag.count("(") - flag.count(")"))
+            rule = f"[[rules]]\nname = 'r'\nregex = '''{flag}a{comment}(?&d)\n{ends}'''\n"
+            file.write_text(f"[define]\nd = '\\d{{3}}'\n{rule}", encoding="utf-8")
+            said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+            assert said.endswith(f'rule 1 "r": {no_definition}')
+            for define in (f"'''{flag}\\d{{3}}{comment}{ends}'''", f"'''{flag}\\d{{3}}{comment.rstrip()}'''"):
+                file.write_text(f"[define]\nd = {define}\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
+                assert str(refused("guard.unreadable", lambda: Guard.load(file))).endswith(f", d: {no_flag}")
+    # What is no such flag, and what has no definition.
+    for regex in (
+        "(?-x:a)(?&d)",
+        "(?i-x)a(?&d)",
+        "[(?x)]a(?&d)",
+        "\\(?x\\)a(?&d)",
+        "(?P<x>a)(?&d)",
+        "(?P<a[>a)(?&d)",
+        "(?i)a(?&d)",
+    ):
+        file.write_text(f"[define]\nd = '\\d|(?-x:z)|[(?x)]'\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+        assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+    file.write_text("[[rules]]\nregex = '''(?x) a # the [first\n b # two (of them\n'''\n", encoding="utf-8")
+    assert Guard.load(file).check("-ab-")[1] is not None
+
+
+def test_a_definition_is_compiled_by_itself(tmp_path: Path) -> None:
+    """Whether a rule has it or not; what may match the empty text, or is an end, is no fault of it."""
+    file = tmp_path / "rules.toml"
+    for define, why in (
+        ("*", "repetition operator missing expression, at byte 0"),
+        ("ab[z-a]", "invalid character class range, the start must be <= the end, at byte 3"),
+        ("(?<=a)b", "look-around at byte 0 is not supported"),
+        ("ab(?!c)", "look-around at byte 2 is not supported"),
+        ("(a)\\1", "a back-reference at byte 3 is not supported"),
+    ):
+        for regex in ("a", "(?&d)"):
+            file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+            assert str(refused("guard.unreadable", lambda: Guard.load(file))).endswith(f", d: {why}")
+    for define in ("", r"\s*", r"^|\b", "$a", "\u200b", "a{0,3}", "[^a]*a[^b]{90}"):
+        file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
+        assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+    guide = (Path(__file__).parent.parent / "docs" / "guard.md").read_text(encoding="utf-8")
+    assert "Look-around cannot stand in a definition" in guide
+
+
+def test_definitions_take_little_memory(tmp_path: Path) -> None:
+    """Those that double at each level are refused, and a pattern that is too long before they are put in, as it is."""
+    file = tmp_path / "rules.toml"
+    most = "a pattern takes at most 16384 bytes, with what is defined in its place"
+    doubled = "".join(f"d{level} = '(?&d{level - 1})(?&d{level - 1})'\n" for level in range(1, 64))
+    often = "(?&a)" * 40_000
+    for text, where in (
+        (f"[define]\nd0 = 'xx'\n{doubled}[[rules]]\nregex = 'a'\n", ", d11"),
+        (f"[define]\na = '{'x' * 8_000}'\nb = '{often}'\n[[rules]]\nregex = 'a'\n", ", b"),
+        (f"[define]\na = '{'x' * 8_000}'\n[[rules]]\nregex = '{often}'\n", ", rule 1"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        tracemalloc.start()
+        try:
+            said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+            assert tracemalloc.get_traced_memory()[1] < 32 << 20
+        finally:
+            tracemalloc.stop()
+        assert said.endswith(f"{where}: {most}")
 
 
 def test_rules_of_gitleaks_are_taken_or_refused_with_the_reason(tmp_path: Path) -> None:
