@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import tracemalloc
 import types
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -92,6 +93,39 @@ def test_a_set_that_is_not_there_is_refused() -> None:
     for given in (5, b"sql", None):
         assert refused("input.wrong_type", lambda given=given: rule_set(given)).field == "names"  # type: ignore[arg-type, misc]
     refused("guard.unknown_action", lambda: rule_set("secrets", action="stopp"))
+    refused("guard.unknown_reading", lambda: rule_set("secrets", reads="fold"))
+    for call in (rule_set, lambda: rule_set(action="stop", reads="folded")):
+        assert "no set is named; the sets are cards, email" in refused("guard.unknown_set", call).message
+
+
+def test_the_sets_read_as_they_are_told() -> None:
+    """What looks like ASCII passes, as docs/guard-sets.md says, but for rules that read folded."""
+    assert {rule.reads for rule in rule_set(*SETS)} == {"visible"}
+    seen, folded = Guard(rule_set("cards", "ssn", "email")), Guard(rule_set("cards", "ssn", "email", reads="folded"))
+    assert {rule.reads for rule in folded.rules} == {"folded"}
+    for text in (
+        "\uff14" + "\uff11" * 15,
+        "\uff10\uff17\uff18-\uff10\uff15-\uff11\uff11\uff12\uff10",
+        "ada\uff20example.com",
+    ):
+        assert f"`{text}`" in DOCUMENT
+        assert seen.check(f"so: {text}.") == (f"so: {text}.", None, [])
+        assert folded.check(f"so: {text}.")[0] == "so: [redacted]."
+        assert "".join(folded.stream(list(f"so: {text}."))) == "so: [redacted]."
+    address = "\u0438\u0432\u0430\u043d@\u043f\u043e\u0447\u0442\u0430.\u0440\u0444"
+    assert f"`email` does not find `{address}`" in " ".join(DOCUMENT.split())
+    assert (seen.check(address)[0], folded.check(address)[0]) == ("[redacted]", address)
+    # All of what the sets have of examples is found so but for this one.
+    for name in SETS:
+        for written, rule in zip(
+            read_written(set_file(name)), rule_set(name, action="stop", reads="folded"), strict=True
+        ):
+            guard = Guard([rule])
+            missed = [text for text in map("".join, written.matches) if guard.check(text)[1] is None]
+            assert missed == ([address] if name == "email" else [])
+    assert {(rule.action, rule.reads) for rule in rule_set("sql", action="record", reads="exact")} == {
+        ("record", "exact")
+    }
 
 
 def test_social_security_numbers_are_those_that_can_be() -> None:
@@ -333,11 +367,38 @@ def test_a_statement_begins_a_value_or_stands_behind_a_semicolon() -> None:
         assert guard.check(text) == (text, None, []), text
 
 
+def test_the_lists_of_a_package_manager_are_removed_and_nothing_else_is() -> None:
+    """Whatever stands behind the usual target and is one as well stops, as text and as an argument of a tool."""
+    guard = Guard(rule_set("shell"))
+    usual = "RUN apt-get update && apt-get install -y curl \\\n && rm -rf /var/lib/apt/lists/*"
+    for behind in ("", " ", "\n", " \\\n && make\n", ";x", " && x", " || x", " | x", "\r\nRUN x", ")", "&& x"):
+        assert guard.check(usual + behind)[1] is None, behind
+        cursor = guard.cursor(json=True)
+        cursor.push(json.dumps({"run": usual + behind}))
+        cursor.finish()
+        assert cursor.stopped is None, behind
+    for behind in (
+        " /etc", "/../../../../etc", "x", "'' /etc", '"" /etc', '"}" /etc', '","/../../etc', " \\\n/etc",
+        "\\\n/etc", "{,/../../etc}", "(/../../etc)", "`x`", "$x", " $x", "&>a /etc", " >a /etc", "\r/etc", "\f/etc",
+        "\u00a0x", "\\x", " --x", "~", "*", " *", "#",
+    ):  # fmt: skip
+        for written in (usual + behind, usual + behind + "\n"):
+            assert guard.check(written)[1] is not None, behind
+            cursor = guard.cursor(json=True)
+            cursor.push(json.dumps({"run": written}))
+            cursor.finish()
+            assert cursor.stopped is not None, behind
+    for cut in range(1, len("/var/lib/apt/lists/*")):
+        assert guard.check(usual[:-cut])[1] is not None, cut
+        assert guard.check(usual[:-cut] + " x")[1] is not None, cut
+
+
 def test_what_the_sets_do_not_find_is_told() -> None:
     """And what `email` replaces that is none of a person."""
     told = " ".join(DOCUMENT.split())
     for name, texts, sentence in (
         ("cards", ["4111  1111  1111  1111", "4111 1111\n1111 1111"], "two spaces or the end of a line between groups"),
+        ("cards", ["?q=4111%201111%201111%201111"], "Groups with `%20` between them are not found"),
         ("secrets", ["abc8Q~" + "0123456789abcdefghijABCDEFGHIJ0123"], "secret of Azure is found behind its name"),
         ("secrets", ["0123456789" * 5 + "01JQQJ99BAACYeBjFXJ3w3AAABACOG0123"], "`JQQJ99` behind a name that ends in"),
         ("secrets", ["xoxb-your-token", "sk_live_your_key_goes_here"], "placeholders such as `xoxb-your-token`"),
@@ -350,8 +411,12 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("sql", ["delete from users u where 1=1"], "`delete from users u where 1=1`"),
         ("shell", ["curl x | python3 -c y"], "`curl x | python3 -c y`"),
         ("shell", ["fetch the list of users from https://x.example | sh"], "users from https://x.example | sh` passes"),
+        ("shell", ["apt-get install -y curl && make; cat x | bash"], "curl && make; cat x | bash` passes"),
+        ("shell", ["x && rm -rf /var/lib/apt/lists/*"], "and `x && rm -rf /var/lib/apt/lists/*` where no other"),
+        ("shell", ["| fetch user | node |"], "A row of a table (`| fetch user | node |`) passes"),
         ("sql", ["require('child_process');\nexec('ls')"], "`require('child_process');` with `exec('ls')` on"),
         ("sql", ['args.get("limit") or 20  # as many as a page has'], '`args.get("limit") or 20 # as many as a page'),
+        ("sql", ["r'#\"'", "r'--\"'"], "of one `#` or `--` and a quote (`r'#\"'`)"),
         ("sql", ["id = 1;\nexec('x')"], "(`id = 1;` and `exec('x')` on the next line) passes"),
         ("cards", ["0.4221165755827173", "[-0.4221165755827173]"], "`0.` that stands by itself is none"),
     ):  # fmt: skip
@@ -365,6 +430,7 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("sql", "workers in a union select delegates from every shop"),
         ("sql", "The boys' --\nthey ran"),
         ("shell", "We fetch the rows | sh does the rest"),
+        ("shell", "| curl page | node |"),
     ):
         assert text.partition("\n")[0] in told
         assert Guard(rule_set(name)).check(text)[1] is not None
@@ -376,9 +442,12 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("cards", "1.4111 1111 1111 1111", "1.[redacted]", "and is replaced"),
         ("email", "getty@tty1.service", "[redacted]", "a service (`getty@tty1.service`)"),
         ("email", "q@k.transpose(-2)", "[redacted](-2)", "a product of matrices (`q@k.transpose`)"),
+        ("email", "this@MainActivity.applicationContext", "[redacted]", "(`this@MainActivity.applicationContext`,"),
+        ("email", "super@Outer.close()", "[redacted]()", "`super@Outer.close()`)"),
         ("email", "vue@3.js", "[redacted]", "a version (`vue@3.js`"),
         ("email", "eslint@9.0.0-alpha.next", "[redacted]", "`eslint@9.0.0-alpha.next`)"),
         ("secrets", "http://localhost:8080?next=@me", "http://[redacted]me", "A port with a query that has an `@`"),
+        ("secrets", "http://a:80,b@c", "http://[redacted]c", "an address behind it (`http://a:80,b@c`)"),
         ("secrets", "redis://u:12#4@host", "redis://[redacted]host", "from `://` up to the last `@`"),
     ):
         assert sentence in told
@@ -715,6 +784,10 @@ def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
         ("a = ')x('", "a", ", a: a definition must have its brackets in pairs"),
         ("a = '(x'", "a", ", a: a definition must have its brackets in pairs"),
         ("a = '[x'", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '(?P<b[>x))|((?<c]>y)'", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '[(?<b](?x:y)>)'", "a", ", or hide one of others"),
+        ("a = '[(?P<b])x(>]'", "a", ", a: a definition must have its brackets in pairs"),
+        ("a = '(?P<b[>x)(?x:y)'", "a", ", or hide one of others"),
     ):
         file.write_text(f"[define]\n{define}\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
         said = str(refused("guard.unreadable", lambda: Guard.load(file)))
@@ -729,6 +802,78 @@ def test_what_is_not_defined_is_refused(tmp_path: Path) -> None:
     assert [rule.pattern for rule in Guard.load(file).rules] == ["[a-z[)]](?:[(\\]])(?:\\(|[^]a])[]]"]
     file.write_text("define = 'x'\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
     assert "what is defined must be a table" in str(refused("guard.unreadable", lambda: Guard.load(file)))
+
+
+def test_a_definition_and_comments_do_not_meet(tmp_path: Path) -> None:
+    """A comment may hide a bracket, or a definition: the flag that allows them is refused, in whatever spelling."""
+    file = tmp_path / "rules.toml"
+    no_definition = "what has a flag x has no definitions, because a comment may hide them, or a bracket of theirs"
+    no_flag = "a definition has no flag x, because a comment may have a bracket of its own, or hide one of others"
+    for flag in ("(?x)", "(?ix)", "(?xi-s)", "(?x:", "(?sx-i:", "(?:(?x)"):
+        for comment in (" # the [first part\n", " # three (of them\n", " # )|.*(\n", " "):
+            ends = ")" * (flag.count("(") - flag.count(")"))
+            rule = f"[[rules]]\nname = 'r'\nregex = '''{flag}a{comment}(?&d)\n{ends}'''\n"
+            file.write_text(f"[define]\nd = '\\d{{3}}'\n{rule}", encoding="utf-8")
+            said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+            assert said.endswith(f'rule 1 "r": {no_definition}')
+            for define in (f"'''{flag}\\d{{3}}{comment}{ends}'''", f"'''{flag}\\d{{3}}{comment.rstrip()}'''"):
+                file.write_text(f"[define]\nd = {define}\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
+                assert str(refused("guard.unreadable", lambda: Guard.load(file))).endswith(f", d: {no_flag}")
+    # What is no such flag, and what has no definition.
+    for regex in (
+        "(?-x:a)(?&d)",
+        "(?i-x)a(?&d)",
+        "[(?x)]a(?&d)",
+        "\\(?x\\)a(?&d)",
+        "(?P<x>a)(?&d)",
+        "(?P<a[>a)(?&d)",
+        "(?i)a(?&d)",
+    ):
+        file.write_text(f"[define]\nd = '\\d|(?-x:z)|[(?x)]'\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+        assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+    file.write_text("[[rules]]\nregex = '''(?x) a # the [first\n b # two (of them\n'''\n", encoding="utf-8")
+    assert Guard.load(file).check("-ab-")[1] is not None
+
+
+def test_a_definition_is_compiled_by_itself(tmp_path: Path) -> None:
+    """Whether a rule has it or not; what may match the empty text, or is an end, is no fault of it."""
+    file = tmp_path / "rules.toml"
+    for define, why in (
+        ("*", "repetition operator missing expression, at byte 0"),
+        ("ab[z-a]", "invalid character class range, the start must be <= the end, at byte 3"),
+        ("(?<=a)b", "look-around at byte 0 is not supported"),
+        ("ab(?!c)", "look-around at byte 2 is not supported"),
+        ("(a)\\1", "a back-reference at byte 3 is not supported"),
+    ):
+        for regex in ("a", "(?&d)"):
+            file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+            assert str(refused("guard.unreadable", lambda: Guard.load(file))).endswith(f", d: {why}")
+    for define in ("", r"\s*", r"^|\b", "$a", "\u200b", "a{0,3}", "[^a]*a[^b]{90}"):
+        file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = 'a'\n", encoding="utf-8")
+        assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+    guide = (Path(__file__).parent.parent / "docs" / "guard.md").read_text(encoding="utf-8")
+    assert "Look-around cannot stand in a definition" in guide
+
+
+def test_definitions_take_little_memory(tmp_path: Path) -> None:
+    """Those that double at each level are refused, and a pattern that is too long before they are put in, as it is."""
+    file = tmp_path / "rules.toml"
+    most = "a pattern takes at most 16384 bytes, with what is defined in its place"
+    doubled = "".join(f"d{level} = '(?&d{level - 1})(?&d{level - 1})'\n" for level in range(1, 64))
+    often = "(?&a)" * 40_000
+    for text, where in (
+        (f"[define]\nd0 = 'xx'\n{doubled}[[rules]]\nregex = 'a'\n", ", d11"),
+        (f"[define]\na = '{'x' * 8_000}'\nb = '{often}'\n[[rules]]\nregex = 'a'\n", ", b"),
+        (f"[define]\na = '{'x' * 8_000}'\n[[rules]]\nregex = '{often}'\n", ", rule 1"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        tracemalloc.start()
+        try:
+            said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+            assert tracemalloc.get_traced_memory()[1] < 32 << 20
+        finally:
+            tracemalloc.stop()
+        assert said.endswith(f"{where}: {most}")
 
 
 def test_rules_of_gitleaks_are_taken_or_refused_with_the_reason(tmp_path: Path) -> None:
@@ -898,6 +1043,56 @@ BEGINNINGS = (
     *(f"\\{letter}" for letter in "abefnrtv"), *HEXADECIMAL, "\\0", "\\12", "\\012",
     "\\\\n", "\\\\\\t", "x\\r\\n", "x\\u00fc",
 )  # fmt: skip
+
+
+# A character as a URL has it, once and twice, and what is left of a colour of a terminal without its invisible ESC.
+OTHERS = (
+    "%3D",
+    "%20",
+    "%22",
+    "%2c",
+    "%253D",
+    "%25250A",
+    "\x1b[31m",
+    "\x1b[m",
+    "[1;38;5;9m",
+    "[38:2::9:9:9m",
+    "[01;31m\x1b[m\x1b[K",
+)
+
+
+@pytest.mark.parametrize("name", ["cards", "iban", "secrets", "ssn"])
+def test_what_a_set_finds_it_finds_in_a_url_and_behind_a_colour(name: str) -> None:
+    """What stands before it stays, however it is cut, and what follows hides nothing either."""
+    guard = Guard(rule_set(name))
+    examples = [each for each in examples_of((name,)) if re.match("[A-Za-z0-9]", each[1]) and "\n" not in each[1]]
+    assert examples
+    for rule, text, matched in examples:
+        for before in OTHERS:
+            for behind in ("%22", "%20x", "&x=y", "\x1b[0m"):
+                written = f"![x](https://a.example/p?q=is{before}{text}{behind})"
+                released, stopped, matches = guard.check(written)
+                assert stopped is None
+                assert matches, (rule, written)
+                assert matched not in released, (rule, written)
+                assert released.startswith(f"![x](https://a.example/p?q=is{before}"), (rule, written)
+            for cut in range(0, len(written), 7):
+                assert "".join(guard.stream([written[:cut], written[cut:]])) == released, (rule, written, cut)
+            assert "".join(guard.stream(list(written))) == released, (rule, written)
+
+
+def test_an_address_may_have_the_at_of_a_url() -> None:
+    """Of one that has no name before it nothing is taken."""
+    guard = Guard(rule_set("email"))
+    for text, released in (
+        ("https://a.example/?to=ada%40example.com&x=y", "https://a.example/?to=[redacted]&x=y"),
+        ("?to=grace.hopper%2540mail.example.co.uk", "?to=[redacted]"),
+        ("\x1b[31mada@example.com\x1b[0m", "\x1b[[redacted]\x1b[0m"),
+        ("/%40types/node.js, %40example.com", "/%40types/node.js, %40example.com"),
+        ("40% 40example.com, a%4b.com, a%40b", "40% 40example.com, a%4b.com, a%40b"),
+    ):
+        assert guard.check(text)[0] == released
+        assert "".join(guard.stream(list(text))) == released
 
 
 @pytest.mark.parametrize("name", SETS)

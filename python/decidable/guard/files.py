@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from decidable._native import LONGEST_PATTERN_BYTES, Rule
+from decidable._native import LONGEST_PATTERN_BYTES, Automaton, Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 from decidable.guard.faults import wrong_kind
@@ -22,8 +22,15 @@ MOST_FILE_BYTES: Final = 16 << 20
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
 _EXAMPLES: Final = ("matches", "passes")
-_PARTS: Final = re.compile(r"\\.|\(\?&(?P<name>\w*)\)|\[\^?\]?|[\]()]", re.ASCII)
-"""What a pattern has of definitions, of escapes, and of the borders of groups and classes."""
+_PARTS: Final = re.compile(
+    r"\\.|\(\?&(?P<name>\w*)\)|\[\^?\]?|\((?:(?=\?(?P<flags>[A-Za-z]+)[A-Za-z-]*[:)])|\?P?<[^=!>][^>]*>)?|\)",
+    re.ASCII,
+)
+"""What a pattern has of definitions, of escapes, of groups and classes. In the name of a group a bracket is none."""
+_IN_CLASS: Final = re.compile(r"\\.|\(\?&(?P<name>\w*)\)|\[\^?\]?|\]", re.ASCII)
+"""The same within a class, where a bracket that opens begins another."""
+_ALONE: Final = "x|y(?:"
+"""Behind what a definition is compiled by itself: it may match the empty text, and stands at no end of a pattern."""
 
 
 class Written(NamedTuple):
@@ -72,8 +79,8 @@ def read_text(file: Path) -> str:
         raise InvalidInput("guard.unreadable", f"{file} is no text: {error}", path=str(file)) from error
 
 
-def read_written(path: str | os.PathLike[str], action: str | None = None) -> list[Written]:
-    """A TOML file that consists of ``[[rules]]`` and of what they ``[define]``; ``action``, if given, is that of all.
+def read_written(path: str | os.PathLike[str], action: str | None = None, reads: str | None = None) -> list[Written]:
+    """A TOML file of ``[[rules]]`` and of what they ``[define]``; ``action`` and ``reads``, if given, are those of all.
 
     Raises:
         InvalidInput: ``guard.unreadable``, with the file and the number of the rule; ``path`` is none.
@@ -95,7 +102,8 @@ def read_written(path: str | os.PathLike[str], action: str | None = None) -> lis
         message = f"{file} must consist of [[rules]], a [define] for them, and nothing else{why}"
         raise InvalidInput("guard.unreadable", message, path=str(file))
     defined = _definitions(file, define)
-    return [_read(file, number, rule, action, defined) for number, rule in enumerate(rules, 1)]
+    of_all = {name: value for name, value in (("action", action), ("reads", reads)) if value is not None}
+    return [_read(file, number, rule, of_all, defined) for number, rule in enumerate(rules, 1)]
 
 
 def _definitions(file: Path, define: Any) -> Mapping[str, str]:
@@ -110,57 +118,82 @@ def _definitions(file: Path, define: Any) -> Mapping[str, str]:
             raise fault("what is defined must be a table of patterns")
         if not re.fullmatch(r"\w+", name, re.ASCII):
             raise fault("a name in [define] consists of letters, digits and _")
+        if _has_comments(pattern):
+            raise fault(
+                "a definition has no flag x, because a comment may have a bracket of its own, or hide one of others"
+            )
         defined[name] = _expanded(pattern, defined, fault)
         if not _is_group(defined[name]):
             raise fault("a definition must have its brackets in pairs")
+        _compiled(name, defined[name], fault)
     return defined
+
+
+def _compiled(name: str, pattern: str, fault: Callable[[str], InvalidInput]) -> None:
+    """A definition by itself, also one that no rule has: what is wrong with it is told with its name."""
+    try:
+        Automaton([Rule.regex(f"{_ALONE}{pattern})", name=name, reads="exact")])
+    except InvalidInput as error:
+        # How large it is, and whether it can match, depends on where it stands.
+        if error.code in ("guard.syntax", "guard.unsupported"):
+            why = error.message.removeprefix(f'rule "{name}": ')
+            why = re.sub(r"(?<=at byte )\d+", lambda place: str(int(place[0]) - len(_ALONE)), why)
+            raise fault(why) from error
+
+
+def _has_comments(pattern: str) -> bool:
+    """Whether a pattern may have comments, in which a bracket is none: the flag `x`, in whatever spelling."""
+    return any(not classes and "x" in (found["flags"] or "") for found, classes in _parts(pattern))
 
 
 def _expanded(pattern: str, defined: Mapping[str, str], fault: Callable[[str], InvalidInput]) -> str:
     """A pattern with what it has by name, as a group each."""
 
-    classes = 0
-
-    def group(found: re.Match[str]) -> str:
-        nonlocal classes
+    def group(found: re.Match[str], classes: int) -> str:
         name = found["name"]
-        if name is None:
-            classes = _classes(classes, found[0])
-            return found[0]
         if classes:
             raise fault(f"(?&{name}) stands in a class, where it is a list of characters")
         if name not in defined:
             raise fault(f"(?&{name}) is not defined{suggestion(name, defined)}")
         return f"(?:{defined[name]})"
 
+    if _has_comments(pattern) and any(found["name"] is not None for found, _ in _parts(pattern)):
+        raise fault("what has a flag x has no definitions, because a comment may hide them, or a bracket of theirs")
     # Each is so long at most, so that those of a file are not many times as long as it.
     if len(pattern.encode()) <= LONGEST_PATTERN_BYTES:
-        pattern = _PARTS.sub(group, pattern)
+        pieces, done = [], 0
+        for found, classes in _parts(pattern):
+            if found["name"] is not None:
+                pieces += [pattern[done : found.start()], group(found, classes)]
+                done = found.end()
+        pattern = "".join([*pieces, pattern[done:]])
     if len(pattern.encode()) > LONGEST_PATTERN_BYTES:
         raise fault(f"a pattern takes at most {LONGEST_PATTERN_BYTES} bytes, with what is defined in its place")
     return pattern
 
 
-def _classes(inside: int, part: str) -> int:
-    """In how many classes a pattern is behind a part of it. In a class a bracket that opens begins another."""
-    if part.startswith("["):
-        return inside + 1
-    return inside - 1 if inside and part == "]" else inside
+def _parts(pattern: str) -> Iterator[tuple[re.Match[str], int]]:
+    """The parts of a pattern, each with in how many classes it stands."""
+    classes = at = 0
+    while found := (_IN_CLASS if classes else _PARTS).search(pattern, at):
+        yield found, classes
+        at = found.end()
+        classes += found[0].startswith("[") - (found[0] == "]")
 
 
 def _is_group(pattern: str) -> bool:
     """Whether a pattern may stand in brackets: those that it has are pairs."""
     classes = groups = 0
-    for found in _PARTS.finditer(pattern):
-        classes = _classes(classes, found[0])
-        groups += (found[0] == "(") - (found[0] == ")") if not classes else 0
+    for found, within in _parts(pattern):
+        classes = within + found[0].startswith("[") - (found[0] == "]")
+        groups += (found[0].startswith("(") and found["name"] is None) - (found[0] == ")") if not within else 0
         if groups < 0:
             return False
     return not groups and not classes
 
 
-def _read(file: Path, number: int, rule: Any, action: str | None, defined: Mapping[str, str]) -> Written:
-    """A rule of a file."""
+def _read(file: Path, number: int, rule: Any, of_all: Mapping[str, str], defined: Mapping[str, str]) -> Written:
+    """A rule of a file, with what is so of all."""
 
     called = rule.get("name") if isinstance(rule, dict) else None
     # As far as it is one that a line can show.
@@ -181,8 +214,7 @@ def _read(file: Path, number: int, rule: Any, action: str | None, defined: Mappi
             raise fault(f"{name} must be a list of texts, or of lists of the pieces of one")
     if "replacement" in rule and rule.get("action", "stop") == "stop":
         raise fault('replacement is for action = "redact"; without an action a rule stops')
-    if action is not None:
-        rule["action"] = action
+    rule |= of_all
     if ("literal" in rule) == ("regex" in rule):
         raise fault("it must have either literal or regex")
     for name in ("literal", "regex"):

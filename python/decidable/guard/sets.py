@@ -27,22 +27,28 @@ EVERYDAY: Final = Path(__file__).with_name("everyday.txt")
 """A text with commands, code, dates, numbers and identifiers, to see what rules find where there is little to find."""
 
 
-def rule_set(*names: str, action: str | None = None) -> list[Rule]:
+def rule_set(*names: str, action: str | None = None, reads: str | None = None) -> list[Rule]:
     """The rules of sets that ship with the package (docs/guard-sets.md), to be compiled, alone or with others.
 
         Guard([*rule_set("secrets", "cards"), Rule.literal("internal only")])
 
     Args:
-        names: ``cards``, ``email``, ``iban``, ``secrets``, ``shell``, ``sql`` or ``ssn``.
+        names: ``cards``, ``email``, ``iban``, ``secrets``, ``shell``, ``sql`` or ``ssn``; one at least.
         action: What all of them do; otherwise each as its set says.
+        reads: How all of them see a text, as of a :class:`Rule`; otherwise each as its set says.
 
     Raises:
-        InvalidInput: ``guard.unknown_set``; ``guard.unknown_action``.
+        InvalidInput: ``guard.unknown_set``; ``guard.unknown_action``; ``guard.unknown_reading``.
     """
+    if not names:
+        # They would guard against nothing, without a word.
+        raise InvalidInput("guard.unknown_set", f"no set is named; the sets are {_listed()}")
+    # What there is not is the caller's fault, and not one of the file.
     if action is not None:
-        # An action that there is not is the caller's fault, and not one of the file.
         Rule.literal("any", action=action)
-    return [written.rule for name in names for written in read_written(set_file(name), action)]
+    if reads is not None:
+        Rule.literal("any", reads=reads)
+    return [written.rule for name in names for written in read_written(set_file(name), action, reads)]
 
 
 def set_file(name: str) -> Path:
@@ -51,10 +57,13 @@ def set_file(name: str) -> Path:
         message = f"a name of a set must be a str, not {type(name).__name__}"
         raise InvalidInput("input.wrong_type", message, field="names", value=name)
     if name not in SETS:
-        known = f"{', '.join(SETS[:-1])} and {SETS[-1]}"
-        message = f"there is no set {name!r}{suggestion(name, SETS)}; the sets are {known}"
+        message = f"there is no set {name!r}{suggestion(name, SETS)}; the sets are {_listed()}"
         raise InvalidInput("guard.unknown_set", message, set=name)
     return _FOLDER / f"{name}.toml"
+
+
+def _listed() -> str:
+    return f"{', '.join(SETS[:-1])} and {SETS[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
