@@ -2411,3 +2411,33 @@ def test_an_id_that_a_model_wrote_is_no_way_around_a_name() -> None:
     harmless = [call("functions.fine:0", "fine"), call("078-05-1120", "fine")]
     for chunk in harmless:
         assert list(guard.stream([chunk])) == [chunk]
+
+
+def test_what_is_no_iterable_is_refused_with_what_to_do() -> None:
+    """Before anything is read: the commonest slips are the other kind of stream, and an ``await`` that is not there."""
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+
+    async def create() -> AsyncIterator[str]:
+        return source()
+
+    waiting = create()
+    guarded: Any = GUARD
+    for call, told in (
+        (lambda: guarded.stream(source()), "astream takes it"),
+        (lambda: guarded.astream(["a"]), "stream takes it"),
+        (lambda: guarded.astream(waiting), "await it first"),
+        (lambda: guarded.stream(waiting), "await it first"),
+        (lambda: guarded.stream(5), "is int"),
+        (lambda: guarded.stream(None), "is NoneType"),
+    ):
+        error = refused("input.wrong_type", call)
+        assert error.field == "chunks"
+        assert str(error).endswith(told)
+    waiting.close()
+
+    async def notice(_: StopReason) -> str:
+        return "told"
+
+    assert refused("input.wrong_type", lambda: guarded.stream(["a"], notice=notice)).field == "notice"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol, TypeVar
+from collections import deque
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 
 __all__ = ["Arguments", "Cursors", "is_document"]
 
 Piece = TypeVar("Piece", str, bytes)
+
+BLOCK: Final = 1_024
+"""So many characters are read at once: more are read twice where a match is among them, of fewer each costs more."""
+
+MOST_REPLACED: Final = 1_024
+"""So many replacements are remembered for the places of what stands behind them; a match hardly goes over more."""
 
 
 class Cursors(Protocol):
@@ -19,19 +26,33 @@ class Cursors(Protocol):
         """A cursor of its own; ``json`` where the text is to be a document in JSON."""
 
 
+class _Replaced(NamedTuple):
+    """What the first reading replaced: where it stood, and where in what comes out its replacement stands."""
+
+    start: int
+    end: int
+    out_start: int
+    out_end: int
+
+
 class Arguments:
     """A cursor that reads escapes, and behind it one that reads what it lets out as it is written.
 
-    The second is there where the text does not begin like a document: there a backslash may be one. Behind what the
-    first replaced, its places are those of what came out of it.
+    The second is there where the text does not begin like a document: there a backslash may be one.
     """
 
     def __init__(self, cursor: Cursors) -> None:
         self._document = cursor(json=True)
         self._written: Cursor | None = cursor()
         self._begun = False
+        self._found: list[Match] = []
         # What one of them found, and not yet the other.
         self._told: dict[Match, None] = {}
+        # How many bytes were read, and how many the first let out.
+        self._read = self._out = 0
+        # What the first is to replace, and what it replaced.
+        self._to_replace: list[Match] = []
+        self._replaced: deque[_Replaced] = deque(maxlen=MOST_REPLACED)
 
     def push(self, text: Piece) -> Piece:
         """What may come out for the next piece."""
@@ -50,12 +71,33 @@ class Arguments:
         if self._written is None:
             released.append(self._document.push(text))
             return nothing.join(released)
-        # One by one, so that it is the same however it is cut: which of the two stops first, and what was noted before.
-        for place in range(len(text)):
-            released.append(self._pass(self._document.push(text[place : place + 1])))
+        for place in range(0, len(text), BLOCK):
+            released.append(self._block(text[place : place + BLOCK]))
             if self.stopped is not None:
                 break
         return nothing.join(released)
+
+    def _block(self, text: Piece) -> Piece:
+        """As if its characters came one by one, so that it is the same however it is cut: which of the two stops
+        first, and what was noted before. Where nothing is found they need not.
+        """
+        ahead = self._copy()
+        released: Piece = ahead._push(text)
+        if ahead.stopped is None and not ahead._found and not ahead._to_replace:
+            self._document, self._written = ahead._document, ahead._written
+            self._read, self._out = ahead._read, ahead._out
+            return released
+        one_by_one: list[Piece] = []
+        for place in range(len(text)):
+            one_by_one.append(self._push(text[place : place + 1]))
+            if self.stopped is not None:
+                break
+        return text[:0].join(one_by_one)
+
+    def _push(self, text: Any) -> Any:
+        released = self._document.push(text)
+        self._read += _length(text)
+        return self._pass(released)
 
     def finish(self) -> Any:
         """The rest, with what was pending decided."""
@@ -64,17 +106,62 @@ class Arguments:
     def _pass(self, released: Any, *, ends: bool = False) -> Any:
         if self._written is None:
             return released
+        self._follow(released)
         released = self._written.push(released)
-        # Before what the document was stopped at, the text is at its end, too.
-        return released + self._written.finish() if ends or self._document.stopped is not None else released
+        if ends or self._document.stopped is not None:
+            # Before what the document was stopped at, the text is at its end, too.
+            released += self._written.finish()
+        for match in self._written.matches():
+            self._tell(Match(match.rule, match.action, self._place(match.start), self._place(match.end, ends=True)))
+        return released
+
+    def _follow(self, released: str | bytes) -> None:
+        """What the first found, and what of it is replaced in what it let out."""
+        for match in self._document.matches():
+            self._tell(match)
+            if match.action == "redact":
+                self._to_replace.append(match)
+        why = self._document.stopped
+        now, out = (self._read - self._document.held if why is None else why.start), self._out + _length(released)
+        done = [match for match in self._to_replace if match.end <= now]
+        if done:
+            start, end = min(match.start for match in done), max(match.end for match in done)
+            self._replaced.append(_Replaced(start, end, self._out_of(start), end - now + out))
+            self._to_replace = [match for match in self._to_replace if match not in done]
+        self._out = out
+
+    def _out_of(self, place: int) -> int:
+        """Where in what comes out a place is that stands behind everything that was replaced before."""
+        return place - self._replaced[-1].end + self._replaced[-1].out_end if self._replaced else place
+
+    def _place(self, out: int, *, ends: bool = False) -> int:
+        """Which place of the text it is in what came out; of what was replaced its beginning, or where it ``ends``."""
+        for each in reversed(self._replaced):
+            if out >= each.out_end:
+                return out - each.out_end + each.end
+            if out > each.out_start or (out == each.out_start and not ends):
+                return each.end if ends else each.start
+        return out - self._replaced[0].out_start + self._replaced[0].start if self._replaced else out
+
+    def _tell(self, match: Match) -> None:
+        """What both find is told once."""
+        if match in self._told:
+            del self._told[match]
+            return
+        self._found.append(match)
+        self._told[match] = None
+        if len(self._told) > MOST_MATCHES:
+            # The other reading finds it soon, or never.
+            del self._told[next(iter(self._told))]
 
     def _copy(self) -> Arguments:
-        """One that goes on from here by itself."""
+        """One that goes on from here by itself, and knows nothing of what was found."""
         other = Arguments.__new__(Arguments)
         other._document = self._document._copy()
         other._written = self._written._copy() if self._written is not None else None
-        other._begun = self._begun
-        other._told = dict(self._told)
+        other._begun, other._read, other._out = self._begun, self._read, self._out
+        other._found, other._told, other._to_replace = [], {}, []
+        other._replaced = deque(self._replaced, MOST_REPLACED)
         return other
 
     def fail(self) -> None:
@@ -86,7 +173,10 @@ class Arguments:
     def stopped(self) -> StopReason | None:
         """Why one of them was stopped."""
         # The second reads what the first let out, so that its match stands before what the first was stopped at.
-        return next((why for each in reversed(self._both) if (why := each.stopped) is not None), None)
+        if self._written is not None and (why := self._written.stopped) is not None:
+            end = self._place(why.end, ends=True) if why.end is not None else None
+            return StopReason(why.kind, why.rule, self._place(why.start), end)
+        return self._document.stopped
 
     @property
     def held(self) -> int:
@@ -94,18 +184,10 @@ class Arguments:
         return sum(each.held for each in self._both)
 
     def matches(self) -> list[Match]:
-        """Those of both since the last call, by where they begin. What both find is told once."""
-        found = []
-        for match in (match for each in self._both for match in each.matches()):
-            if match in self._told:
-                del self._told[match]
-                continue
-            found.append(match)
-            if self._written is not None:
-                self._told[match] = None
-        # The other reading finds it soon, or never.
-        while len(self._told) > MOST_MATCHES:
-            del self._told[next(iter(self._told))]
+        """Those of both since the last call, by where they begin."""
+        found, self._found = self._found, []
+        if self._written is None:
+            found += self._document.matches()
         return sorted(found, key=lambda match: (match.start, match.end))
 
     @property
@@ -116,6 +198,10 @@ class Arguments:
     @property
     def _both(self) -> tuple[Cursor, ...]:
         return (self._document,) if self._written is None else (self._document, self._written)
+
+
+def _length(text: str | bytes) -> int:
+    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
 
 
 def is_document(text: str) -> bool:

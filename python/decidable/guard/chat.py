@@ -17,6 +17,7 @@ from decidable.guard.fields import changed, fields, is_empty, is_plain, kept, ma
 from decidable.guard.parts import ByPlace, Constants, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import (
     READ_WHOLE,
+    REASONS,
     REPEATS,
     SEALS,
     are_numbers,
@@ -42,8 +43,6 @@ ABOUT_A_CHOICE: Final = frozenset(
         "content_filter_offsets", "usage", "seed",
     }
 )  # fmt: skip
-# What says why a choice is at its end, as servers call it.
-REASONS: Final = ("finish_reason", "native_finish_reason", "stop_reason", "matched_stop")
 # What is read whole as well, which only chunks, choices or deltas have: how a server runs, warns and calls itself.
 READ_IN_A_CHUNK: Final = frozenset(
     {

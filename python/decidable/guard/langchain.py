@@ -11,7 +11,7 @@ from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_empty, kept
 from decidable.guard.parts import MOST_ADDED, NAMED, ByNumber, Constants, fields_of, kind_of, number_of, refuse_many
-from decidable.guard.services import READ_WHOLE, REPEATS, SEALS, is_of_the_service, withheld
+from decidable.guard.services import READ_WHOLE, REASONS, REPEATS, SEALS, is_of_the_service, withheld
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableGenerator
@@ -60,10 +60,6 @@ OF_KWARGS: Final = "reasoning_summary"
 IN_KWARGS: Final = "additional_kwargs."
 # What langchain-google-genai keeps of calls: by their ids what a service signed them with.
 SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
-# Where integrations say why a message is at its end.
-REASONS: Final = (
-    "finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason", "native_finish_reason", "status",
-)  # fmt: skip
 # The texts that stand beside the content.
 TEXTS_BESIDE: Final = ("reasoning_content", "refusal", "reasoning")
 AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -112,6 +108,9 @@ class MessageChunkReader:
         inside = fields(chunk)
         if inside is None or "content" not in inside or "additional_kwargs" not in inside:
             raise wrong_kind("a message chunk, as before", chunk)
+        for name in ("additional_kwargs", "response_metadata"):
+            if not is_empty(inside.get(name)) and not isinstance(inside[name], dict):
+                raise unknown_chunk(name, "is no object")
         self.is_waiting = False
         before = self._settled(inside)
         if self._channels.stopped is not None:

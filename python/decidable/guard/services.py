@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = [
-    "COMMANDS", "NAMES", "OF_AN_ERROR", "READ_AS_JSON", "READ_WHOLE", "REPEATS", "SEALS", "WITHHELD", "are_numbers",
-    "is_a_word", "is_an_error", "is_of_the_service", "withheld",
+    "COMMANDS", "NAMES", "OF_AN_ERROR", "READ_AS_JSON", "READ_WHOLE", "REASONS", "REPEATS", "SEALS", "WITHHELD",
+    "are_numbers", "is_a_word", "is_an_error", "is_of_the_service", "withheld",
 ]  # fmt: skip
 
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
@@ -27,6 +27,11 @@ READ_WHOLE: Final = frozenset(
         "moderation", "perf_metrics", "related_questions", "search_info", "search_results", "usage_breakdown", "videos",
         "web_search", "x_groq",
     }
+)  # fmt: skip
+# What says why a choice or a message is at its end, as services call it.
+REASONS: Final = (
+    "finish_reason", "native_finish_reason", "stop_reason", "matched_stop", "done_reason", "finishReason", "stopReason",
+    "status",
 )  # fmt: skip
 # What a service seals of a part.
 SEALS: Final = frozenset({"signature", "encrypted_content", "id"})

@@ -144,6 +144,19 @@ class _Stream:
         return self._guarded.reader.matches_dropped
 
 
+def _refuse_no_iterable(chunks: object, wanted: tuple[str, ...], other: str, instead: str) -> None:
+    """Refuses what has nothing of what is ``wanted``, and says what to do with it."""
+    kind = type(chunks)
+    if any(hasattr(kind, name) for name in wanted):
+        return
+    hint = (
+        "; await it first" if inspect.isawaitable(chunks) else f"; {instead} takes it" if hasattr(kind, other) else ""
+    )
+    which = "an asynchronous iterable" if "__aiter__" in wanted else "an iterable"
+    message = f"chunks must be {which} of pieces, and is {kind.__name__}{hint}"
+    raise InvalidInput("input.wrong_type", message, field="chunks", value=kind.__name__)
+
+
 def _closable(source: object, chunks: object, *names: str) -> list[Callable[[], Any]]:
     """How to close an iterable: its iterator, and the iterable where that is another, such as a client's response."""
     found = []
@@ -172,6 +185,7 @@ class GuardedStream(_Stream, Generic[Chunk]):
 
     def __init__(self, cursor: Cursors, chunks: Iterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, chunks, **options)
+        _refuse_no_iterable(chunks, ("__iter__", "__getitem__"), "__aiter__", "astream")
         self._released: Generator[Chunk, None, None] = _run(self._guarded, chunks)
 
     def __iter__(self) -> Self:
@@ -269,6 +283,7 @@ class AsyncGuardedStream(_Stream, Generic[Chunk]):
 
     def __init__(self, cursor: Cursors, chunks: AsyncIterable[Chunk], **options: Any) -> None:
         super().__init__(cursor, chunks, **options)
+        _refuse_no_iterable(chunks, ("__aiter__",), "__iter__", "stream")
         self._released: AsyncGenerator[Chunk, None] = _run_async(self._guarded, chunks)
 
     def __aiter__(self) -> Self:
