@@ -108,7 +108,10 @@ SAMPLES: dict[str, list[Any]] = {
         chunk({"content": "P", "type": "text", "content_list": [{"type": "text", "text": "P"}], "text": "P"}),
         chunk({}, sglext={"routed_experts": "a"}, content_filter=[{"role": "r", "level": 1}]),
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "avg_decoded_tokens_per_iter": 1.5}]},
-        {"choices": [{"index": 0, "message": {"content": "DROP"}}], "amazon-bedrock-guardrailAction": "NONE"},
+        {
+            "choices": [{"index": 0, "message": {"content": "DROP"}, "finish_reason": "stop"}],
+            "amazon-bedrock-guardrailAction": "NONE",
+        },
     ],
     "completions": [{"choices": [{"index": 0, "text": "DRO", "logprobs": {}, "finish_reason": None}]}],
     "responses": [

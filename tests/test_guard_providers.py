@@ -447,15 +447,26 @@ def test_a_match_in_a_whole_message_does_not_come_out(given: str) -> None:
     ids=["nothing", "another choice", "no text"],
 )
 def test_a_whole_message_that_repeats_nothing_is_refused(before: list[dict[str, Any]]) -> None:
-    """It would be lost; but where it has no text either, there is nothing to lose."""
+    """It would be lost."""
     for form in (lambda chunk: chunk, typed):
         for last in (whole("a dropbox"), {**whole(""), "message": {"content": None, "tool_calls": [call("{}")]}}):
             chunks = [form(chunk) for chunk in (*before, of(OPENAI, last))]
             fault = refused("guard.unknown_chunk", lambda chunks=chunks: list(GUARD.stream(chunks)))  # type: ignore[misc]
             assert fault.field == "choices[].message"
-    empty = [*before[-1:], of(OPENAI, whole(""))]
-    if before and before[0]["choices"][0]["index"] == 0:
-        assert [each["choices"][0].get("message") for each in GUARD.stream(empty)] == [None, None]
+
+
+@GIVEN
+def test_a_whole_message_without_a_text_is_no_loss(given: str) -> None:
+    """Nor where no delta had one."""
+    out, stopped = through(given, [of(OPENAI, delta("", role="assistant")), of(OPENAI, whole(""))])
+    assert stopped is None
+    assert [each["choices"][0].get("message") for each in out] == [None, None]
+
+
+@pytest.mark.parametrize("reason", [None, ""])
+def test_a_whole_message_that_ends_no_choice_is_refused(reason: str | None) -> None:
+    chunks = [of(OPENAI, delta("a drop")), of(OPENAI, whole("a drop") | {"finish_reason": reason})]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(chunks))).field == "choices[].message"
 
 
 @GIVEN

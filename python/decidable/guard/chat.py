@@ -342,11 +342,15 @@ class ChatReader:
         return new_choice
 
     def _is_said_again(self, index: int, choice: Mapping[str, Any]) -> bool:
-        """Whether a message repeats what was before it: beside a delta, or behind those of its choice."""
-        if choice.get("delta") is not None or index not in self._had:
-            return choice.get("delta") is not None
+        """Whether a message repeats what was before it: beside a delta, or where its choice ends behind some."""
+        if choice.get("delta") is not None:
+            return True
         # One that alone has something would be lost.
-        return self._had[index] or not _has_text({"delta": choice["message"]})
+        return (
+            index in self._had
+            and _says_end(choice)
+            and (self._had[index] or not _has_text({"delta": choice["message"]}))
+        )
 
     def _delta(self, index: int, delta: Any) -> Any:
         inside = fields_of("choices[].delta", delta)
