@@ -123,7 +123,11 @@ SAMPLES: dict[str, list[Any]] = {
         event("shell_call_output_content.done", command_index=0, output=[{"stdout": "DR", "stderr": "x"}]),
         event("output_item.done", item={"type": "function_call", "arguments": "{}", "name": "n"}),
         event("output_text.annotation.added", annotation={"type": "x", "title": "y"}, annotation_index=0),
-        event("completed", response={"id": "r", "output": [{"type": "message", "content": [A_TEXT]}]}),
+        event(
+            "completed",
+            response={"id": "r", "output": [{"type": "message", "content": [A_TEXT]}]},
+            timings={"prompt_n": 1},
+        ),
         {"type": "error", "message": "m", "code": "c", "sequence_number": 3},
         {"type": "keepalive", "sequence_number": 2},
     ],

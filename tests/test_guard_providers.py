@@ -9,6 +9,7 @@ import operator
 from typing import Any
 
 import openai.types.chat
+import openai.types.responses
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -697,6 +698,71 @@ def test_the_parts_of_reasoning_of_vllm_are_read() -> None:
     assert stream.stopped is not None
     stream = GUARD.stream([event("reasoning_part.added", part=part("drop table"))])
     assert "drop" not in str(list(stream))
+
+
+# What llama.cpp streams of a response: its items have no number, and its last event has timings.
+TIMINGS = {"cache_n": 0, "prompt_n": 12, "prompt_ms": 86.634, "predicted_n": 3}
+
+
+def of_llama(*texts: str, last: Any = None, **each: Any) -> list[dict[str, Any]]:
+    def event(kind: str, **about: Any) -> dict[str, Any]:
+        return {"type": f"response.{kind}", **about}
+
+    whole = "".join(texts)
+    part = {"type": "output_text", "annotations": [], "logprobs": [], "text": whole}
+    item = {"type": "message", "status": "completed", "id": "m", "content": [part], "role": "assistant"}
+    begun = {"type": "message", "status": "in_progress", "id": "m", "content": [], "role": "assistant"}
+    response = {"id": "r", "object": "response", "status": "in_progress"}
+    done = {**response, "status": "completed", "created_at": 1, "model": "m", "output": [item], "usage": {}}
+    return [
+        event("created", response=response),
+        event("in_progress", response=response, prompt_progress={"total": 9, "cache": 0, "processed": 9}),
+        event("output_item.added", item=begun),
+        event("content_part.added", item_id="m", part={"type": "output_text", "text": ""}),
+        *(event("output_text.delta", item_id="m", delta=text, **each) for text in texts),
+        event("output_text.done", item_id="m", text=whole),
+        event("content_part.done", item_id="m", part=part),
+        event("output_item.done", item=item),
+        event("completed", response=done, timings=last or TIMINGS),
+    ]
+
+
+@GIVEN
+@pytest.mark.parametrize("each", [{}, {"timings": TIMINGS}], ids=["last", "each"])
+def test_what_llama_cpp_says_beside_a_response_is_read(given: str, each: dict[str, Any]) -> None:
+    """What is made like an event does not say it again."""
+
+    def passed(events: list[dict[str, Any]]) -> tuple[list[Any], StopReason | None]:
+        if given == "objects":
+            kinds = openai.types.responses.ResponseStreamEvent
+            events = [openai._models.construct_type(value=event, type_=kinds) for event in events]
+            stream = GUARD.stream(iter(events))
+            return [event.model_dump(exclude_unset=True, warnings=False) for event in stream], stream.stopped
+        if given == "events":
+            wired = GUARD.stream(iter(wire(events)[:-1]), sse=True)
+            lines = "".join(piece.decode() for piece in wired).splitlines()
+            return [json.loads(line[6:]) for line in lines if line.startswith("data: ")], wired.stopped
+        stream = GUARD.stream(iter(events))
+        return list(stream), stream.stopped
+
+    events = of_llama("a ", "b", **each)
+    assert passed(events) == (events, None)
+    out, stopped = passed(of_llama("a dr", "um dr", **each))
+    assert stopped is None
+    assert "".join(event.get("delta") or "" for event in out) == "a drum dr"
+    assert [event["timings"] for event in out if event.get("timings")] == [TIMINGS] * (1 + 2 * len(each))
+    out, stopped = passed(of_llama("a dr", "op table", **each))
+    assert stopped is not None
+    assert "op table" not in json.dumps(out)
+    assert out[-1]["type"] == "response.incomplete"
+    for events in (of_llama("a ", last={"note": "drop table"}), of_llama("a ", timings={"note": "drop table"})):
+        out, stopped = passed(events)
+        assert stopped is not None
+        assert "table" not in json.dumps(out)
+        assert [event["type"] for event in out][-1:] == ["response.incomplete"]
+        assert "response.completed" not in str(out)
+    out, _ = passed(of_llama("a ", last={"note": f"see {SSN}."}, timings={"note": f"see {SSN}."}))
+    assert [event["timings"] for event in out if event.get("timings")] == [{"note": "see [redacted]."}] * 2
 
 
 # --- integrations of LangChain ---------------------------------------------------------------------------------------
