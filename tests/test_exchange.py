@@ -9,11 +9,13 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from calybris import _core as peer
 
@@ -541,3 +543,74 @@ def test_an_export_streams(tmp_path: Path) -> None:
     with pytest.raises(dc.InvalidInput) as caught:
         dc.export(path, 5)  # type: ignore[arg-type]
     assert caught.value.code == "input.wrong_type"
+
+
+def took(given: Any) -> Any:
+    """A stream that keeps a hundred bytes of the first write, and says of the next what is given."""
+
+    class Stream(io.BytesIO):
+        def write(self, data: bytes, /) -> Any:  # type: ignore[override]
+            return given if self.tell() else super().write(data[:100])
+
+    return Stream()
+
+
+@pytest.mark.skipif(not hasattr(os, "set_blocking") or sys.platform == "win32", reason="pipes of POSIX")
+def test_an_export_to_a_pipe_that_does_not_block_is_whole_or_a_fault(tmp_path: Path) -> None:
+    """A raw stream says of a full pipe that it took nothing, and raises nothing."""
+    path, out = tmp_path / "log", tmp_path / "out.jsonl"
+    with ground.funded(path, 10**9, policy=ground.SHARED_POLICY, sync="none") as engine:
+        for _ in range(2_000):
+            engine.decide(request())
+    summary = dc.export(path, out)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with open(reading, "rb", buffering=0) as reader:  # noqa: PTH123 - a descriptor is no path
+        with open(writing, "wb", buffering=0) as stream, pytest.raises(dc.InvalidInput) as caught:  # noqa: PTH123
+            dc.export(path, stream)
+        piped = reader.readall()
+    assert caught.value.code == "export.unwritable"
+    assert caught.value.offset == len(piped) > 0
+    assert out.read_bytes().startswith(piped)
+    # Where it blocks, or somebody waits for it, all of it comes.
+    reading, writing = os.pipe()
+    with open(reading, "rb") as reader, ThreadPoolExecutor(1) as pool:  # noqa: PTH123
+        whole = pool.submit(reader.read)
+        with open(writing, "wb", buffering=0) as stream:  # noqa: PTH123
+            assert dc.export(path, stream) == summary
+        assert whole.result() == out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, "took nothing behind byte 100: it would block, or does not say what it took"),
+        (0, "took nothing behind byte 100"),
+        (-1, "took nothing behind byte 100"),
+        ("100", "says of what it took behind byte 100 no number of bytes, but a str"),
+    ],
+)
+def test_a_stream_that_does_not_take_all_of_an_export_is_a_fault(tmp_path: Path, given: Any, told: str) -> None:
+    """Nothing is counted as written that the stream did not say it took."""
+    written(tmp_path / "log")
+    with pytest.raises(dc.InvalidInput) as caught:
+        dc.export(tmp_path / "log", took(given))
+    assert (caught.value.code, caught.value.offset) == ("export.unwritable", 100)
+    assert str(caught.value).endswith(told)
+    assert caught.value.__cause__ is None
+
+
+def test_a_stream_that_took_more_than_it_was_given_has_taken_all(tmp_path: Path) -> None:
+    """Such as one that counts what it writes elsewhere; a number is whatever is an index."""
+    written(tmp_path / "log")
+    whole = io.BytesIO()
+    summary = dc.export(tmp_path / "log", whole)
+    kept: list[bytes] = []
+
+    class Counting:
+        def write(self, data: bytes) -> Any:
+            kept.append(data)
+            return np.int64(len(data) + 7)
+
+    assert dc.export(tmp_path / "log", Counting()) == summary
+    assert b"".join(kept) == whole.getvalue()

@@ -105,8 +105,13 @@ SAMPLES: dict[str, list[Any]] = {
             error=None,
             p="abc",
         ),
-        chunk({"content": "P"}),
-        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        chunk({"content": "P", "type": "text", "content_list": [{"type": "text", "text": "P"}], "text": "P"}),
+        chunk({}, sglext={"routed_experts": "a"}, content_filter=[{"role": "r", "level": 1}]),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "avg_decoded_tokens_per_iter": 1.5}]},
+        {
+            "choices": [{"index": 0, "message": {"content": "DROP"}, "finish_reason": "stop"}],
+            "amazon-bedrock-guardrailAction": "NONE",
+        },
     ],
     "completions": [{"choices": [{"index": 0, "text": "DRO", "logprobs": {}, "finish_reason": None}]}],
     "responses": [
@@ -118,7 +123,11 @@ SAMPLES: dict[str, list[Any]] = {
         event("shell_call_output_content.done", command_index=0, output=[{"stdout": "DR", "stderr": "x"}]),
         event("output_item.done", item={"type": "function_call", "arguments": "{}", "name": "n"}),
         event("output_text.annotation.added", annotation={"type": "x", "title": "y"}, annotation_index=0),
-        event("completed", response={"id": "r", "output": [{"type": "message", "content": [A_TEXT]}]}),
+        event(
+            "completed",
+            response={"id": "r", "output": [{"type": "message", "content": [A_TEXT]}]},
+            timings={"prompt_n": 1},
+        ),
         {"type": "error", "message": "m", "code": "c", "sequence_number": 3},
         {"type": "keepalive", "sequence_number": 2},
     ],

@@ -9,6 +9,7 @@ import operator
 from typing import Any
 
 import openai.types.chat
+import openai.types.responses
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -30,6 +31,15 @@ def of(about: dict[str, Any], *choices: dict[str, Any], **more: Any) -> dict[str
 
 def delta(content: str, finish: str | None = None, /, **about: Any) -> dict[str, Any]:
     return {"index": 0, "delta": {"content": content, **about}, "finish_reason": finish}
+
+
+def in_parts(*texts: str) -> list[Any]:
+    return [{"type": "text", "text": each} for each in texts]
+
+
+def snowflake(text: str) -> dict[str, Any]:
+    """A delta that says what it has three times."""
+    return {"type": "text", "content": text, "content_list": in_parts(text), "text": text}
 
 
 OPENAI = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "fp_1"}
@@ -154,6 +164,44 @@ PROVIDERS: dict[str, list[dict[str, Any]]] = {
         of(OPENAI, delta("a drop"), prompt_progress={"total": 9, "processed": 9}),
         of(OPENAI, delta("box", "stop"), timings={"predicted_n": 3}),
     ],
+    "tensorrt-llm": [
+        of(OPENAI, delta("a drop") | {"avg_decoded_tokens_per_iter": 1.0}),
+        of(OPENAI, delta("box", "stop") | {"avg_decoded_tokens_per_iter": 2.5, "stop_reason": None}),
+    ],
+    "sglang, more": [
+        of(OPENAI, delta("a drop")),
+        of(OPENAI, delta("box", "stop"), sglext={"routed_experts": "words"}),
+        of(
+            OPENAI,
+            sglext={
+                "routed_experts": "AAECAw==",
+                "cached_tokens_details": {"device": 7, "host": 0, "storage_backend": "words"},
+                "output_ids": [[1, 2]],
+            },
+        ),
+        of(OPENAI, usage={"total_tokens": 3}),
+    ],
+    "zhipu": [
+        of(OPENAI, delta("a drop", role="assistant")),
+        of(OPENAI, delta("box", "stop"), content_filter=[{"role": "assistant", "level": 3, "note": "words"}]),
+    ],
+    "snowflake": [
+        {"id": "c", "model": "m", "choices": [{"delta": snowflake("a drop")}], "usage": {}},
+        {"id": "c", "model": "m", "choices": [{"delta": snowflake("box")}], "usage": {"total_tokens": 3}},
+        {"id": "c", "model": "m", "choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {}},
+    ],
+    "bedrock": [
+        of(OPENAI, delta("a drop")),
+        of(
+            OPENAI,
+            delta("box", "stop"),
+            **{
+                "amazon-bedrock-guardrailAction": "INTERVENED",
+                "amazon-bedrock-invocationMetrics": {"inputTokenCount": 9, "note": "words"},
+                "amazon-bedrock-trace": {"guardrail": {"match": "words"}},
+            },
+        ),
+    ],
     "litellm": [
         of(OPENAI, delta("a drop", thinking_blocks=[{"type": "thinking", "thinking": "r"}], reasoning_content="r")),
         of(OPENAI, delta("box", "stop", provider_specific_fields={"citation": {"cited_text": "a"}})),
@@ -194,6 +242,14 @@ READ: list[tuple[str, int, Place]] = [
     ("glm", 0, ("web_search", 0, "link")),
     ("minimax", 1, ("base_resp", "status_msg")),
     ("gemini", 0, (*IN_DELTA, "extra_content", "google", "thought")),
+    ("tensorrt-llm", 1, (*IN_CHOICE, "avg_decoded_tokens_per_iter")),
+    ("sglang, more", 1, ("sglext", "routed_experts")),
+    ("zhipu", 1, ("content_filter", 0, "level")),
+    ("zhipu", 1, ("content_filter", 0, "note")),
+    ("snowflake", 0, (*IN_DELTA, "type")),
+    ("bedrock", 1, ("amazon-bedrock-guardrailAction",)),
+    ("bedrock", 1, ("amazon-bedrock-invocationMetrics", "note")),
+    ("bedrock", 1, ("amazon-bedrock-trace", "guardrail", "match")),
 ]
 # What repeats the text, and what comes out in its place: an empty list where a list was, otherwise nothing.
 LEFT_OUT: dict[str, list[tuple[int, Place, list[Any] | None]]] = {
@@ -209,6 +265,13 @@ LEFT_OUT: dict[str, list[tuple[int, Place, list[Any] | None]]] = {
     "fireworks": [(0, (*IN_CHOICE, "token_ids"), []), (1, (*IN_CHOICE, "raw_output"), None)],
     "vllm": [(0, (*IN_CHOICE, "token_ids"), []), (1, ("prompt_logprobs",), [])],
     "sglang": [(1, (*IN_DELTA, "hidden_states"), [])],
+    "sglang, more": [(2, ("sglext", "output_ids"), [])],
+    "snowflake": [
+        (0, (*IN_DELTA, "content_list"), []),
+        (0, (*IN_DELTA, "text"), None),
+        (1, (*IN_DELTA, "content_list"), []),
+        (1, (*IN_DELTA, "text"), None),
+    ],
     "litellm": [(0, (*IN_DELTA, "thinking_blocks"), []), (1, (*IN_DELTA, "provider_specific_fields"), None)],
 }
 
@@ -323,12 +386,108 @@ def test_what_was_found_or_cited_is_read(given: str, name: str, number: int, pla
         ),
         (of(OPENAI, {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}), "choices[].message"),
         (of(OPENAI, delta("a"), __verbose={"content": "a"}), "__verbose"),
+        (of(OPENAI, delta("a", content_list=[{"type": "text", "text": "b"}])), "choices[].delta.content_list"),
+        (of(OPENAI, delta("a", content_list=[{"text": "a"}])), "choices[].delta.content_list"),
+        (of(OPENAI, delta("a", content_list={"type": "text", "text": "a"})), "choices[].delta.content_list"),
+        (of(OPENAI, delta("", content_list=[{"input": "{}"}], type="tool_use")), "choices[].delta.content_list"),
+        (of(OPENAI, delta("a", text="b")), "choices[].delta.text"),
+        (of(OPENAI, delta("a", input="{}", type="tool_use")), "choices[].delta.input"),
     ],
 )
 def test_what_could_hide_a_text_is_refused(chunk: dict[str, Any], place: str) -> None:
-    """Pictures, what only looks like padding, and a message that has no delta beside it."""
+    """Pictures, what only looks like padding or like the text once more, and a message that has no delta beside it."""
     for given in (chunk, typed(chunk)):
         assert refused("guard.unknown_chunk", lambda given=given: list(GUARD.stream([given]))).field == place  # type: ignore[misc]
+
+
+# --- a whole message at the end -----------------------------------------------------------------------------------
+
+
+def whole(text: str, index: int = 0) -> dict[str, Any]:
+    """What MiniMax ends a choice with: all of it once more, and no delta."""
+    message = {"role": "assistant", "content": text, "name": "Some AI", "reasoning_content": text}
+    return {"index": index, "message": message, "finish_reason": "stop"}
+
+
+@GIVEN
+@pytest.mark.parametrize("ends", [(), (delta("", "stop"),)], ids=["once", "twice"])
+@pytest.mark.parametrize("text", ["a dropbox", "a drop", "quite another text"])
+def test_a_whole_message_behind_deltas_is_left_out(given: str, ends: tuple[Any, ...], text: str) -> None:
+    """Whatever it says; what the deltas hold comes out, and the usage beside it."""
+    used = {"total_tokens": 3}
+    chunks = [of(OPENAI, delta("a drop")), *(of(OPENAI, each) for each in ends), of(OPENAI, whole(text), usage=used)]
+    out, stopped = through(given, chunks)
+    assert stopped is None
+    choices = [choice for chunk in out for choice in chunk["choices"]]
+    assert "".join((each.get("delta") or {}).get("content") or "" for each in choices) == "a drop"
+    assert all(each.get("message") is None for each in choices)
+    assert choices[-1]["finish_reason"] == "stop"
+    assert out[-1]["usage"] == used
+
+
+@GIVEN
+def test_a_match_in_a_whole_message_does_not_come_out(given: str) -> None:
+    """Nor where the stream is stopped at its chunk, whose choice the end is made like."""
+    text = "a drop table"
+    out, stopped = through(given, [of(OPENAI, delta("a drop")), of(OPENAI, whole(text))])
+    assert stopped is None
+    assert "table" not in json.dumps(out)
+    out, stopped = through(given, [of(OPENAI, delta("a drop")), of(OPENAI, whole(text), note=text)])
+    assert stopped is not None
+    assert "table" not in json.dumps(out)
+    assert out[-1]["choices"][0]["finish_reason"] == "content_filter"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [],
+        [of(OPENAI, delta("a drop") | {"index": 1})],
+        [of(OPENAI, {"index": 0, "delta": {"role": "assistant"}, "finish_reason": None})],
+    ],
+    ids=["nothing", "another choice", "no text"],
+)
+def test_a_whole_message_that_repeats_nothing_is_refused(before: list[dict[str, Any]]) -> None:
+    """It would be lost."""
+    for form in (lambda chunk: chunk, typed):
+        for last in (whole("a dropbox"), {**whole(""), "message": {"content": None, "tool_calls": [call("{}")]}}):
+            chunks = [form(chunk) for chunk in (*before, of(OPENAI, last))]
+            fault = refused("guard.unknown_chunk", lambda chunks=chunks: list(GUARD.stream(chunks)))  # type: ignore[misc]
+            assert fault.field == "choices[].message"
+
+
+@GIVEN
+def test_a_whole_message_without_a_text_is_no_loss(given: str) -> None:
+    """Nor where no delta had one."""
+    out, stopped = through(given, [of(OPENAI, delta("", role="assistant")), of(OPENAI, whole(""))])
+    assert stopped is None
+    assert [each["choices"][0].get("message") for each in out] == [None, None]
+
+
+@pytest.mark.parametrize("reason", [None, ""])
+def test_a_whole_message_that_ends_no_choice_is_refused(reason: str | None) -> None:
+    chunks = [of(OPENAI, delta("a drop")), of(OPENAI, whole("a drop") | {"finish_reason": reason})]
+    assert refused("guard.unknown_chunk", lambda: list(GUARD.stream(chunks))).field == "choices[].message"
+
+
+@GIVEN
+def test_what_a_late_chunk_without_choices_says_is_read(given: str) -> None:
+    """Behind the one that says that the choice is at its end."""
+    chunks = copy.deepcopy(PROVIDERS["sglang, more"])
+    chunks[2]["sglext"]["cached_tokens_details"]["storage_backend"] = "see drop table"
+    out, stopped = through(given, chunks)
+    assert stopped is not None
+    assert (stopped.rule, stopped.channel) == ("drop", "sglext.cached_tokens_details.storage_backend")
+    assert "table" not in json.dumps(out)
+
+
+def test_tokens_are_left_out_where_they_are_those_of_the_text() -> None:
+    """SGLang has them beside those of the prompt, and may have them in an event of its own."""
+    last = of(OPENAI, sglext={"input_ids": list(range(20_000)), "output_ids": [[1]]})
+    out = list(GUARD.stream([of(OPENAI, delta("a", "stop")), last]))
+    assert out[-1]["sglext"] == {"input_ids": list(range(20_000)), "output_ids": []}
+    wire = f"data: {json.dumps(of(OPENAI, delta('a', 'stop')))}\n\nevent: sglext_ids\ndata: {json.dumps(last)}\n\n"
+    assert '"output_ids": []' in "".join(GUARD.stream([wire], sse=True)).replace('":[', '": [')
 
 
 # --- several calls -------------------------------------------------------------------------------------------------
@@ -424,10 +583,6 @@ def thought(*parts: Any) -> list[Any]:
 
 def summed(text: str) -> list[Any]:
     return [{"type": "reasoning", "summary": [{"type": "summary_text", "text": text, "signature": "s"}]}]
-
-
-def in_parts(*texts: str) -> list[Any]:
-    return [{"type": "text", "text": each} for each in texts]
 
 
 def parts_of(out: list[Any]) -> tuple[str, str]:
@@ -543,6 +698,71 @@ def test_the_parts_of_reasoning_of_vllm_are_read() -> None:
     assert stream.stopped is not None
     stream = GUARD.stream([event("reasoning_part.added", part=part("drop table"))])
     assert "drop" not in str(list(stream))
+
+
+# What llama.cpp streams of a response: its items have no number, and its last event has timings.
+TIMINGS = {"cache_n": 0, "prompt_n": 12, "prompt_ms": 86.634, "predicted_n": 3}
+
+
+def of_llama(*texts: str, last: Any = None, **each: Any) -> list[dict[str, Any]]:
+    def event(kind: str, **about: Any) -> dict[str, Any]:
+        return {"type": f"response.{kind}", **about}
+
+    whole = "".join(texts)
+    part = {"type": "output_text", "annotations": [], "logprobs": [], "text": whole}
+    item = {"type": "message", "status": "completed", "id": "m", "content": [part], "role": "assistant"}
+    begun = {"type": "message", "status": "in_progress", "id": "m", "content": [], "role": "assistant"}
+    response = {"id": "r", "object": "response", "status": "in_progress"}
+    done = {**response, "status": "completed", "created_at": 1, "model": "m", "output": [item], "usage": {}}
+    return [
+        event("created", response=response),
+        event("in_progress", response=response, prompt_progress={"total": 9, "cache": 0, "processed": 9}),
+        event("output_item.added", item=begun),
+        event("content_part.added", item_id="m", part={"type": "output_text", "text": ""}),
+        *(event("output_text.delta", item_id="m", delta=text, **each) for text in texts),
+        event("output_text.done", item_id="m", text=whole),
+        event("content_part.done", item_id="m", part=part),
+        event("output_item.done", item=item),
+        event("completed", response=done, timings=last or TIMINGS),
+    ]
+
+
+@GIVEN
+@pytest.mark.parametrize("each", [{}, {"timings": TIMINGS}], ids=["last", "each"])
+def test_what_llama_cpp_says_beside_a_response_is_read(given: str, each: dict[str, Any]) -> None:
+    """What is made like an event does not say it again."""
+
+    def passed(events: list[dict[str, Any]]) -> tuple[list[Any], StopReason | None]:
+        if given == "objects":
+            kinds = openai.types.responses.ResponseStreamEvent
+            events = [openai._models.construct_type(value=event, type_=kinds) for event in events]
+            stream = GUARD.stream(iter(events))
+            return [event.model_dump(exclude_unset=True, warnings=False) for event in stream], stream.stopped
+        if given == "events":
+            wired = GUARD.stream(iter(wire(events)[:-1]), sse=True)
+            lines = "".join(piece.decode() for piece in wired).splitlines()
+            return [json.loads(line[6:]) for line in lines if line.startswith("data: ")], wired.stopped
+        stream = GUARD.stream(iter(events))
+        return list(stream), stream.stopped
+
+    events = of_llama("a ", "b", **each)
+    assert passed(events) == (events, None)
+    out, stopped = passed(of_llama("a dr", "um dr", **each))
+    assert stopped is None
+    assert "".join(event.get("delta") or "" for event in out) == "a drum dr"
+    assert [event["timings"] for event in out if event.get("timings")] == [TIMINGS] * (1 + 2 * len(each))
+    out, stopped = passed(of_llama("a dr", "op table", **each))
+    assert stopped is not None
+    assert "op table" not in json.dumps(out)
+    assert out[-1]["type"] == "response.incomplete"
+    for events in (of_llama("a ", last={"note": "drop table"}), of_llama("a ", timings={"note": "drop table"})):
+        out, stopped = passed(events)
+        assert stopped is not None
+        assert "table" not in json.dumps(out)
+        assert [event["type"] for event in out][-1:] == ["response.incomplete"]
+        assert "response.completed" not in str(out)
+    out, _ = passed(of_llama("a ", last={"note": f"see {SSN}."}, timings={"note": f"see {SSN}."}))
+    assert [event["timings"] for event in out if event.get("timings")] == [{"note": "see [redacted]."}] * 2
 
 
 # --- integrations of LangChain ---------------------------------------------------------------------------------------

@@ -5,16 +5,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import decidable as dc
-from decidable import Guard, Rule
+from decidable import Guard, Rule, verify_audit
 from decidable.guard.transformers import Session
 
 PROMPT = [7, 7]
+
+
+class Scores(np.ndarray):
+    """Logits with what a session asks of a tensor."""
+
+    @staticmethod
+    def of(token: int) -> Scores:
+        """One row of a model that is sure of a token."""
+        scores = np.full((1, 256), -20, np.float32)
+        scores[0, token] = 20
+        return scores.view(Scores)
+
+    def detach(self) -> Scores:
+        return self
+
+    def to(self, device: str, *, copy: bool) -> Scores:
+        assert (device, copy) == ("cpu", True)
+        return self.copy()
+
+    def float(self) -> Scores:
+        return self
+
+    def numpy(self) -> Any:
+        return np.asarray(self)
 
 
 class Bytes:
@@ -35,7 +60,7 @@ def generate(says: bytes, options: dict[str, Any], *, rows: int = 1) -> None:
     ids = PROMPT
     options["streamer"].put(np.array([ids] * rows))
     for token in says:
-        scores = object()
+        scores = Scores.of(token)
         for processor in options["logits_processor"]:
             assert processor(np.array([ids] * rows), scores) is scores
         ids = [*ids, token]
@@ -78,6 +103,32 @@ def test_half_a_character_at_the_end_comes_out_as_the_tokenizer_shows_it() -> No
     with Session(Guard(RULES), Bytes()) as session:
         generate("café".encode()[:-1], session.options())
     assert (session.text, session.stopped) == ("caf\ufffd", None)
+
+
+@pytest.mark.parametrize("says", ["at the café".encode(), "café".encode()[:-1], b"a\xe6\x9d", b"\xf0\x9f\x92" * 7])
+def test_an_audit_has_one_frame_a_token(tmp_path: Path, says: bytes) -> None:
+    """Also where the last of them are no whole character: what is shown of these is text that is of no token."""
+    with Session(Guard(RULES), Bytes(), audit=tmp_path / "audit", model="m") as session:
+        generate(says, session.options())
+    report = verify_audit(tmp_path / "audit")
+    assert ([frame.token_id for frame in report.frames], report.ending) == (list(says), "finished")
+    assert report.taken == report.released == len(session.text.encode())
+
+
+def test_a_model_that_is_sure_of_each_token_is_not_stopped_as_uncertain_at_its_end() -> None:
+    """The rest of a character has no statistics, and is no step."""
+    with Session(Guard(RULES), Bytes(), most_entropy=(0.5, 1)) as session:
+        generate("café".encode()[:-1], session.options())
+    assert (session.text, session.stopped) == ("caf\ufffd", None)
+
+
+def test_a_match_that_the_rest_of_a_character_completes_does_not_come_out() -> None:
+    guard = Guard([Rule.literal("key\ufffd", name="key")])
+    with Session(guard, Bytes()) as session:
+        generate(b"a key\xc3", session.options())
+    assert session.text == "a "
+    assert session.stopped is not None
+    assert session.stopped.rule == "key"
 
 
 @pytest.mark.parametrize(

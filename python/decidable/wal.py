@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,9 +34,43 @@ LOCK: Final = "LOCK"
 
 @runtime_checkable
 class Writable(Protocol):
-    """A stream of bytes, such as ``sys.stdout.buffer``."""
+    """A stream of bytes, such as ``sys.stdout.buffer``: it says how many it took."""
 
-    def write(self, data: bytes, /) -> object: ...
+    def write(self, data: bytes, /) -> int | None: ...
+
+
+class _Whole:
+    """A caller's stream, which is given the rest again until it has taken all of it.
+
+    ``None`` is what a raw stream of Python says where it would block: it took nothing then.
+    """
+
+    def __init__(self, stream: Writable) -> None:
+        self._stream = stream
+        self._taken = 0
+
+    def write(self, data: bytes) -> int:
+        rest = data
+        while rest:
+            taken = self._count(self._stream.write(rest))
+            self._taken += min(taken, len(rest))
+            rest = rest[taken:]
+        return len(data)
+
+    def _count(self, said: object) -> int:
+        if said is None:
+            raise self._fault("took nothing", ": it would block, or does not say what it took")
+        try:
+            taken = operator.index(said)  # type: ignore[arg-type]
+        except TypeError:
+            raise self._fault("says of what it took", f" no number of bytes, but a {type(said).__name__}") from None
+        if taken <= 0:
+            raise self._fault("took nothing")
+        return taken
+
+    def _fault(self, what: str, why: str = "") -> InvalidInput:
+        message = f"the stream to export to {what} behind byte {self._taken}{why}"
+        return InvalidInput("export.unwritable", message, offset=self._taken)
 
 
 def place(path: str | os.PathLike[str]) -> Path:
@@ -126,8 +161,9 @@ def export(
     """Write the decisions of a log as a JSON-lines log of the exchange format.
 
     Args:
-        out: A file, which appears whole or not at all; or a stream of bytes that is open for writing. What a stream
-            was given before an error is the part of the log that was read and verified before it.
+        out: A file, which appears whole or not at all; or a stream of bytes that is open for writing, whose ``write``
+            returns how many it took and is given the rest again. What a stream was given before an error is the part
+            of the log that was read and verified before it.
         key: The key of the log, if it is sealed.
         out_key: Makes the written log a keyed one.
         progress: As of :func:`verify <decidable.verify>`.
@@ -138,12 +174,13 @@ def export(
         whole batch, which are no records, as in a report.
 
     Raises:
-        InvalidInput: if ``out`` exists or cannot be written, or decisions used extensions that the format cannot hold;
-            the message says which.
+        InvalidInput: if ``out`` exists or cannot be written, a stream does not say that it took any of what it is given
+            (as one that would block), with how many bytes it took as ``offset``, or decisions used extensions that the
+            format cannot hold; the message says which.
     """
     source = existing(path)
     if isinstance(out, Writable):
-        return _native.export_log(source, out, key=key, out_key=out_key, progress=progress)
+        return _native.export_log(source, _Whole(out), key=key, out_key=out_key, progress=progress)
     target = place(out)
     if is_there(target):
         raise InvalidInput("export.exists", f"{target} exists already", path=str(target))

@@ -16,6 +16,7 @@ from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_empty, is_plain, kept, made, without
 from decidable.guard.parts import ByPlace, Constants, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import (
+    OF_BEDROCK,
     READ_WHOLE,
     REASONS,
     REPEATS,
@@ -44,13 +45,13 @@ ABOUT_A_CHOICE: Final = frozenset(
     }
 )  # fmt: skip
 # What is read whole as well, which only chunks, choices or deltas have: how a server runs, warns and calls itself.
-READ_IN_A_CHUNK: Final = frozenset(
-    {
-        "created_at", "hook_results", "metadata", "model_id", "model_info", "model_version", "note", "nvext",
-        "request_id", "runtime", "stats", "status", "system", "type", "warnings",
-    }
-)  # fmt: skip
-READ_IN_A_CHOICE: Final = frozenset({"content_filter_result", "end_turn", "moderation_hit_type"})
+READ_IN_A_CHUNK: Final = OF_BEDROCK | {
+    "content_filter", "created_at", "hook_results", "metadata", "model_id", "model_info", "model_version", "note",
+    "nvext", "request_id", "runtime", "sglext", "stats", "status", "system", "type", "warnings",
+}  # fmt: skip
+READ_IN_A_CHOICE: Final = frozenset(
+    {"avg_decoded_tokens_per_iter", "content_filter_result", "end_turn", "moderation_hit_type"}
+)
 READ_IN_A_DELTA: Final = frozenset({"channel", "name"})
 # What servers call themselves and their channels.
 A_NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{0,63}")
@@ -93,6 +94,8 @@ class ChatReader:
         self._last: dict[int, tuple[Any, Any]] = {}
         self._chunk_before: Any = None
         self._finished: set[int] = set()
+        # Of each choice that had a delta, whether any had more of a text or of a call.
+        self._had: dict[int, bool] = {}
         # The choices that the chunk which is read says are at their end while something of them is held.
         self._ends: set[int] = set()
         # The chunks that say so of each, until one of it shows whether it is: some servers say so in each chunk.
@@ -289,15 +292,17 @@ class ChatReader:
         if index not in self._last:
             refuse_many(len(self._last))
         self._last[index] = (chunk, choice)
-        if _has_text(choice):
+        has_text = _has_text(choice)
+        if has_text:
             # One that was at its end goes on.
             self._finished.discard(index)
+        if inside.get("delta") is not None:
+            self._had[index] = has_text or self._had.get(index, False)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name in ("delta", "text") or (name in ABOUT_A_CHOICE and is_a_word(value)):
                 continue
-            if name in REPEATS or (name == "message" and inside.get("delta") is not None):
-                # A message beside a delta repeats what was before it.
+            if name in REPEATS or (name == "message" and self._is_said_again(index, inside)):
                 if not is_empty(value):
                     changes[name] = withheld(value)
             elif name == "error":
@@ -335,6 +340,17 @@ class ChatReader:
             self._finished.add(index)
         return new_choice
 
+    def _is_said_again(self, index: int, choice: Mapping[str, Any]) -> bool:
+        """Whether a message repeats what was before it: beside a delta, or where its choice ends behind some."""
+        if choice.get("delta") is not None:
+            return True
+        # One that alone has something would be lost.
+        return (
+            index in self._had
+            and _says_end(choice)
+            and (self._had[index] or not _has_text({"delta": choice["message"]}))
+        )
+
     def _delta(self, index: int, delta: Any) -> Any:
         inside = fields_of("choices[].delta", delta)
         changes: dict[str, Any] = {}
@@ -354,6 +370,14 @@ class ChatReader:
                 self._functions[index] = value
             elif name in REPEATS:
                 new = value if is_empty(value) else withheld(value)
+            elif name == "content_list" or (name == "text" and isinstance(value, str)):
+                # Snowflake says each piece of the content once more, and has nothing but that of calls.
+                if not is_empty(value) and not _is_content(value, inside.get("content")):
+                    raise unknown_chunk(f"choices[].delta.{name}", "has more than the content")
+                new = value if is_empty(value) else withheld(value)
+            elif name == "type":
+                # Clients take the last.
+                new = value if is_of_the_service(name, value) else self._channels.read_all(index, name, value)
             elif name in READ_IN_A_DELTA:
                 # A name that a server says in each chunk anew is none in pieces.
                 is_one = self._constants.is_one(index, name, value)
@@ -598,6 +622,16 @@ def _of_a_call(choice: int, number: int, text: str, before: int) -> Channel:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
+
+
+def _is_content(value: Any, content: Any) -> bool:
+    """Whether it is the text of a content, or a list of parts with that text and no others."""
+    if not _is_list(value):
+        return isinstance(content, str) and value == content
+    parts = [fields(part) or {} for part in value]
+    texts = [part.get("text") for part in parts if part.get("type") == "text"]
+    said = [text for text in texts if isinstance(text, str)]
+    return len(said) == len(parts) and "".join(said) == (content if isinstance(content, str) else "")
 
 
 def _is_said_once(name: str, value: Any) -> bool:

@@ -14,7 +14,7 @@ from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_empty, kept, made
 from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of, refuse_many
-from decidable.guard.services import is_of_the_service
+from decidable.guard.services import OF_BEDROCK, is_of_the_service
 
 __all__ = ["EVENTS", "MessageReader"]
 
@@ -36,10 +36,6 @@ TEXTS: Final = {
 # What the client's helper tells between them, and what to take instead.
 OF_THE_HELPER: Final = frozenset({"text", "thinking", "citation", "signature", "input_json", "compaction"})
 INSTEAD: Final = "messages.create(stream=True), or of the helper its text_stream,"
-
-OF_BEDROCK: Final = frozenset(
-    {"amazon-bedrock-guardrailAction", "amazon-bedrock-invocationMetrics", "amazon-bedrock-trace"}
-)
 
 # What a block may begin with of a text that deltas go on with.
 BEGINNINGS: Final = {

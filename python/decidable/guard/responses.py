@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
-from decidable.guard.fields import changed, fields, is_empty, is_plain, made
+from decidable.guard.fields import changed, fields, is_empty, is_plain, made, without
 from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import is_a_word
 
@@ -101,6 +101,8 @@ ABOUT_AN_EVENT: Final = frozenset(
         "size", "obfuscation", "status", "response_id",
     }
 )  # fmt: skip
+# What llama.cpp says beside an event of how it runs.
+OF_A_RUN: Final = frozenset({"timings", "prompt_progress"})
 # What a response repeats of the request.
 OF_THE_REQUEST: Final = frozenset(
     {
@@ -154,10 +156,17 @@ class ResponseReader:
         kind = inside.get("type") if inside is not None else None
         if inside is None or not isinstance(kind, str):
             raise wrong_kind("an event of a response, as before", chunk)
-        self._last = chunk
+        told = {name: inside[name] for name in sorted(OF_A_RUN) if not is_empty(inside.get(name))}
+        # Events that are made like it say nothing of that.
+        self._last = bare = without(chunk, told)
         if inside.get("sequence_number") is not None:
             self._number = number_of("sequence_number", inside["sequence_number"])
-        *rests, event = self._read(chunk, inside, kind)
+        new = {name: self._channels.read_all(None, name, value) for name, value in told.items()}
+        *rests, event = self._read(bare, fields(bare) or {}, kind)
+        if event is bare and all(new[name] is value for name, value in told.items()):
+            event = chunk
+        elif event is not None and self._channels.stopped is None:
+            event = changed(event, new)
         # What is put in takes the numbers from here on.
         put_in = []
         for rest in rests:
@@ -291,7 +300,9 @@ class ResponseReader:
     def _channel(inside: Any, item: int | None, name: str, numbered: str | None) -> Channel:
         if numbered is None:
             return Channel(item, name)
-        return Channel(item, name, number_of(numbered, inside.get(numbered, 0)))
+        # A client's own object has nothing where the event had no number.
+        number = inside.get(numbered)
+        return Channel(item, name, number_of(numbered, 0 if number is None else number))
 
     def _delta(self, chunk: Any, inside: Any, name: str, numbered: str | None) -> Any:
         if inside.get("snapshot"):

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = [
-    "COMMANDS", "NAMES", "OF_AN_ERROR", "READ_AS_JSON", "READ_WHOLE", "REASONS", "REPEATS", "SEALS", "WITHHELD",
-    "are_numbers", "is_a_word", "is_an_error", "is_of_the_service", "withheld",
+    "COMMANDS", "NAMES", "OF_AN_ERROR", "OF_BEDROCK", "READ_AS_JSON", "READ_WHOLE", "REASONS", "REPEATS", "SEALS",
+    "WITHHELD", "are_numbers", "is_a_word", "is_an_error", "is_of_the_service", "withheld",
 ]  # fmt: skip
 
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
-WITHHELD: Final = frozenset({"logprobs", "token_ids", "reasoning_details"})
+WITHHELD: Final = frozenset({"logprobs", "token_ids", "output_ids", "reasoning_details"})
 
 # What repeats the text in another form, or may come in pieces that nobody puts together, does not come out.
 REPEATS: Final = WITHHELD | {
@@ -33,6 +33,10 @@ REASONS: Final = (
     "finish_reason", "native_finish_reason", "stop_reason", "matched_stop", "done_reason", "finishReason", "stopReason",
     "status",
 )  # fmt: skip
+# What Bedrock says with the last of a stream: what was used, and what its own filter did.
+OF_BEDROCK: Final = frozenset(
+    {"amazon-bedrock-guardrailAction", "amazon-bedrock-invocationMetrics", "amazon-bedrock-trace"}
+)
 # What a service seals of a part.
 SEALS: Final = frozenset({"signature", "encrypted_content", "id"})
 
@@ -82,10 +86,10 @@ NAMES: Final = frozenset(
         "env", "error", "error_code", "error_message", "exit_code", "expires_at", "explanation", "extra_content",
         "extras", "failed_generation", "favicon", "file_id", "file_url", "filename", "finish", "flagged", "format",
         "from", "function", "function_call", "group", "height", "host", "icon", "id", "image", "image_url", "index",
-        "input", "input_schema", "is_error", "item", "key", "keys", "kind", "language", "lines", "link", "links",
-        "location", "logprobs", "logs", "message", "metadata", "metrics", "model", "model_name", "model_provider",
-        "moderation", "name", "names", "namespace", "new_lines", "new_start", "number", "object", "offset",
-        "old_lines", "old_start", "operation", "outcome", "output", "outputs", "page", "page_age", "param",
+        "input", "input_schema", "is_error", "item", "key", "keys", "kind", "language", "level", "lines", "link",
+        "links", "location", "logprobs", "logs", "message", "metadata", "metrics", "model", "model_name",
+        "model_provider", "moderation", "name", "names", "namespace", "new_lines", "new_start", "number", "object",
+        "offset", "old_lines", "old_start", "operation", "outcome", "output", "outputs", "page", "page_age", "param",
         "parameters", "parsed", "part", "path", "pattern", "phase", "position", "provider", "provider_name",
         "published_date", "publisher", "queries", "query", "quote", "raw", "reason", "reasoning", "reasoning_content",
         "refusal", "related_questions", "response", "result", "results", "retrieved_at", "return_code", "role",
@@ -93,9 +97,8 @@ NAMES: Final = frozenset(
         "site", "site_name", "size", "snippet", "source", "sources", "span", "start", "start_block_index",
         "start_char_index", "start_index", "start_page_number", "status", "stderr", "stdout", "stop_reason",
         "stop_sequence", "summary", "svg", "syntax", "system_fingerprint", "text", "thinking", "thought", "time",
-        "title", "token_usage", "tool", "tool_calls", "tool_name", "tools", "transcript", "type", "url",
-        "url_citation", "usage", "user", "value", "version", "video", "videos", "web_search", "width", "words", "x",
-        "x_groq", "y",
+        "title", "token_usage", "tool", "tool_calls", "tool_name", "tools", "transcript", "type", "url", "url_citation",
+        "usage", "user", "value", "version", "video", "videos", "web_search", "width", "words", "x", "x_groq", "y",
     }
 ) | OF_USAGE  # fmt: skip
 

@@ -19,7 +19,7 @@ from decidable._native import Match, StopReason, logit_stats
 from decidable.builders import truth
 from decidable.errors import InvalidInput
 from decidable.guard import Guard
-from decidable.guard.monitor import Continue, End, Stop, Token
+from decidable.guard.monitor import Continue, End, Stop, Text, Token
 
 __all__ = ["Session"]
 
@@ -126,11 +126,12 @@ class Session:
         """``generate`` ends in order: what is pending is decided."""
         rest = self._text.rest()
         if rest and self.stopped is None:
-            self._take(Token(self._text.last, rest.encode()))
+            # Each of its tokens was told already, and is one step.
+            self._take(Text(rest))
         if self.stopped is None:
             self._take(End())
 
-    def _take(self, event: Token | End) -> bool:
+    def _take(self, event: Token | Text | End) -> bool:
         match self._monitor.intervene(event):
             case Continue(released):
                 stopped = False
@@ -192,10 +193,6 @@ class _Text:
         # The text up to `_read` was given; it is decoded again from `_from` on, because a token's text can depend on
         # the one before it.
         self._from = self._read = 0
-
-    @property
-    def last(self) -> int:
-        return self._ids[-1]
 
     def push(self, token: int) -> str:
         self._ids.append(token)
