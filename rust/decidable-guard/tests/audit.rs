@@ -8,7 +8,7 @@ use decidable_canon::{Canonical as _, Digest, Key, hex};
 use decidable_guard::{
     Action, Automaton, Check, Cursor, Event, Intervention, Match, Monitor, MostEntropy, Pattern, Reads, Rule, Severity,
     Stop,
-    audit::{Audit, AuditErrorKind, Ending, Head, LONGEST_MODEL_NAME_BYTES, Tail, Trail, matched_digest},
+    audit::{Audit, AuditErrorKind, Ending, Head, LONGEST_MODEL_NAME_BYTES, Trail, matched_digest},
 };
 use proptest::prelude::*;
 
