@@ -194,7 +194,7 @@ impl Literals {
             }
             used
         };
-        let (in_exact, in_folded) = (used(false), used(true));
+        let (in_cased, in_caseless) = (used(false), used(true));
         // Bytes that no text has, or that are compared alike everywhere, share a column.
         let mut columns: HashMap<(Option<u8>, Option<u8>), u8> = HashMap::from([((None, None), 0)]);
         let mut examples = vec![None];
@@ -202,7 +202,7 @@ impl Literals {
         for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
             let has =
                 |used: &[bool; 256], byte: u8| used.get(usize::from(byte)).is_some_and(|used| *used).then_some(byte);
-            let alike = (has(&in_exact, byte), has(&in_folded, byte.to_ascii_lowercase()));
+            let alike = (has(&in_cased, byte), has(&in_caseless, byte.to_ascii_lowercase()));
             // At most 256 columns, and if there are so many no byte is in none: then the first stays unused.
             let fresh = u8::try_from(examples.len()).unwrap_or(0);
             *class = *columns.entry(alike).or_insert_with(|| {
@@ -238,13 +238,13 @@ impl Literals {
             });
             Tree::of(texts, most)
         };
-        let (exact, folded) = (of(false)?, of(true)?);
+        let (cased, caseless) = (of(false)?, of(true)?);
 
         let mut numbers: HashMap<(usize, usize), usize> = HashMap::from([((0, 0), 0)]);
         let mut states = vec![(0, 0)];
         let mut rows: Vec<usize> = Vec::new();
         let mut at = 0;
-        while let Some((exactly, folding)) = states.get(at).copied() {
+        while let Some((cased_at, caseless_at)) = states.get(at).copied() {
             at = at.saturating_add(1);
             if at > most {
                 return None;
@@ -252,8 +252,8 @@ impl Literals {
             for example in &examples {
                 let next = example.map_or((0, 0), |byte| {
                     (
-                        exact.step(exactly, byte),
-                        folded.step(folding, byte.to_ascii_lowercase()),
+                        cased.step(cased_at, byte),
+                        caseless.step(caseless_at, byte.to_ascii_lowercase()),
                     )
                 });
                 let fresh = states.len();
@@ -265,7 +265,7 @@ impl Literals {
         }
         let known: Vec<About> = states
             .iter()
-            .map(|(exactly, folding)| either(exact.about(*exactly), folded.about(*folding)))
+            .map(|(cased_at, caseless_at)| either(cased.about(*cased_at), caseless.about(*caseless_at)))
             .collect();
         let place_of = |state: &usize| {
             let matches = known.get(*state).is_some_and(|about| about.length > 0);
