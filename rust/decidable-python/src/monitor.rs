@@ -53,13 +53,15 @@ impl State {
         if !last && trail.bytes().len() < least {
             return Ok(());
         }
-        // A device that is slow holds up this generation and no other.
-        let bytes = trail.bytes();
-        let done = py.detach(|| {
-            file.write_all(bytes)?;
-            if last { durable(file, path) } else { Ok(()) }
-        });
+        let written = file.write_all(trail.bytes());
         trail.clear();
+        let done = written.and_then(|()| {
+            if last {
+                py.detach(|| durable(file, path))
+            } else {
+                Ok(())
+            }
+        });
         let failed = done.map_err(|error| unwritable(py, path, &error));
         if last || failed.is_err() {
             self.sidecar = None;
