@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -500,15 +501,15 @@ def test_every_cut_is_refused_or_reported_as_unfinished(tmp_path: Path) -> None:
 def test_room_that_was_never_written_is_unfinished(tmp_path: Path) -> None:
     """A page of the file that a loss of power left as zeros begins anywhere, also in a frame or in the seal."""
     path, torn = tmp_path / "answer.audit", tmp_path / "torn.audit"
-    for options in ({}, {"key": KEY}):
-        monitor = generation(path, tokens=100, **options)
+    for key in (None, KEY):
+        monitor = generation(path, tokens=100, key=key)
         data = path.read_bytes()
         whole = verify_audit(path)
         assert (len(data) > 4096, whole.hash) == (True, monitor.audit_hash)
         for written in (512, 4096, len(data) - 16):
             for length in (len(data), (len(data) // 4096 + 2) * 4096):
                 torn.write_bytes(data[:written].ljust(length, b"\0"))
-                report = verify_audit(torn, **options)
+                report = verify_audit(torn, key=key)
                 assert (report.ending, report.held) == (None, None)
                 assert report.tail is not None
                 assert report.tail["offset"] <= written
@@ -518,7 +519,7 @@ def test_room_that_was_never_written_is_unfinished(tmp_path: Path) -> None:
                 assert any("no end" in each for each in report.not_established)
                 if written < len(data) - 16:
                     torn.write_bytes(torn.read_bytes()[:-1] + b"\1")
-                    refused("audit.damaged", lambda: verify_audit(torn, **options), dc.VerificationError)
+                    refused("audit.damaged", partial(verify_audit, torn, key=key), dc.VerificationError)
         path.unlink()
 
 
