@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ SSN = Rule.regex(r"\d{3}-\d{2}-\d{4}", action="redact", name="ssn")
 DROP = Rule.literal("DROP TABLE", name="drop", severity="low")
 NOTE = Rule.literal("private", action="record", name="note")
 GUARD = Guard([DROP, SSN, NOTE])
+END_BYTES = 74 + 32
+"""Of a sealed audit: the last frame, and the seal."""
 STATS = dc.LogitStats(entropy=1.5, dominance=0.25, selected_probability=0.1, selected=3, top1=1, top2=0)
 
 
@@ -495,6 +498,31 @@ def test_every_cut_is_refused_or_reported_as_unfinished(tmp_path: Path) -> None:
         assert any("no end" in each for each in report.not_established)
 
 
+def test_room_that_was_never_written_is_unfinished(tmp_path: Path) -> None:
+    """A page of the file that a loss of power left as zeros begins anywhere, also in a frame or in the seal."""
+    path, torn = tmp_path / "answer.audit", tmp_path / "torn.audit"
+    for key in (None, KEY):
+        monitor = generation(path, tokens=100, key=key)
+        data = path.read_bytes()
+        whole = verify_audit(path)
+        assert (len(data) > 4096, whole.hash) == (True, monitor.audit_hash)
+        for written in (512, 4096, len(data) - 16):
+            for length in (len(data), (len(data) // 4096 + 2) * 4096):
+                torn.write_bytes(data[:written].ljust(length, b"\0"))
+                report = verify_audit(torn, key=key)
+                assert (report.ending, report.held) == (None, None)
+                assert report.tail is not None
+                assert report.tail["offset"] <= written
+                assert report.tail["offset"] + report.tail["bytes"] == length
+                assert report.frames == whole.frames[: len(report.frames)]
+                assert len(report.frames) >= (written - 500) // 53
+                assert any("no end" in each for each in report.not_established)
+                if written < len(data) - 16:
+                    torn.write_bytes(torn.read_bytes()[:-1] + b"\1")
+                    refused("audit.damaged", partial(verify_audit, torn, key=key), dc.VerificationError)
+        path.unlink()
+
+
 def test_a_changed_bit_of_any_byte_is_refused_with_its_place(tmp_path: Path) -> None:
     """Of a sealed audit of fifty tokens; ``rust/decidable-guard/tests/audit.rs`` changes every bit."""
     path, changed = tmp_path / "answer.audit", tmp_path / "changed.audit"
@@ -504,6 +532,10 @@ def test_a_changed_bit_of_any_byte_is_refused_with_its_place(tmp_path: Path) -> 
         damaged = bytearray(data)
         damaged[byte] ^= 1 << byte % 8
         changed.write_bytes(damaged)
+        if damaged[-1] == 0 and byte >= len(data) - END_BYTES:
+            # As one of which the last byte never reached the disk.
+            assert verify_audit(changed, key=KEY).ending is None
+            continue
         with pytest.raises(dc.VerificationError) as caught:
             verify_audit(changed, key=KEY)
         assert caught.value.code in ("audit.damaged", "audit.seal_broken"), byte
@@ -631,7 +663,7 @@ def test_a_key_is_the_right_one_or_refused(tmp_path: Path) -> None:
     assert any("no key was given" in each for each in verify_audit(sealed).not_established)
     assert "The end carries the seal of the key." in verify_audit(sealed, key=KEY).established
     data = bytearray(sealed.read_bytes())
-    data[-1] ^= 1
+    data[-1] ^= 1 if data[-1] != 1 else 2
     sealed.write_bytes(data)
     assert verify_audit(sealed).ending == "finished"
     refused("audit.seal_broken", lambda: verify_audit(sealed, key=KEY), dc.VerificationError)

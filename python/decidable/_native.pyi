@@ -232,7 +232,8 @@ def logit_stats(logits: object, selected: int, *, dtype: Literal["bfloat16"] | N
     ``logits`` is an array of float32, float16 or bfloat16 (that of ``ml_dtypes``, or uint16 with
     ``dtype="bfloat16"``): of NumPy, or what NumPy takes through DLPack, ``__array_interface__`` or the buffer
     protocol. It is read where it is, with any strides, and must not be written meanwhile: while many logits are read,
-    other threads run. A logit of -inf is masked.
+    other threads run, and one that writes into it makes the answer that of no step (no fault). A logit of -inf is
+    masked.
 
     With one dimension ``selected`` is an index, and the answer one :class:`LogitStats`; with two it is one index for
     each row, and the answer a list. Both have the same bits on every machine. NaN, +inf, and a row without a logit

@@ -240,7 +240,10 @@ impl Attempts {
                 if state != DEAD {
                     let mut attempt = Attempt::at(place.at, place.raw_start, number);
                     attempt.enter(table, byte, state, place);
-                    self.list.push(attempt);
+                    // Its check may have failed with the first byte.
+                    if attempt.state != DEAD || attempt.found() {
+                        self.list.push(attempt);
+                    }
                 }
             }
         }

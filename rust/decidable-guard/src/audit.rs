@@ -21,6 +21,10 @@ const SEALED: u8 = 1;
 const DIGEST_BYTES: usize = 32;
 const NO_TEXT: Digest = Digest::from_bytes([0; DIGEST_BYTES]);
 
+/// The zeros at the end of a seal from which on it is taken for one that was never written where there is no key to check it: that a whole
+/// one ends so has a chance of 2^-64.
+const BLANK_SEAL_BYTES: usize = 8;
+
 /// The largest frame with its chain and seal: the room that one more needs.
 const FRAME_BYTES: usize = 128;
 
@@ -361,7 +365,7 @@ pub struct Matched {
     pub text: Option<Digest>,
 }
 
-/// Bytes behind the last whole frame of an audit that was not ended. They are no frame.
+/// Bytes behind the last whole frame of an audit that was not ended: none, a part of a frame, or zeros that stand where one was to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     /// Where they begin.
@@ -495,6 +499,11 @@ impl Audit {
 
     /// The frames from a byte on.
     fn follow(&mut self, bytes: &[u8], mut offset: usize, key: Option<&Key>) -> Result<(), AuditError> {
+        // A file system may have made room that was never written: there zeros stand, up to the end.
+        let written = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last.saturating_add(1));
         loop {
             let rest = bytes.get(offset..).unwrap_or_default();
             if self.end.is_some() {
@@ -509,8 +518,7 @@ impl Audit {
                 offset,
                 bytes: rest.len(),
             };
-            // A file system may have made room that was never written.
-            let Some(kind) = rest.first().copied().filter(|_| rest.iter().any(|byte| *byte != 0)) else {
+            let Some(kind) = rest.first().copied().filter(|_| offset < written) else {
                 self.tail = Some(tail);
                 return Ok(());
             };
@@ -530,13 +538,29 @@ impl Audit {
                 self.tail = Some(tail);
                 return Ok(());
             };
-            let mut reader = Reader::new(frame);
-            let content = self
-                .content(&mut reader)
-                .map_err(|_| damaged("the frame is not as it was written"))?;
-            let chain = chained(frame.get(..hashed).unwrap_or_default(), &self.chain);
-            if reader.digest().ok() != Some(chain) {
-                return Err(damaged("the frame does not follow from the one before"));
+            let end = offset.saturating_add(length);
+            let blank = end.saturating_sub(written);
+            let (content, chain) = match self.whole(frame, hashed) {
+                Ok(whole) => whole,
+                // It was written in part.
+                Err(_) if blank > 0 => {
+                    self.tail = Some(tail);
+                    return Ok(());
+                }
+                Err(why) => return Err(damaged(why)),
+            };
+            if seal > 0 {
+                let seal = frame.last_chunk().map_or(NO_TEXT, |seal| Digest::from_bytes(*seal));
+                let parts = [tag::AUDIT_SEAL.bytes(), &self.head.id, chain.bytes()];
+                let holds = key.map(|key| key.verify(&parts, &seal));
+                if holds.map_or(blank >= BLANK_SEAL_BYTES, |holds| !holds && blank > 0) {
+                    self.tail = Some(tail);
+                    return Ok(());
+                }
+                if holds == Some(false) {
+                    let why = format_args!("the seal of the end, at byte {offset}, is not that of the key");
+                    return Err(AuditError::new(AuditErrorKind::SealBroken, offset, why));
+                }
             }
             self.chain = chain;
             match content {
@@ -553,17 +577,21 @@ impl Audit {
                 }),
                 Content::End(end) => self.end = Some(end),
             }
-            if let (Some(key), true) = (key, kind == END) {
-                let parts = [tag::AUDIT_SEAL.bytes(), &self.head.id, chain.bytes()];
-                // One that is not there is none of the key's.
-                let seal = reader.digest().unwrap_or(NO_TEXT);
-                if !key.verify(&parts, &seal) {
-                    let why = format_args!("the seal of the end, at byte {offset}, is not that of the key");
-                    return Err(AuditError::new(AuditErrorKind::SealBroken, offset, why));
-                }
-            }
-            offset = offset.saturating_add(length);
+            offset = end;
         }
+    }
+
+    /// What is in a frame that follows from the one before, and its chain; or why it does not.
+    fn whole(&self, frame: &[u8], hashed: usize) -> Result<(Content, Digest), &'static str> {
+        let mut reader = Reader::new(frame);
+        let content = self
+            .content(&mut reader)
+            .map_err(|_| "the frame is not as it was written")?;
+        let chain = chained(frame.get(..hashed).unwrap_or_default(), &self.chain);
+        if reader.digest().ok() != Some(chain) {
+            return Err("the frame does not follow from the one before");
+        }
+        Ok((content, chain))
     }
 
     fn tokens(&self) -> u64 {

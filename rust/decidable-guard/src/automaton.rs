@@ -5,7 +5,7 @@ use crate::{
     before::Beginnings,
     json::Json,
     literals::{Literal, Literals},
-    patterns::{Patterns, RuleId, TooLarge},
+    patterns::{MOST_NFA_BYTES, Patterns, RuleId, TooLarge},
     syntax::{self, Parsed},
 };
 
@@ -287,6 +287,12 @@ fn together(
             *room = room.saturating_sub(table.bytes());
             tables.push(table);
             Ok(())
+        }
+        (Err(TooLarge::Nfa), Some(rule)) => {
+            let why = format_args!(
+                "what its table is made from takes more than {MOST_NFA_BYTES} bytes: repetitions with large counts multiply states"
+            );
+            Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
         }
         (Err(TooLarge::Alone), Some(rule)) => {
             let why = format_args!(

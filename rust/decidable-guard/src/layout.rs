@@ -1,5 +1,5 @@
-//! Rules as bytes: their digest, and what they are read back from (docs/spec/audit.md). The tables are not written: they are made again in
-//! milliseconds, and tables that came from elsewhere would have to be believed.
+//! Rules as bytes: their digest, and what they are read back from (docs/spec/audit.md). The tables are not written: they are made again, which
+//! takes milliseconds for the rules that ship and has no bound (docs/limits.md), and tables that came from elsewhere would have to be believed.
 
 use decidable_canon::{Canonical, Digest, Hasher, ReadError, ReadErrorKind, Reader, Sink, cast, tag};
 

@@ -12,6 +12,7 @@ use decidable_canon::cast;
 use crate::{
     patterns::{NO_RULE, RuleId},
     sieve::Sieve,
+    steps,
 };
 
 /// A text, the place of its rule, and whether the letters A to Z match in either case.
@@ -95,7 +96,8 @@ impl Node {
 }
 
 impl Tree {
-    fn of<'a>(texts: impl Iterator<Item = (RuleId, Vec<u8>)> + 'a) -> Self {
+    /// `None` as soon as there are more nodes than that.
+    fn of<'a>(texts: impl Iterator<Item = (RuleId, Vec<u8>)> + 'a, most: usize) -> Option<Self> {
         let mut nodes = vec![Node::new(0)];
         for (rule, text) in texts {
             let length = cast::u32_from_usize(text.len()).unwrap_or(u32::MAX);
@@ -105,6 +107,10 @@ impl Tree {
                 let Some(node) = nodes.get_mut(at) else { break };
                 at = *node.children.entry(byte).or_insert(fresh);
                 if at == fresh {
+                    if fresh >= most {
+                        return None;
+                    }
+                    steps::count();
                     nodes.push(Node::new(depth));
                 }
                 if let Some(node) = nodes.get_mut(at)
@@ -121,7 +127,7 @@ impl Tree {
         }
         let mut this = Self { nodes };
         this.link();
-        this
+        Some(this)
     }
 
     /// Finds for each node the longest other one that the text ends with, and inherits what ends there.
@@ -172,34 +178,23 @@ impl Tree {
 impl Literals {
     /// Takes for a text, and for a document in JSON, which bytes stand for themselves. `None` if the table would take more bytes than that.
     pub(crate) fn new(literals: &[Literal], plain: &[[bool; 256]; 2], bytes_max: usize) -> Option<Self> {
-        let of = |ignore_case: bool| {
-            let chosen = literals
-                .iter()
-                .filter(move |literal| literal.ignore_case == ignore_case);
-            Tree::of(chosen.map(move |literal| {
-                let text = if ignore_case {
-                    literal.text.to_ascii_lowercase()
-                } else {
-                    literal.text.clone()
-                };
-                (literal.rule, text)
-            }))
-        };
-        let (exact, folded) = (of(false), of(true));
         let texts: Vec<_> = literals
             .iter()
             .map(|literal| (literal.text.as_slice(), literal.ignore_case))
             .collect();
-        let used = |tree: &Tree| {
+        let used = |ignore_case: bool| {
             let mut used = [false; 256];
-            for byte in tree.nodes.iter().flat_map(|node| node.children.keys()) {
-                if let Some(used) = used.get_mut(usize::from(*byte)) {
-                    *used = true;
+            for literal in literals.iter().filter(|literal| literal.ignore_case == ignore_case) {
+                for byte in &literal.text {
+                    let byte = if ignore_case { byte.to_ascii_lowercase() } else { *byte };
+                    if let Some(used) = used.get_mut(usize::from(byte)) {
+                        *used = true;
+                    }
                 }
             }
             used
         };
-        let (in_exact, in_folded) = (used(&exact), used(&folded));
+        let (in_cased, in_caseless) = (used(false), used(true));
         // Bytes that no text has, or that are compared alike everywhere, share a column.
         let mut columns: HashMap<(Option<u8>, Option<u8>), u8> = HashMap::from([((None, None), 0)]);
         let mut examples = vec![None];
@@ -207,7 +202,7 @@ impl Literals {
         for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
             let has =
                 |used: &[bool; 256], byte: u8| used.get(usize::from(byte)).is_some_and(|used| *used).then_some(byte);
-            let alike = (has(&in_exact, byte), has(&in_folded, byte.to_ascii_lowercase()));
+            let alike = (has(&in_cased, byte), has(&in_caseless, byte.to_ascii_lowercase()));
             // At most 256 columns, and if there are so many no byte is in none: then the first stays unused.
             let fresh = u8::try_from(examples.len()).unwrap_or(0);
             *class = *columns.entry(alike).or_insert_with(|| {
@@ -226,21 +221,39 @@ impl Literals {
         });
         let columns = examples.len().saturating_add(1);
         let stride = columns.saturating_add(1);
+        // Each node of a tree is in a state of its own, so that trees which do not fit are not finished.
+        let state_bytes = stride.saturating_mul(4).saturating_add(size_of::<About>());
+        let most = bytes_max.checked_div(state_bytes).unwrap_or(0);
+        let of = |ignore_case: bool| {
+            let chosen = literals
+                .iter()
+                .filter(move |literal| literal.ignore_case == ignore_case);
+            let texts = chosen.map(move |literal| {
+                let text = if ignore_case {
+                    literal.text.to_ascii_lowercase()
+                } else {
+                    literal.text.clone()
+                };
+                (literal.rule, text)
+            });
+            Tree::of(texts, most)
+        };
+        let (cased, caseless) = (of(false)?, of(true)?);
 
         let mut numbers: HashMap<(usize, usize), usize> = HashMap::from([((0, 0), 0)]);
         let mut states = vec![(0, 0)];
         let mut rows: Vec<usize> = Vec::new();
         let mut at = 0;
-        while let Some((exactly, folding)) = states.get(at).copied() {
+        while let Some((cased_at, caseless_at)) = states.get(at).copied() {
             at = at.saturating_add(1);
-            if at.saturating_mul(stride).saturating_mul(4) > bytes_max {
+            if at > most {
                 return None;
             }
             for example in &examples {
                 let next = example.map_or((0, 0), |byte| {
                     (
-                        exact.step(exactly, byte),
-                        folded.step(folding, byte.to_ascii_lowercase()),
+                        cased.step(cased_at, byte),
+                        caseless.step(caseless_at, byte.to_ascii_lowercase()),
                     )
                 });
                 let fresh = states.len();
@@ -252,7 +265,7 @@ impl Literals {
         }
         let known: Vec<About> = states
             .iter()
-            .map(|(exactly, folding)| either(exact.about(*exactly), folded.about(*folding)))
+            .map(|(cased_at, caseless_at)| either(cased.about(*cased_at), caseless.about(*caseless_at)))
             .collect();
         let place_of = |state: &usize| {
             let matches = known.get(*state).is_some_and(|about| about.length > 0);
@@ -469,6 +482,38 @@ mod tests {
         };
         let literals: Vec<_> = texts.iter().zip(0..).map(literal).collect();
         Literals::new(&literals, &[[true; 256]; 2], usize::MAX).unwrap()
+    }
+
+    /// Texts of which no two share more than a beginning take as many nodes as bytes, and each node more than its row in the table.
+    #[test]
+    fn what_cannot_fit_is_not_made_first() {
+        let mut seed = 1_u32;
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'a' + u8::try_from(seed >> 28).unwrap()
+        };
+        for ignore_case in [false, true] {
+            let literals: Vec<_> = (0..100)
+                .map(|rule| Literal {
+                    rule,
+                    text: (0..2_000).map(|_| next()).collect(),
+                    ignore_case,
+                })
+                .collect();
+            let made = |bytes_max| {
+                let before = steps::counted();
+                let made = Literals::new(&literals, &[[true; 256]; 2], bytes_max);
+                (made, steps::counted() - before)
+            };
+            let (whole, nodes) = made(usize::MAX);
+            let bytes = whole.unwrap().bytes();
+            assert!(nodes > 190_000, "{nodes}");
+            assert!(made(bytes).0.is_some());
+            assert!(made(bytes - 1).0.is_none());
+            let (none, nodes) = made(1 << 20);
+            assert!(none.is_none());
+            assert!(nodes < (1 << 20) / (16 * 4), "{nodes}");
+        }
     }
 
     /// Wherever a match, or its beginning, lies between the places that are searched side by side.

@@ -68,10 +68,21 @@ pub(crate) struct Patterns {
 /// No match can come any more.
 const FAR: u16 = u16::MAX;
 
+/// Bytes of the states that the table of one pattern is made from: a step of making it may go through all of them, however small it
+/// becomes. Of the patterns that ship, of gitleaks' and of LiteLLM's the largest takes 88 KB, and `"[^"]{0,4000}"` 1.2 MB; one of 12 KB took
+/// 6.7 MB and 2.3 s.
+pub const MOST_NFA_BYTES: usize = 2 << 20;
+
+/// Bytes of the sets of those states that become states of the table: making it goes through each for every byte. With 16 MiB
+/// `(?:(?:a?){100}){100}x` was refused after more than a second, with this after a fifth of it; all patterns named above are accepted.
+pub const MOST_STATE_SETS_BYTES: usize = 4 << 20;
+
 /// What would be larger than its limit.
 #[derive(Debug)]
 pub(crate) enum TooLarge {
     /// What the table is made from.
+    Nfa,
+    /// The table, or what is known of it while it is made.
     Alone,
     /// The table, beside the others.
     Table,
@@ -86,10 +97,10 @@ impl Patterns {
             .configure(
                 thompson::Config::new()
                     .which_captures(WhichCaptures::None)
-                    .nfa_size_limit(Some(bytes_max)),
+                    .nfa_size_limit(Some(bytes_max.min(MOST_NFA_BYTES))),
             )
             .build_many_from_hir(&hirs)
-            .map_err(|_| TooLarge::Alone)?;
+            .map_err(|_| TooLarge::Nfa)?;
         let dfa = dense::Builder::new()
             .configure(
                 dense::Config::new()
@@ -97,7 +108,7 @@ impl Patterns {
                     .match_kind(MatchKind::All)
                     .accelerate(false)
                     .dfa_size_limit(Some(bytes_max))
-                    .determinize_size_limit(Some(bytes_max)),
+                    .determinize_size_limit(Some(bytes_max.min(MOST_STATE_SETS_BYTES))),
             )
             .build_from_nfa(&nfa)
             .map_err(|_| TooLarge::Alone)?;

@@ -104,8 +104,9 @@ impl Units {
 /// How a rule reads a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reads {
-    /// Without what nobody sees: control characters other than white space (what `\s` matches), and the code points that Unicode calls
-    /// `Default_Ignorable_Code_Point`. They cannot split a match, and go with the match that they are in.
+    /// Without what nobody sees: control characters other than white space (what `\s` matches), the code points that Unicode calls
+    /// `Default_Ignorable_Code_Point`, and the format characters of annotations (U+FFF9 to FFFB) and of hieroglyphs (U+13430 to 1343F). They
+    /// cannot split a match, and go with the match that they are in.
     #[default]
     Visible,
     /// Every byte as it is.

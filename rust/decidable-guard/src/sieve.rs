@@ -29,7 +29,7 @@ pub(crate) struct Sieve {
     texts: Vec<Text>,
     window: [Halves; WINDOW],
     /// Bytes that may not stand for themselves: in a text, and in a document in JSON.
-    odd: [Odd; 2],
+    watched: [Watched; 2],
     level: Level,
 }
 
@@ -45,12 +45,12 @@ struct Text {
 
 /// Which bytes may not stand for themselves: those of ASCII, a bit for each upper half, and whether any other.
 #[derive(Debug)]
-struct Odd {
+struct Watched {
     halves: Halves,
     others: bool,
 }
 
-impl Odd {
+impl Watched {
     fn new(plain: &[bool; 256]) -> Self {
         let mut this = Self {
             halves: [[0; 16]; 2],
@@ -145,20 +145,20 @@ impl Sieve {
         Some(Self {
             texts,
             window,
-            odd: plain.each_ref().map(Odd::new),
+            watched: plain.each_ref().map(Watched::new),
             level,
         })
     }
 
     /// How many of the first bytes are passed: each stands for itself, and none of them begins the window of a text that is there whole.
     pub(crate) fn pass(&self, bytes: &[u8], json: bool) -> usize {
-        let [text, document] = &self.odd;
-        let odd = if json { document } else { text };
-        dispatch!(self.level, simd => self.pass_with(simd, odd, bytes))
+        let [text, document] = &self.watched;
+        let watched = if json { document } else { text };
+        dispatch!(self.level, simd => self.pass_with(simd, watched, bytes))
     }
 
     #[inline(always)]
-    fn pass_with<S: Simd>(&self, simd: S, odd: &Odd, bytes: &[u8]) -> usize {
+    fn pass_with<S: Simd>(&self, simd: S, watched: &Watched, bytes: &[u8]) -> usize {
         let width = S::u8s::LEN;
         let Some(last) = bytes.len().checked_sub(width.saturating_add(WINDOW - 1)) else {
             return 0;
@@ -170,14 +170,14 @@ impl Sieve {
             low.swizzle_dyn_within_blocks(bytes & lower) & high.swizzle_dyn_within_blocks(bytes >> 4)
         };
         let window = self.window.each_ref().map(tables);
-        let odd_ones = tables(&odd.halves);
-        let others = S::u8s::splat(simd, if odd.others { 1 << 7 } else { 0 });
+        let watched_ones = tables(&watched.halves);
+        let others = S::u8s::splat(simd, if watched.others { 1 << 7 } else { 0 });
         let nothing = S::u8s::splat(simd, 0);
         let mut compared = COMPARED_AT_LEAST.saturating_add(bytes.len() / BYTES_PER_COMPARED);
         let mut at = 0_usize;
         loop {
             let mut may = S::u8s::splat(simd, u8::MAX);
-            let mut odd = nothing;
+            let mut watched = nothing;
             for (offset, halves) in window.into_iter().enumerate() {
                 let start = at.wrapping_add(offset);
                 let Some(block) = bytes.get(start..start.wrapping_add(width)) else {
@@ -185,19 +185,19 @@ impl Sieve {
                 };
                 let block = S::u8s::from_slice(simd, block);
                 if offset == 0 {
-                    odd = look(odd_ones, block) | (block & others);
+                    watched = look(watched_ones, block) | (block & others);
                 }
                 may &= look(halves, block);
             }
-            let mut found = (may | odd).simd_ne(nothing).to_bitmask();
+            let mut found = (may | watched).simd_ne(nothing).to_bitmask();
             if found != 0 {
-                let is_odd = odd.simd_ne(nothing).to_bitmask();
+                let is_watched = watched.simd_ne(nothing).to_bitmask();
                 while found != 0 {
                     let place = found.trailing_zeros();
                     let here = at.wrapping_add(usize::try_from(place).unwrap_or(0));
                     found &= found.wrapping_sub(1);
                     compared = compared.saturating_sub(1);
-                    if is_odd >> place & 1 == 1 || compared == 0 {
+                    if is_watched >> place & 1 == 1 || compared == 0 {
                         return here;
                     }
                     let may = may

@@ -20,5 +20,11 @@ thread_local! {
     static COUNT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
+/// How many there were on this thread.
+#[cfg(test)]
+pub(crate) fn counted() -> usize {
+    COUNT.get()
+}
+
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use regex_syntax::{
     ast::{
-        self, Ast, ClassAscii, ClassAsciiKind, ClassBracketed, ClassPerlKind, ClassSet, ClassSetItem,
-        parse::ParserBuilder,
+        self, Ast, ClassAscii, ClassAsciiKind, ClassBracketed, ClassPerl, ClassPerlKind, ClassSet,
+        ClassSetBinaryOpKind, ClassSetItem, ClassSetRange, ClassSetUnion, Flag, Flags, FlagsItem, FlagsItemKind, Group,
+        GroupKind, Span, parse::ParserBuilder,
     },
     hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition, translate::TranslatorBuilder},
 };
@@ -166,7 +167,12 @@ fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
             }
         }
     };
-    put_in_ascii(&mut ast);
+    Ascii {
+        written: &written,
+        folds: false,
+        unicode: true,
+    }
+    .put(&mut ast);
     let translated = |ast: &Ast| {
         let translated = TranslatorBuilder::new()
             .unicode(true)
@@ -233,8 +239,11 @@ fn anything() -> Hir {
     })
 }
 
-/// The characters of a class, or the one character, if all are ASCII: then the next byte decides. Without case two letters have a third
-/// form beyond, which may come next.
+/// The letters that have a third form beyond ASCII: it, and both others.
+const THIRD_FORMS: [(char, [u8; 2]); 2] = [('\u{17f}', [b's', b'S']), ('\u{212a}', [b'k', b'K'])];
+
+/// The characters of a class, or the one character, if all are ASCII: then the next byte decides. The third form of a letter may come next
+/// where the class has both others, which is what `(?i)` makes of one; alone it is refused.
 fn ascii_of(hir: &Hir) -> Option<Vec<u8>> {
     match hir.kind() {
         HirKind::Literal(literal) => match *literal.0 {
@@ -243,39 +252,193 @@ fn ascii_of(hir: &Hir) -> Option<Vec<u8>> {
         },
         HirKind::Class(class) => {
             let Class::Unicode(class) = class else { return None };
-            let mut bytes = Vec::new();
+            let (mut bytes, mut beyond) = (Vec::new(), Vec::new());
             for range in class.ranges() {
                 match (u8::try_from(range.start()), u8::try_from(range.end())) {
                     (Ok(start), Ok(end)) if end.is_ascii() => bytes.extend(start..=end),
-                    // What `(?i)` takes for an `s` and a `k`, too.
-                    _ if range.start() == range.end() && matches!(range.start(), '\u{17f}' | '\u{212a}') => {}
+                    _ if range.start() == range.end() => beyond.push(range.start()),
                     _ => return None,
                 }
             }
-            Some(bytes)
+            let is_third = |form: &char| {
+                let mut letters = THIRD_FORMS.iter().filter(|(third, _)| third == form);
+                letters.any(|(_, cases)| cases.iter().all(|case| bytes.contains(case)))
+            };
+            beyond.iter().all(is_third).then_some(bytes)
         }
         _ => None,
     }
 }
 
-/// Puts the classes `\d`, `\s` and `\w` into ASCII.
-fn put_in_ascii(ast: &mut Ast) {
-    match ast {
-        Ast::ClassPerl(class) => {
-            let mut item = ClassSetItem::Perl((**class).clone());
-            put_item_in_ascii(&mut item);
-            *ast = Ast::ClassBracketed(Box::new(ClassBracketed {
-                span: class.span,
-                negated: false,
-                kind: ClassSet::Item(item),
-            }));
+/// Puts the classes `\d`, `\s` and `\w` into ASCII, so that they stay there without case, too.
+struct Ascii<'a> {
+    written: &'a str,
+    /// Whether case makes no difference where it is, and whether characters are code points.
+    folds: bool,
+    unicode: bool,
+}
+
+impl Ascii<'_> {
+    fn put(&mut self, ast: &mut Ast) {
+        match ast {
+            Ast::Flags(set) => self.set(&set.flags),
+            Ast::ClassPerl(class) => {
+                let class = ClassBracketed {
+                    span: class.span,
+                    negated: false,
+                    kind: ClassSet::Item(ClassSetItem::Perl((**class).clone())),
+                };
+                *ast = Ast::class_bracketed(class);
+                self.put(ast);
+            }
+            Ast::ClassBracketed(class) if has_perl(&class.kind) => {
+                // Without case a class of Unicode's is folded as a whole, which takes two letters of `\w` beyond ASCII.
+                match (self.folds && self.unicode).then(|| self.bracketed(class)).flatten() {
+                    Some(folded) => *ast = as_it_is(class.span, &folded),
+                    None => put_set_in_ascii(&mut class.kind),
+                }
+            }
+            Ast::Repetition(repetition) => self.put(&mut repetition.ast),
+            Ast::Group(group) => {
+                let (folds, unicode) = (self.folds, self.unicode);
+                if let Some(flags) = group.flags() {
+                    self.set(flags);
+                }
+                self.put(&mut group.ast);
+                (self.folds, self.unicode) = (folds, unicode);
+            }
+            // Flags hold up to the end of their group, also in other alternatives.
+            Ast::Alternation(alternation) => alternation.asts.iter_mut().for_each(|ast| self.put(ast)),
+            Ast::Concat(concat) => concat.asts.iter_mut().for_each(|ast| self.put(ast)),
+            _ => {}
         }
-        Ast::ClassBracketed(class) => put_set_in_ascii(&mut class.kind),
-        Ast::Repetition(repetition) => put_in_ascii(&mut repetition.ast),
-        Ast::Group(group) => put_in_ascii(&mut group.ast),
-        Ast::Alternation(alternation) => alternation.asts.iter_mut().for_each(put_in_ascii),
-        Ast::Concat(concat) => concat.asts.iter_mut().for_each(put_in_ascii),
-        _ => {}
+    }
+
+    fn set(&mut self, flags: &Flags) {
+        self.folds = flags.flag_state(Flag::CaseInsensitive).unwrap_or(self.folds);
+        self.unicode = flags.flag_state(Flag::Unicode).unwrap_or(self.unicode);
+    }
+
+    /// What a class takes without case, but that `\d`, `\s` and `\w` in it take what they do with it. `None` where it cannot be read.
+    fn bracketed(&self, class: &ClassBracketed) -> Option<ClassUnicode> {
+        let mut found = self.set_of(&class.kind)?;
+        if class.negated {
+            found.negate();
+        }
+        Some(found)
+    }
+
+    fn set_of(&self, set: &ClassSet) -> Option<ClassUnicode> {
+        match set {
+            ClassSet::Item(item) => self.item(item),
+            ClassSet::BinaryOp(both) => {
+                let (mut found, other) = (self.set_of(&both.lhs)?, self.set_of(&both.rhs)?);
+                match both.kind {
+                    ClassSetBinaryOpKind::Intersection => found.intersect(&other),
+                    ClassSetBinaryOpKind::Difference => found.difference(&other),
+                    ClassSetBinaryOpKind::SymmetricDifference => found.symmetric_difference(&other),
+                }
+                Some(found)
+            }
+        }
+    }
+
+    fn item(&self, item: &ClassSetItem) -> Option<ClassUnicode> {
+        match item {
+            ClassSetItem::Perl(class) => self.translated(ClassSetItem::Ascii(ascii_of_perl(class)), false),
+            ClassSetItem::Bracketed(class) => self.bracketed(class),
+            ClassSetItem::Union(union) => {
+                let mut found = ClassUnicode::empty();
+                for item in &union.items {
+                    found.union(&self.item(item)?);
+                }
+                Some(found)
+            }
+            item => self.translated(item.clone(), true),
+        }
+    }
+
+    fn translated(&self, item: ClassSetItem, folds: bool) -> Option<ClassUnicode> {
+        let class = ClassBracketed {
+            span: *item.span(),
+            negated: false,
+            kind: ClassSet::Item(item),
+        };
+        let mut translator = TranslatorBuilder::new().case_insensitive(folds).build();
+        match translator
+            .translate(self.written, &Ast::class_bracketed(class))
+            .ok()?
+            .into_kind()
+        {
+            HirKind::Class(Class::Unicode(class)) => Some(class),
+            // Of one member it is that, and of none it has no code points.
+            HirKind::Literal(literal) => {
+                let members = core::str::from_utf8(&literal.0).ok()?.chars();
+                Some(ClassUnicode::new(
+                    members.map(|member| ClassUnicodeRange::new(member, member)),
+                ))
+            }
+            HirKind::Class(Class::Bytes(class)) => class.to_unicode_class(),
+            _ => None,
+        }
+    }
+}
+
+/// A class that takes these and nothing else, whatever flags hold around it.
+fn as_it_is(span: Span, class: &ClassUnicode) -> Ast {
+    let literal = |c: char| ast::Literal {
+        span,
+        kind: ast::LiteralKind::Verbatim,
+        c,
+    };
+    let range = |range: &ClassUnicodeRange| {
+        ClassSetItem::Range(ClassSetRange {
+            span,
+            start: literal(range.start()),
+            end: literal(range.end()),
+        })
+    };
+    let items = class.iter().map(range).collect();
+    let flags = [FlagsItemKind::Negation, FlagsItemKind::Flag(Flag::CaseInsensitive)];
+    Ast::group(Group {
+        span,
+        kind: GroupKind::NonCapturing(Flags {
+            span,
+            items: flags.map(|kind| FlagsItem { span, kind }).to_vec(),
+        }),
+        ast: Box::new(Ast::class_bracketed(ClassBracketed {
+            span,
+            negated: false,
+            kind: ClassSet::Item(ClassSetItem::Union(ClassSetUnion { span, items })),
+        })),
+    })
+}
+
+fn has_perl(set: &ClassSet) -> bool {
+    match set {
+        ClassSet::Item(item) => item_has_perl(item),
+        ClassSet::BinaryOp(both) => has_perl(&both.lhs) || has_perl(&both.rhs),
+    }
+}
+
+fn item_has_perl(item: &ClassSetItem) -> bool {
+    match item {
+        ClassSetItem::Perl(_) => true,
+        ClassSetItem::Bracketed(class) => has_perl(&class.kind),
+        ClassSetItem::Union(union) => union.items.iter().any(item_has_perl),
+        _ => false,
+    }
+}
+
+fn ascii_of_perl(class: &ClassPerl) -> ClassAscii {
+    ClassAscii {
+        span: class.span,
+        kind: match class.kind {
+            ClassPerlKind::Digit => ClassAsciiKind::Digit,
+            ClassPerlKind::Space => ClassAsciiKind::Space,
+            ClassPerlKind::Word => ClassAsciiKind::Word,
+        },
+        negated: class.negated,
     }
 }
 
@@ -291,17 +454,7 @@ fn put_set_in_ascii(set: &mut ClassSet) {
 
 fn put_item_in_ascii(item: &mut ClassSetItem) {
     match item {
-        ClassSetItem::Perl(class) => {
-            *item = ClassSetItem::Ascii(ClassAscii {
-                span: class.span,
-                kind: match class.kind {
-                    ClassPerlKind::Digit => ClassAsciiKind::Digit,
-                    ClassPerlKind::Space => ClassAsciiKind::Space,
-                    ClassPerlKind::Word => ClassAsciiKind::Word,
-                },
-                negated: class.negated,
-            });
-        }
+        ClassSetItem::Perl(class) => *item = ClassSetItem::Ascii(ascii_of_perl(class)),
         ClassSetItem::Bracketed(class) => put_set_in_ascii(&mut class.kind),
         ClassSetItem::Union(union) => union.items.iter_mut().for_each(put_item_in_ascii),
         _ => {}

@@ -8,7 +8,7 @@ use decidable_canon::{Canonical as _, Digest, Key, hex};
 use decidable_guard::{
     Action, Automaton, Check, Cursor, Event, Intervention, Match, Monitor, MostEntropy, Pattern, Reads, Rule, Severity,
     Stop,
-    audit::{Audit, AuditErrorKind, Ending, Head, LONGEST_MODEL_NAME_BYTES, Tail, Trail, matched_digest},
+    audit::{Audit, AuditErrorKind, Ending, Head, LONGEST_MODEL_NAME_BYTES, Trail, matched_digest},
 };
 use proptest::prelude::*;
 
@@ -144,27 +144,45 @@ fn every_changed_bit_is_refused_with_its_place() {
     }
 }
 
+/// Wherever a page begins that never reached the disk, in a frame, in the seal or between two, and however much room was made behind it.
 #[test]
 fn room_that_was_never_written_is_no_damage() {
-    let bytes = fifty(None);
-    let cut = bytes.len() - 100;
-    let zeros = [&bytes[..cut], &[0; 300]].concat();
-    let audit = Audit::read(&zeros, None);
-    assert!(
-        audit.is_err(),
-        "a frame that was written in part is not as it was written"
-    );
-    let whole = Audit::read(&bytes[..cut], None).unwrap().tail.unwrap().offset;
-    let zeros = [&bytes[..whole], &[0; 300]].concat();
-    let tail = Tail {
-        offset: whole,
-        bytes: 300,
-    };
-    assert_eq!(Audit::read(&zeros, None).unwrap().tail, Some(tail));
-    assert!(
-        Audit::read(&[bytes.as_slice(), &[0]].concat(), None).is_err(),
-        "behind the end"
-    );
+    for (sealed, read) in [(None, None), (Some(key(1)), Some(key(1))), (Some(key(1)), None)] {
+        let bytes = fifty(sealed.clone());
+        // Without the key a seal is whole as long as it does not end in many zeros.
+        let unfinished = bytes.len() - if sealed.is_some() && read.is_none() { 7 } else { 0 };
+        for written in HEAD_BYTES..unfinished {
+            // What was written of a frame may end in zeros itself.
+            let zeros = bytes[written..].iter().take_while(|byte| **byte == 0).count();
+            let cut = Audit::read(&bytes[..written + zeros], read.as_ref()).unwrap();
+            for length in [bytes.len(), bytes.len() + 300] {
+                let torn = [&bytes[..written], &vec![0; length - written]].concat();
+                let audit = Audit::read(&torn, read.as_ref()).unwrap();
+                let tail = audit.tail.unwrap();
+                assert_eq!((audit.end, tail.offset), (None, cut.tail.unwrap().offset), "{written}");
+                assert_eq!(tail.bytes, length - tail.offset);
+                assert_eq!((&audit.frames, &audit.matches), (&cut.frames, &cut.matches));
+                assert_eq!(audit.chain, cut.chain);
+                // What was written behind it says that it is none.
+                let more = [torn.as_slice(), &[1]].concat();
+                let error = Audit::read(&more, read.as_ref()).unwrap_err();
+                let in_seal = sealed.is_some() && written >= bytes.len() - 32;
+                let place = if in_seal && read.is_none() {
+                    bytes.len()
+                } else {
+                    tail.offset
+                };
+                assert_eq!(error.offset(), place, "{written}");
+                assert_eq!(error.kind() == AuditErrorKind::SealBroken, in_seal && read.is_some());
+            }
+        }
+        for written in unfinished..bytes.len() {
+            let torn = [&bytes[..written], &vec![0; bytes.len() - written]].concat();
+            assert_eq!(Audit::read(&torn, None).unwrap().end.unwrap().ending, Ending::Finished);
+        }
+        let more = [bytes.as_slice(), &[0]].concat();
+        assert!(Audit::read(&more, read.as_ref()).is_err(), "behind the end");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use decidable_guard::{Action, Automaton, Check, Cursor, Match, Pattern, Reads, Rule, Stop};
+use regex_syntax::hir::{Class, HirKind};
 
 /// A pattern, which can be written and can be looked for.
 #[derive(Clone, Debug)]
@@ -243,11 +244,21 @@ fn action_of(automaton: &Automaton, found: &Match) -> Option<Action> {
     automaton.rule_of(found).map(|rule| rule.action)
 }
 
+/// Format characters that are seen: signs that stand before a number and around it.
+const SEEN: &str = r"[\u{600}-\u{605}\u{6dd}\u{70f}\u{890}\u{891}\u{8e2}\u{110bd}\u{110cd}]";
+
+/// What nobody sees: control characters other than white space, and what Unicode gives no width.
 fn is_unseen(c: char) -> bool {
-    let c = u32::from(c);
-    matches!(c, 0..=8 | 0xe..=0x1f | 0x7f..=0x9f | 0xad | 0x34f | 0x61c | 0x115f..=0x1160 | 0x17b4..=0x17b5)
-        || matches!(c, 0x180b..=0x180f | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f)
-        || matches!(c, 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0x13430..=0x1343f | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff)
+    static UNSEEN: OnceLock<Vec<(char, char)>> = OnceLock::new();
+    let unseen = UNSEEN.get_or_init(|| {
+        let written = format!(r"[[\p{{Cc}}\p{{Cf}}\p{{Default_Ignorable_Code_Point}}]--{SEEN}--[\t-\r]]");
+        let HirKind::Class(Class::Unicode(class)) = regex_syntax::parse(&written).unwrap().into_kind() else {
+            return Vec::new();
+        };
+        class.iter().map(|range| (range.start(), range.end())).collect()
+    });
+    let place = unseen.partition_point(|(_, last)| *last < c);
+    unseen.get(place).is_some_and(|(first, _)| *first <= c)
 }
 
 /// How many bytes it takes to know that a code point is none that nobody sees.
@@ -430,17 +441,51 @@ fn is_in_string(text: &str, start: usize, end: usize) -> bool {
         && !quotes.iter().any(|quote| (start..end).contains(quote))
 }
 
-fn passes(check: Option<Check>, text: &[char]) -> bool {
-    let Some(Check::Luhn) = check else { return true };
-    let counts = |c: &&char| !matches!(c, ' ' | '-' | '.' | '_') && c.is_ascii();
-    let digits: Vec<_> = text.iter().filter(counts).map(|c| c.to_digit(10)).collect();
-    let doubled = |(place, digit): (usize, &Option<u32>)| match digit.unwrap_or(0) * (1 + place as u32 % 2) {
-        value @ 10.. => value - 9,
-        value => value,
-    };
-    digits.len() > 1
-        && digits.iter().all(Option::is_some)
-        && digits.iter().rev().enumerate().map(doubled).sum::<u32>() % 10 == 0
+/// What counts of a text that is checked.
+fn counted(text: &[char]) -> impl Iterator<Item = char> {
+    let counts = |c: &char| !matches!(c, ' ' | '-' | '.' | '_') && c.is_ascii();
+    text.iter().copied().filter(counts)
+}
+
+/// Whether a text has something that no check lets pass, whatever comes after it.
+fn failed(check: Check, text: &[char]) -> bool {
+    match check {
+        Check::Luhn => counted(text).any(|c| !c.is_ascii_digit()),
+        Check::Iban => counted(text).enumerate().any(|(place, c)| match place {
+            0 | 1 => !c.is_ascii_alphabetic(),
+            2 | 3 => !c.is_ascii_digit(),
+            _ => place > 33 || !c.is_ascii_alphanumeric(),
+        }),
+    }
+}
+
+fn passes(check: Check, text: &[char]) -> bool {
+    let counted: Vec<char> = counted(text).collect();
+    if failed(check, text) {
+        return false;
+    }
+    match check {
+        Check::Luhn => {
+            let doubled = |(place, digit): (usize, &char)| match digit.to_digit(10).unwrap() * (1 + place as u32 % 2) {
+                value @ 10.. => value - 9,
+                value => value,
+            };
+            counted.len() > 1 && counted.iter().rev().enumerate().map(doubled).sum::<u32>() % 10 == 0
+        }
+        Check::Iban => {
+            let Some((head, rest)) = counted.split_at_checked(4) else {
+                return false;
+            };
+            let digits: u32 = head[2..].iter().collect::<String>().parse().unwrap();
+            // As one long number, a letter as two digits.
+            let number = rest.iter().chain(head).map(|c| c.to_digit(36).unwrap().to_string());
+            let modulo = number
+                .collect::<String>()
+                .chars()
+                .fold(0, |modulo, digit| (modulo * 10 + digit.to_digit(10).unwrap()) % 97);
+            !rest.is_empty() && (2..=98).contains(&digits) && modulo == 1
+        }
+    }
 }
 
 /// What became of a piece of the text.
@@ -464,14 +509,23 @@ struct Spec {
     /// As it is written, if it is no regular expression.
     literal: Option<String>,
     action: Action,
+    /// Whether a text matches in either case.
+    ignore_case: bool,
     reads: Reads,
     check: Option<Check>,
+    /// From where on it is not computed what passes, and whether everything does that has not failed before.
+    beyond: Option<(usize, bool)>,
 }
 
 impl Spec {
     fn ends(&self, text: &[char], start: usize) -> BTreeSet<usize> {
         let mut ends = self.node.ends(text, start);
-        ends.retain(|end| passes(self.check, &text[start..*end]));
+        if let Some(check) = self.check {
+            ends.retain(|end| match self.beyond {
+                Some((place, passing)) if *end > place => passing && !failed(check, &text[start.min(place)..place]),
+                _ => passes(check, &text[start..*end]),
+            });
+        }
         ends
     }
 }
@@ -706,7 +760,7 @@ impl Case {
             pattern: match &spec.literal {
                 Some(text) => Pattern::Literal {
                     text: text.clone(),
-                    ignore_case: false,
+                    ignore_case: spec.ignore_case,
                 },
                 None => Pattern::Regex(spec.node.written()),
             },
@@ -723,7 +777,14 @@ impl Case {
     fn shown(&self) -> String {
         let rules = self.rules.iter().map(|spec| {
             let check = spec.check.map_or_else(String::new, |check| format!(", {check}"));
-            format!("{:?} {}, {}{check}", spec.node.written(), spec.action, spec.reads)
+            let case = if spec.ignore_case { ", in either case" } else { "" };
+            let (node, literal) = (spec.node.written(), spec.literal.as_deref());
+            format!(
+                "{:?} {}, {}{case}{check}",
+                literal.unwrap_or(&node),
+                spec.action,
+                spec.reads
+            )
         });
         rules.collect::<Vec<_>>().join("; ")
     }
@@ -749,13 +810,18 @@ fn rendered(text: &str, redacted: &[Found], until: usize) -> (String, Vec<Found>
     (out, done)
 }
 
+/// The shortest that pass, and parts of them.
+const IBANS: [&str; 10] = [
+    "ab451", "ab66b", "aB6611", "ba55a1", "aa3377", "ab224a1", "aa48 1", "AA-96a", "ab", "45",
+];
+
 /// What rules are drawn from.
 struct Family {
     alphabet: &'static [char],
     /// What texts have besides.
     pieces: &'static [&'static str],
     reads: &'static [Reads],
-    check: Option<Check>,
+    checks: &'static [Check],
     json: bool,
 }
 
@@ -764,7 +830,30 @@ fn folded(c: char) -> String {
     looks.map_or_else(|| c.to_string(), |(_, looks)| (*looks).to_owned())
 }
 
-fn case(random: &mut Random, alphabet: &[char], depth: usize, reads: &[Reads], check: Option<Check>) -> Case {
+/// As long as an IBAN is at least, of the letters and digits of an alphabet and what may stand between them.
+fn as_long_as_an_iban(random: &mut Random, alphabet: &[char]) -> Node {
+    let chars: Vec<char> = alphabet
+        .iter()
+        .copied()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == ' ')
+        .collect();
+    let least = 3 + random.below(4);
+    let most = if random.one_in(2) {
+        Some(least + random.below(4))
+    } else {
+        None
+    };
+    let mut nodes = vec![Node::Repeat(Box::new(Node::Class(chars, false)), least, most)];
+    if random.one_in(2) {
+        nodes.insert(0, Node::Boundary(true));
+    }
+    if random.one_in(2) {
+        nodes.push(Node::Boundary(true));
+    }
+    Node::Concat(nodes)
+}
+
+fn case(random: &mut Random, alphabet: &[char], depth: usize, reads: &[Reads], checks: &[Check]) -> Case {
     let actions = [Action::Stop, Action::Redact, Action::Redact, Action::Record];
     let rules = (0..1 + random.below(4)).map(|_| {
         let reads = random.of(reads);
@@ -773,6 +862,8 @@ fn case(random: &mut Random, alphabet: &[char], depth: usize, reads: &[Reads], c
                 .map(|_| random.of(alphabet))
                 .collect::<String>()
         });
+        let ignore_case = literal.is_some() && random.one_in(2);
+        let check = (!checks.is_empty() && random.one_in(2)).then(|| random.of(checks));
         let node = match &literal {
             // A text is looked for as its rule sees it.
             Some(text) => {
@@ -784,16 +875,26 @@ fn case(random: &mut Random, alphabet: &[char], depth: usize, reads: &[Reads], c
                     }
                 };
                 let chars: Vec<char> = text.chars().flat_map(|c| seen(c).chars().collect::<Vec<_>>()).collect();
-                Node::Concat(chars.into_iter().map(Node::Char).collect())
+                let in_either = |c: char| {
+                    if ignore_case {
+                        Node::Class(vec![c.to_ascii_lowercase(), c.to_ascii_uppercase()], false)
+                    } else {
+                        Node::Char(c)
+                    }
+                };
+                Node::Concat(chars.into_iter().map(in_either).collect())
             }
+            None if check == Some(Check::Iban) && random.one_in(2) => as_long_as_an_iban(random, alphabet),
             None => random.pattern(alphabet, depth),
         };
         Spec {
             node,
             literal,
             action: random.of(&actions),
+            ignore_case,
             reads,
-            check: check.filter(|_| random.one_in(2)),
+            check,
+            beyond: None,
         }
     });
     let mut rules: Vec<_> = rules.collect();
@@ -814,6 +915,7 @@ fn case(random: &mut Random, alphabet: &[char], depth: usize, reads: &[Reads], c
         let again = Spec {
             node: Node::Concat(nodes),
             literal: None,
+            ignore_case: false,
             reads: if random.one_in(4) {
                 random.of(reads)
             } else {
@@ -879,7 +981,7 @@ fn chunks_give_what_the_whole_gives(family: &Family, usual: usize) {
     let (mut done, mut stopped, mut replaced, mut waited, mut refused) = (0, 0, 0, 0, 0);
     while done < cases(usual) {
         let alphabet = &family.alphabet[..3 + random.below(family.alphabet.len() - 2)];
-        let case = case(&mut random, alphabet, 2, family.reads, family.check);
+        let case = case(&mut random, alphabet, 2, family.reads, family.checks);
         let Some(automaton) = case.automaton() else { continue };
         for _ in 0..3 {
             done += 1;
@@ -990,10 +1092,10 @@ fn chunks_give_what_the_whole_gives(family: &Family, usual: usize) {
 #[test]
 fn any_chunks_give_what_the_whole_text_gives() {
     let family = Family {
-        alphabet: &['a', 'b', 'c', ' ', '_', 'é', 'अ', '😀', '\n'],
+        alphabet: &['a', 'b', 'c', 'A', ' ', '_', 'é', 'अ', 'B', '😀', '\n'],
         pieces: &[],
         reads: &[Reads::Visible],
-        check: None,
+        checks: &[],
         json: false,
     };
     chunks_give_what_the_whole_gives(&family, 20_000);
@@ -1002,7 +1104,7 @@ fn any_chunks_give_what_the_whole_text_gives() {
 #[test]
 fn any_chunks_of_a_document_give_what_its_strings_give() {
     let family = Family {
-        alphabet: &['a', 'b', '"', ' ', '\u{fffd}', '\\', 'u', '😀', '\n', ':'],
+        alphabet: &['a', 'b', '"', 'A', ' ', '\u{fffd}', '\\', 'u', '😀', '\n', ':'],
         pieces: &[
             "\"",
             "\"",
@@ -1023,7 +1125,7 @@ fn any_chunks_of_a_document_give_what_its_strings_give() {
             "0",
         ],
         reads: &[Reads::Exact],
-        check: None,
+        checks: &[],
         json: true,
     };
     chunks_give_what_the_whole_gives(&family, 10_000);
@@ -1035,7 +1137,19 @@ fn any_chunks_give_what_a_check_lets_pass() {
         alphabet: &['5', '9', '1', '_', '.', '\u{a0}', '0', '\\', '-', ' ', '2', 'n', 'b'],
         pieces: &[],
         reads: &[Reads::Visible],
-        check: Some(Check::Luhn),
+        checks: &[Check::Luhn],
+        json: false,
+    };
+    chunks_give_what_the_whole_gives(&family, 10_000);
+}
+
+#[test]
+fn any_chunks_give_what_the_check_of_an_iban_lets_pass() {
+    let family = Family {
+        alphabet: &['a', '1', 'b', '4', ' ', 'A', '7', '-', '_', '.', '\u{a0}', '0'],
+        pieces: &IBANS,
+        reads: &[Reads::Visible],
+        checks: &Check::ALL,
         json: false,
     };
     chunks_give_what_the_whole_gives(&family, 10_000);
@@ -1044,7 +1158,7 @@ fn any_chunks_give_what_a_check_lets_pass() {
 #[test]
 fn any_chunks_give_what_each_reading_gives() {
     let family = Family {
-        alphabet: &['a', 'b', '.', ' ', '2', '…', 'é', '’', 'а', 'अ'],
+        alphabet: &['a', 'b', '.', ' ', '2', 'A', '…', 'é', '’', 'а', 'अ'],
         pieces: &[
             "\u{200b}",
             "\u{ad}",
@@ -1057,7 +1171,7 @@ fn any_chunks_give_what_each_reading_gives() {
             "←",
         ],
         reads: &Reads::ALL,
-        check: None,
+        checks: &[],
         json: false,
     };
     chunks_give_what_the_whole_gives(&family, 10_000);
@@ -1090,7 +1204,7 @@ fn any_chunks_of_a_document_give_what_each_reading_of_its_strings_gives() {
             "\n",
         ],
         reads: &Reads::ALL,
-        check: Some(Check::Luhn),
+        checks: &[Check::Luhn],
         json: true,
     };
     chunks_give_what_the_whole_gives(&family, 10_000);
@@ -1104,11 +1218,11 @@ fn any_chunks_of_long_texts_give_what_short_ones_give() {
     let seed = seed();
     println!("DECIDABLE_SEED={seed}");
     let mut random = Random(seed);
-    let alphabet = ['a', 'b', ' ', 'c', 'é', '_'];
+    let alphabet = ['a', 'b', ' ', 'A', 'c', 'é', '_'];
     let (mut done, mut stopped, mut replaced) = (0, 0, 0);
     while done < cases(2_000) {
-        let alphabet = &alphabet[..3 + random.below(4)];
-        let case = case(&mut random, alphabet, 2, &[Reads::Exact, Reads::Visible], None);
+        let alphabet = &alphabet[..3 + random.below(5)];
+        let case = case(&mut random, alphabet, 2, &[Reads::Exact, Reads::Visible], &[]);
         if case.rules.iter().any(|spec| spec.node.takes_others()) {
             continue;
         }
@@ -1171,9 +1285,11 @@ fn any_chunks_of_long_texts_give_what_short_ones_give() {
 /// Also where they are no text, where escapes and code points break off, and where more would be held than may be.
 #[test]
 fn any_bytes_give_the_same_however_they_are_cut() {
-    const PIECES: [&[u8]; 24] = [
+    const PIECES: [&[u8]; 26] = [
         b"a",
         b"b",
+        b"A",
+        b"ab451",
         b" ",
         b".",
         b"5",
@@ -1204,10 +1320,10 @@ fn any_bytes_give_the_same_however_they_are_cut() {
     while done < cases(20_000) {
         let case = case(
             &mut random,
-            &['a', 'b', '5', ' ', '.', '9', '"'],
+            &['a', 'b', '5', ' ', '.', '9', '"', 'A'],
             2,
             &Reads::ALL,
-            Some(Check::Luhn),
+            &Check::ALL,
         );
         let Some(automaton) = case.automaton() else { continue };
         for _ in 0..3 {
@@ -1281,23 +1397,29 @@ fn any_bytes_give_the_same_however_they_are_cut() {
 #[test]
 fn what_a_check_has_failed_is_released() {
     for action in [Action::Stop, Action::Redact] {
-        for (pattern, text, held) in [
-            (r"\b\d{4}\b", "990", 3),
-            (r"\b\d{4}\b", "9901", 0),
-            (r"\b\d{4}\b", "0000", 4),
-            (r"\b\d{4,5}\b", "9901", 4),
-            (r"\b\d{2}[a-z]\d{2}", "12", 2),
-            (r"\b\d{2}[a-z]\d{2}", "12a", 0),
+        for (check, pattern, text, held) in [
+            (Check::Luhn, r"\b\d{4}\b", "990", 3),
+            (Check::Luhn, r"\b\d{4}\b", "9901", 0),
+            (Check::Luhn, r"\b\d{4}\b", "0000", 4),
+            (Check::Luhn, r"\b\d{4,5}\b", "9901", 4),
+            (Check::Luhn, r"\b\d{2}[a-z]\d{2}", "12", 2),
+            (Check::Luhn, r"\b\d{2}[a-z]\d{2}", "12a", 0),
+            (Check::Iban, r"\b[a-z]{2}\d{2}\d\b", "ab45", 4),
+            (Check::Iban, r"\b[a-z]{2}\d{2}\d\b", "ab451", 5),
+            (Check::Iban, r"\b[a-z]{2}\d{2}\d\b", "ab452", 0),
+            (Check::Iban, r"\b[a-z]{2}\d{2}\d{1,2}\b", "ab452", 5),
+            (Check::Iban, r"\b[a-z]{2}\d{2}\b", "ab45", 0),
+            (Check::Iban, r"\b[a-z0-9]{5,9}\b", "ab4", 3),
+            (Check::Iban, r"\b[a-z0-9]{5,9}\b", "ab4c", 0),
+            (Check::Iban, r"\b[a-z0-9]{5,9}\b", "4", 0),
         ] {
-            let rule = Rule::regex("digits", pattern)
-                .with_check(Check::Luhn)
-                .with_action(action);
+            let rule = Rule::regex("digits", pattern).with_check(check).with_action(action);
             let mut cursor = Cursor::new(Arc::new(Automaton::new(vec![rule]).unwrap()));
             cursor.push(text.as_bytes(), &mut Vec::new());
             assert_eq!(
                 (cursor.held(), cursor.stopped()),
                 (held, None),
-                "{pattern} {action} on {text}"
+                "{check} {pattern} {action} on {text}"
             );
         }
     }
@@ -1305,14 +1427,15 @@ fn what_a_check_has_failed_is_released() {
 
 /// After every byte, what has come out is exactly what comes out however the text goes on: for each rule that stops as if there were no
 /// other, and for those that redact and read alike as if there were none that stops; and not what begins something that is not complete.
-fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, usual: usize) {
-    const REACH: usize = 4;
+/// Of what comes everything may pass a check, or nothing, but for what has failed already.
+fn nothing_is_held(alphabet: [char; 3], pieces: &[&str], reads: &[Reads], checks: &[Check], json: bool, usual: usize) {
+    // With checks each way to go on is tried twice.
+    let reach = if checks.is_empty() { 4 } else { 3 };
     let seed = seed();
     println!("DECIDABLE_SEED={seed}");
-    let alphabet = ['a', 'b', ' '];
     let mut futures = vec![String::new()];
     let mut last = 0;
-    for _ in 0..=REACH {
+    for _ in 0..=reach {
         let next = futures.len();
         for place in last..next {
             futures.extend(
@@ -1332,7 +1455,25 @@ fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, usual: usize) {
             .collect::<Vec<_>>(),
     );
     let certain = |case: &Case, so_far: &[char]| {
-        let whole = |future: &String| case.tokens(&so_far.iter().copied().chain(future.chars()).collect::<Vec<_>>());
+        let passing = |passing: bool| {
+            let rule = |spec: &Spec| Spec {
+                beyond: Some((so_far.len(), passing)),
+                ..spec.clone()
+            };
+            Case {
+                rules: case.rules.iter().map(rule).collect(),
+            }
+        };
+        let checked = case.rules.iter().any(|spec| spec.check.is_some());
+        let ways: Vec<Case> = [true, false]
+            .into_iter()
+            .take(1 + usize::from(checked))
+            .map(passing)
+            .collect();
+        let whole = |future: &String| {
+            let text: Vec<char> = so_far.iter().copied().chain(future.chars()).collect();
+            ways.iter().map(move |case| case.tokens(&text)).collect::<Vec<_>>()
+        };
         let common = |a: Vec<Token>, b: Vec<Token>| {
             a.into_iter()
                 .zip(b)
@@ -1340,7 +1481,7 @@ fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, usual: usize) {
                 .map(|(a, _)| a)
                 .collect()
         };
-        futures.iter().map(whole).reduce(common).unwrap()
+        futures.iter().flat_map(whole).reduce(common).unwrap()
     };
     let ends = |tokens: &[Token]| {
         tokens.iter().fold(0, |at, token| match token {
@@ -1353,8 +1494,8 @@ fn nothing_is_held(pieces: &[&str], reads: &[Reads], json: bool, usual: usize) {
     while done < cases(usual) {
         let one = [random.of(reads)];
         let reads = if random.one_in(4) { &one } else { reads };
-        let case = case(&mut random, &alphabet, 1, reads, None);
-        if case.rules.iter().any(|spec| spec.node.reach() > REACH) {
+        let case = case(&mut random, &alphabet, 1, reads, checks);
+        if case.rules.iter().any(|spec| spec.node.reach() > reach) {
             continue;
         }
         let Some(automaton) = case.automaton() else { continue };
@@ -1489,15 +1630,38 @@ impl Reading {
     }
 }
 
+const LETTERS: [char; 3] = ['a', 'b', ' '];
+
 #[test]
 fn nothing_is_held_that_could_be_released() {
-    nothing_is_held(&[], &[Reads::Exact], false, 200);
+    nothing_is_held(LETTERS, &["A", "B"], &[Reads::Exact], &[], false, 200);
+}
+
+#[test]
+fn nothing_is_held_that_no_check_could_let_pass() {
+    nothing_is_held(
+        ['0', '7', 'a'],
+        &["5", " "],
+        &[Reads::Exact],
+        &[Check::Luhn],
+        false,
+        100,
+    );
+    nothing_is_held(['a', '1', ' '], &IBANS, &[Reads::Exact], &[Check::Iban], false, 40);
 }
 
 #[test]
 fn nothing_is_held_that_could_be_released_however_it_is_read() {
-    let pieces = ["\u{200b}", "\u{ad}", "\0", "\u{e0041}", "а", "…", "’", "←", "é"];
-    nothing_is_held(&pieces, &[Reads::Visible, Reads::Folded], false, 100);
+    let pieces = ["\u{200b}", "\u{ad}", "\0", "\u{e0041}", "а", "…", "’", "←", "é", "A"];
+    nothing_is_held(LETTERS, &pieces, &[Reads::Visible, Reads::Folded], &[], false, 100);
+    nothing_is_held(
+        ['a', '1', ' '],
+        &pieces,
+        &[Reads::Visible, Reads::Folded],
+        &Check::ALL,
+        false,
+        50,
+    );
 }
 
 #[test]
@@ -1515,5 +1679,6 @@ fn nothing_is_held_of_a_document_that_could_be_released() {
         r"\u0430",
         "\\",
     ];
-    nothing_is_held(&pieces, &Reads::ALL, true, 50);
+    nothing_is_held(LETTERS, &pieces, &Reads::ALL, &[], true, 50);
+    nothing_is_held(['a', '1', ' '], &pieces, &Reads::ALL, &Check::ALL, true, 20);
 }

@@ -26,6 +26,24 @@ fn of(class: &str) -> Vec<char> {
     class.iter().flat_map(|range| range.start()..=range.end()).collect()
 }
 
+/// Of the control characters white space is seen.
+#[test]
+fn nothing_else_is_unseen() {
+    let unseen: std::collections::HashSet<char> = of(r"[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]")
+        .into_iter()
+        .collect();
+    let rule = Rule::literal("drop", "DROP").with_reads(Reads::Visible);
+    let automaton = Arc::new(Automaton::new(vec![rule]).unwrap());
+    for code_point in char::MIN..=char::MAX {
+        let white = ('\t'..='\r').contains(&code_point);
+        if white || !unseen.contains(&code_point) {
+            assert!(splits(&automaton, code_point), "U+{:04X}", u32::from(code_point));
+        } else if code_point.is_control() {
+            assert!(!splits(&automaton, code_point), "U+{:04X}", u32::from(code_point));
+        }
+    }
+}
+
 fn splits(automaton: &Arc<Automaton>, code_point: char) -> bool {
     let mut cursor = Cursor::new(Arc::clone(automaton));
     cursor.push(format!("DR{code_point}OP").as_bytes(), &mut Vec::new());

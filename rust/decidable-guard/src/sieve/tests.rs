@@ -36,10 +36,10 @@ proptest! {
         texts in proptest::collection::vec("[abcA-C .]{1,9}", 1..=MOST),
         ignore_case in any::<bool>(),
         pieces in proptest::collection::vec(select(vec!["ab", "c", "Ab ", ".", "zzzzzzzzzzzzzzzz", "\u{e9}", "\n", "\u{7f}"]), 0..60),
-        odd in proptest::collection::vec(any::<u8>(), 0..4),
+        watched in proptest::collection::vec(any::<u8>(), 0..4),
     ) {
         let mut plain = [true; 256];
-        for byte in odd {
+        for byte in watched {
             plain[usize::from(byte)] = false;
         }
         let mut sieve = sieve(&texts, ignore_case, &[[true; 256], plain]).expect("the machine has looks");
