@@ -72,6 +72,8 @@ TEXTS: Final = {
     "reasoning": "reasoning",
     "thinking": "reasoning",
 }
+# What of a delta goes on with a text or a call.
+SAYS: Final = TEXTS.keys() | {"tool_calls", "function_call"}
 # What a content may be a list of: the kind of part, its field, the kind of part in a list there, and the channel.
 PARTS: Final = {
     "text": ("text", None, "text"),
@@ -130,13 +132,8 @@ class ChatReader:
         if len(numbers) < len(choices):
             raise unknown_chunk("choices[].index", "is that of two choices")
         self.is_waiting = False
-        # One that says what was used comes behind all of them, other signs of life between them.
-        of_it = numbers if choices or not inside.get("usage") else self._waiting.keys()
         new_ones = numbers - self._last.keys()
-        before = self._settled(
-            of_it - {_number_of_choice(each) for each in choices if _says_end(each) and not _has_text(each)},
-            {_number_of_choice(each) for each in choices if _has_text(each)},
-        )
+        before = self._before(numbers, inside, choices) if self._waiting else []
         if self._channels.stopped is not None:
             return before
         if new_ones:
@@ -147,6 +144,14 @@ class ChatReader:
         now = self._parted(new_chunk, new_ones)
         self.is_waiting = not now
         return before + now
+
+    def _before(self, numbers: Set[int], inside: Mapping[str, Any], choices: Any) -> list[Any]:
+        """What waits and is told by a chunk whether it is the last of its choice."""
+        # One that says what was used comes behind all of them, other signs of life between them.
+        of_it = numbers if choices or not inside.get("usage") else self._waiting.keys()
+        own = {_number_of_choice(each): fields_of("choices[]", each) for each in choices}
+        go_on = {index for index, each in own.items() if _has_text(each)}
+        return self._settled(of_it - ({index for index, each in own.items() if _says_end(each)} - go_on), go_on)
 
     def _error(self, chunk: Any, inside: Mapping[str, Any]) -> list[Any]:
         """What went wrong, behind what is held: clients read no further."""
@@ -163,7 +168,7 @@ class ChatReader:
         """What comes out of a chunk now. The ends of its choices wait for what comes next of each; no text does."""
         ends, self._ends = self._ends, set()
         choices = (fields(chunk) or {})["choices"]
-        if len(choices) == 1 and not _has_text(choices[0]):
+        if len(choices) == 1 and not _has_text(fields(choices[0]) or {}):
             self._unbegun |= new_ones
             for index in ends:
                 self._waiting.setdefault(index, []).append(kept(chunk))
@@ -199,9 +204,9 @@ class ChatReader:
             self._chunk_before = chunk
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if name == "choices" or is_empty(value) or (name == "p" and _is_padding(value)):
+            if name == "choices" or (name in ABOUT_A_CHUNK and (is_a_word(value) or are_numbers(value))):
                 continue
-            if name in ABOUT_A_CHUNK and (is_a_word(value) or are_numbers(value)):
+            if is_empty(value) or (name == "p" and _is_padding(value)):
                 continue
             if name in READ_IN_A_CHUNK and is_of_the_service(name, value):
                 continue
@@ -288,11 +293,11 @@ class ChatReader:
 
     def _choice(self, chunk: Any, choice: Any) -> Any:
         inside = fields_of("choices[]", choice)
-        index = _number_of_choice(choice)
+        index = _number_in(inside)
         if index not in self._last:
             refuse_many(len(self._last))
         self._last[index] = (chunk, choice)
-        has_text = _has_text(choice)
+        has_text = _has_text(inside)
         if has_text:
             # One that was at its end goes on.
             self._finished.discard(index)
@@ -331,7 +336,7 @@ class ChatReader:
             if new is not delta:
                 changes["delta"] = new
         new_choice = changed(choice, changes)
-        says_end = _says_end(choice)
+        says_end = _says_end(inside)
         if self._channels.stopped is not None:
             return _without_end(new_choice)
         if says_end and any(map(self._channels.held_in, self._channels.of(index))):
@@ -584,18 +589,16 @@ def _with_delta(choice: Any, changes: Mapping[str, Any]) -> Any:
     return changed(choice, {"delta": new})
 
 
-def _has_text(choice: Any) -> bool:
+def _has_text(choice: Mapping[str, Any]) -> bool:
     """Whether a choice has more of a text or of a call."""
-    inside = fields_of("choices[]", choice)
-    delta = inside.get("delta")
+    delta = choice.get("delta")
     own = (fields(delta) or {}) if delta is not None else {}
-    texts = [inside.get("text"), *(own.get(name) for name in (*TEXTS, "tool_calls", "function_call"))]
-    return not all(map(is_empty, texts))
+    return not is_empty(choice.get("text")) or any(name in SAYS and not is_empty(value) for name, value in own.items())
 
 
-def _says_end(choice: Any) -> bool:
+def _says_end(choice: Mapping[str, Any]) -> bool:
     """Whether a choice says that it is at its end. Some servers say that it goes on with an empty text."""
-    return fields_of("choices[]", choice).get("finish_reason") not in (None, "")
+    return choice.get("finish_reason") not in (None, "")
 
 
 def _without_end(choice: Any) -> Any:
@@ -611,7 +614,11 @@ def _has_no_choices(inside: Mapping[str, Any]) -> bool:
 
 
 def _number_of_choice(choice: Any) -> int:
-    index = fields_of("choices[]", choice).get("index")
+    return _number_in(fields_of("choices[]", choice))
+
+
+def _number_in(choice: Mapping[str, Any]) -> int:
+    index = choice.get("index")
     return 0 if index is None else number_of("choices[].index", index)
 
 
