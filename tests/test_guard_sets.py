@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import codes
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import from_gitleaks, from_litellm_patterns, imports, rule_set
-from decidable.guard.files import read_written
+from decidable.guard.files import MOST_FILE_BYTES, read_written
 from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, failing, held, set_file
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "guard-sets.md").read_text(encoding="utf-8")
@@ -897,6 +898,60 @@ def test_definitions_take_little_memory(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
         assert said.endswith(f"{where}: {most}")
+
+
+def test_definitions_take_little_of_a_file(tmp_path: Path) -> None:
+    """A name of a few bytes may stand for a pattern of the longest: what all of them stand for is as long as a file."""
+    file = tmp_path / "rules.toml"
+    doubled = "".join(f"d{level} = '(?&d{level - 1})(?&d{level - 1})'\n" for level in range(1, 7))
+    head = f"[define]\nd0 = '{'ab' * 64}'\n{doubled}"
+    defined = "".join(f"x{number} = '(?&d6)'\n" for number in range(20_000))
+    rules = "".join(f"[[rules]]\nname = '{number}'\nregex = '(?&d6)'\n" for number in range(20_000))
+    most = f"the patterns of a file take at most {MOST_FILE_BYTES} bytes, with what is defined in its place"
+    for text, where in ((f"{head}{defined}[[rules]]\nregex = 'a'\n", "x1926"), (head + rules, 'rule 1927 "1926"')):
+        file.write_text(text, encoding="utf-8")
+        begun = time.process_time()
+        said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+        assert said.endswith(f"{where}: {most}")
+        assert time.process_time() - begun < 15
+    # Fewer of them are compiled as they are written: the longest takes as long as a short one.
+    file.write_text(f"{head}{''.join(defined.splitlines(True)[:1_900])}[[rules]]\nregex = 'a'\n", encoding="utf-8")
+    begun = time.process_time()
+    assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+    assert time.process_time() - begun < 15
+
+
+def test_a_key_of_many_parts_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """`tomllib` takes time with the square of them. In strings, comments and lists dots are as many as one likes."""
+    file = tmp_path / "rules.toml"
+    dots = "." * 200
+    for read in (Guard.load, from_gitleaks):
+        for key in (
+            "a" + ".a" * 40_000,
+            "a" + " . 'a'" * 32,
+            'a."b.c"' + ".a" * 31,
+            f"[a{'.a' * 32}]\nx",
+            f"[[a{'.a' * 32}]]\nx",
+            f"x = {{a{'.a' * 32}",
+        ):
+            file.write_text(f'y = """{dots}\n\\"""""\nz = \'\'\'{dots}\n\'\'\'\'\n{key} = 1\n', encoding="utf-8")
+            said = str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]
+            line = 5 + key.count("\n", 0, key.index(".a.a") if ".a.a" in key else None)
+            assert said == f"{file}, line {line}: a key has at most 32 parts"
+        # Whoever reads these comes no further than a string without an end.
+        for text in (f"a = 'x\n{dots}", f'a = "x\n{dots}', f'a = """x\n{dots}'):
+            file.write_text(text, encoding="utf-8")
+            assert f"{file} is no TOML" in str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]
+    file.write_text(
+        f'# {dots}\n[[rules]]\nregex = \'x{dots}\' # {dots}\nname = "\\"{dots}"\n'
+        f"matches = [\"\"\"\n{dots}x{dots}{dots}\"\"\"\"\", '''x'{dots}\n''{dots}'''''\n, {', '.join(['[]'] * 40)}]\n"
+        f"passes = []\n[define]\na = 'a'\n",
+        encoding="utf-8",
+    )
+    assert len(Guard.load(file).rules) == 1
+    numbers = ", ".join(["1.5"] * 200)
+    file.write_text(f"[[rules]]\nid = 'a'\nregex = 'abc'\nentropy = [{numbers}]\n", encoding="utf-8")
+    assert len(from_gitleaks(file).rules) == 1
 
 
 def test_rules_of_gitleaks_are_taken_or_refused_with_the_reason(tmp_path: Path) -> None:
