@@ -1168,6 +1168,9 @@ def test_an_address_may_have_the_at_of_a_url() -> None:
     guard = Guard(rule_set("email"))
     for text, released in (
         ("https://a.example/?to=ada%40example.com&x=y", "https://a.example/?to=[redacted]&x=y"),
+        ("smtp://ada%40example.com@relay", "smtp://[redacted]@relay"),
+        ("a%b@example.com, 100%4@example.com, x%20y%4e%25z@example.com", "[redacted], [redacted], [redacted]"),
+        ("100%40off@example.com", "100%[redacted]"),
         ("?to=grace.hopper%2540mail.example.co.uk", "?to=[redacted]"),
         ("\x1b[31mada@example.com\x1b[0m", "\x1b[[redacted]\x1b[0m"),
         ("/%40types/node.js, %40example.com", "/%40types/node.js, %40example.com"),
