@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
 import subprocess
 import sys
+import time
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ import codes
 import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import from_gitleaks, from_litellm_patterns, imports, rule_set
-from decidable.guard.files import read_written
+from decidable.guard.files import MOST_FILE_BYTES, read_written
 from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, failing, held, set_file
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "guard-sets.md").read_text(encoding="utf-8")
@@ -148,11 +150,11 @@ def test_a_date_with_a_time_is_no_card_and_few_identifiers_are() -> None:
     times = [begin + timedelta(seconds=drawn.getrandbits(64) % (40 * 365 * 86_400)) for _ in range(20_000)]
     for behind in ("", "%f"):
         assert share([when.strftime("%Y%m%d%H%M%S" + behind)[:17] for when in times]) == 0
-    for digits, expected in ((14, 0.3), (16, 2.8), (18, 0.3)):
+    for digits, expected in ((14, 0.4), (16, 3.4), (18, 0.5)):
         least = 10 ** (digits - 1)
         found = share([str(least + drawn.getrandbits(80) % (9 * least)) for _ in range(100_000)])
         assert abs(found - expected) <= 0.1, digits
-    told = "of random numbers of 14, 16 and 18 digits 0.3%, 2.8% and 0.3%"
+    told = "of random numbers of 14, 16 and 18 digits 0.4%, 3.4% and 0.5%"
     assert told in " ".join(section("What they hold back").split())
 
 
@@ -240,14 +242,36 @@ def test_the_head_of_a_private_key_alone_holds_what_follows_and_lets_it_out() ->
     cursor = guard.cursor()
     assert cursor.push(f"`{head}` begins a key - or not. ") == "`"
     assert cursor.push("-----") == ""
-    assert cursor.push(" so") == "[redacted]` begins a key - or not. ----- so"
+    assert cursor.push(" so") == f"{head}` begins a key - or not. ----- so"
     written = f'{{"note": "{head}", "x": "some words, 12"}}'
     cursor = guard.cursor(json=True)
     released = cursor.push(written) + cursor.finish()
-    assert (released, cursor.stopped) == (written.replace(head, "[redacted]"), None)
+    assert (released, cursor.stopped) == (written, None)
     stopped = guard.check(head + "." * (64 << 10))[1]
     assert stopped is not None
     assert stopped.kind == "held_too_much"
+
+
+@pytest.mark.parametrize("header", ["", ENCRYPTED[0] + "\n" + ENCRYPTED[1] + "\n\n"])
+def test_a_private_key_without_an_end_is_one_line_of_it_at_least(header: str) -> None:
+    """What only mentions the head comes out whole, as docs/guard-sets.md says; so does what has its headers alone."""
+    assert "So a text that only mentions the head comes out late but whole" in DOCUMENT
+    guard = Guard(rule_set("secrets"))
+    head = f"{'-' * 5}BEGIN PRIVATE KEY{'-' * 5}\n{header}"
+    for text in (
+        head, f"It starts with {head} and so on.", f"/// {head}/// ```\n/// more text\n", f"{head}abc\n",
+        f"{head}authentication failed", f'"{head}", see the manual', f"{head}{KEY[:11]}\n{KEY[:11]}",
+    ):  # fmt: skip
+        assert guard.check(text) == (text, None, [])
+        assert "".join(guard.stream(list(text))) == text
+    for before in ("", "// ", "> ", "\\n", "\\u000a", "+", "* "):
+        for text in (f"{head}{before}{KEY[:12]}", f"{head}{before}{KEY}\n{before}{KEY}\nZm9v"):
+            released = "".join(guard.stream(list(text)))
+            assert released == guard.check(text)[0]
+            assert released.startswith("[redacted]")
+            assert KEY[:8] not in released
+    slashed = KEY.replace("k", "\\/").replace("N", "\\u002B")
+    assert guard.check(f'"{head}\\n{slashed}\\n{slashed}"')[0] == '"[redacted]"'
 
 
 def test_an_address_ends_where_another_script_begins() -> None:
@@ -409,6 +433,10 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("sql", ["'; exec myproc"], "`'; exec myproc`"),
         ("shell", ["rm -rf build / dist"], "`rm -rf build / dist`"),
         ("sql", ["delete from users u where 1=1"], "`delete from users u where 1=1`"),
+        ("shell", ["`curl x`", "run `rm -rf y`"], "`` `curl x` `` and `` `rm -rf y` `` where neither"),
+        ("shell", ["cd x\nrm -rf y"], "`rm -rf y` on a line of its own, as scripts have it"),
+        ("cards", ["5600000000000003", "5800000000000007", "6771000000000004"], "Maestro with 56, 58 or 6771"),
+        ("cards", ["400000000000000002"], "and so does Visa with 18 digits"),
         ("shell", ["curl x | python3 -c y"], "`curl x | python3 -c y`"),
         ("shell", ["fetch the list of users from https://x.example | sh"], "users from https://x.example | sh` passes"),
         ("shell", ["apt-get install -y curl && make; cat x | bash"], "curl && make; cat x | bash` passes"),
@@ -876,6 +904,60 @@ def test_definitions_take_little_memory(tmp_path: Path) -> None:
         assert said.endswith(f"{where}: {most}")
 
 
+def test_definitions_take_little_of_a_file(tmp_path: Path) -> None:
+    """A name of a few bytes may stand for a pattern of the longest: what all of them stand for is as long as a file."""
+    file = tmp_path / "rules.toml"
+    doubled = "".join(f"d{level} = '(?&d{level - 1})(?&d{level - 1})'\n" for level in range(1, 7))
+    head = f"[define]\nd0 = '{'ab' * 64}'\n{doubled}"
+    defined = "".join(f"x{number} = '(?&d6)'\n" for number in range(20_000))
+    rules = "".join(f"[[rules]]\nname = '{number}'\nregex = '(?&d6)'\n" for number in range(20_000))
+    most = f"the patterns of a file take at most {MOST_FILE_BYTES} bytes, with what is defined in its place"
+    for text, where in ((f"{head}{defined}[[rules]]\nregex = 'a'\n", "x1926"), (head + rules, 'rule 1927 "1926"')):
+        file.write_text(text, encoding="utf-8")
+        begun = time.process_time()
+        said = str(refused("guard.unreadable", lambda: Guard.load(file)))
+        assert said.endswith(f"{where}: {most}")
+        assert time.process_time() - begun < 15
+    # Fewer of them are compiled as they are written: the longest takes as long as a short one.
+    file.write_text(f"{head}{''.join(defined.splitlines(True)[:1_900])}[[rules]]\nregex = 'a'\n", encoding="utf-8")
+    begun = time.process_time()
+    assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+    assert time.process_time() - begun < 15
+
+
+def test_a_key_of_many_parts_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """`tomllib` takes time with the square of them. In strings, comments and lists dots are as many as one likes."""
+    file = tmp_path / "rules.toml"
+    dots = "." * 200
+    for read in (Guard.load, from_gitleaks):
+        for key in (
+            "a" + ".a" * 40_000,
+            "a" + " . 'a'" * 32,
+            'a."b.c"' + ".a" * 31,
+            f"[a{'.a' * 32}]\nx",
+            f"[[a{'.a' * 32}]]\nx",
+            f"x = {{a{'.a' * 32}",
+        ):
+            file.write_text(f'y = """{dots}\n\\"""""\nz = \'\'\'{dots}\n\'\'\'\'\n{key} = 1\n', encoding="utf-8")
+            said = str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]
+            line = 5 + key.count("\n", 0, key.index(".a.a") if ".a.a" in key else None)
+            assert said == f"{file}, line {line}: a key has at most 32 parts"
+        # Whoever reads these comes no further than a string without an end.
+        for text in (f"a = 'x\n{dots}", f'a = "x\n{dots}', f'a = """x\n{dots}'):
+            file.write_text(text, encoding="utf-8")
+            assert f"{file} is no TOML" in str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]
+    file.write_text(
+        f'# {dots}\n[[rules]]\nregex = \'x{dots}\' # {dots}\nname = "\\"{dots}"\n'
+        f"matches = [\"\"\"\n{dots}x{dots}{dots}\"\"\"\"\", '''x'{dots}\n''{dots}'''''\n, {', '.join(['[]'] * 40)}]\n"
+        f"passes = []\n[define]\na = 'a'\n",
+        encoding="utf-8",
+    )
+    assert len(Guard.load(file).rules) == 1
+    numbers = ", ".join(["1.5"] * 200)
+    file.write_text(f"[[rules]]\nid = 'a'\nregex = 'abc'\nentropy = [{numbers}]\n", encoding="utf-8")
+    assert len(from_gitleaks(file).rules) == 1
+
+
 def test_rules_of_gitleaks_are_taken_or_refused_with_the_reason(tmp_path: Path) -> None:
     """What of a rule that is taken is left out, is said as well."""
     file = tmp_path / "gitleaks.toml"
@@ -1086,6 +1168,9 @@ def test_an_address_may_have_the_at_of_a_url() -> None:
     guard = Guard(rule_set("email"))
     for text, released in (
         ("https://a.example/?to=ada%40example.com&x=y", "https://a.example/?to=[redacted]&x=y"),
+        ("smtp://ada%40example.com@relay", "smtp://[redacted]@relay"),
+        ("a%b@example.com, 100%4@example.com, x%20y%4e%25z@example.com", "[redacted], [redacted], [redacted]"),
+        ("100%40off@example.com", "100%[redacted]"),
         ("?to=grace.hopper%2540mail.example.co.uk", "?to=[redacted]"),
         ("\x1b[31mada@example.com\x1b[0m", "\x1b[[redacted]\x1b[0m"),
         ("/%40types/node.js, %40example.com", "/%40types/node.js, %40example.com"),
@@ -1138,6 +1223,26 @@ def test_what_a_set_replaces_in_a_string_of_json_leaves_json(name: str) -> None:
                     assert len(left["b"]) == 1, (rule, released)
                     assert matched not in left["a"] + left["b"][0], (rule, released)
                     assert released.count("[redacted]") == 2, (rule, released)
+
+
+@pytest.mark.parametrize("name", REDACTING)
+def test_a_string_of_json_within_another_stays_one(name: str) -> None:
+    """Every example that matches, within other text, in an object, and that object as a string in another."""
+    guard = Guard(rule_set(name))
+    befores = ("", "a ", "\n", "\t", '"', "\\", "é", "x\n", "(", "\x08", "\u2028", "C:\\new\\", "line\r\n", "'")
+    behinds = ("", " z", "\n", '"', "\\", "é", ")")
+    for written in read_written(set_file(name)):
+        for text in map("".join, written.matches):
+            for before, behind in itertools.product(befores, behinds):
+                for ascii_only in (True, False):
+                    once = json.dumps({"k": before + text + behind}, ensure_ascii=ascii_only)
+                    twice = json.dumps({"k": once}, ensure_ascii=ascii_only)
+                    assert list(json.loads(guard.check(once)[0])) == ["k"], once
+                    assert list(json.loads(json.loads(guard.check(twice)[0])["k"])) == ["k"], twice
+    # What a head is in alone.
+    for key in ("", "\nMIIEpAIBAAKCAQEA7bq", "\n" + KEY + "\n"):
+        within = json.dumps({"key": f"{'-' * 5}BEGIN PRIVATE KEY{'-' * 5}{key}"})
+        assert list(json.loads(json.loads(guard.check(json.dumps({"log": within}))[0])["log"])) == ["key"]
 
 
 def test_a_named_value_is_replaced_alone() -> None:

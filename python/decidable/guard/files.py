@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,10 +16,22 @@ from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 from decidable.guard.faults import wrong_kind
 
-__all__ = ["MOST_FILE_BYTES", "Written", "naming", "read_rules", "read_text", "read_written"]
+__all__ = [
+    "MOST_FILE_BYTES",
+    "MOST_KEY_PARTS",
+    "Written",
+    "naming",
+    "read_rules",
+    "read_text",
+    "read_toml",
+    "read_written",
+]
 
 MOST_FILE_BYTES: Final = 16 << 20
-"""How long a file of rules may be: as many rules as a guard can have, of 256 bytes each."""
+"""How long a file of rules may be: as many rules as a guard can have, of 256 bytes each. So long are its patterns
+together, too, with what is defined in its place."""
+MOST_KEY_PARTS: Final = 32
+"""How many parts a key in TOML may have: `tomllib` takes time with the square of them."""
 
 _FIELDS: Final = {"name", "literal", "regex", "action", "replacement", "severity", "ignore_case", "reads", "check"}
 _EXAMPLES: Final = ("matches", "passes")
@@ -29,6 +42,12 @@ _PARTS: Final = re.compile(
 """What a pattern has of definitions, of escapes, of groups and classes. In the name of a group a bracket is none."""
 _IN_CLASS: Final = re.compile(r"\\.|\(\?&(?P<name>\w*)\)|\[\^?\]?|\]", re.ASCII)
 """The same within a class, where a bracket that opens begins another."""
+_TOML: Final = re.compile(
+    r'''"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}|'{3}(?:[^']++|'{1,2}(?!'))*+'{3,5}'''
+    r"""|"(?:[^"\\\n]++|\\[^\n])*+"|'[^'\n]*+'|\#[^\n]*+|(?P<dot>\.)|(?P<open>["'])|(?P<end>[\n=,\[\]{}])""",
+    re.DOTALL,
+)
+"""What a file in TOML has of strings, comments, dots, quotes of strings without an end, and what ends a key."""
 _ALONE: Final = "x|y(?:"
 """Behind what a definition is compiled by itself: it may match the empty text, and stands at no end of a pattern."""
 
@@ -79,6 +98,32 @@ def read_text(file: Path) -> str:
         raise InvalidInput("guard.unreadable", f"{file} is no text: {error}", path=str(file)) from error
 
 
+def read_toml(file: Path) -> dict[str, Any]:
+    """A file in TOML.
+
+    Raises:
+        InvalidInput: ``guard.unreadable``, with the file; ``guard.too_large``.
+    """
+    text = read_text(file)
+    dots = 0
+    for found in _TOML.finditer(text):
+        if found["dot"]:
+            dots += 1
+            if dots >= MOST_KEY_PARTS:
+                line = text.count("\n", 0, found.start()) + 1
+                message = f"{file}, line {line}: a key has at most {MOST_KEY_PARTS} parts"
+                raise InvalidInput("guard.unreadable", message, path=str(file))
+        elif found["end"]:
+            dots = 0
+        elif found["open"]:
+            # Whoever reads the file comes no further.
+            break
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
+
+
 def read_written(path: str | os.PathLike[str], action: str | None = None, reads: str | None = None) -> list[Written]:
     """A TOML file of ``[[rules]]`` and of what they ``[define]``; ``action`` and ``reads``, if given, are those of all.
 
@@ -88,10 +133,7 @@ def read_written(path: str | os.PathLike[str], action: str | None = None, reads:
     if not isinstance(path, (str, os.PathLike)):
         raise wrong_kind("a path", path, "path")
     file = Path(path)
-    try:
-        document = tomllib.loads(read_text(file))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
+    document = read_toml(file)
     rules, define = document.pop("rules", None), document.pop("define", {})
     if not document and not rules:
         # It would guard against nothing, without a word.
@@ -101,12 +143,20 @@ def read_written(path: str | os.PathLike[str], action: str | None = None, reads:
         why = f"; {other} is something else{suggestion(other, ['rules', 'define'])}" if other is not None else ""
         message = f"{file} must consist of [[rules]], a [define] for them, and nothing else{why}"
         raise InvalidInput("guard.unreadable", message, path=str(file))
-    defined = _definitions(file, define)
+    room = _Room(MOST_FILE_BYTES)
+    defined = _definitions(file, define, room)
     of_all = {name: value for name, value in (("action", action), ("reads", reads)) if value is not None}
-    return [_read(file, number, rule, of_all, defined) for number, rule in enumerate(rules, 1)]
+    return [_read(file, number, rule, of_all, defined, room) for number, rule in enumerate(rules, 1)]
 
 
-def _definitions(file: Path, define: Any) -> Mapping[str, str]:
+@dataclass(slots=True)
+class _Room:
+    """How many bytes the patterns of a file may still take, with what is defined in its place."""
+
+    left: int
+
+
+def _definitions(file: Path, define: Any, room: _Room) -> Mapping[str, str]:
     """The pieces of patterns that have a name. Each may have those above it, so that none has itself."""
     defined: dict[str, str] = {}
     for name, pattern in define.items() if isinstance(define, dict) else [("define", None)]:
@@ -122,15 +172,18 @@ def _definitions(file: Path, define: Any) -> Mapping[str, str]:
             raise fault(
                 "a definition has no flag x, because a comment may have a bracket of its own, or hide one of others"
             )
-        defined[name] = _expanded(pattern, defined, fault)
-        if not _is_group(defined[name]):
+        defined[name] = _expanded(pattern, defined, room, fault)
+        # As it is written: what it has by name was looked at where that is defined.
+        if not _is_group(pattern):
             raise fault("a definition must have its brackets in pairs")
-        _compiled(name, defined[name], fault)
+        _compiled(name, pattern, fault)
     return defined
 
 
 def _compiled(name: str, pattern: str, fault: Callable[[str], InvalidInput]) -> None:
     """A definition by itself, also one that no rule has: what is wrong with it is told with its name."""
+    # What it has by name was compiled where that is defined: a group as long stands in its place.
+    pattern = re.sub(r"(?<!\\)((?:\\\\)*)\(\?&(\w*)\)", lambda found: f"{found[1]}(?:{'x' * len(found[2])})", pattern)
     try:
         Automaton([Rule.regex(f"{_ALONE}{pattern})", name=name, reads="exact")])
     except InvalidInput as error:
@@ -146,7 +199,7 @@ def _has_comments(pattern: str) -> bool:
     return any(not classes and "x" in (found["flags"] or "") for found, classes in _parts(pattern))
 
 
-def _expanded(pattern: str, defined: Mapping[str, str], fault: Callable[[str], InvalidInput]) -> str:
+def _expanded(pattern: str, defined: Mapping[str, str], room: _Room, fault: Callable[[str], InvalidInput]) -> str:
     """A pattern with what it has by name, as a group each."""
 
     def group(found: re.Match[str], classes: int) -> str:
@@ -159,7 +212,7 @@ def _expanded(pattern: str, defined: Mapping[str, str], fault: Callable[[str], I
 
     if _has_comments(pattern) and any(found["name"] is not None for found, _ in _parts(pattern)):
         raise fault("what has a flag x has no definitions, because a comment may hide them, or a bracket of theirs")
-    # Each is so long at most, so that those of a file are not many times as long as it.
+    # Each is so long at most, and all of a file together as long as it may be.
     if len(pattern.encode()) <= LONGEST_PATTERN_BYTES:
         pieces, done = [], 0
         for found, classes in _parts(pattern):
@@ -169,6 +222,9 @@ def _expanded(pattern: str, defined: Mapping[str, str], fault: Callable[[str], I
         pattern = "".join([*pieces, pattern[done:]])
     if len(pattern.encode()) > LONGEST_PATTERN_BYTES:
         raise fault(f"a pattern takes at most {LONGEST_PATTERN_BYTES} bytes, with what is defined in its place")
+    room.left -= len(pattern.encode())
+    if room.left < 0:
+        raise fault(f"the patterns of a file take at most {MOST_FILE_BYTES} bytes, with what is defined in its place")
     return pattern
 
 
@@ -192,7 +248,9 @@ def _is_group(pattern: str) -> bool:
     return not groups and not classes
 
 
-def _read(file: Path, number: int, rule: Any, of_all: Mapping[str, str], defined: Mapping[str, str]) -> Written:
+def _read(
+    file: Path, number: int, rule: Any, of_all: Mapping[str, str], defined: Mapping[str, str], room: _Room
+) -> Written:
     """A rule of a file, with what is so of all."""
 
     called = rule.get("name") if isinstance(rule, dict) else None
@@ -225,7 +283,7 @@ def _read(file: Path, number: int, rule: Any, of_all: Mapping[str, str], defined
         raise fault("ignore_case is for literals; a regex says (?i)")
     if "literal" in rule and "check" in rest:
         raise fault("check is for regexes; a literal is one number that passes or does not")
-    pattern = _expanded(rule["regex"], defined, fault) if "regex" in rule else ""
+    pattern = _expanded(rule["regex"], defined, room, fault) if "regex" in rule else ""
     try:
         made = Rule.regex(pattern, **rest) if "regex" in rule else Rule.literal(rule["literal"], **rest)
     except InvalidInput as error:

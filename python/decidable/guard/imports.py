@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ from typing import Any, Final
 
 from decidable._native import Automaton, Rule
 from decidable.errors import InvalidInput
-from decidable.guard.files import read_text
+from decidable.guard.files import read_text, read_toml
 
 __all__ = ["Imported", "LeftOut", "Refused", "from_gitleaks", "from_litellm_patterns"]
 
@@ -76,10 +75,7 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
         InvalidInput: ``guard.unreadable``: the file is none of gitleaks.
     """
     file = Path(path)
-    try:
-        document = tomllib.loads(read_text(file))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _unreadable(file, f"is no TOML: {error}") from error
+    document = read_toml(file)
     rules = document.get("rules")
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
         raise _unreadable(file, "has no [[rules]]")
