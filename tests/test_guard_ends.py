@@ -645,3 +645,23 @@ def test_the_places_of_two_readings_are_those_of_what_was_given() -> None:
             assert own.replace("SO", "").replace("LONG", "") == "zz"
     assert passed > 300
     assert stopped > 10
+
+
+@pytest.mark.parametrize("action", ["stop", "redact", "record"])
+def test_white_space_before_a_document_is_read_as_the_document_is(action: str) -> None:
+    """However it is cut: what ends there is no end of the text."""
+    guard = Guard([Rule.regex(r"\s$", action=action, name="end")])
+    text = ' \n{"a": 1}'
+    for pieces in ([text], [" ", text[1:]], [" ", "\n", text[2:]], list(text)):
+        stream = guard.stream(pieces, json=True)
+        assert "".join(stream) == text
+        assert (stream.stopped, stream.matches) == (None, ())
+
+
+def test_a_match_beside_an_empty_replacement_has_its_own_place() -> None:
+    rules = [Rule.literal("ab-E", action="redact", replacement=""), Rule.literal("xx", action="record")]
+    (match,) = [each for each in Guard(rules).check("q xxab-D", json=True)[2] if each.rule == "xx"]
+    assert (match.start, match.end) == (2, 4)
+    rules = [Rule.literal("ab", action="redact", replacement=""), Rule.literal("xx", action="record")]
+    found = Guard(rules).check('q "xxab" ab"xx"', json=True)[2]
+    assert [(each.start, each.end) for each in found if each.rule == "xx"] == [(3, 5)]

@@ -149,3 +149,23 @@ def test_what_servers_of_runtimes_send_is_read(shape: Any) -> None:
     stream = GUARD.stream([wire(("", shape("so DROP")), ("", shape(" TABLE")))], sse=True)
     assert "DROP" not in "".join(stream)
     assert stream.stopped is not None
+
+
+def test_events_before_one_that_is_refused_come_out_however_the_body_is_cut() -> None:
+    body = wire(("", of_chat("hello ")), ("", of_chat("world"))) + 'data: {"odd": 1}\n\n'
+    for pieces in ([body], list(body), body.splitlines(keepends=True)):
+        stream = GUARD.stream(pieces, sse=True)
+        out: list[str] = []
+        assert refused("input.wrong_type", lambda out=out, stream=stream: out.extend(stream)).field == "chunk"  # type: ignore[misc]
+        assert "hello " in "".join(out)
+        assert "world" in "".join(out)
+
+
+def test_events_without_numbers_get_none() -> None:
+    """As llama.cpp's have: what is put in is like them."""
+    said = {"type": "response.output_text.delta", "delta": "a DR", "timings": {"n": 1}}
+    given = [said, {"type": "response.output_text.done", "text": "a DR"}]
+    out = list(GUARD.stream(given))
+    assert [each.get("delta") for each in out] == ["a ", "DR", None]
+    assert not any("sequence_number" in each for each in out)
+    assert ["timings" in each for each in out] == [True, False, False]

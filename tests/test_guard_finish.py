@@ -594,3 +594,18 @@ def test_what_is_held_comes_out_before_an_error_that_is_an_object() -> None:
         out = [str(each) for each in GUARD.stream([*given, error])]
         assert "busy" in out[-1]
         assert "DR" in "".join(out[:-1])
+
+
+def test_what_is_held_comes_out_with_an_error_that_has_choices() -> None:
+    """As OpenRouter's: behind what the chunk has of the text itself, and before it of other choices."""
+    error = {"error": {"code": 502, "message": "busy"}}
+    for content, index in (("", 0), ("um", 0), ("so", 1)):
+        out = list(GUARD.stream([chunk("a DR"), chunk(content, "error", index, **error)]))
+        assert "".join(text for text, _ in said(out)) == "a DR" + (content if index == 0 else "")
+        assert "busy" in str(out[-1])
+        assert "busy" not in str(out[:-1])
+    (*before, last) = GUARD.stream([chunk("a DR"), error | {"id": "c", "choices": []}])
+    assert "DR" in str(before)
+    assert last["error"] == error["error"]
+    stream = Guard([Rule.regex(r"DR\b", name="drop")]).stream([chunk("a DR"), chunk("", "error", **error)])
+    assert [reason for _, reason in said(list(stream)) if reason] == ["content_filter"]

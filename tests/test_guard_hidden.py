@@ -780,7 +780,7 @@ def test_values_that_a_library_writes_are_read() -> None:
             {"content": "a", "additional_kwargs": {}, "tool_call_chunks": [{"name": "f", "args": "x"}], name: [SAID]}
             for name in ("tool_calls", "invalid_tool_calls")
         ),
-        *({**output("a"), name: {"x": SAID}} for name in ("metrics", "kv_transfer_params", "lora_request")),
+        *({**output("a"), name: {"x": SAID}} for name in ("metrics", "kv_transfer_params", "ec_transfer_params")),
         {**output("a"), "prompt_logprobs": [{"1": {"decoded_token": SAID}}]},
         {**output("a"), "prompt": [SAID]},
         *(output("a", **{name: [SAID]}) for name in ("routed_experts", "weight_versions", "spec_decode_metrics")),

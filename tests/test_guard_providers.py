@@ -405,7 +405,7 @@ def test_what_could_hide_a_text_is_refused(chunk: dict[str, Any], place: str) ->
 
 def whole(text: str, index: int = 0) -> dict[str, Any]:
     """What MiniMax ends a choice with: all of it once more, and no delta."""
-    message = {"role": "assistant", "content": text, "name": "Some AI", "reasoning_content": text}
+    message = {"role": "assistant", "content": text, "name": "Some AI", "reasoning_content": ""}
     return {"index": index, "message": message, "finish_reason": "stop"}
 
 
@@ -423,6 +423,21 @@ def test_a_whole_message_behind_deltas_is_left_out(given: str, ends: tuple[Any, 
     assert all(each.get("message") is None for each in choices)
     assert choices[-1]["finish_reason"] == "stop"
     assert out[-1]["usage"] == used
+
+
+def test_a_whole_message_with_what_no_delta_had_is_refused() -> None:
+    """It would be lost."""
+    ends = {"index": 0, "finish_reason": "stop"}
+    said = {"content": "the answer"}
+    called = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}
+    for before, message in (
+        ({"reasoning_content": "hm"}, said),
+        ({"reasoning_content": "hm", "content": ""}, said),
+        ({"content": "let me"}, said | called),
+    ):
+        chunks = [{"choices": [{"index": 0, "delta": before}]}, {"choices": [ends | {"message": message}]}]
+        error = refused("guard.unknown_chunk", lambda chunks=chunks: list(GUARD.stream(chunks)))  # type: ignore[misc]
+        assert error.field == "choices[].message"
 
 
 @GIVEN

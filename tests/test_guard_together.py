@@ -921,6 +921,32 @@ def test_numbers_that_clients_add_up_have_no_match() -> None:
     assert stream.stopped is not None
     counted = [delta(annotations=[{"index": 0, "type": "a", "n": each}]) for each in (1, 0, 4)]
     assert list(guard.stream(counted)) == counted
+    # It adds up what is true, too, and fractions.
+    lot = Guard([Rule.literal("12345")])
+    for numbers in ([True, 12344], [0.5, 12344.5], [0.25, 0.75, 12344]):
+        stream = lot.stream([delta(role="assistant"), *(delta(context={"lot": each}) for each in numbers)])
+        assert "12345" not in str(of_openai_s_helper(stream))
+        assert stream.stopped is not None
+
+
+def test_numbers_and_texts_of_a_call_are_what_langchain_makes_of_them() -> None:
+    """What is the same again it has once, and what a model calls an index is a text like any other."""
+
+    def tool(**given: Any) -> AIMessageChunk:
+        return block(type="server_tool_use", input=given)
+
+    for chunks in (
+        [tool(n=5), tool(n=5), tool(n=12340)],
+        [block(type="text", text="", citations=[{"index": 0, "page": each}]) for each in (5, 5, 12340)],
+        [tool(index="12"), tool(index="345")],
+        [langchain(response_metadata={"index": each}) for each in ("12", "345")],
+    ):
+        assert "12345" in str(functools.reduce(operator.add, chunks))
+        stream = Guard([Rule.literal("12345")]).stream(chunks)
+        assert "12345" not in str(functools.reduce(operator.add, stream))
+        assert stream.stopped is not None
+    same = [tool(n=5), tool(n=5)]
+    assert list(Guard([Rule.literal("10")]).stream(same)) == same
 
 
 @pytest.mark.parametrize(

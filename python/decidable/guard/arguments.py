@@ -45,6 +45,8 @@ class Arguments:
         self._document = cursor(json=True)
         self._written: Cursor | None = cursor()
         self._begun = False
+        # What only the second reading holds before that.
+        self._lead: Any = None
         self._found: list[Match] = []
         # What one of them found, and not yet the other.
         self._told: dict[Match, None] = {}
@@ -65,8 +67,8 @@ class Arguments:
         if not self._begun and (begin := text.lstrip(" \t\n\r") if isinstance(text, str) else text.lstrip(b" \t\n\r")):
             self._begun = True
             if begin[:1] in ("{", "[", '"', b"{", b"[", b'"') and self._written is not None:
-                # Nothing but white space was there.
-                released.append(self._written.finish() or nothing)
+                # Nothing but white space was there, which the first reading has decided.
+                released.append(self._lead or nothing)
                 self._written = None
         if self._written is None:
             released.append(self._document.push(text))
@@ -85,7 +87,7 @@ class Arguments:
         released: Piece = ahead._push(text)
         if ahead.stopped is None and not ahead._found and not ahead._to_replace:
             self._document, self._written = ahead._document, ahead._written
-            self._read, self._out = ahead._read, ahead._out
+            self._read, self._out, self._lead = ahead._read, ahead._out, ahead._lead
             return released
         one_by_one: list[Piece] = []
         for place in range(len(text)):
@@ -107,7 +109,10 @@ class Arguments:
         if self._written is None:
             return released
         self._follow(released)
+        given = released
         released = self._written.push(released)
+        if not self._begun:
+            self._lead = ((self._lead or given[:0]) + given)[len(released) :]
         if ends or self._document.stopped is not None:
             # Before what the document was stopped at, the text is at its end, too.
             released += self._written.finish()
@@ -137,9 +142,9 @@ class Arguments:
     def _place(self, out: int, *, ends: bool = False) -> int:
         """Which place of the text it is in what came out; of what was replaced its beginning, or where it ``ends``."""
         for each in reversed(self._replaced):
-            if out >= each.out_end:
+            if out > each.out_end or (out == each.out_end and not ends):
                 return out - each.out_end + each.end
-            if out > each.out_start or (out == each.out_start and not ends):
+            if out > each.out_start:
                 return each.end if ends else each.start
         return out - self._replaced[0].out_start + self._replaced[0].start if self._replaced else out
 
@@ -159,7 +164,8 @@ class Arguments:
         other = Arguments.__new__(Arguments)
         other._document = self._document._copy()
         other._written = self._written._copy() if self._written is not None else None
-        other._begun, other._read, other._out = self._begun, self._read, self._out
+        other._begun, other._lead = self._begun, self._lead
+        other._read, other._out = self._read, self._out
         other._found, other._told, other._to_replace = [], {}, []
         other._replaced = deque(self._replaced, MOST_REPLACED)
         return other

@@ -15,7 +15,7 @@ from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments, Cursors, is_document
 from decidable.guard.faults import no_text, unknown_chunk
 from decidable.guard.fields import changed, declared, is_empty, is_readable
-from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS, Lists, fields_of, refuse_many
+from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
 from decidable.guard.services import COMMANDS, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
 __all__ = ["Channel", "Channels"]
@@ -251,17 +251,18 @@ class Channels:
         """``whole``: that every field is read, as one of parsed ``"arguments"`` or of an ``"error"``."""
         if not is_readable(value):
             raise unknown_chunk(place)
-        if value is None or isinstance(value, bool):
+        if value is None:
             return value
         if isinstance(value, (int, float)):
             # Outside of what a model wrote a fraction is a score.
-            is_text = whole is not None or isinstance(value, int) or value.is_integer()
-            if added and is_text and not place.endswith(".index"):
-                return self._read_added_number(choice, place, value)
-            return self._read_number(choice, place, value) if is_text else value
+            is_text = not isinstance(value, bool) and (whole is not None or _is_whole(value))
+            read = self._read_number(choice, place, value) if is_text else value
+            is_sum = added is None or place.endswith(".index") or self._is_sum_released(choice, place, value, added)
+            return read if is_sum else None
         if isinstance(value, str):
-            # Which item it is of no client adds to what it was.
-            read = self.read_added if added and not place.endswith(".index") else self.read
+            # LangChain has names for what is numbered, and adds nothing to them.
+            is_number = place.endswith(".index") and NAMED.fullmatch(value) is not None
+            read = self.read_added if added and not is_number else self.read
             return read(Channel(choice, place), value)
         if isinstance(value, (list, tuple)):
             if not self._is_command_released(choice, place, value, added is not None):
@@ -312,15 +313,16 @@ class Channels:
             raise unknown_chunk(place, "is a number that is too long") from None
         return value if self.read(Channel(choice, place, document=True), text) == text else None
 
-    def _read_added_number(self, choice: int | None, place: str, value: float) -> Any:
-        """What comes again at its place clients add up; so the sum is read, too."""
+    def _is_sum_released(self, choice: int | None, place: str, value: float, added: Lists) -> bool:
+        """Numbers that come again at their place clients add up; so the sum is read, too."""
         channel = Channel(choice, place)
-        if channel not in self._sums:
+        before = self._sums.get(channel)
+        if before is None:
             refuse_many(len(self._sums), MOST_ADDED)
-        before = self._sums.get(channel, 0)
-        self._sums[channel] = before + value
-        read = self._read_number(choice, place, value)
-        return read if not before or self._read_number(choice, place, before + value) is not None else None
+            self._sums[channel] = value
+            return True
+        total = self._sums[channel] = added.added(before, value)
+        return total in (before, value) or not _is_whole(total) or self._read_number(choice, place, total) is not None
 
     def _is_command_released(self, choice: int | None, place: str, value: Any, added: bool) -> bool:
         """Whether a command that is a list of its words may come out as they are joined; a list of others may.
@@ -385,3 +387,7 @@ class Channels:
             known = channel if channel in self._dropped or len(self._dropped) < MOST_CHANNELS else None
             before = self._dropped.get(known, 0)
             self._dropped[known] = before + count if more or known is None else max(before, count)
+
+
+def _is_whole(number: float) -> bool:
+    return isinstance(number, int) or number.is_integer()

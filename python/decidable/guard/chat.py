@@ -97,7 +97,7 @@ class ChatReader:
         self._chunk_before: Any = None
         self._finished: set[int] = set()
         # Of each choice that had a delta, whether any had more of a text or of a call.
-        self._had: dict[int, bool] = {}
+        self._had: dict[int, set[str]] = {}
         # The choices that the chunk which is read says are at their end while something of them is held.
         self._ends: set[int] = set()
         # The chunks that say so of each, until one of it shows whether it is: some servers say so in each chunk.
@@ -123,8 +123,8 @@ class ChatReader:
         is_error = is_an_error(inside)
         if not ("choices" in inside or inside.get("error") or is_error or _has_no_choices(inside)):
             raise wrong_kind("a chunk of a chat completion, as before", chunk)
-        if "choices" not in inside and (is_error or inside.get("error")):
-            return self._error(chunk, inside)
+        if is_error:
+            return self._error(chunk)
         choices = inside.get("choices") or []
         if not isinstance(choices, (list, tuple)):
             raise unknown_chunk("choices", "is no list")
@@ -134,11 +134,17 @@ class ChatReader:
         self.is_waiting = False
         new_ones = numbers - self._last.keys()
         before = self._before(numbers, inside, choices) if self._waiting else []
+        # Behind an error clients read no further.
+        is_last = not is_empty(inside.get("error"))
+        if is_last and self._channels.stopped is None:
+            before += self.finish(but=numbers)
         if self._channels.stopped is not None:
             return before
         if new_ones:
             before += self._begun()
         new_chunk = self._chunk_of(chunk, inside, choices)
+        if is_last and self._channels.stopped is None:
+            return [*before, self._with_all_rests(new_chunk)]
         if not self._ends or self._channels.stopped is not None:
             return [*before, new_chunk]
         now = self._parted(new_chunk, new_ones)
@@ -153,16 +159,27 @@ class ChatReader:
         go_on = {index for index, each in own.items() if _has_text(each)}
         return self._settled(of_it - ({index for index, each in own.items() if _says_end(each)} - go_on), go_on)
 
-    def _error(self, chunk: Any, inside: Mapping[str, Any]) -> list[Any]:
+    def _error(self, chunk: Any) -> list[Any]:
         """What went wrong, behind what is held: clients read no further."""
         self.is_waiting = False
         rests = self.finish()
         if self._channels.stopped is not None:
             return rests
         self._chunk_before = self._chunk_before if self._chunk_before is not None else chunk
-        if is_an_error(inside):
-            return [*rests, self._channels.read_error(None, "", chunk)]
-        return [*rests, self._chunk_of(chunk, inside, [])]
+        return [*rests, self._channels.read_error(None, "", chunk)]
+
+    def _with_all_rests(self, chunk: Any) -> Any:
+        """A chunk whose choices are all at their end with it."""
+        choices = (fields(chunk) or {}).get("choices") or []
+        new = [
+            self._with_rests(each, (at := _number_of_choice(each)), dict(self._channels.close_all(at)))
+            for each in choices
+        ]
+        if self._channels.stopped is not None:
+            return changed(chunk, {"choices": list(map(_without_end, new))})
+        self._finished |= self._ends
+        self._ends = set()
+        return chunk if all(a is b for a, b in zip(new, choices, strict=True)) else changed(chunk, {"choices": new})
 
     def _parted(self, chunk: Any, new_ones: Set[int]) -> list[Any]:
         """What comes out of a chunk now. The ends of its choices wait for what comes next of each; no text does."""
@@ -250,11 +267,14 @@ class ChatReader:
             out += [chunk, *others]
         return out
 
-    def finish(self) -> list[Any]:
-        """The stream came to its end: what is pending is decided, and the last chunk, or one more, has the rest."""
+    def finish(self, but: Set[int] = frozenset()) -> list[Any]:
+        """The stream came to its end: what is pending is decided, and the last chunk, or one more, has the rest.
+
+        ``but``: the choices that are not yet at their end.
+        """
         # What waits for a next chunk that does not come was the last.
-        out = self._settled(self._waiting.keys())
-        for index in self._channels.choices:
+        out = self._settled(self._waiting.keys() - but)
+        for index in [index for index in self._channels.choices if index not in but]:
             rests = dict(self._channels.close_all(index))
             if rests and index is not None:
                 chunk, choice = self._last[index]
@@ -302,7 +322,7 @@ class ChatReader:
             # One that was at its end goes on.
             self._finished.discard(index)
         if inside.get("delta") is not None:
-            self._had[index] = has_text or self._had.get(index, False)
+            self._had.setdefault(index, set()).update(_texts_of(inside["delta"]))
         changes: dict[str, Any] = {}
         for name, value in inside.items():
             if name in ("delta", "text") or (name in ABOUT_A_CHOICE and is_a_word(value)):
@@ -350,11 +370,7 @@ class ChatReader:
         if choice.get("delta") is not None:
             return True
         # One that alone has something would be lost.
-        return (
-            index in self._had
-            and _says_end(choice)
-            and (self._had[index] or not _has_text({"delta": choice["message"]}))
-        )
+        return index in self._had and _says_end(choice) and _texts_of(choice["message"]) <= self._had[index]
 
     def _delta(self, index: int, delta: Any) -> Any:
         inside = fields_of("choices[].delta", delta)
@@ -589,11 +605,15 @@ def _with_delta(choice: Any, changes: Mapping[str, Any]) -> Any:
     return changed(choice, {"delta": new})
 
 
+def _texts_of(delta: Any) -> set[str]:
+    """Which texts a delta, or a message, has something of, and whether it has calls."""
+    own = fields(delta) or {}
+    return {TEXTS.get(name, name) for name, value in own.items() if name in SAYS and not is_empty(value)}
+
+
 def _has_text(choice: Mapping[str, Any]) -> bool:
     """Whether a choice has more of a text or of a call."""
-    delta = choice.get("delta")
-    own = (fields(delta) or {}) if delta is not None else {}
-    return not is_empty(choice.get("text")) or any(name in SAYS and not is_empty(value) for name, value in own.items())
+    return not is_empty(choice.get("text")) or bool(_texts_of(choice.get("delta")))
 
 
 def _says_end(choice: Mapping[str, Any]) -> bool:

@@ -275,10 +275,12 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def without(value: Any, names: Iterable[str]) -> Any:
-    """A copy that says nothing in some fields: ``None``, and to pydantic that they were not given."""
+    """A copy without some fields; of an object they are ``None``, and to pydantic were not given."""
     unsaid = set(names)
     if not unsaid:
         return value
+    if type(value) is dict:
+        return {name: inner for name, inner in value.items() if name not in unsaid}
     other = changed(value, dict.fromkeys(unsaid))
     if hasattr(type(other), "model_fields_set"):
         other.model_fields_set.difference_update(unsaid)

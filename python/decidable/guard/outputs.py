@@ -26,6 +26,10 @@ ABOUT_AN_OUTPUT: Final = frozenset(
         "spec_decode_metrics", "weight_versions",
     }
 )  # fmt: skip
+# What repeats what was asked for.
+OF_THE_REQUEST: Final = frozenset(
+    {"prompt_token_ids", "encoder_prompt_token_ids", "multi_modal_placeholders", "lora_request"}
+)
 # Those of both that are a word or a number; what else an engine says is read, as far as it can have a text.
 A_WORD: Final = frozenset(
     {"request_id", "index", "finish_reason", "stop_reason", "finished", "prompt", "encoder_prompt"}
@@ -113,7 +117,7 @@ class OutputReader:
         """Reads what an engine says besides, and says what of it comes out otherwise."""
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if value is None or (name in A_WORD and is_a_word(value)):
+            if value is None or name in OF_THE_REQUEST or (name in A_WORD and is_a_word(value)):
                 continue
             if name in A_NUMBER and isinstance(value, (int, float)):
                 continue

@@ -98,6 +98,9 @@ class Lists(Protocol):
     def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
         """What each item is numbered; those without a number are items of their own, whatever comes later."""
 
+    def added(self, before: float, value: float) -> float:
+        """What it makes of a number that comes again at its place, be it ``true``."""
+
 
 class ByPlace:
     """As OpenAI's client does: an item goes on with what stands where its number says.
@@ -124,6 +127,10 @@ class ByPlace:
             found.append(number)
         return found
 
+    def added(self, before: float, value: float) -> float:
+        """Their sum."""
+        return before + value
+
     def find(self, choice: int | None, where: str, number: int) -> None:
         """Refuses an item that would go on with another. ``where`` its number stands says which list it is of."""
         length, known = self._lists.get((choice, where), (0, {}))
@@ -146,6 +153,10 @@ class ByNumber:
 
     def __init__(self) -> None:
         self._ids: dict[tuple[int | None, str, int | str], str] = {}
+
+    def added(self, before: float, value: float) -> float:
+        """Their sum, but for what is the same again."""
+        return before if before == value else before + value
 
     def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
         """What each item is numbered."""

@@ -147,8 +147,9 @@ class ResponseReader:
         self._items: dict[int, Any] = {}
         self._last: Any = None
         self._number = 0
-        # How many events were put in.
+        # How many events were put in, and whether they are numbered at all.
         self._more = 0
+        self._is_numbered = False
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for an event."""
@@ -161,6 +162,7 @@ class ResponseReader:
         self._last = bare = without(chunk, told)
         if inside.get("sequence_number") is not None:
             self._number = number_of("sequence_number", inside["sequence_number"])
+            self._is_numbered = True
         new = {name: self._channels.read_all(None, name, value) for name, value in told.items()}
         *rests, event = self._read(bare, fields(bare) or {}, kind)
         if event is bare and all(new[name] is value for name, value in told.items()):
@@ -170,13 +172,17 @@ class ResponseReader:
         # What is put in takes the numbers from here on.
         put_in = []
         for rest in rests:
-            put_in.append(changed(rest, {"sequence_number": self._number + self._more}))
+            put_in.append(self._with_number(rest))
             self._more += 1
         if event is None:
             # What is put in next takes its number.
             self._more -= 1
             return put_in
-        return [*put_in, changed(event, {"sequence_number": self._number + self._more}) if self._more else event]
+        return [*put_in, self._with_number(event) if self._more else event]
+
+    def _with_number(self, event: Any) -> Any:
+        """An event with the next number, if the service has numbers."""
+        return changed(event, {"sequence_number": self._number + self._more}) if self._is_numbered else event
 
     def finish(self) -> list[Any]:
         """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
@@ -463,7 +469,7 @@ class ResponseReader:
 
     def _appended(self, event: Any) -> Any:
         self._more += 1
-        return changed(event, {"sequence_number": self._number + self._more})
+        return self._with_number(event)
 
 
 def _bytes(text: str) -> bytes:

@@ -117,7 +117,7 @@ COMMANDS: Final = frozenset({"command", "cmd", "argv", "args"})
 
 def withheld(value: Any) -> Any:
     """What stands in the place of something that does not come out."""
-    return [] if isinstance(value, list) else None
+    return type(value)() if type(value) in (list, tuple) else [] if isinstance(value, list) else None
 
 
 def is_a_word(value: Any) -> bool:

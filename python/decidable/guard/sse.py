@@ -86,9 +86,11 @@ class EventReader:
         self._has_begun = self._has_event = self._has_line_end = False
         self._beginning = ""
         self._broken_off = False
+        self._fault: Exception | None = None
 
     def take(self, chunk: Any) -> list[Any]:
         """What comes out for a piece: one piece of the same kind, or none."""
+        self._raise_fault()
         if self._kind is None and isinstance(chunk, (str, bytes)):
             self._kind = bytes if isinstance(chunk, bytes) else str
         if self._kind is None or not isinstance(chunk, self._kind):
@@ -108,10 +110,13 @@ class EventReader:
 
     def finish(self) -> list[Any]:
         """The end of the body ends its last event, and the texts that are not at their end."""
+        self._raise_fault()
         out = self._read(self._decoded(b"", True) if self._kind is bytes else "")
+        self._raise_fault()
         if "".join(self._line) or self._data:
             self._broken_off = True
             out += self._read("\n\n")
+            self._raise_fault()
         if self._has_begun and not self._has_event:
             # Such as the page of an error: what it says would be gone without a word.
             message = f"the body has no server-sent event in it{self._hint()}"
@@ -130,6 +135,11 @@ class EventReader:
         if not self._names_events:
             out.append("data: [DONE]\n\n")
         return self._written(out)
+
+    def _raise_fault(self) -> None:
+        """What is wrong with an event behind others that were in the same piece."""
+        if self._fault is not None:
+            raise self._fault
 
     def _decoded(self, chunk: bytes, final: bool = False) -> str:
         try:
@@ -155,7 +165,14 @@ class EventReader:
             place = found.end()
             line, self._line = "".join(self._line), []
             self._length += len(line)
-            out += self._take_line(line)
+            try:
+                out += self._take_line(line)
+            except Exception as fault:
+                if not out:
+                    raise
+                # What stands before it comes out first, wherever the body is cut.
+                self._fault = fault.with_traceback(None)
+                return out
             if self._channels.stopped is not None:
                 return out
         if text:
