@@ -29,7 +29,7 @@ import torch
 
 import decidable as dc
 from decidable import Guard, Rule
-from decidable.guard.outputs import A_WORD
+from decidable.guard.outputs import A_NUMBER, A_WORD
 
 FOLDER = Path(os.environ["DECIDABLE_RUNTIMES"])
 ITS_OWN = {
@@ -257,10 +257,13 @@ def test_every_field_of_an_output_is_known(vllm: Any) -> None:
     others = {each.name for each in dataclasses.fields(outputs.CompletionOutput)} - known
     of_request = set(inspect.signature(outputs.RequestOutput).parameters) - {"outputs", "finished", "kwargs"}
 
+    def said_of(name: str) -> Any:
+        return "a word" if name in A_WORD else 7 if name in A_NUMBER else ["what it says"]
+
     def chunk(text: str, finish: str | None = None) -> Any:
-        full = {name: "a word" if name in A_WORD else ["what it says"] for name in others}
+        full = {name: said_of(name) for name in others}
         output = outputs.CompletionOutput(index=0, text=text, token_ids=[1, 2], finish_reason=finish, **full)
-        about = {name: "a word" if name in A_WORD else ["what it says"] for name in of_request}
+        about = {name: said_of(name) for name in of_request}
         return outputs.RequestOutput(outputs=[output], finished=finish is not None, **about)
 
     stream = GUARD.stream([chunk("I dr"), chunk("op it", "stop")])
