@@ -1660,7 +1660,7 @@ fn nothing_is_held_that_could_be_released_however_it_is_read() {
         &[Reads::Visible, Reads::Folded],
         &Check::ALL,
         false,
-        50,
+        100,
     );
 }
 
@@ -1680,5 +1680,5 @@ fn nothing_is_held_of_a_document_that_could_be_released() {
         "\\",
     ];
     nothing_is_held(LETTERS, &pieces, &Reads::ALL, &[], true, 50);
-    nothing_is_held(['a', '1', ' '], &pieces, &Reads::ALL, &Check::ALL, true, 20);
+    nothing_is_held(['a', '1', ' '], &pieces, &Reads::ALL, &Check::ALL, true, 100);
 }
