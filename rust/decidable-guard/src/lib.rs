@@ -46,6 +46,6 @@ pub use cursor::{Cursor, MAX_HOLD_BYTES, Match, Stop};
 pub use error::{Error, ErrorKind};
 pub use matcher::{MOST_MATCHES, Pressure};
 pub use monitor::{Event, Intervention, Monitor, MostEntropy};
-pub use patterns::{MOST_NFA_BYTES, MOST_STATE_SETS_BYTES};
+pub use patterns::MOST_NFA_BYTES;
 pub use reading::Reads;
 pub use rule::{Action, Pattern, Rule, Severity};

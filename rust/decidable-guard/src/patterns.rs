@@ -73,10 +73,6 @@ const FAR: u16 = u16::MAX;
 /// 6.7 MB and 2.3 s.
 pub const MOST_NFA_BYTES: usize = 2 << 20;
 
-/// Bytes of the sets of those states that become states of the table: making it goes through each for every byte. With 16 MiB
-/// `(?:(?:a?){100}){100}x` was refused after more than a second, with this after a fifth of it; all patterns named above are accepted.
-pub const MOST_STATE_SETS_BYTES: usize = 4 << 20;
-
 /// What would be larger than its limit.
 #[derive(Debug)]
 pub(crate) enum TooLarge {
@@ -108,7 +104,7 @@ impl Patterns {
                     .match_kind(MatchKind::All)
                     .accelerate(false)
                     .dfa_size_limit(Some(bytes_max))
-                    .determinize_size_limit(Some(bytes_max.min(MOST_STATE_SETS_BYTES))),
+                    .determinize_size_limit(Some(bytes_max)),
             )
             .build_from_nfa(&nfa)
             .map_err(|_| TooLarge::Alone)?;
