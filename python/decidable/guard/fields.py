@@ -98,7 +98,7 @@ def _found(value: Any) -> Mapping[str, Any] | None:
         return None
     # What a model did not know when it was read stands apart in pydantic, and so does what it keeps to itself and its
     # methods may tell.
-    found = {**(own or {}), **(getattr(value, "__pydantic_extra__", None) or {}), **_kept(_private(value))}
+    found = {**(own or {}), **(getattr(value, "__pydantic_extra__", None) or {}), **_may_have_text(_private(value))}
     for name in slots:
         found[name] = getattr(value, name)
     return None if _says_more(value, found) else found
@@ -109,7 +109,7 @@ def _private(value: Any) -> Mapping[str, Any]:
     return getattr(value, "__pydantic_private__", None) or {}
 
 
-def _kept(private: Mapping[str, Any]) -> Mapping[str, Any]:
+def _may_have_text(private: Mapping[str, Any]) -> Mapping[str, Any]:
     """As far as it may have a text."""
     return {name: inner for name, inner in private.items() if type(inner) not in COUNTS}
 
@@ -261,7 +261,7 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
         # It cannot have what it would say.
         other = value
     wanted = {name: inner for name, inner in {**(fields(value) or {}), **changes}.items() if name not in private}
-    wanted |= _kept({**private, **{name: inner for name, inner in changes.items() if name in private}})
+    wanted |= _may_have_text({**private, **{name: inner for name, inner in changes.items() if name in private}})
     said = fields(other)
     is_copy = other is not value and type(other) is type(value)
     if (
