@@ -186,8 +186,7 @@ class ResponseReader:
 
     def finish(self) -> list[Any]:
         """The stream came to its end without saying so: what is pending is decided, and events have the rest."""
-        rests = [rest for item in self._channels.choices for rest in self._rests(item)]
-        return [self._appended(rest) for rest in rests]
+        return [self._appended(rest) for rest in self._all_rests()]
 
     def end(self, notice: str) -> list[Any]:
         """What tells a client that the stream was stopped: the response is incomplete, because of a filter."""
@@ -263,7 +262,7 @@ class ResponseReader:
             self._response = new = self._whole_response(response)
             out = self._take_ended()
             if RESPONSES[kind]:
-                out += [rest for each in self._channels.choices for rest in self._rests(each)]
+                out += self._all_rests()
                 if self._channels.stopped is not None:
                     # Those behind it that were done before are as they came out.
                     self._items |= dict(enumerate((fields(new) or {}).get("output") or ()))
@@ -273,7 +272,7 @@ class ResponseReader:
             return [self._shell_output(chunk, inside, item)]
         if kind == "error":
             # Clients read no further.
-            rests = [rest for each in self._channels.choices for rest in self._rests(each)]
+            rests = self._all_rests()
             if self._channels.stopped is not None:
                 return [*rests, None]
             told = {name: value for name, value in inside.items() if name not in ("type", "sequence_number")}
@@ -466,6 +465,9 @@ class ResponseReader:
 
     def _rests(self, item: int | None) -> list[Any]:
         return [event for channel in self._channels.of(item) for event in self._rest(channel)]
+
+    def _all_rests(self) -> list[Any]:
+        return [event for item in self._channels.choices for event in self._rests(item)]
 
     def _appended(self, event: Any) -> Any:
         self._more += 1
