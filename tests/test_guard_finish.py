@@ -417,6 +417,46 @@ def test_what_says_why_a_message_ends_waits_for_nothing_where_nothing_is_held() 
         assert list(stream) == []
 
 
+CALLED = {"name": "f", "args": '{"n": 1', "id": "a", "index": 0, "type": "tool_call_chunk"}
+PARTS_OF_BLOCKS = [
+    [{"type": "text", "text": "so DR", "index": 0}],
+    [{"type": "reasoning", "reasoning": "so DR", "index": 0}],
+    [{"type": "thinking", "thinking": "so DR", "index": 0}, {"type": "text", "text": "a DR", "index": 1}],
+    [{"type": "reasoning_content", "reasoning_content": {"text": "so DR"}, "index": 0}],
+    [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "so DR", "index": 0}], "index": 0}],
+    [{"type": "tool_use", "name": "f", "id": "t", "input": '{"a": "DR', "index": 0}],
+]
+
+
+@pytest.mark.parametrize("blocks", PARTS_OF_BLOCKS)
+def test_what_a_last_chunk_holds_is_what_it_would_be_without_a_guard(blocks: list[Any]) -> None:
+    """LangChain puts nothing together within the first list, so a rest goes on with the item that is there."""
+    for given in (
+        [of_langchain(blocks, chunk_position="last")],
+        [of_langchain([]), of_langchain(blocks, chunk_position="last")],
+    ):
+        assert functools.reduce(operator.add, GUARD.stream(given)) == functools.reduce(operator.add, given)
+    # And it is what another guard takes.
+    once = list(GUARD.stream(copy.deepcopy(given)))
+    assert list(GUARD.stream(copy.deepcopy(once))) == once
+
+
+@pytest.mark.parametrize("others", [[], [{**CALLED, "id": "b", "index": 1}], [{**CALLED, "id": "b"}]])
+def test_a_call_in_one_last_chunk_has_all_of_its_arguments(others: list[Any]) -> None:
+    guard = Guard([Rule.regex(r'"n": 1\}\d')])
+    whole = of_langchain(
+        "", chunk_position="last", tool_call_chunks=[{**each, "args": '{"n": 1}'} for each in [CALLED, *others]]
+    )
+    (out,) = guard.stream([whole])
+    assert out.tool_calls == whole.tool_calls
+    assert [call["args"] for call in out.tool_calls] == [{"n": 1}] * (1 + len(others))
+    assert out.invalid_tool_calls == []
+    # A part that breaks off is there in one piece as well.
+    broken = of_langchain("", chunk_position="last", tool_call_chunks=[{**CALLED, "args": '{"a": "SSN 1'}])
+    (out,) = GUARD.stream([broken])
+    assert [each["args"] for each in out.tool_call_chunks] == ['{"a": "[redacted]']
+
+
 USED = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
 

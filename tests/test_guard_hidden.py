@@ -133,6 +133,37 @@ def test_a_name_that_is_to_be_redacted_is_refused() -> None:
     assert refused("guard.unknown_chunk", lambda: list(GUARD.stream([given]))).field == "artifact"
 
 
+@pytest.mark.parametrize("nothing", [None, "", 0, False, [], {}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda own: chunk({"content": "a"}, **own),
+        lambda own: {"choices": [{"index": 0, "delta": {"content": "a"}, **own}]},
+        lambda own: chunk({"content": "a", **own}),
+        lambda own: chunk({"content": [{"type": "text", "text": "a", **own}]}),
+        lambda own: chunk({"tool_calls": [{"index": 0, **own}]}),
+        lambda own: chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}", **own}}]}),
+        lambda own: {"type": "ping", **own},
+        lambda own: {"type": "message_start", "message": {}, **own},
+        lambda own: {"type": "content_block_stop", "index": 0, **own},
+        lambda own: {"type": "error", "error": {"type": "a", "message": "b"}, **own},
+        lambda own: {"type": "response.created", "response": {"id": "r"}, "sequence_number": 0, **own},
+        lambda own: {"type": "response.created", "response": {"id": "r", **own}, "sequence_number": 0},
+        lambda own: {"type": "response.shell_call_output_content.delta", "delta": dict.fromkeys(own)},
+        lambda own: output("a", **own),
+        lambda own: {**output("a"), **own},
+        lambda own: AIMessageChunk(content="a", additional_kwargs=own),
+        lambda own: AIMessageChunk(content=[{"type": "text", "text": "a", **own}]),
+        lambda own: AIMessageChunk(content=[{"type": "reasoning_content", "reasoning_content": {"text": "a", **own}}]),
+    ],
+)
+def test_a_name_of_what_says_nothing_is_read(given: Any, nothing: Any) -> None:
+    """It would come out with its field. One in which nothing is found does."""
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([given({SAID: nothing})])))
+    # What a class wrote has no other names.
+    assert stopped_by([given({"dropped": nothing})]) is None
+
+
 def test_names_of_fields_are_no_texts() -> None:
     """Those that services have, and those of a class."""
     guard = Guard([Rule.literal(name) for name in ("title", "url", "type", "name", "parallel")])

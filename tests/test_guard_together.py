@@ -388,6 +388,20 @@ def test_openai_s_client_finds_items_by_their_places(first: dict[str, Any], seco
     assert (caught.value.code, caught.value.field) == ("guard.unknown_chunk", "annotations[].index")
 
 
+@pytest.mark.parametrize("place", ["extra_content", "annotations"])
+def test_what_goes_on_with_the_first_of_two_is_refused_of_openai_s_client_too(place: str) -> None:
+    """It takes the first list within an object as it is, and puts together only what comes later."""
+    first = [{"index": 0, "text": "DROP "}, {"index": 0, "text": "so "}]
+
+    def at(items: Any) -> Any:
+        return {"l": items} if place == "extra_content" else [{"index": 0, "l": items}]
+
+    chunks = [BEGIN, delta(**{place: at(first)}), delta(**{place: at([{"index": 0, "text": "TABLE"}])})]
+    assert "DROP TABLE" in str(adds_up(chunks))
+    out, why = out_of(ONE, chunks)
+    assert (out, why) == ([BEGIN], f"refused at {place}{'.' if place == 'extra_content' else '[0].'}l[].index")
+
+
 def test_items_in_the_order_of_their_numbers_pass() -> None:
     """Whether the first is numbered 0 or not, and whatever has no number."""
     for numbers in ([0, 1, 0, 1], [3, 3, 3, 4], [None, None]):
@@ -600,6 +614,10 @@ def test_what_goes_on_with_the_first_of_two_is_refused() -> None:
     second = langchain(tool_call_chunks=[{**two[0], "args": "TABLE"}])
     assert "DROP TABLE" in str(first + second)
     assert out_of(ONE, [first, second]) == ([], "refused at tool_call_chunks[].index")
+    # One without an id goes on with any of its number.
+    for ids in (("a", None), (None, "a"), ("a", "")):
+        named = [{**two[0], "args": f"DROP {own_id}", "id": own_id} for own_id in ids]
+        assert out_of(ONE, [langchain(tool_call_chunks=named)]) == ([], "refused at tool_call_chunks[].index")
     # Behind another chunk it puts them together as they come.
     both = [langchain(), langchain(tool_call_chunks=two)]
     assert functools.reduce(operator.add, both).tool_call_chunks[0]["args"] == "DROP so "

@@ -16,7 +16,7 @@ from decidable.guard.arguments import Arguments, Cursors, is_document
 from decidable.guard.faults import no_text, unknown_chunk
 from decidable.guard.fields import changed, declared, is_empty, is_readable
 from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
-from decidable.guard.services import COMMANDS, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
+from decidable.guard.services import COMMANDS, KNOWN, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
 __all__ = ["Channel", "Channels"]
 
@@ -72,6 +72,8 @@ class Channels:
         self._together: dict[Channel, _Together] = {}
         # Of numbers that a client may add up, by the place, their sum so far.
         self._sums: dict[Channel, float] = {}
+        # Names of fields in which nothing is looked for.
+        self._names: set[str] = set()
         self.stopped: StopReason | None = None
         self.stopped_in: Channel | None = None
 
@@ -244,6 +246,21 @@ class Channels:
         # What is none is also read as it stands: there a backslash may be one. What goes on may yet be none.
         as_written = released == text and (added or not is_document(text))
         return read(Channel(choice, place), text) if as_written else released
+
+    def says_nothing(self, name: str, value: Any) -> bool:
+        """Whether a field that no reader knows may come out: it is empty, and nothing is looked for in its name."""
+        return is_empty(value) and self.knows(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether a name is one that services have, or would come out as it is."""
+        if name in KNOWN or name in self._names:
+            return True
+        cursor = self._new()
+        if cursor.push(name) + cursor.finish() != name or cursor.stopped is not None:
+            return False
+        if len(self._names) < MOST_CHANNELS:
+            self._names.add(name)
+        return True
 
     def _read_inside(
         self, choice: int | None, place: str, value: Any, leaf: Any, whole: str | None, added: Lists | None

@@ -223,7 +223,9 @@ class ChatReader:
         for name, value in inside.items():
             if name == "choices" or (name in ABOUT_A_CHUNK and (is_a_word(value) or are_numbers(value))):
                 continue
-            if is_empty(value) or (name == "p" and _is_padding(value)):
+            if name == "p" and _is_padding(value):
+                continue
+            if is_empty(value) and (name in KNOWN_IN_A_CHUNK or self._channels.knows(name)):
                 continue
             if name in READ_IN_A_CHUNK and is_of_the_service(name, value):
                 continue
@@ -343,7 +345,7 @@ class ChatReader:
                 raise unknown_chunk(
                     "choices[].message", "is a whole answer, and no piece of one; check() reads its text"
                 )
-            elif not is_empty(value):
+            elif not self._channels.says_nothing(name, value):
                 raise unknown_chunk(f"choices[].{name}")
         text = inside.get("text")
         if text is not None:
@@ -376,7 +378,9 @@ class ChatReader:
         inside = fields_of("choices[].delta", delta)
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if value is None or (name == "role" and is_a_word(value)):
+            if name == "role" and is_a_word(value):
+                continue
+            if value is None and self._channels.knows(name):
                 continue
             new: Any = value
             if name == "content" and isinstance(value, (list, tuple)):
@@ -407,7 +411,7 @@ class ChatReader:
             elif name in READ_WHOLE:
                 # What comes whole is put together by some clients.
                 new = self._channels.read_all(index, name, value, added=self._lists)
-            elif not is_empty(value):
+            elif not self._channels.says_nothing(name, value):
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
                 changes[name] = new
@@ -446,7 +450,9 @@ class ChatReader:
                     changes[name] = new
             elif name in SEALS and is_of_the_service(name, value):
                 continue
-            elif (name == "index" and value is not None) or (name != "type" and not is_empty(value)):
+            elif name != "type" and not (
+                self._channels.says_nothing(name, value) and (name != "index" or value is None)
+            ):
                 # Nobody says whether one that is numbered goes on with another.
                 raise unknown_chunk(f"choices[].delta.content[].{name}")
         return changed(part, changes)
@@ -493,7 +499,9 @@ class ChatReader:
             before = len(earlier)
             changes: dict[str, Any] = {} if shown_id == (inside.get("id") or "") else {"id": shown_id}
             for name, value in inside.items():
-                if value is None or name == "index" or (name in ("id", "type") and is_of_the_service(name, value)):
+                if name == "index" or (name in ("id", "type") and is_of_the_service(name, value)):
+                    continue
+                if value is None and self._channels.knows(name):
                     continue
                 if name in ("function", "custom"):
                     text = "arguments" if name == "function" else "input"
@@ -505,7 +513,7 @@ class ChatReader:
                 elif name in READ_WHOLE:
                     place_of_it = f"tool_calls[{number}].{name}"
                     new = self._channels.read_all(choice, place_of_it, value, added=self._lists)
-                elif not is_empty(value):
+                elif not self._channels.says_nothing(name, value):
                     raise unknown_chunk(f"choices[].delta.tool_calls[].{name}")
                 else:
                     continue
@@ -521,13 +529,13 @@ class ChatReader:
         inside = fields_of(channel.label, value)
         changes: dict[str, Any] = {}
         for name, given in inside.items():
-            if given is None:
+            if given is None and self._channels.knows(name):
                 continue
             if name == text:
                 new = self._channels.push(channel, given)
             elif name == "name":
                 new = self._channels.read_name(name_channel, given)
-            elif not is_empty(given):
+            elif not self._channels.says_nothing(name, given):
                 raise unknown_chunk(f"{channel.label}.{name}")
             else:
                 continue

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from decidable.errors import InvalidInput
 
-__all__ = ["no_text", "of_a_helper", "shown", "unknown_chunk", "unknown_kind", "wrong_kind"]
+__all__ = ["NAMES_A_MATCH", "no_text", "of_a_helper", "shown", "unknown_chunk", "unknown_kind", "wrong_kind"]
+
+NAMES_A_MATCH: Final = "has a field in whose name something is found"
+"""Why what is about a text is refused, and not only stopped in: nothing of it can come out otherwise."""
 
 
 def unknown_chunk(place: str, why: str = "is not known, so it cannot be read") -> InvalidInput:

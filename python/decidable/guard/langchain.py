@@ -223,7 +223,7 @@ class MessageChunkReader:
                 new = self._whole(name, value)
             elif name == "name" and value:
                 new = self._channels.read(Channel(None, name), value)
-            elif not is_empty(value):
+            elif not self._channels.says_nothing(name, value):
                 raise unknown_chunk(name)
             if new != value:
                 changes[name] = new
@@ -406,8 +406,8 @@ class MessageChunkReader:
                     changes[key] = self._alone(own, value) if index is None else self._whole(own, value)
                 elif (
                     key != "index"
-                    and not is_empty(value)
-                    and not isinstance(value, bool)
+                    and not self._channels.says_nothing(key, value)
+                    and not (isinstance(value, bool) and self._channels.knows(key))
                     and not is_of_the_service(key, value)
                 ):
                     raise unknown_chunk(f"content[].{key}")
@@ -454,7 +454,9 @@ class MessageChunkReader:
                 changes[name] = self._channels.push(channel, inner)
             elif name == "type" and inner in ("text", "signature", "redacted_content"):
                 continue
-            elif not is_empty(inner) and not (name in ("signature", "redacted_content") and isinstance(inner, str)):
+            elif not (name in ("signature", "redacted_content") and isinstance(inner, str)) and (
+                not self._channels.says_nothing(name, inner)
+            ):
                 raise unknown_chunk(f"content[].reasoning_content.{name}")
         return changed(value, {name: new for name, new in changes.items() if new is not inside[name]})
 
@@ -474,11 +476,14 @@ class MessageChunkReader:
         if not isinstance(calls, (list, tuple)):
             raise unknown_chunk("tool_call_chunks", "is no list")
         out = [self._call(call) for call in calls]
-        numbered = [own for call in calls if (own := fields(call) or {}).get("index") is not None]
-        which = [(own["index"], own.get("id") or "") for own in numbered]
-        if self._is_first and len(set(which)) < len(which):
+        if self._is_first:
             # LangChain takes the first list as it is, and each later one together with the first of its number.
-            raise unknown_chunk("tool_call_chunks[].index", "is of two calls")
+            numbered = [own for call in calls if (own := fields(call) or {}).get("index") is not None]
+            ids: dict[int | str, list[str]] = {}
+            for own in numbered:
+                ids.setdefault(own["index"], []).append(own.get("id") or "")
+            if any(len(own) > 1 and ("" in own or len(set(own)) < len(own)) for own in ids.values()):
+                raise unknown_chunk("tool_call_chunks[].index", "is of two calls")
         return out
 
     def _which(self, number: int | str, own: Any) -> str:
@@ -510,7 +515,9 @@ class MessageChunkReader:
             read_name = self._channels.read if index is None else self._channels.read_name
             changes["name"] = read_name(Channel(None, "tool_name", index, which), inside["name"])
         for key, value in inside.items():
-            if key not in ("args", "name", "id", "index") and not is_empty(value) and not is_of_the_service(key, value):
+            if key in ("args", "name", "id", "index") or is_of_the_service(key, value):
+                continue
+            if not self._channels.says_nothing(key, value):
                 raise unknown_chunk(f"tool_call_chunks[].{key}")
         return changed(call, changes)
 
@@ -551,7 +558,7 @@ class MessageChunkReader:
             return self._channels.read_error(None, name, value, added=self._lists)
         if name in READ_WHOLE or name in OF_INTEGRATIONS:
             return self._whole(name, value)
-        if not is_empty(value):
+        if not self._channels.says_nothing(name, value):
             raise unknown_chunk(f"additional_kwargs.{name}")
         return value
 
@@ -571,15 +578,15 @@ class MessageChunkReader:
                 part = {"type": kind_of_part, "text": rest, **({"index": int(which)} if which else {})}
                 if channel.name == OF_KWARGS:
                     own_reasoning = now("additional_kwargs").get("reasoning") or {}
-                    parts = [*(own_reasoning.get("summary") or []), part]
+                    parts = _with_more(own_reasoning.get("summary"), part, "text")
                     own_reasoning = {**own_reasoning, "summary": parts}
                     out["additional_kwargs"] = {**now("additional_kwargs"), "reasoning": own_reasoning}
                 else:
-                    out["content"] = _and(now("content"), {"type": kind, in_field: [part], **numbered})
+                    out["content"] = _with_more(now("content"), {"type": kind, in_field: [part], **numbered}, in_field)
             elif channel.field in BLOCKS:
                 said = {"text": rest} if channel.field == "reasoning_content" else rest
-                block = {"type": channel.field, BLOCKS[channel.field][0]: said, **numbered}
-                out["content"] = _and(now("content"), block)
+                field = BLOCKS[channel.field][0]
+                out["content"] = _with_more(now("content"), {"type": channel.field, field: said, **numbered}, field)
             elif name == "text":
                 _, of_a_block, at = self._text_at
                 signed, rest = self._with_signatures(rest)
@@ -590,13 +597,13 @@ class MessageChunkReader:
                     continue
                 if of_a_block:
                     block = {"type": "text", "text": rest}
-                    out["content"] = _and(before, block if at is None else {**block, "index": at})
+                    out["content"] = _with_more(before, block if at is None else {**block, "index": at}, "text")
                 else:
                     out["content"] = before + rest if isinstance(before, str) else [*before, rest]
             elif name == "tool_arguments":
                 own_id = self._ids[index][int(channel.field)] if channel.field and index is not None else None
                 piece = {"name": None, "args": rest, "id": own_id, "index": index, "type": "tool_call_chunk"}
-                out["tool_call_chunks"] = [*now("tool_call_chunks"), piece]
+                out["tool_call_chunks"] = _with_more(now("tool_call_chunks"), piece, "args")
             elif name == "function_arguments":
                 own = dict(now("additional_kwargs").get("function_call") or {})
                 own["arguments"] = (own.get("arguments") or "") + rest
@@ -687,6 +694,35 @@ def _number(place: str, index: Any) -> int | str | None:
 def _and(content: Any, block: Any) -> list[Any]:
     """A message's content with one block more."""
     return [*([content] if content and isinstance(content, str) else content or []), block]
+
+
+def _with_more(items: Any, more: dict[str, Any], field: str) -> list[Any]:
+    """Items with one more; where one of them has its number, and no other id, that one's field goes on with it.
+
+    LangChain takes the first list of all as it is, and puts together nothing within it.
+    """
+    number, own_id = more.get("index"), more.get("id")
+    for place, item in enumerate([] if number is None or not isinstance(items, list) else items):
+        inside = fields(item) or {}
+        if inside.get("index") == number and (own_id is None or inside.get("id") in (None, "", own_id)):
+            return [
+                *items[:place],
+                changed(item, {field: _joined(inside.get(field), more[field])}),
+                *items[place + 1 :],
+            ]
+    return _and(items, more)
+
+
+def _joined(before: Any, more: Any) -> Any:
+    """What is held behind what it goes on with: a text, or an object or a list that has it."""
+    if not before:
+        return more
+    if isinstance(more, str):
+        return before + more
+    if isinstance(more, dict):
+        return changed(before, {"text": _joined((fields(before) or {}).get("text"), more["text"])})
+    (part,) = more
+    return _with_more(before, part, "text")
 
 
 def _rebuilt(chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:

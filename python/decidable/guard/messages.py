@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
-from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
+from decidable.guard.faults import NAMES_A_MATCH, of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_empty, kept, made
 from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import OF_BEDROCK, is_of_the_service
@@ -149,6 +149,8 @@ class MessageReader:
             if self._channels.stopped is not None:
                 return rest
             told = {name: value for name, value in inside.items() if name != "type"}
+            if not all(map(self._channels.knows, told)):
+                raise unknown_chunk("error", NAMES_A_MATCH)
             new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
             return [*rest, changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
         if kind in OF_THE_HELPER:
@@ -187,11 +189,10 @@ class MessageReader:
         out.append(made(like, "RawMessageStopEvent", {"type": "message_stop"}))
         return out
 
-    @staticmethod
-    def _only(inside: Any, *names: str) -> None:
+    def _only(self, inside: Any, *names: str) -> None:
         """Refuses an event that has more than these."""
         for name, value in inside.items():
-            if name not in names and name != "type" and not is_empty(value):
+            if name not in names and name != "type" and not self._channels.says_nothing(name, value):
                 raise unknown_chunk(name)
 
     @staticmethod
@@ -297,6 +298,8 @@ class MessageReader:
         changes = {}
         for name, value in (fields(stop) or {}).items():
             # A client's own kind of event repeats the block here.
+            if not self._channels.knows(name):
+                raise unknown_chunk("content_block_stop", NAMES_A_MATCH)
             if name not in ("type", "index") and not is_empty(value):
                 new = self._block(index, value, whole=True)
                 if new is not value:

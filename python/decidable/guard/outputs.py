@@ -117,15 +117,16 @@ class OutputReader:
         """Reads what an engine says besides, and says what of it comes out otherwise."""
         changes: dict[str, Any] = {}
         for name, value in inside.items():
-            if value is None or name in OF_THE_REQUEST or (name in A_WORD and is_a_word(value)):
+            if name in OF_THE_REQUEST or (name in A_WORD and is_a_word(value)):
+                continue
+            if value is None and name in known:
                 continue
             if name in A_NUMBER and isinstance(value, (int, float)):
                 continue
             if name in LEFT_OUT:
                 changes[name] = withheld(value)
             elif name not in known or name in A_WORD:
-                # What is empty says nothing.
-                if not is_empty(value):
+                if not (is_empty(value) if name in known else self._channels.says_nothing(name, value)):
                     raise unknown_chunk(f"{place}{name}")
             elif not are_numbers(value) and (fields(value) is not None or isinstance(value, (str, list, tuple))):
                 # Arrays, and what else nobody can list, are its own.

@@ -116,6 +116,7 @@ class ByPlace:
     def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
         """What each item is numbered."""
         found: list[int | str | None] = []
+        numbers = set()
         where = f"{place}[].index"
         for item in items:
             number = (fields(item) or {}).get("index")
@@ -124,6 +125,10 @@ class ByPlace:
                 self._lists[choice, where] = length + 1, known
             else:
                 self.find(choice, where, number_of(where, number))
+                if number in numbers:
+                    # The first list is taken as it is, each later one is put together.
+                    raise unknown_chunk(where, "is of two items")
+                numbers.add(number)
             found.append(number)
         return found
 

@@ -13,7 +13,7 @@ import re
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
-from decidable.guard.faults import of_a_helper, unknown_chunk, unknown_kind, wrong_kind
+from decidable.guard.faults import NAMES_A_MATCH, of_a_helper, unknown_chunk, unknown_kind, wrong_kind
 from decidable.guard.fields import changed, fields, is_empty, is_plain, made, without
 from decidable.guard.parts import ByPlace, fields_of, kind_of, number_of, refuse_many
 from decidable.guard.services import is_a_word
@@ -109,6 +109,14 @@ OF_THE_REQUEST: Final = frozenset(
         "instructions", "tools", "tool_choice", "metadata", "prompt", "text", "user", "reasoning", "truncation",
         "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
         "conversation", "include", "input", "background", "context_management", "stream_options",
+    }
+)  # fmt: skip
+# What it says besides that has names which no other part has.
+OF_A_RESPONSE: Final = frozenset(
+    {
+        "billing", "completed_at", "frequency_penalty", "incomplete_details", "max_output_tokens", "max_tool_calls",
+        "output_text", "parallel_tool_calls", "presence_penalty", "previous_response_id", "prompt_cache_retention",
+        "store", "temperature", "top_logprobs", "top_p",
     }
 )  # fmt: skip
 
@@ -276,6 +284,8 @@ class ResponseReader:
             if self._channels.stopped is not None:
                 return [*rests, None]
             told = {name: value for name, value in inside.items() if name not in ("type", "sequence_number")}
+            if not all(map(self._channels.knows, told)):
+                raise unknown_chunk("error", NAMES_A_MATCH)
             new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
             return [*rests, changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
         if kind == "keepalive":
@@ -287,11 +297,11 @@ class ResponseReader:
         self._only(inside)
         return [chunk]
 
-    @staticmethod
-    def _only(inside: Any, *names: str | None) -> None:
+    def _only(self, inside: Any, *names: str | None) -> None:
         """Refuses an event that has more than these."""
         for name, value in inside.items():
-            if name not in names and not is_empty(value) and not (name in ABOUT_AN_EVENT and is_a_word(value)):
+            is_known = name in names or (name in ABOUT_AN_EVENT and (is_empty(value) or is_a_word(value)))
+            if not is_known and not self._channels.says_nothing(name, value):
                 raise unknown_chunk(name)
             if name.endswith(("_index", "_number")) and value is not None:
                 number_of(name, value)
@@ -387,6 +397,8 @@ class ResponseReader:
         own = fields_of("delta", delta)
         changes = {}
         for name, text in own.items():
+            if not self._channels.knows(name):
+                raise unknown_chunk("delta", NAMES_A_MATCH)
             channel = self._channel(inside, item, name, "command_index")
             if text is not None:
                 released = self._push(channel, text)
@@ -424,6 +436,8 @@ class ResponseReader:
         # The output at last: where it is stopped in, what was used is still told.
         for name in sorted(inside, key="output".__eq__):
             value = inside[name]
+            if not (name in OF_THE_REQUEST or name in OF_A_RESPONSE or self._channels.knows(name)):
+                raise unknown_chunk("response", NAMES_A_MATCH)
             if name == "output":
                 if value is not None and not isinstance(value, (list, tuple)):
                     raise unknown_chunk("response.output", "is no list")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = [
-    "COMMANDS", "NAMES", "OF_AN_ERROR", "OF_BEDROCK", "READ_AS_JSON", "READ_WHOLE", "REASONS", "REPEATS", "SEALS",
-    "WITHHELD", "are_numbers", "is_a_word", "is_an_error", "is_of_the_service", "withheld",
+    "COMMANDS", "KNOWN", "NAMES", "OF_AN_ERROR", "OF_BEDROCK", "READ_AS_JSON", "READ_WHOLE", "REASONS", "REPEATS",
+    "SEALS", "WITHHELD", "are_numbers", "is_a_word", "is_an_error", "is_of_the_service", "withheld",
 ]  # fmt: skip
 
 # They repeat the text in another form (what else could have been said included), and nobody reads them here.
@@ -80,27 +80,31 @@ NAMES: Final = frozenset(
     {
         "action", "actions", "additional_kwargs", "annotation", "annotations", "args", "arguments", "attributes",
         "audio", "base_resp", "block", "caller", "categories", "category", "choices", "citation", "citations",
-        "cited_text", "code", "command", "commands", "container", "content", "context", "count", "created", "data",
-        "delta", "description", "detail", "details", "diff", "display", "document_index", "document_title", "domain",
-        "duration", "edits", "end", "end_block_index", "end_char_index", "end_index", "end_page_number", "end_turn",
-        "env", "error", "error_code", "error_message", "exit_code", "expires_at", "explanation", "extra_content",
-        "extras", "failed_generation", "favicon", "file_id", "file_url", "filename", "finish", "flagged", "format",
-        "from", "function", "function_call", "group", "height", "host", "icon", "id", "image", "image_url", "index",
-        "input", "input_schema", "is_error", "item", "key", "keys", "kind", "language", "level", "lines", "link",
-        "links", "location", "logprobs", "logs", "message", "metadata", "metrics", "model", "model_name",
-        "model_provider", "moderation", "name", "names", "namespace", "new_lines", "new_start", "number", "object",
-        "offset", "old_lines", "old_start", "operation", "outcome", "output", "outputs", "page", "page_age", "param",
-        "parameters", "parsed", "part", "path", "pattern", "phase", "position", "provider", "provider_name",
-        "published_date", "publisher", "queries", "query", "quote", "raw", "reason", "reasoning", "reasoning_content",
-        "refusal", "related_questions", "response", "result", "results", "retrieved_at", "return_code", "role",
-        "safety", "score", "search_info", "search_results", "segments", "server_label", "server_name", "signature",
-        "site", "site_name", "size", "snippet", "source", "sources", "span", "start", "start_block_index",
-        "start_char_index", "start_index", "start_page_number", "status", "stderr", "stdout", "stop_reason",
-        "stop_sequence", "summary", "svg", "syntax", "system_fingerprint", "text", "thinking", "thought", "time",
-        "title", "token_usage", "tool", "tool_calls", "tool_name", "tools", "transcript", "type", "url", "url_citation",
-        "usage", "user", "value", "version", "video", "videos", "web_search", "width", "words", "x", "x_groq", "y",
+        "cited_text", "code", "command", "commands", "container", "content", "context", "count", "created",
+        "custom", "data", "delta", "description", "detail", "details", "diff", "display", "document_index",
+        "document_title", "domain", "duration", "edits", "end", "end_block_index", "end_char_index", "end_index",
+        "end_page_number", "end_turn", "env", "error", "error_code", "error_message", "exit_code", "expires_at",
+        "explanation", "extra_content", "extras", "failed_generation", "favicon", "file_id", "file_url", "filename",
+        "finish", "flagged", "format", "from", "function", "function_call", "group", "height", "host", "icon", "id",
+        "image", "image_url", "index", "input", "input_schema", "is_error", "item", "key", "keys", "kind",
+        "language", "level", "lines", "link", "links", "location", "logprobs", "logs", "message", "metadata",
+        "metrics", "model", "model_name", "model_provider", "moderation", "name", "names", "namespace", "new_lines",
+        "new_start", "number", "object", "offset", "old_lines", "old_start", "operation", "outcome", "output",
+        "outputs", "page", "page_age", "param", "parameters", "parsed", "part", "path", "pattern", "phase",
+        "position", "provider", "provider_name", "published_date", "publisher", "queries", "query", "quote", "raw",
+        "reason", "reasoning", "reasoning_content", "refusal", "related_questions", "response", "result", "results",
+        "retrieved_at", "return_code", "role", "safety", "score", "search_info", "search_results", "segments",
+        "server_label", "server_name", "signature", "site", "site_name", "size", "snippet", "source", "sources",
+        "span", "start", "start_block_index", "start_char_index", "start_index", "start_page_number", "status",
+        "stderr", "stdout", "stop_reason", "stop_sequence", "summary", "svg", "syntax", "system_fingerprint",
+        "text", "thinking", "thought", "time", "title", "token_usage", "tool", "tool_calls", "tool_name", "tools",
+        "transcript", "type", "url", "url_citation", "usage", "user", "value", "version", "video", "videos",
+        "web_search", "width", "words", "x", "x_groq", "y",
     }
 ) | OF_USAGE  # fmt: skip
+
+# All of these, which say nothing of a text where they are empty.
+KNOWN: Final = NAMES | REPEATS | READ_WHOLE | OPAQUE | WORDS.keys()
 
 # What a model wrote as JSON. Where a service has read it the names are the model's, too; a text is what it wrote.
 READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
