@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import chdir, suppress
 from functools import partial
 from itertools import count, cycle
 from pathlib import Path
@@ -806,6 +806,45 @@ def test_what_cannot_be_written_down_does_not_come_out(tmp_path: Path) -> None:
     assert isinstance(monitor.fault, dc.InvalidInput)
     assert monitor.fault.code == "audit.unwritable"
     assert verify_audit(path).ending is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder that is in use keeps its name there")
+@pytest.mark.parametrize("moved", [True, False])
+def test_an_audit_is_whole_wherever_its_folder_is_called_at_the_end(tmp_path: Path, moved: bool) -> None:
+    """A daemon changes its folder, or what rotates logs its name: what came out is what the audit says."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    with chdir(tmp_path):
+        monitor = GUARD.monitor(audit="logs/a.audit")
+    monitor.intervene(Token(1, b"hello DROP"))
+    if moved:
+        folder = folder.rename(tmp_path / "logs.1")
+    assert monitor.intervene(End()) == Continue(b"DROP")
+    report = verify_audit(folder / "a.audit")
+    assert (report.ending, report.released, report.hash) == ("finished", 10, monitor.audit_hash)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_an_audit_that_could_not_be_written_has_no_hash(tmp_path: Path) -> None:
+    """The log would name one that never was. What is there ends with a whole frame."""
+    import resource
+    import signal
+
+    path = tmp_path / "answer.audit"
+    monitor = GUARD.monitor(audit=path)
+    begun = monitor.audit_hash
+    assert verify_audit(path).hash == begun
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 60, before[1]))
+    try:
+        monitor.intervene(Token(1, b"so "))
+        assert isinstance(monitor.intervene(End()), Stop)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert monitor.audit_hash is None
+    report = verify_audit(path)
+    assert (report.ending, report.hash, report.tail) == (None, begun, {"offset": path.stat().st_size, "bytes": 0})
 
 
 FORKED = """

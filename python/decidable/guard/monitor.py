@@ -179,7 +179,7 @@ class Monitor:
 
     @property
     def audit_hash(self) -> bytes | None:
-        """The hash of the audit up to here, which covers all before it; ``None`` without one."""
+        """The hash of the audit up to here, which covers all before it; ``None`` without one that can be written."""
         return self._native.hash
 
     def pressure(self) -> list[Pressure]:

@@ -632,10 +632,14 @@ impl Audit {
                 // The text ends with the match that stopped it, and nothing of that came out: what it shares with a redaction was replaced.
                 let named = ending != Ending::Matched
                     || self.matches.split_last().is_some_and(|(last, before)| {
-                        let replaced = before.iter().any(|matched| matched.found.end == end.released);
+                        let replaced = before
+                            .iter()
+                            .any(|matched| matched.found.end.min(end.taken) == end.released);
                         last.found.end == end.taken && (end.released <= last.found.start || replaced)
                     });
-                let taken = self.matches.iter().all(|matched| matched.found.end <= end.taken);
+                // Where the next character was to say which match stops, rules that read otherwise saw what is behind it.
+                let behind = ending == Ending::Matched;
+                let taken = behind || self.matches.iter().all(|matched| matched.found.end <= end.taken);
                 if !counted || !whole || !named || !taken || end.released > end.taken {
                     return Err(range);
                 }

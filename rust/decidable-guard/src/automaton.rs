@@ -5,7 +5,7 @@ use crate::{
     before::Beginnings,
     json::Json,
     literals::{Literal, Literals},
-    patterns::{MOST_NFA_BYTES, Patterns, RuleId, TooLarge},
+    patterns::{MOST_NFA_BYTES, Patterns, Refused, RuleId},
     syntax::{self, Parsed},
 };
 
@@ -283,24 +283,29 @@ fn together(
     };
     let most = if alone.is_some() { ALONE_BYTES } else { TOGETHER_BYTES };
     match (Patterns::new(patterns, most, *room), alone) {
+        (Err(Refused::Never(rule)), _) => Err(Error::new(
+            ErrorKind::Empty,
+            rules.get(usize::from(rule)).map_or("", |rule| &rule.name),
+            syntax::NEVER_MATCHES,
+        )),
         (Ok(table), _) => {
             *room = room.saturating_sub(table.bytes());
             tables.push(table);
             Ok(())
         }
-        (Err(TooLarge::Nfa), Some(rule)) => {
+        (Err(Refused::Nfa), Some(rule)) => {
             let why = format_args!(
                 "what its table is made from takes more than {MOST_NFA_BYTES} bytes: repetitions with large counts multiply states"
             );
             Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
         }
-        (Err(TooLarge::Alone), Some(rule)) => {
+        (Err(Refused::Alone), Some(rule)) => {
             let why = format_args!(
                 "its table takes more than {ALONE_BYTES} bytes: repetitions with large counts multiply states"
             );
             Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
         }
-        (Err(TooLarge::Table), Some(rule)) => {
+        (Err(Refused::Table), Some(rule)) => {
             let why = format_args!("with its table all of them take more than {MOST_TABLE_BYTES} bytes");
             Err(Error::new(ErrorKind::TooLarge, &rule.name, why))
         }

@@ -165,7 +165,9 @@ impl Monitor {
         self.over |= self.cursor.stopped().is_some();
         if let (true, Some(trail)) = (self.over, &mut self.trail) {
             let ending = Ending::of(self.cursor.stopped());
-            trail.end(ending, time_ns, self.cursor.taken(), self.cursor.released());
+            // What is replaced may reach beyond the match that stops, where the text ends.
+            let taken = self.cursor.taken();
+            trail.end(ending, time_ns, taken, self.cursor.released().min(taken));
         }
         self.intervention(true)
     }

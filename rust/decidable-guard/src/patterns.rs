@@ -73,21 +73,23 @@ const FAR: u16 = u16::MAX;
 /// 6.7 MB and 2.3 s.
 pub const MOST_NFA_BYTES: usize = 2 << 20;
 
-/// What would be larger than its limit.
+/// Why there is no table of some patterns.
 #[derive(Debug)]
-pub(crate) enum TooLarge {
-    /// What the table is made from.
+pub(crate) enum Refused {
+    /// What the table is made from is larger than its limit.
     Nfa,
-    /// The table, or what is known of it while it is made.
+    /// The table is, or what is known of it while it is made.
     Alone,
-    /// The table, beside the others.
+    /// The table is, beside the others.
     Table,
+    /// The pattern of a rule matches nothing: no text leads to it, such as to `a\bb`.
+    Never(RuleId),
 }
 
 impl Patterns {
     /// Takes patterns, each with the place of its rule, in ascending order; how large what the table is made from may be, and how large
     /// the table. What must stand before them is not looked at: [`Self::with_before`].
-    pub(crate) fn new(patterns: &[(RuleId, &Parsed)], bytes_max: usize, room: usize) -> Result<Self, TooLarge> {
+    pub(crate) fn new(patterns: &[(RuleId, &Parsed)], bytes_max: usize, room: usize) -> Result<Self, Refused> {
         let hirs: Vec<_> = patterns.iter().map(|(_, parsed)| &parsed.hir).collect();
         let nfa = thompson::Compiler::new()
             .configure(
@@ -96,7 +98,7 @@ impl Patterns {
                     .nfa_size_limit(Some(bytes_max.min(MOST_NFA_BYTES))),
             )
             .build_many_from_hir(&hirs)
-            .map_err(|_| TooLarge::Nfa)?;
+            .map_err(|_| Refused::Nfa)?;
         let dfa = dense::Builder::new()
             .configure(
                 dense::Config::new()
@@ -107,16 +109,11 @@ impl Patterns {
                     .determinize_size_limit(Some(bytes_max)),
             )
             .build_from_nfa(&nfa)
-            .map_err(|_| TooLarge::Alone)?;
+            .map_err(|_| Refused::Alone)?;
         Self::of(&nfa, &dfa, patterns, room)
     }
 
-    fn of(
-        nfa: &NFA,
-        dfa: &dense::DFA<Vec<u32>>,
-        patterns: &[(RuleId, &Parsed)],
-        room: usize,
-    ) -> Result<Self, TooLarge> {
+    fn of(nfa: &NFA, dfa: &dense::DFA<Vec<u32>>, patterns: &[(RuleId, &Parsed)], room: usize) -> Result<Self, Refused> {
         let (classes, bytes) = classes(nfa, patterns);
         let stride = bytes.len().saturating_add(1);
 
@@ -131,7 +128,7 @@ impl Patterns {
         for (start, before) in starts.iter_mut().zip(LOOKED_BACK_AT) {
             let config = start::Config::new().anchored(Anchored::Yes).look_behind(before);
             // An anchored automaton that gives up at no byte has every start; without one it would see nothing.
-            *start = walk.number(Some(dfa.start_state(&config).map_err(|_| TooLarge::Alone)?));
+            *start = walk.number(Some(dfa.start_state(&config).map_err(|_| Refused::Alone)?));
         }
         let mut this = Self {
             classes,
@@ -147,7 +144,7 @@ impl Patterns {
             check: None,
             before: None,
         };
-        let mut state = 1;
+        let (mut state, mut can_match) = (1, BTreeSet::new());
         while let Some(Some(from)) = walk.found.get(state).copied() {
             let end = dfa.next_eoi_state(from);
             let after: Vec<_> = bytes
@@ -162,6 +159,7 @@ impl Patterns {
                 .zip(next)
                 .map(|(state, next)| matches(dfa, *state, next, patterns));
             let matched: Vec<Vec<RuleId>> = matched.collect();
+            can_match.extend(matched.iter().flatten().copied());
             let sure: Vec<RuleId> = matched.split_first().map_or_else(Vec::new, |(first, rest)| {
                 first
                     .iter()
@@ -183,9 +181,12 @@ impl Patterns {
             this.remaining.push(FAR);
             this.nearest.push(NO_RULE);
             if this.bytes() > room {
-                return Err(TooLarge::Table);
+                return Err(Refused::Table);
             }
             state = state.saturating_add(1);
+        }
+        if let Some((rule, _)) = patterns.iter().find(|(rule, _)| !can_match.contains(rule)) {
+            return Err(Refused::Never(*rule));
         }
         this.measure();
         this.without_hopeless();

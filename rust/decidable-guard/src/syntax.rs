@@ -37,6 +37,9 @@ impl From<Hir> for Parsed {
     }
 }
 
+/// Why a pattern guards nothing.
+pub(crate) const NEVER_MATCHES: &str = "it can never match";
+
 /// What a rule looks for.
 pub(crate) fn parsed(rule: &Rule) -> Result<Parsed, Error> {
     let parsed = match &rule.pattern {
@@ -53,7 +56,7 @@ pub(crate) fn parsed(rule: &Rule) -> Result<Parsed, Error> {
             return fault(&hidden);
         }
         if hir.properties().minimum_len().is_none() {
-            return fault("it can never match");
+            return fault(NEVER_MATCHES);
         }
     }
     match parsed.hir.properties().minimum_len() {

@@ -288,6 +288,58 @@ fn a_match_that_stops_is_the_last() {
     assert_eq!((end.taken, end.released), (19, 9));
 }
 
+/// What follows a word that stops is to say that it ends there: characters that its rule does not see do not, and others see them.
+#[test]
+fn rules_that_read_otherwise_may_match_behind_the_end_of_the_text() {
+    let exact = |rule: Rule, action| rule.with_reads(Reads::Exact).with_action(action);
+    for (rule, text, taken, released, matches) in [
+        (
+            exact(Rule::regex("control", r"[\x00-\x08]"), Action::Record),
+            "drop\0.",
+            4,
+            0,
+            2,
+        ),
+        (
+            exact(Rule::literal("mark", "\u{200b}"), Action::Record),
+            "drop\u{200b}\u{200b}.",
+            4,
+            0,
+            3,
+        ),
+        (
+            exact(Rule::literal("mark", "xdrop\u{200b}"), Action::Redact),
+            "xdrop\u{200b}.",
+            5,
+            5,
+            2,
+        ),
+        (
+            exact(Rule::literal("mark", "\u{200b}"), Action::Redact),
+            "a drop\u{200b}.",
+            6,
+            2,
+            1,
+        ),
+    ] {
+        let rules = vec![Rule::regex("drop", r"drop\b"), rule];
+        let cursor = Cursor::new(Arc::new(Automaton::new(rules).unwrap()));
+        let mut monitor = Monitor::new(cursor).with_trail(Trail::new(&head(), None, 0).unwrap(), None);
+        let mut out = Vec::new();
+        for (character, id) in text.chars().zip(0..) {
+            monitor.intervene(token(id, character.to_string().as_bytes()), 0, &mut out);
+        }
+        let audit = Audit::read(monitor.trail().unwrap().bytes(), None).unwrap();
+        let end = audit.end.unwrap();
+        assert_eq!(
+            (end.ending, end.taken, end.released, end.matches),
+            (Ending::Matched, taken, released, matches),
+            "{text:?}"
+        );
+        assert_eq!(audit.matches.last().unwrap().found.rule, 0);
+    }
+}
+
 #[test]
 fn what_is_no_event_stops_and_so_does_what_comes_after_the_end() {
     let mut out = Vec::new();

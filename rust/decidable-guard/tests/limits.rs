@@ -25,6 +25,36 @@ fn a_small_table_that_is_made_from_much_is_refused() {
     );
 }
 
+/// It would guard nothing, and nobody would hear of it.
+#[test]
+fn a_pattern_to_which_no_text_leads_is_refused() {
+    for pattern in [
+        "x^a",
+        "a$b",
+        r"\b\Ba",
+        r"a\bb",
+        r"(?<=a\bb)c",
+        r"a(?:\bb|\Bc^)",
+        r"(?m)a^b",
+    ] {
+        let error = compiled(pattern).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.rule()),
+            (ErrorKind::Empty, Some("one")),
+            "{pattern}"
+        );
+        let others = ["foo", pattern, "ba+r"].map(|pattern| Rule::regex(pattern, pattern));
+        let error = Automaton::new(others.to_vec()).unwrap_err();
+        assert_eq!((error.kind(), error.rule()), (ErrorKind::Empty, Some(pattern)));
+    }
+    for pattern in ["^a", "a$", r"\ba\b", r"a\Bb", r"(?m)a\n^b", r"a(?:\bb|c)", r"a(?!b)c"] {
+        assert!(compiled(pattern).is_ok(), "{pattern}");
+    }
+    // One that another always matches before is not such a one.
+    let both = vec![Rule::regex("first", "a+"), Rule::regex("second", "a+b?")];
+    assert!(Automaton::new(both).is_ok());
+}
+
 #[test]
 fn long_patterns_that_take_little_are_accepted() {
     for pattern in [

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use decidable_canon::{Canonical as _, Digest};
+use decidable_canon::{Canonical as _, Digest, cast};
 use decidable_guard::audit::{Head, LONGEST_MODEL_NAME_BYTES, Trail};
 use decidable_guard::{Cursor, Event, MostEntropy};
 use decidable_kernel::batch::this_process;
@@ -27,7 +27,11 @@ const GATHERED_BYTES: usize = 4_096;
 /// Where an audit is written.
 struct Sidecar {
     file: File,
+    /// Its folder, which is made durable at the end whatever it is called by then, where a system has that.
+    folder: Option<File>,
     path: PathBuf,
+    /// How many bytes of it are written.
+    length: u64,
     /// The process that made it: a child of a fork shares the file, and must not touch it.
     process: (u32, u64),
 }
@@ -36,6 +40,8 @@ struct State {
     monitor: decidable_guard::Monitor,
     /// Until the audit is whole or cannot be written.
     sidecar: Option<Sidecar>,
+    /// It cannot be written, so no file has what comes next.
+    lost: bool,
     out: Vec<u8>,
     /// That of the last event: what fails may be the clock.
     time_ns: i64,
@@ -44,7 +50,7 @@ struct State {
 impl State {
     /// Writes what was gathered of the audit, if it is so much; at the end all of it, durably.
     fn write(&mut self, py: Python<'_>, least: usize, last: bool) -> PyResult<()> {
-        let Some(Sidecar { file, path, .. }) = &mut self.sidecar else {
+        let Some(sidecar) = &mut self.sidecar else {
             return Ok(());
         };
         let Some(trail) = self.monitor.trail() else {
@@ -53,17 +59,19 @@ impl State {
         if !last && trail.bytes().len() < least {
             return Ok(());
         }
-        let written = file.write_all(trail.bytes());
+        let written = sidecar.write(trail.bytes());
+        let length = trail.bytes().len();
         trail.clear();
         let done = written.and_then(|()| {
             if last {
-                py.detach(|| durable(file, path))
+                py.detach(|| sidecar.durable(length))
             } else {
                 Ok(())
             }
         });
-        let failed = done.map_err(|error| unwritable(py, path, &error));
-        if last || failed.is_err() {
+        let failed = done.map_err(|error| unwritable(py, &sidecar.path, &error));
+        self.lost = failed.is_err();
+        if last || self.lost {
             self.sidecar = None;
         }
         failed
@@ -90,6 +98,7 @@ impl State {
         match self.sidecar.take_if(forked) {
             // Closing the file writes nothing.
             Some(Sidecar { path, .. }) => {
+                self.lost = true;
                 let why = "belongs to the process that began it; begin another in the child";
                 Err(about(py, Class::LogUnavailable, "audit.forked", why, &path))
             }
@@ -98,14 +107,49 @@ impl State {
     }
 }
 
-/// File and name are on the device.
-fn durable(file: &File, path: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    if cfg!(unix) {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+impl Sidecar {
+    /// A file that was not there, which nobody else reads.
+    fn create(path: PathBuf) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let folder = if cfg!(unix) {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            Some(decidable_wal::above_standard(File::open(
+                parent.unwrap_or(Path::new(".")),
+            )?)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            file: decidable_wal::above_standard(options.open(&path)?)?,
+            folder,
+            path,
+            length: 0,
+            process: this_process(),
+        })
     }
-    Ok(())
+
+    /// All of some bytes, or none.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes).inspect_err(|_| self.cut(0))?;
+        self.length += cast::u64_from_usize(bytes.len());
+        Ok(())
+    }
+
+    /// File and name are on the device. Else the file does not have its end: nobody acted on that.
+    fn durable(&mut self, last: usize) -> io::Result<()> {
+        let synced = self.file.sync_all();
+        let named = self.folder.as_ref().map_or(Ok(()), File::sync_all);
+        synced.and(named).inspect_err(|_| self.cut(last))
+    }
+
+    /// Takes the last bytes away. Where not even that can be done the file stays as it is.
+    fn cut(&mut self, last: usize) {
+        self.length = self.length.saturating_sub(cast::u64_from_usize(last));
+        drop(self.file.set_len(self.length));
+    }
 }
 
 fn unwritable(py: Python<'_>, path: &Path, error: &io::Error) -> PyErr {
@@ -115,15 +159,6 @@ fn unwritable(py: Python<'_>, path: &Path, error: &io::Error) -> PyErr {
         ("audit.unwritable", format!("cannot be written: {}", reason(error)))
     };
     about(py, Class::InvalidInput, code, &why, path)
-}
-
-/// A file that was not there, which nobody else reads.
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    decidable_wal::above_standard(options.open(path)?)
 }
 
 /// One generation under the rules: control event by event, with its audit.
@@ -233,16 +268,13 @@ impl Monitor {
                 })
             })?;
             monitor = monitor.with_trail(trail, salt);
-            let created = create(&path).map_err(|error| unwritable(py, &path, &error))?;
-            sidecar = Some(Sidecar {
-                file: created,
-                path,
-                process: this_process(),
-            });
+            let created = Sidecar::create(path.clone()).map_err(|error| unwritable(py, &path, &error))?;
+            sidecar = Some(created);
         }
         let mut state = State {
             monitor,
             sidecar,
+            lost: false,
             out: Vec::new(),
             time_ns,
         };
@@ -299,11 +331,11 @@ impl Monitor {
     fn held(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.look(py)?.monitor.cursor().held())
     }
-    /// The hash of the audit up to here, or `None` where there is none.
+    /// The hash of the audit up to here, or `None` where there is none, or it could not be written.
     #[getter]
     fn hash<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let mut state = self.look(py)?;
-        let trail = state.monitor.trail();
+        let trail = if state.lost { None } else { state.monitor.trail() };
         Ok(trail.map(|trail| PyBytes::new(py, trail.chain().bytes())))
     }
     /// How many matches were not kept, because nobody took those before them (docs/limits.md).
