@@ -7,9 +7,10 @@ in pieces is pushed; one that comes whole, or once more at its end, is read as a
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments, Cursors, is_document
@@ -19,6 +20,10 @@ from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS, NAMED, Lists, field
 from decidable.guard.services import COMMANDS, KNOWN, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
 __all__ = ["Channel", "Channels"]
+
+
+# What parts of a place are told apart by, where it stands in a name.
+APART: Final = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%.[]"})
 
 
 class Channel(NamedTuple):
@@ -271,16 +276,16 @@ class Channels:
         if value is None:
             return value
         if isinstance(value, (int, float)):
-            # Outside of what a model wrote a fraction is a score.
-            is_text = not isinstance(value, bool) and (whole is not None or _is_whole(value))
+            is_text = not isinstance(value, bool) and _is_text(value, whole)
             read = self._read_number(choice, place, value) if is_text else value
-            is_sum = added is None or place.endswith(".index") or self._is_sum_released(choice, place, value, added)
-            return read if is_sum else None
+            return read if added is None or self._is_sum_released(choice, place, value, whole, added) else None
         if isinstance(value, str):
+            channel = Channel(choice, place)
+            first, _ = self._added.get(channel) or ("", "")
             # LangChain has names for what is numbered, and adds nothing to them.
-            is_number = place.endswith(".index") and NAMED.fullmatch(value) is not None
+            is_number = place.endswith(".index") and NAMED.fullmatch(first) is not None
             read = self.read_added if added and not is_number else self.read
-            return read(Channel(choice, place), value)
+            return read(channel, value)
         if isinstance(value, (list, tuple)):
             if not self._is_command_released(choice, place, value, added is not None):
                 return []
@@ -307,9 +312,13 @@ class Channels:
                 if not is_empty(inner):
                     changes[name] = withheld(inner)
                 continue
+            at = f"{place}.{_step(name)}" if place else _step(name)
             if whole is None and is_of_the_service(name, inner):
+                if added is not None and isinstance(inner, (int, float)):
+                    # Of many the sum may be none any more.
+                    released = self._is_sum_released(choice, at, inner, whole, added)
+                    changes |= {} if released else {name: None}
                 continue
-            at = f"{place}.{name}" if place else name
             # Inside of what the model wrote as JSON, a kind is what the model says it is.
             is_leaf = isinstance(inner, str) and whole != "arguments"
             new = leaf(kind, name, at, inner) if leaf is not None and is_leaf else None
@@ -330,16 +339,19 @@ class Channels:
             raise unknown_chunk(place, "is a number that is too long") from None
         return value if self.read(Channel(choice, place, document=True), text) == text else None
 
-    def _is_sum_released(self, choice: int | None, place: str, value: float, added: Lists) -> bool:
-        """Numbers that come again at their place clients add up; so the sum is read, too."""
+    def _is_sum_released(self, choice: int | None, place: str, value: float, whole: str | None, added: Lists) -> bool:
+        """Numbers that come again at their place clients add up; so the sum is read, too, but for that of an item."""
+        if place.endswith(".index"):
+            return True
         channel = Channel(choice, place)
         before = self._sums.get(channel)
         if before is None:
             refuse_many(len(self._sums), MOST_ADDED)
             self._sums[channel] = value
             return True
-        total = self._sums[channel] = added.added(before, value)
-        return total in (before, value) or not _is_whole(total) or self._read_number(choice, place, total) is not None
+        total = self._sums[channel] = added.added(place, before, value)
+        is_known = total in (before, value) or is_of_the_service(place.rsplit(".", 1)[-1], total)
+        return is_known or not _is_text(total, whole) or self._read_number(choice, place, total) is not None
 
     def _is_command_released(self, choice: int | None, place: str, value: Any, added: bool) -> bool:
         """Whether a command that is a list of its words may come out as they are joined; a list of others may.
@@ -385,12 +397,15 @@ class Channels:
     def _note(self, channel: Channel, cursor: Cursor | Arguments, over: Iterable[int] | None = None) -> int:
         """Keeps the matches that a cursor has, as far as there is room: for how many more there was none.
 
-        ``over``: only those that go over one of these places.
+        ``over``: only those that go over one of these places, which ascend.
         """
         dropped = 0
+        places = list(over) if over is not None else None
         for match in cursor.matches():
-            if over is not None and not any(match.start < place < match.end for place in over):
-                continue
+            if places is not None:
+                after = bisect_right(places, match.start)
+                if after == len(places) or places[after] >= match.end:
+                    continue
             where = Match(match.rule, match.action, match.start, match.end, channel.choice, channel.label)
             if len(self._matches) < MOST_MATCHES:
                 self._matches[where] = None
@@ -406,5 +421,11 @@ class Channels:
             self._dropped[known] = before + count if more or known is None else max(before, count)
 
 
-def _is_whole(number: float) -> bool:
-    return isinstance(number, int) or number.is_integer()
+def _is_text(number: float, whole: str | None) -> bool:
+    """Whether a number is one that could be looked for: outside of what a model wrote a fraction is a score."""
+    return whole is not None or isinstance(number, int) or number.is_integer()
+
+
+def _step(name: str) -> str:
+    """A name as a part of a place, of which nothing in it makes another."""
+    return name.translate(APART) if "." in name or "[" in name or "%" in name else name

@@ -133,15 +133,22 @@ class ChatReader:
             raise unknown_chunk("choices[].index", "is that of two choices")
         self.is_waiting = False
         new_ones = numbers - self._last.keys()
-        before = self._before(numbers, inside, choices) if self._waiting else []
         # Behind an error clients read no further.
         is_last = not is_empty(inside.get("error"))
+        before = []
+        if self._waiting and is_last:
+            before = self._settled(self._waiting.keys() & numbers, numbers)
+        elif self._waiting:
+            before = self._before(numbers, inside, choices)
         if is_last and self._channels.stopped is None:
             before += self.finish(but=numbers)
         if self._channels.stopped is not None:
             return before
         if new_ones:
-            before += self._begun()
+            before += self._begun(self._unbegun)
+        if len(choices) > 1:
+            # What it has comes out now, and what waits of the same choices before that.
+            before += self._begun(self._waiting.keys() & numbers)
         new_chunk = self._chunk_of(chunk, inside, choices)
         if is_last and self._channels.stopped is None:
             return [*before, self._with_all_rests(new_chunk)]
@@ -165,7 +172,9 @@ class ChatReader:
         rests = self.finish()
         if self._channels.stopped is not None:
             return rests
-        self._chunk_before = self._chunk_before if self._chunk_before is not None else chunk
+        if self._chunk_before is None:
+            # What is made like it says nothing of that.
+            self._chunk_before = without(chunk, fields(chunk) or ())
         return [*rests, self._channels.read_error(None, "", chunk)]
 
     def _with_all_rests(self, chunk: Any) -> Any:
@@ -188,32 +197,40 @@ class ChatReader:
         if len(choices) == 1 and not _has_text(fields(choices[0]) or {}):
             self._unbegun |= new_ones
             for index in ends:
-                self._waiting.setdefault(index, []).append(kept(chunk))
+                self._wait(index, kept(chunk))
             return []
         now = []
         for choice in choices:
             index = _number_of_choice(choice)
             if index in ends:
                 choice, later = self._apart(chunk, choice)
-                self._waiting.setdefault(index, []).append(later)
+                self._wait(index, later)
             now.append(choice)
         return [changed(chunk, {"choices": now})]
+
+    def _wait(self, index: int, chunk: Any) -> None:
+        refuse_many(sum(map(len, self._waiting.values())))
+        self._waiting.setdefault(index, []).append(chunk)
 
     def _apart(self, chunk: Any, choice: Any) -> tuple[Any, Any]:
         """A choice without what ends it, and a chunk with that alone."""
         why = {name: each for name, each in (fields(choice) or {}).items() if name in REASONS}
         return _without_end(choice), kept(self._chunk(chunk, [changed(_empty(choice), why)]))
 
-    def _begun(self) -> list[Any]:
-        """The first chunks of choices that wait, without their ends: clients count on the order of choices."""
+    def _begun(self, choices: Set[int]) -> list[Any]:
+        """What waits of some choices, without their ends: clients count on the order of choices and of their chunks."""
         out = []
-        for index in [index for index in self._waiting if index in self._unbegun]:
-            chunk, *others = self._waiting[index]
-            (choice,) = (fields(chunk) or {})["choices"]
-            now, later = self._apart(chunk, choice)
-            self._waiting[index] = [later, *others]
-            out.append(changed(chunk, {"choices": [now]}))
-        self._unbegun.clear()
+        for index in [index for index in self._waiting if index in choices]:
+            waiting, self._waiting[index] = self._waiting[index], []
+            for chunk in waiting:
+                (choice,) = (fields(chunk) or {})["choices"]
+                now, later = self._apart(chunk, choice)
+                # An end that is alone goes on waiting as it is.
+                if index in self._unbegun or now != _empty(now):
+                    out.append(changed(chunk, {"choices": [now]}))
+                    chunk = later
+                self._unbegun.discard(index)
+                self._waiting[index].append(chunk)
         return out
 
     def _chunk_of(self, chunk: Any, inside: Mapping[str, Any], choices: Any) -> Any:

@@ -60,6 +60,8 @@ OF_KWARGS: Final = "reasoning_summary"
 IN_KWARGS: Final = "additional_kwargs."
 # What langchain-google-genai keeps of calls: by their ids what a service signed them with.
 SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
+# What LangChain makes of the pieces of calls.
+PARSED_CALLS: Final = ("tool_calls", "invalid_tool_calls")
 # The texts that stand beside the content.
 TEXTS_BESIDE: Final = ("reasoning_content", "refusal", "reasoning")
 AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -203,7 +205,7 @@ class MessageChunkReader:
                 continue
             if name == "chunk_position" and value in (None, "last"):
                 continue
-            if name in ("tool_calls", "invalid_tool_calls"):
+            if name in PARSED_CALLS:
                 # They follow from the chunks of the calls.
                 if value and not inside["tool_call_chunks"]:
                     raise unknown_chunk(name)
@@ -221,6 +223,8 @@ class MessageChunkReader:
                 new = {key: self._additional(key, inner, whole_calls) for key, inner in kept.items()}
             elif name in ("response_metadata", "usage_metadata"):
                 new = self._whole(name, value)
+                if name == "usage_metadata" and new != value:
+                    new = _used(new)
             elif name == "name" and value:
                 new = self._channels.read(Channel(None, name), value)
             elif not self._channels.says_nothing(name, value):
@@ -664,7 +668,7 @@ def _without_calls(message: Any) -> Any:
     """A whole message without its calls, which are none any more: what is left of their arguments is something else."""
     inside = fields(message) or {}
     about = inside.get("additional_kwargs") or {}
-    changes: dict[str, Any] = {name: [] for name in ("tool_calls", "invalid_tool_calls") if inside.get(name)}
+    changes: dict[str, Any] = {name: [] for name in PARSED_CALLS if inside.get(name)}
     if {"tool_calls", "function_call"} & about.keys():
         left = {name: value for name, value in about.items() if name not in ("tool_calls", "function_call")}
         changes["additional_kwargs"] = left
@@ -694,6 +698,12 @@ def _number(place: str, index: Any) -> int | str | None:
 def _and(content: Any, block: Any) -> list[Any]:
     """A message's content with one block more."""
     return [*([content] if content and isinstance(content, str) else content or []), block]
+
+
+def _used(usage: Any) -> dict[str, Any] | None:
+    """What was used, of which not all comes out: LangChain adds up numbers, and takes none that lacks one of these."""
+    numbers = {name: number for name, number in (fields(usage) or {}).items() if isinstance(number, int)}
+    return numbers if numbers.keys() >= {"input_tokens", "output_tokens", "total_tokens"} else None
 
 
 def _with_more(items: Any, more: dict[str, Any], field: str) -> list[Any]:
@@ -729,9 +739,12 @@ def _rebuilt(chunk: Any, inside: Any, changes: dict[str, Any]) -> Any:
     """A copy whose tool calls are those of its own chunks of calls, also where nothing else of it is new."""
     if "tool_call_chunks" not in inside:
         return changed(chunk, changes)
-    if not changes and not inside.get("tool_calls") and not inside.get("invalid_tool_calls"):
+    if isinstance(chunk, dict):
+        # Nobody puts its calls together anew, and nobody read them.
+        return changed(chunk, {**changes, **{name: [] for name in PARSED_CALLS if inside.get(name)}})
+    if not changes and not any(map(inside.get, PARSED_CALLS)):
         return chunk
-    rest = {name: value for name, value in inside.items() if name not in ("tool_calls", "invalid_tool_calls", "type")}
+    rest = {name: value for name, value in inside.items() if name not in (*PARSED_CALLS, "type")}
     return type(chunk)(**(rest | changes))
 
 

@@ -125,8 +125,8 @@ class MessageReader:
             if (fields(message) or {}).get("content"):
                 # Deltas go on with it, and it is at its end here.
                 raise unknown_chunk("message.content", "is there before its blocks")
-            self._usage = (fields(message) or {}).get("usage")
             new = self._channels.read_all(None, "message", message, _keep_stop_sequence)
+            self._usage = (fields(new) or {}).get("usage")
             return [self._replaced(chunk, inside, "message", new)]
         if kind == "message_stop":
             rest = self._all_rests(chunk)
@@ -244,9 +244,8 @@ class MessageReader:
         if channel_name == "text" and self._open.get(index) != "text":
             # Nobody knows which text it goes on with.
             raise unknown_chunk("index", "is of no block of text that began")
-        if index in self._open:
-            self._lists.find(None, "index", index)
-        else:
+        self._lists.find(None, "index", index)
+        if index not in self._open:
             refuse_many(len(self._open))
             self._open[index] = ""
         channel = self._channel(index, channel_name)

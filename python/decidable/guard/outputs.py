@@ -74,7 +74,7 @@ class OutputReader:
             for _, rest in self._channels.close_all(index):
                 if index is not None:
                     chunk, output = self._last[index]
-                    out.append(changed(chunk, {"outputs": [_output_of(output, rest)]}))
+                    out.append(_chunk_of(chunk, [_output_of(output, rest)]))
         return out
 
     def end(self, notice: str) -> list[Any]:
@@ -89,7 +89,7 @@ class OutputReader:
             told = notice if where is not None and where.choice == index else ""
             outputs.append(changed(_output_of(output, told), {"finish_reason": "abort", "stop_reason": None}))
             chunk = last
-        return [changed(chunk, {"outputs": outputs, "finished": True})] if outputs else []
+        return [changed(_chunk_of(chunk, outputs), {"finished": True})] if outputs else []
 
     def _output(self, chunk: Any, output: Any) -> Any:
         inside = fields_of("outputs[]", output)
@@ -158,6 +158,13 @@ class OutputReader:
         if count > 1 or not (is_released or self._channels.stopped is not None):
             raise unknown_chunk("outputs[].text", "repeats what was before; it takes RequestOutputKind.DELTA")
         self._before[index] = (text, tokens, count + 1)
+
+
+def _chunk_of(like: Any, outputs: list[Any]) -> Any:
+    known = {"outputs", *A_WORD, *OF_THE_REQUEST}
+    # What it said besides was said, or was not to come out.
+    changes = {name: withheld(value) for name, value in (fields(like) or {}).items() if name not in known}
+    return changed(like, changes | {"outputs": outputs})
 
 
 def _output_of(output: Any, text: str) -> Any:

@@ -33,6 +33,9 @@ MOST_ADDED: Final = 16_384
 LARGEST_NUMBER: Final = 1_000_000
 """Of an item. No stream has so many, and a longer one could be what is to be found."""
 
+LAST_ONES: Final = (".created", ".timestamp")
+"""Numbers of which LangChain has the last, and adds up none."""
+
 NAMED: Final = re.compile(r"lc_[A-Za-z0-9_]{1,64}")
 """LangChain's own names of blocks and items, in place of numbers."""
 
@@ -98,7 +101,7 @@ class Lists(Protocol):
     def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
         """What each item is numbered; those without a number are items of their own, whatever comes later."""
 
-    def added(self, before: float, value: float) -> float:
+    def added(self, place: str, before: float, value: float) -> float:
         """What it makes of a number that comes again at its place, be it ``true``."""
 
 
@@ -121,7 +124,7 @@ class ByPlace:
         for item in items:
             number = (fields(item) or {}).get("index")
             if number is None:
-                length, known = self._lists.get((choice, where), (0, {}))
+                length, known = self._list(choice, where)
                 self._lists[choice, where] = length + 1, known
             else:
                 self.find(choice, where, number_of(where, number))
@@ -132,13 +135,13 @@ class ByPlace:
             found.append(number)
         return found
 
-    def added(self, before: float, value: float) -> float:
+    def added(self, place: str, before: float, value: float) -> float:
         """Their sum."""
         return before + value
 
     def find(self, choice: int | None, where: str, number: int) -> None:
         """Refuses an item that would go on with another. ``where`` its number stands says which list it is of."""
-        length, known = self._lists.get((choice, where), (0, {}))
+        length, known = self._list(choice, where)
         if number >= length:
             self.append(choice, where, number)
         elif known.get(number) != number:
@@ -146,11 +149,17 @@ class ByPlace:
 
     def append(self, choice: int | None, where: str, number: int) -> None:
         """One more item, behind those before it."""
-        length, known = self._lists.get((choice, where), (0, {}))
+        length, known = self._list(choice, where)
         refuse_many(self._count, MOST_ADDED)
         self._count += 1
         known[length] = number
         self._lists[choice, where] = length + 1, known
+
+    def _list(self, choice: int | None, where: str) -> tuple[int, dict[int, int]]:
+        found = self._lists.get((choice, where))
+        if found is None:
+            refuse_many(len(self._lists), MOST_ADDED)
+        return found or (0, {})
 
 
 class ByNumber:
@@ -159,9 +168,14 @@ class ByNumber:
     def __init__(self) -> None:
         self._ids: dict[tuple[int | None, str, int | str], str] = {}
 
-    def added(self, before: float, value: float) -> float:
-        """Their sum, but for what is the same again."""
-        return before if before == value else before + value
+    def added(self, place: str, before: float, value: float) -> float:
+        """Their sum, but for what is the same again; of what was used it is always that, and of times the last."""
+        if not place.startswith("usage_metadata."):
+            if place.endswith(LAST_ONES):
+                return value
+            if before == value:
+                return before
+        return before + value
 
     def numbers(self, choice: int | None, place: str, items: Iterable[Any]) -> list[int | str | None]:
         """What each item is numbered."""
@@ -181,7 +195,12 @@ class ByNumber:
             if number in numbers:
                 # The first list of all is taken as it is, each later one is put together.
                 raise unknown_chunk(f"{place}[].index", "is of two items")
-            at, own = (choice, place, number), str(inside.get("id") or "")
+            if inside.get("type") == "non_standard":
+                # What it has goes on with something that stands elsewhere.
+                raise unknown_chunk(f"{place}[].type")
+            at, own = (choice, place, number), inside.get("id") or ""
+            if not isinstance(own, str) or inside.get("id") not in (None, own):
+                raise unknown_chunk(f"{place}[].id", "is no text")
             if at not in self._ids:
                 refuse_many(len(self._ids), MOST_ADDED)
             known = self._ids.get(at, "")
