@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import json
 import traceback
 from collections import Counter
@@ -302,6 +304,44 @@ def test_no_part_hides_a_match(place: Place) -> None:
     for odd in within(MATCH):
         for sse in (False, True):
             check_form([(place, odd)], sse)
+
+
+REDACTS = Guard([Rule.literal("DROP TABLE", name="drop"), Rule.literal("SECRET", action="redact", name="secret")])
+# What comes behind a chunk: the end of the source, a match, and a fault of the service.
+TAILS: dict[str, list[list[Any]]] = {
+    "chat": [[], [chunk({"content": "DROP TABLE"})], [{"error": {"message": "x"}}]],
+    "completions": [[], [{"choices": [{"index": 0, "text": "DROP TABLE"}]}]],
+    "responses": [[], [event("refusal.delta", delta="DROP TABLE")], [{"type": "error", "message": "m"}]],
+    "messages": [
+        [],
+        [block("start", 7, content_block={"type": "thinking", "thinking": "DROP TABLE"})],
+        [{"type": "error", "error": {"type": "x", "message": "y"}}],
+    ],
+    "vllm": [[], [{"request_id": "r", "outputs": [{"index": 0, "text": "DROP TABLE"}]}]],
+    "langchain": [[], [of_langchain(AIMessageChunk, "DROP TABLE")]],
+    "a message of langchain": [[]],
+}
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param(each, id=f"{each[0]}: {'.'.join(map(str, each[1]))}") for each in PLACES]
+)
+def test_what_is_redacted_in_any_part_is_in_none_that_is_made_of_it(place: Place) -> None:
+    """A last chunk, or one with a rest, is made like one before."""
+    name, (number, *at) = place
+    is_told = at[-1] in NAMES_OF_SERVICES or any(
+        name == which and (number, *at)[: len(asked)] == asked for which, asked in OF_THE_REQUEST
+    )
+    for odd, tail in itertools.product(("SECRET", {"note": "SECRET"}, [{"text": "SECRET"}]), TAILS[name]):
+        given_ = copy.deepcopy(SAMPLES[name][: number + 1])
+        inside: Any = given_[number]
+        for part in at[:-1]:
+            inside = inside[part]
+        inside[at[-1]] = odd
+        out: list[Any] = []
+        with contextlib.suppress(dc.InvalidInput):
+            out.extend(iter(REDACTS.stream([*given_, *copy.deepcopy(tail)])))
+        assert is_told or "SECRET" not in str(out), (odd, tail)
 
 
 SHAPES = [

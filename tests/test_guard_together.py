@@ -23,7 +23,7 @@ import decidable as dc
 from decidable import Guard, Rule
 from decidable.guard import rule_set
 from decidable.guard.channels import Channels
-from decidable.guard.parts import MOST_CHANNELS
+from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS
 from test_guard import refused
 
 SETS = ("ssn", "cards", "secrets", "email", "iban")
@@ -978,3 +978,120 @@ def test_what_is_recorded_over_texts_that_come_whole_is_told(chunk: Any) -> None
     assert len(list(stream)) == 3
     told = sorted((match.start, match.end, match.rule) for match in stream.matches)
     assert told == [(0, 2, "so"), (3, 13, "drop"), (4, 6, "so")]
+
+
+def test_places_of_names_with_dots_are_their_own() -> None:
+    """A model chooses names: what clients put together at one place is not read with what they have at another."""
+
+    def at(value: Any) -> Any:
+        return delta(context=value)
+
+    texts = [{"a.b": "DROP "}, {"a": {"b": "so "}}, {"a.b": "TABLE"}]
+    in_lists = [{"a": [{"index": 0, "t": "DROP "}]}, {"a[0]": {"t": "so "}}, {"a": [{"index": 0, "t": "TABLE"}]}]
+    escaped = [{"a%2Eb": "DROP "}, {"a.b": "so "}, {"a%2Eb": "TABLE"}]
+    for values in (texts, in_lists, escaped):
+        for make in (at, lambda value: langchain(response_metadata=value)):
+            chunks = [BEGIN, *map(at, values)] if make is at else [make(value) for value in values]
+            out, why = out_of(ONE, chunks)
+            assert why is not None
+            assert why.startswith("stopped by drop"), (values, why)
+            assert "TABLE" not in str(out)
+    numbers = Guard([Rule.regex(r"\b12345\b", name="pin")])
+    stream = numbers.stream([at({"a.b": 12340}), at({"a": {"b": 1}}), at({"a.b": 5})])
+    assert "5}" not in str(list(stream))
+    assert stream.stopped is not None
+
+
+def test_what_langchain_puts_elsewhere_is_refused() -> None:
+    """An item of no standard goes on with what another has beside its text."""
+
+    def at(**item: Any) -> Any:
+        return langchain(response_metadata={"c": [{"index": 0, **item}]})
+
+    chunks = [at(type="t", extras={"x": "DROP "}), at(type="non_standard", value={"x": "TABLE"})]
+    assert "DROP TABLE" in str(chunks[0] + chunks[1])
+    assert out_of(ONE, chunks) == (chunks[:1], "refused at response_metadata.c[].type")
+    # To it an id that is no text is another.
+    chunks = [at(id=0, x="DROP "), at(id="a", x="so "), at(id=0, x="TABLE")]
+    assert "DROP TABLE" in str(functools.reduce(operator.add, chunks))
+    assert out_of(ONE, chunks) == ([], "refused at response_metadata.c[].id")
+    # A name of its own is added to what was none.
+    names = Guard([Rule.regex(r"k-\w{10}", name="key")])
+    chunks = [langchain(response_metadata={"c": {"index": index}}) for index in ("k-", "lc_secretva")]
+    assert "k-lc_secretva" in str(chunks[0] + chunks[1])
+    assert out_of(names, chunks)[1] == "stopped by key in response_metadata.c.index"
+
+
+@pytest.mark.parametrize("details", [{"cache_read": 0}, {"audio": 3}, {}])
+def test_what_langchain_adds_up_of_what_was_used_is_read(details: dict[str, int]) -> None:
+    """Equal numbers, too; and behind a stop it takes what is left."""
+    used = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "input_token_details": details}
+    half = 2_000_000_000_000_000 + 28_000_000_000_001
+    cards = Guard(rule_set("cards", action="stop"))
+    chunks = [langchain(content="a ", usage_metadata={**used, "input_token_details": {"x": half}})] * 2
+    total = str(2 * half)
+    assert total in str((chunks[0] + chunks[1]).usage_metadata)
+    found = Guard([Rule.literal(total, name="found")])
+    out = list(found.stream(chunks))
+    assert total not in str(functools.reduce(operator.add, out))
+    assert out[-1].response_metadata == {"finish_reason": "content_filter"}
+    # However many it takes.
+    many = [langchain(usage_metadata={**used, "input_tokens": 1_999_999_999_999})] * 2_055
+    rest = 4_111_111_111_111_111 - 2_055 * 1_999_999_999_999
+    many.append(langchain(usage_metadata={**used, "input_tokens": rest}))
+    assert str(functools.reduce(operator.add, many).usage_metadata["input_tokens"]) == "4111111111111111"
+    assert out_of(cards, many)[1] == "stopped by payment-card in usage_metadata.input_tokens"
+    # What is said before a match comes out, with what it took.
+    stopped = [langchain(content=text, usage_metadata=used) for text in ("hello ", "more DROP TABLE")]
+    whole = functools.reduce(operator.add, ONE.stream(stopped))
+    assert whole.content == "hello more "
+    assert whole.usage_metadata["total_tokens"] == 10
+
+
+def test_times_are_no_sums_to_langchain() -> None:
+    chunks = [langchain(response_metadata={"timestamp": time, "created": time}) for time in (1764439200, 1764439201)]
+    assert (chunks[0] + chunks[1]).response_metadata == {"timestamp": 1764439201, "created": 1764439201}
+    guard = Guard([Rule.literal(str(1764439200 + 1764439201))])
+    assert list(guard.stream(chunks)) == chunks
+    # To OpenAI's client they are.
+    chunks = [delta(context={"timestamp": time}) for time in (1764439200, 1764439201)]
+    assert out_of(guard, chunks)[1] is not None
+
+
+def test_sums_of_fractions_that_a_model_wrote_are_read() -> None:
+    guard = Guard([Rule.literal("3.14", name="pi")])
+    chunks = [BEGIN, *(delta(context={"arguments": {"x": 1.57}}) for _ in range(2))]
+    assert adds_up(chunks)["context"] == {"arguments": {"x": 3.14}}
+    assert out_of(guard, chunks)[1] == "stopped by pi in context.arguments.x"
+
+
+def test_a_piece_of_a_block_that_never_began_does_not_go_on_with_another() -> None:
+    pin = Guard([Rule.regex(r"(?<=pin )\d{4}", name="pin")])
+    begun = {
+        "type": "content_block_start",
+        "content_block": {"type": "thinking", "thinking": "my pin ", "signature": ""},
+    }
+    events = [
+        {"type": "message_start", "message": {"content": [], "usage": None}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_stop", "index": 0},
+        {**begun, "index": 2},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "thinking_delta", "thinking": "1234"}},
+    ]
+    assert out_of(pin, events) == (events[:4], "refused at index")
+
+
+def test_lists_of_clients_are_so_many_at_most() -> None:
+    chunks = (delta(context={f"k{number}": ["x"]}) for number in range(MOST_ADDED + 1))
+    refused("guard.too_large", lambda: list(ONE.stream(chunks)))
+
+
+def test_a_match_over_many_texts_is_told_once_wherever_it_begins() -> None:
+    """Among so many texts that more lie before it than are known."""
+    guard = Guard([Rule.literal("ab", action="record", name="ab")])
+    pieces = ["x"] * (MOST_CHANNELS + 50) + ["aba", "bab", "b", "x"]
+    stream = guard.stream([BEGIN, *(delta(context=piece) for piece in pieces)])
+    list(stream)
+    text = "".join(pieces)
+    # In each text, and over the end of one.
+    assert len(stream.matches) == text.count("ab")

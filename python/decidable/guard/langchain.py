@@ -64,6 +64,7 @@ SIGNED_CALLS: Final = "__gemini_function_call_thought_signatures__"
 PARSED_CALLS: Final = ("tool_calls", "invalid_tool_calls")
 # The texts that stand beside the content.
 TEXTS_BESIDE: Final = ("reasoning_content", "refusal", "reasoning")
+A_TYPE: Final = re.compile("(AI|Chat|Function|Human|System|Tool)MessageChunk|ai|chat|function|human|system|tool")
 AN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 A_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 # What stands in `additional_kwargs` besides, and comes whole: of OpenAI's responses, and of Cohere.
@@ -624,7 +625,7 @@ class MessageChunkReader:
 def _is_langchain_s_own(name: str, value: Any) -> bool:
     """Whether it is what LangChain says of a message, and no text."""
     if name == "type":
-        return isinstance(value, str) and value.isidentifier()
+        return isinstance(value, str) and A_TYPE.fullmatch(value) is not None
     return isinstance(value, bool) if name == "example" else name == "id" and is_of_the_service(name, value)
 
 
