@@ -16,6 +16,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from decidable import Guard, Rule
+from decidable.guard.parts import MOST_CHANNELS
 from test_guard import Source, refused
 
 GUARD = Guard([Rule.literal("DROP TABLE", name="drop"), Rule.regex(r"\bSSN 1\b", action="redact", name="ssn")])
@@ -548,6 +549,51 @@ def test_what_waits_is_not_the_source_s_own() -> None:
         assert stream.stopped is not None
 
 
+def test_what_waits_comes_out_as_it_was() -> None:
+    """What its source makes of it later is not what came."""
+
+    def of_two_choices() -> Iterator[Any]:
+        for index in (0, 1):
+            yield chunk("a DR", None, index)
+        delta: dict[str, Any] = {"annotations": [{"index": 0, "url": "u"}]}
+        two = {"id": "c", "choices": [{"index": index, "delta": delta, "finish_reason": "stop"} for index in (0, 1)]}
+        yield two
+        two["id"] = two["choices"] = delta["annotations"] = "later"  # type: ignore[assignment]
+        yield USAGE
+
+    def of_one_choice() -> Iterator[Any]:
+        yield chunk("a DR")
+        last = chunk(None, "stop", note=["so"])
+        yield last
+        last["note"][0] = last["choices"][0]["finish_reason"] = "later"
+        yield USAGE
+
+    def of_a_block() -> Iterator[Any]:
+        yield {"type": "message_start", "message": {"content": [], "usage": None}}
+        yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a DR"}}
+        # Of a client's own kind, which repeats the block.
+        stop: dict[str, Any] = {"type": "content_block_stop", "index": 0, "content_block": {"type": "text", "text": ""}}
+        yield stop
+        stop["content_block"]["type"] = stop["index"] = "later"
+        yield {"type": "message_stop"}
+
+    def of_langchain_s() -> Iterator[Any]:
+        reasons = {"finish_reason": "stop", "model_name": "m"}
+        for text in ("", "so DR"):
+            yield AIMessageChunk(content="a DR")
+            last = AIMessageChunk(content=text, response_metadata=dict(reasons))
+            yield last
+            last.response_metadata["finish_reason"] = last.response_metadata["model_name"] = "later"
+            yield AIMessageChunk(content="um")
+
+    for source in (of_two_choices, of_one_choice, of_a_block, of_langchain_s):
+        stream = GUARD.stream(source())
+        out = [copy.deepcopy(each) for each in stream]
+        assert "later" not in str(out), source
+        assert "DR" in str(out)
+        assert stream.stopped is None
+
+
 def test_what_cannot_be_copied_does_not_wait() -> None:
     class Single(dict[str, Any]):
         def __deepcopy__(self, _: Any) -> Any:
@@ -649,3 +695,79 @@ def test_what_is_held_comes_out_with_an_error_that_has_choices() -> None:
     assert last["error"] == error["error"]
     stream = Guard([Rule.regex(r"DR\b", name="drop")]).stream([chunk("a DR"), chunk("", "error", **error)])
     assert [reason for _, reason in said(list(stream)) if reason] == ["content_filter"]
+
+
+@pytest.mark.parametrize("name", ["type", "message", "code", "param", "status", "status_code", "detail", "details"])
+def test_the_last_chunk_behind_an_error_says_nothing_of_it(name: str) -> None:
+    for error in ({"object": "error", name: "DROP TABLE"}, {"error": {"message": "x"}, name: "DROP TABLE"}):
+        for given in (error, SimpleNamespace(**error)):
+            stream = GUARD.stream([given])
+            *_, last = [str(each) for each in stream]
+            assert "DROP TABLE" not in last
+            assert "content_filter" in last
+            assert stream.stopped is not None
+
+
+def test_what_waits_comes_out_before_an_error_that_has_choices() -> None:
+    found = {"index": 0, "delta": {"annotations": [{"index": 0, "url": "u"}]}, "finish_reason": "stop"}
+    given = [chunk("a DR"), {"id": "c", "choices": [found]}, chunk(None, "error", error={"message": "busy"})]
+    first, second, last = GUARD.stream(given)
+    assert said([first]) == [("a ", None)]
+    assert second["choices"][0]["delta"] == found["delta"]
+    assert (said([last]), last["error"]) == ([("DR", "error")], {"message": "busy"})
+
+
+def test_what_waits_of_a_choice_comes_out_before_what_it_has_later() -> None:
+    """Clients put together what comes whole, and in the order in which it came."""
+
+    def both(more: dict[str, Any], finish: str | None, other: str) -> dict[str, Any]:
+        choices = [
+            {"index": 0, "delta": more, "finish_reason": finish},
+            {"index": 1, "delta": {"content": other}, "finish_reason": None},
+        ]
+        return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices}
+
+    def put_together(contexts: list[str], guard: Guard = GUARD) -> tuple[Any, Any]:
+        given = [both({"role": "assistant", "content": ""}, None, "x"), both({"content": "a DR"}, None, "y")]
+        first, *others, last = contexts
+        for each in (first, *others):
+            one = chunk(None, "stop")
+            one["choices"][0]["delta"] = {"context": each}
+            given.append({**one, "created": 1, "model": "m"})
+        given.append(both({"context": last}, "stop", "z"))
+        given.append({**chunk(None, "stop", 1), "created": 1, "model": "m"})
+        state: Any = ChatCompletionStreamState()
+        stream = guard.stream(given)
+        for each in stream:
+            state.handle_chunk(ChatCompletionChunk.model_validate(each))
+        return [choice.message.to_dict() for choice in state.current_completion_snapshot.choices], stream.stopped
+
+    for contexts in (["one ", "two"], ["one ", "two ", "three"]):
+        (answer, other), stopped = put_together(contexts)
+        assert (answer["content"], answer["context"], other["content"]) == ("a DR", "".join(contexts), "xyz")
+        assert stopped is None
+    answers, stopped = put_together(["DROP", " TABLE"])
+    assert "DROP TABLE" not in str(answers)
+    assert stopped is not None
+
+
+def test_so_many_chunks_wait_at_most() -> None:
+    given = [chunk("a DR"), *(chunk(None, "stop", note="so") for _ in range(MOST_CHANNELS + 1))]
+    refused("guard.too_large", lambda: list(GUARD.stream(given)))
+
+
+def test_messages_of_langchain_as_dictionaries_keep_what_they_are() -> None:
+    """What LangChain makes of the pieces of calls is made anew by whoever makes messages of them."""
+    piece = {"name": "f", "args": '{"a": 1}', "id": "a", "index": 0, "type": "tool_call_chunk"}
+    about: dict[str, Any] = {"additional_kwargs": {}, "response_metadata": {}, "type": "AIMessageChunk", "id": "i"}
+    call = {"name": "f", "args": {"a": 1}, "id": "a", "type": "tool_call"}
+    given = [
+        {"content": "b DR", "tool_call_chunks": [], "tool_calls": [], "invalid_tool_calls": [], **about},
+        {"content": "", "tool_call_chunks": [piece], "tool_calls": [call], "invalid_tool_calls": [], **about},
+    ]
+    out = list(GUARD.stream(copy.deepcopy(given)))
+    assert [each["content"] for each in out] == ["b ", "", "DR"]
+    assert out[:2] == [{**given[0], "content": "b "}, {**given[1], "tool_calls": []}]
+    assert all(each["type"] == "AIMessageChunk" for each in out)
+    whole = functools.reduce(operator.add, (AIMessageChunk(**each) for each in out))
+    assert (whole.content, whole.tool_calls) == ("b DR", [call])
