@@ -581,9 +581,10 @@ def test_what_waits_comes_out_as_it_was() -> None:
         reasons = {"finish_reason": "stop", "model_name": "m"}
         for text in ("", "so DR"):
             yield AIMessageChunk(content="a DR")
-            last = AIMessageChunk(content=text, response_metadata=dict(reasons))
+            last = AIMessageChunk(content=text, response_metadata={**reasons, "status": ["done"]})
             yield last
             last.response_metadata["finish_reason"] = last.response_metadata["model_name"] = "later"
+            last.response_metadata["status"][0] = "later"
             yield AIMessageChunk(content="um")
 
     for source in (of_two_choices, of_one_choice, of_a_block, of_langchain_s):
@@ -632,6 +633,20 @@ def test_choices_begin_in_their_order() -> None:
     answers = [choice.message.content for choice in state.current_completion_snapshot.choices]
     assert answers == ["DR", "It is DROP"]
     assert [reason for index in (0, 1) for _, reason in said(out, index) if reason] == ["stop", "stop"]
+
+
+def test_choices_that_wait_begin_once() -> None:
+    """However many begin behind them, and where they went on."""
+    first = chunk("DR", "stop")
+    first["choices"][0]["delta"]["role"] = "assistant"
+    others = [chunk("x", None, 1), chunk("y", None, 2), chunk("z", None, 3)]
+    for between in ([], [chunk("DR"), chunk(None, "stop")]):
+        given = [first, *between, *others, USAGE]
+        out = list(GUARD.stream(given))
+        assert "".join(text for text, _ in said(out)) == "DR" * (1 + bool(between))
+        # That which begins a choice comes out without its end, which comes later.
+        assert len(out) == len(given) + (not between)
+        assert out[-1] == USAGE
 
 
 # --- errors of a service -----------------------------------------------------------------------------------------

@@ -1015,6 +1015,9 @@ def test_what_langchain_puts_elsewhere_is_refused() -> None:
     chunks = [at(id=0, x="DROP "), at(id="a", x="so "), at(id=0, x="TABLE")]
     assert "DROP TABLE" in str(functools.reduce(operator.add, chunks))
     assert out_of(ONE, chunks) == ([], "refused at response_metadata.c[].id")
+    # What an item has no id of its own in is of the one before.
+    chunks = [at(id="a", x="so "), at(x="DROP "), at(id="b", x="TABLE")]
+    assert out_of(ONE, chunks) == (chunks[:2], "refused at response_metadata.c[].index")
     # A name of its own is added to what was none.
     names = Guard([Rule.regex(r"k-\w{10}", name="key")])
     chunks = [langchain(response_metadata={"c": {"index": index}}) for index in ("k-", "lc_secretva")]

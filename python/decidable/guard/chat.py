@@ -215,7 +215,7 @@ class ChatReader:
     def _apart(self, chunk: Any, choice: Any) -> tuple[Any, Any]:
         """A choice without what ends it, and a chunk with that alone."""
         why = {name: each for name, each in (fields(choice) or {}).items() if name in REASONS}
-        return _without_end(choice), kept(self._chunk(chunk, [changed(_empty(choice), why)]))
+        return _without_end(choice), self._chunk(chunk, [changed(_empty(choice), why)])
 
     def _begun(self, choices: Set[int]) -> list[Any]:
         """What waits of some choices, without their ends: clients count on the order of choices and of their chunks."""
