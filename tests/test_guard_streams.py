@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import RunnableLambda
 from openai.types.responses.response_stream_event import ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -2216,7 +2217,13 @@ def test_a_part_of_a_chain() -> None:
     assert (model(said) | StrOutputParser() | GUARD.as_runnable()).invoke("q") == released
     whole = (model(said) | GUARD.as_runnable()).invoke("q")
     assert (whole.content, whole.response_metadata["finish_reason"]) == (released, "content_filter")
-    guarded = GUARD.as_runnable()
+    # What follows in the chain counts on a text, also where nothing of it came out.
+    shouts = RunnableLambda(str.upper)
+    for text in ("drop table users", ""):
+        assert (RunnableLambda(lambda _, text=text: text) | GUARD.as_runnable() | shouts).invoke("q") == ""
+        assert asyncio.run(GUARD.as_runnable().ainvoke(text.encode())) == b""
+    assert list(GUARD.as_runnable().stream("a drop")) == ["a ", "drop"]
+    guarded = pickle.loads(pickle.dumps(GUARD.as_runnable()))
     assert [(model("a confidential dr") | guarded).invoke("q").content for _ in range(2)] == ["a confidential dr"] * 2
     with pytest.raises(GuardStopped):
         list((model(said) | GUARD.as_runnable(raise_on_stop=True)).stream("q"))

@@ -753,13 +753,60 @@ def as_runnable(guard: Guard, **options: Any) -> RunnableGenerator[Any, Any]:
     """What passes through it is guarded: texts, and messages in pieces or whole. Each run is a stream of its own."""
     from langchain_core.runnables import RunnableGenerator
 
-    def transform(chunks: Iterator[Any]) -> Iterator[Any]:
-        with closing(guard.stream(chunks, **options)) as stream:
-            yield from stream
+    of_runs = _Runs(guard, options)
+    return RunnableGenerator(of_runs.transform, of_runs.atransform, name="guard")
 
-    async def atransform(chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async with aclosing(guard.astream(chunks, **options)) as stream:
-            async for chunk in stream:
+
+class _Runs:
+    """What passes through in each run. A text of which nothing comes out gives an empty one, which the next counts on."""
+
+    def __init__(self, guard: Guard, options: dict[str, Any]) -> None:
+        self._guard = guard
+        self._options = options
+
+    def transform(self, chunks: Iterator[Any]) -> Iterator[Any]:
+        kinds: list[type] = []
+        came_out = False
+        with closing(self._guard.stream(_noted(chunks, kinds), **self._options)) as stream:
+            for chunk in stream:
+                came_out = True
                 yield chunk
+        if not came_out:
+            yield from _nothing_of(kinds)
 
-    return RunnableGenerator(transform, atransform, name="guard")
+    async def atransform(self, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        kinds: list[type] = []
+        came_out = False
+        async with aclosing(self._guard.astream(_anoted(chunks, kinds), **self._options)) as stream:
+            async for chunk in stream:
+                came_out = True
+                yield chunk
+        for chunk in [] if came_out else _nothing_of(kinds):
+            yield chunk
+
+
+def _noted(chunks: Iterator[Any], kinds: list[type]) -> Iterator[Any]:
+    """The chunks, with the kind of the first noted, and their source closed with them."""
+    try:
+        for chunk in chunks:
+            if not kinds:
+                kinds.append(type(chunk))
+            yield chunk
+    finally:
+        if hasattr(chunks, "close"):
+            chunks.close()
+
+
+async def _anoted(chunks: AsyncIterator[Any], kinds: list[type]) -> AsyncIterator[Any]:
+    try:
+        async for chunk in chunks:
+            if not kinds:
+                kinds.append(type(chunk))
+            yield chunk
+    finally:
+        if hasattr(chunks, "aclose"):
+            await chunks.aclose()
+
+
+def _nothing_of(kinds: list[type]) -> list[Any]:
+    return [kind() for kind in (str, bytes) if kinds and issubclass(kinds[0], kind)]
