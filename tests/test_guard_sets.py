@@ -883,6 +883,28 @@ def test_a_definition_is_compiled_by_itself(tmp_path: Path) -> None:
     assert "Look-around cannot stand in a definition" in guide
 
 
+def test_a_definition_has_no_named_group(tmp_path: Path) -> None:
+    """A rule that has it twice would have the name twice, and be told so at a place that no file has."""
+    file = tmp_path / "rules.toml"
+    why = (
+        "names a group, of which a pattern that has the definition twice would have two; "
+        "leave the name of the group out"
+    )
+    for define, group in (
+        ("(?P<n>a)", "(?P<n>"),
+        ("(?<n>a)", "(?<n>"),
+        ("b|(?:c(?P<a_1>a))", "(?P<a_1>"),
+        (r"\\(?P<n>a)", "(?P<n>"),
+    ):
+        for regex in ("x", "(?&d)", "(?&d)(?&d)"):
+            file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+            assert str(refused("guard.unreadable", lambda: Guard.load(file))) == f"{file}, d: {group} {why}"
+    # What is no such group, and one of a rule.
+    for define in ("(a)", "(?:a)", "(?i:a)", r"\(?P<n>a", "[(?P<n>a]", "[[(?<n>]a]"):
+        file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = '(?P<n>x)(?&d)(?&d)'\n", encoding="utf-8")
+        assert repr(Guard.load(file)) == "<Guard of 1 rule>"
+
+
 def test_definitions_take_little_memory(tmp_path: Path) -> None:
     """Those that double at each level are refused, and a pattern that is too long before they are put in, as it is."""
     file = tmp_path / "rules.toml"
