@@ -459,9 +459,18 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("sql", "The boys' --\nthey ran"),
         ("shell", "We fetch the rows | sh does the rest"),
         ("shell", "| curl page | node |"),
+        ("shell", "`rm -rf /`"),
     ):
         assert text.partition("\n")[0] in told
         assert Guard(rule_set(name)).check(text)[1] is not None
+    everyday = told.partition("What a script has every day and stops, by `shell-chained-command`")[2].partition(
+        "`TRUNCATE"
+    )[0]
+    for text in ("v=$(curl -s https://api.example/version)", "cd app; rm -rf node_modules", "test -f x && rm -rf tmp"):
+        assert f"`{text}`" in everyday
+        stopped = Guard(rule_set("shell")).check(text)[1]
+        assert stopped is not None
+        assert stopped.rule == "shell-chained-command"
     assert "`git@github.com:org/repo.git` becomes `[redacted]:org/repo.git`" in told
     # What may be a secret is replaced, though it need not be one.
     for name, text, released, sentence in (
