@@ -730,6 +730,22 @@ def test_rules_in_a_file(tmp_path: Path) -> None:
     assert "path" not in refused("input.not_an_integer", lambda: Guard.load(file, max_hold=most)).details
 
 
+def test_the_patterns_of_a_file_are_counted_in_bytes(tmp_path: Path) -> None:
+    """With what is defined in its place: of letters beyond ASCII there are fewer than bytes."""
+    file = tmp_path / "rules.toml"
+    define = "\u00e9" * 4_000
+    octets = len(define.encode())
+    # The definition itself counts, and in its place the group that it is.
+    fit = (files.MOST_FILE_BYTES - octets) // (octets + len("(?:)"))
+    for rules in (fit, fit + 1):
+        file.write_text(f"[define]\nd = '{define}'\n" + "[[rules]]\nregex = '(?&d)'\n" * rules, encoding="utf-8")
+        if rules == fit:
+            assert len(files.read_rules(file)) == fit
+            continue
+        error = refused("guard.unreadable", partial(files.read_rules, file))
+        assert f", rule {rules}: the patterns of a file take at most {files.MOST_FILE_BYTES} bytes" in error.message
+
+
 @settings(max_examples=300)
 @given(
     text=st.text('ab1\\"/\n-é😀', max_size=30), ascii_only=st.booleans(), cuts=st.lists(st.integers(1, 7), min_size=1)

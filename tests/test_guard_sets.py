@@ -459,9 +459,18 @@ def test_what_the_sets_do_not_find_is_told() -> None:
         ("sql", "The boys' --\nthey ran"),
         ("shell", "We fetch the rows | sh does the rest"),
         ("shell", "| curl page | node |"),
+        ("shell", "`rm -rf /`"),
     ):
         assert text.partition("\n")[0] in told
         assert Guard(rule_set(name)).check(text)[1] is not None
+    everyday = told.partition("What a script has every day and stops, by `shell-chained-command`")[2].partition(
+        "`TRUNCATE"
+    )[0]
+    for text in ("v=$(curl -s https://api.example/version)", "cd app; rm -rf node_modules", "test -f x && rm -rf tmp"):
+        assert f"`{text}`" in everyday
+        stopped = Guard(rule_set("shell")).check(text)[1]
+        assert stopped is not None
+        assert stopped.rule == "shell-chained-command"
     assert "`git@github.com:org/repo.git` becomes `[redacted]:org/repo.git`" in told
     # What may be a secret is replaced, though it need not be one.
     for name, text, released, sentence in (
@@ -881,6 +890,28 @@ def test_a_definition_is_compiled_by_itself(tmp_path: Path) -> None:
         assert repr(Guard.load(file)) == "<Guard of 1 rule>"
     guide = (Path(__file__).parent.parent / "docs" / "guard.md").read_text(encoding="utf-8")
     assert "Look-around cannot stand in a definition" in guide
+
+
+def test_a_definition_has_no_named_group(tmp_path: Path) -> None:
+    """A rule that has it twice would have the name twice, and be told so at a place that no file has."""
+    file = tmp_path / "rules.toml"
+    why = (
+        "names a group, of which a pattern that has the definition twice would have two; "
+        "leave the name of the group out"
+    )
+    for define, group in (
+        ("(?P<n>a)", "(?P<n>"),
+        ("(?<n>a)", "(?<n>"),
+        ("b|(?:c(?P<a_1>a))", "(?P<a_1>"),
+        (r"\\(?P<n>a)", "(?P<n>"),
+    ):
+        for regex in ("x", "(?&d)", "(?&d)(?&d)"):
+            file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = '{regex}'\n", encoding="utf-8")
+            assert str(refused("guard.unreadable", lambda: Guard.load(file))) == f"{file}, d: {group} {why}"
+    # What is no such group, and one of a rule.
+    for define in ("(a)", "(?:a)", "(?i:a)", r"\(?P<n>a", "[(?P<n>a]", "[[(?<n>]a]"):
+        file.write_text(f"[define]\nd = '{define}'\n[[rules]]\nregex = '(?P<n>x)(?&d)(?&d)'\n", encoding="utf-8")
+        assert repr(Guard.load(file)) == "<Guard of 1 rule>"
 
 
 def test_definitions_take_little_memory(tmp_path: Path) -> None:

@@ -176,6 +176,9 @@ def _definitions(file: Path, define: Any, room: _Room) -> Mapping[str, str]:
         # As it is written: what it has by name was looked at where that is defined.
         if not _is_group(pattern):
             raise fault("a definition must have its brackets in pairs")
+        if group := _named_group(pattern):
+            why = "names a group, of which a pattern that has the definition twice would have two"
+            raise fault(f"{group} {why}; leave the name of the group out")
         _compiled(name, pattern, fault)
     return defined
 
@@ -197,6 +200,12 @@ def _compiled(name: str, pattern: str, fault: Callable[[str], InvalidInput]) -> 
 def _has_comments(pattern: str) -> bool:
     """Whether a pattern may have comments, in which a bracket is none: the flag `x`, in whatever spelling."""
     return any(not classes and "x" in (found["flags"] or "") for found, classes in _parts(pattern))
+
+
+def _named_group(pattern: str) -> str | None:
+    """How the first group begins that a pattern has with a name, if one has."""
+    begun = (found[0] for found, classes in _parts(pattern) if not classes)
+    return next((part for part in begun if part.startswith(("(?P<", "(?<"))), None)
 
 
 def _expanded(pattern: str, defined: Mapping[str, str], room: _Room, fault: Callable[[str], InvalidInput]) -> str:

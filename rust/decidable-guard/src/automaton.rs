@@ -316,3 +316,31 @@ fn together(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each table takes of what those before it left.
+    #[test]
+    fn literals_and_patterns_share_the_room() {
+        let rules = [
+            Rule::literal("text", "0123456789".repeat(100)),
+            Rule::regex("pattern", "[ab]*a[ab]{6}"),
+        ];
+        let made = |rules: &[Rule], mut room: usize| Tables::new(rules, Reads::Visible, &mut room).map(|_| room);
+        let all = 1 << 20;
+        let taken = |rules: &[Rule]| all - made(rules, all).unwrap();
+        let [text, pattern] = &rules;
+        let (alone, both) = (taken(core::slice::from_ref(text)), taken(&rules));
+        assert!(alone > 10_000 && both > alone + 1_000, "{alone} {both}");
+        // Without a text there is a state as well, with which nothing was read.
+        assert_eq!(both + taken(&[]), alone + taken(core::slice::from_ref(pattern)));
+        assert_eq!(made(&rules, both).unwrap(), 0);
+        // As soon as the texts fit it is the pattern for which there is no room.
+        for (room, rule) in [(both - 1, Some("pattern")), (alone, Some("pattern")), (alone - 1, None)] {
+            let error = made(&rules, room).unwrap_err();
+            assert_eq!((error.kind(), error.rule()), (ErrorKind::TooLarge, rule), "{room}");
+        }
+    }
+}

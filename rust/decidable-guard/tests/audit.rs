@@ -185,6 +185,30 @@ fn room_that_was_never_written_is_no_damage() {
     }
 }
 
+/// The zeros at the end of a seal may be its own: with the key that is known, and without it they are taken for that where they are few.
+#[test]
+fn a_seal_that_ends_in_zero_is_whole() {
+    let key = key(1);
+    let mut ended_in_zero = 0;
+    for number in 0..2_048_u16 {
+        let [high, low] = number.to_be_bytes();
+        let mut head = head();
+        head.id[..2].copy_from_slice(&[high, low]);
+        let mut trail = Trail::new(&head, Some(key.clone()), 0).unwrap();
+        trail.token(1, 1);
+        trail.end(Ending::Finished, 2, 3, 3);
+        if trail.bytes().ends_with(&[0]) {
+            ended_in_zero += 1;
+            for key in [Some(&key), None] {
+                let audit = Audit::read(trail.bytes(), key).unwrap();
+                assert_eq!(audit.end.unwrap().ending, Ending::Finished, "{number}");
+                assert_eq!(audit.tail, None, "{number}");
+            }
+        }
+    }
+    assert!(ended_in_zero > 0);
+}
+
 #[test]
 fn a_wrong_key_is_told_from_damage() {
     let sealed = fifty(Some(key(1)));
@@ -213,17 +237,39 @@ fn totals_that_do_not_add_up_are_refused_although_the_chain_holds() {
         end: 3,
     };
     let refused = |trail: Trail| Audit::read(trail.bytes(), None).is_err();
-    for (ending, taken, released, holds) in [
-        (Ending::Finished, 3, 3, true),
-        (Ending::Finished, 3, 2, false),
-        (Ending::Failed, 3, 2, true),
-        (Ending::Failed, 3, 4, false),
-        (Ending::Matched, 3, 1, false),
+    let at = |start, end| Match { rule: 0, start, end };
+    let none: &[Match] = &[];
+    for (ending, taken, released, matches, holds) in [
+        (Ending::Finished, 3, 3, none, true),
+        (Ending::Finished, 3, 2, none, false),
+        (Ending::Failed, 3, 2, none, true),
+        (Ending::Failed, 3, 4, none, false),
+        (Ending::Matched, 3, 1, none, false),
+        // Nothing matches behind the end of the text, but where a match stops it.
+        (Ending::Finished, 3, 3, &[at(1, 3)], true),
+        (Ending::Finished, 2, 2, &[at(1, 3)], false),
+        (Ending::Failed, 2, 1, &[at(1, 3)], false),
+        (Ending::Matched, 3, 1, &[at(3, 5), at(1, 3)], true),
+        // The text ends with the match that stops it.
+        (Ending::Matched, 3, 1, &[at(1, 3)], true),
+        (Ending::Matched, 4, 1, &[at(1, 3)], false),
+        (Ending::Matched, 2, 1, &[at(1, 3)], false),
+        (Ending::Matched, 3, 1, &[at(1, 3), at(0, 2)], false),
+        // Nothing of that came out, but what was replaced by then.
+        (Ending::Matched, 3, 0, &[at(1, 3)], true),
+        (Ending::Matched, 3, 2, &[at(1, 3)], false),
+        (Ending::Matched, 3, 2, &[at(0, 2), at(1, 3)], true),
+        (Ending::Matched, 3, 2, &[at(0, 1), at(1, 3)], false),
+        (Ending::Matched, 3, 3, &[at(0, 5), at(1, 3)], true),
+        (Ending::Matched, 3, 2, &[at(0, 5), at(1, 3)], false),
     ] {
         let mut trail = trail();
         trail.token(1, 0);
+        for found in matches {
+            trail.matched(found, None);
+        }
         trail.end(ending, 0, taken, released);
-        assert_eq!(refused(trail), !holds, "{ending:?} {taken} {released}");
+        assert_eq!(refused(trail), !holds, "{ending:?} {taken} {released} {matches:?}");
     }
     let mut matched = trail();
     matched.matched(&found, None);
@@ -256,6 +302,38 @@ fn a_model_name_has_a_limit() {
     };
     assert_eq!(named(LONGEST_MODEL_NAME_BYTES), Ok(()));
     assert_eq!(named(LONGEST_MODEL_NAME_BYTES + 1), Err(LONGEST_MODEL_NAME_BYTES + 1));
+}
+
+/// Whoever writes one has its chain in his hands, and what is read of it has to be what a writer may write.
+#[test]
+fn a_head_that_nobody_writes_is_refused_although_its_chain_holds() {
+    let longest = Head {
+        model: "m".repeat(LONGEST_MODEL_NAME_BYTES),
+        ..head()
+    };
+    let written = Trail::new(&longest, None, 0).unwrap().bytes().to_vec();
+    let name = HEAD_BYTES - 32 - 16 - 5;
+    let check = name + LONGEST_MODEL_NAME_BYTES;
+    assert_eq!(written.len(), check + 16 + 32);
+    let read = |head: Vec<u8>| {
+        let chained = [head.as_slice(), Digest::of(&head).bytes()].concat();
+        Audit::read(&chained, None)
+            .map(|audit| audit.head)
+            .map_err(|error| (error.kind(), error.offset()))
+    };
+    let head = &written[..check + 16];
+    assert_eq!(read(head.to_vec()), Ok(longest));
+    // The name is one byte longer, and says so.
+    let mut long = head.to_vec();
+    long[name - 4..name].copy_from_slice(&u32::try_from(LONGEST_MODEL_NAME_BYTES + 1).unwrap().to_le_bytes());
+    long.insert(name, b'm');
+    assert_eq!(read(long), Err((AuditErrorKind::Damaged, name - 4)));
+    // What is not sealed has the check of a key.
+    for byte in check..check + 16 {
+        let mut checked = head.to_vec();
+        checked[byte] = 1;
+        assert_eq!(read(checked), Err((AuditErrorKind::Damaged, check)));
+    }
 }
 
 #[test]

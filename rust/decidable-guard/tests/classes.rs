@@ -70,6 +70,9 @@ fn a_class_that_knows_ascii_only_takes_the_same_without_case() {
         (r"(?i:[\dx])", "xX", "y"),
         (r"(?i-u)[\dx]", "xX", "y"),
         (r"(?-u)\w", "x7", "-"),
+        // Flags of a group end with it.
+        (r"(?:(?-u:a)|(?i)[k\w])", "kK7\u{212a}", "ſ-"),
+        (r"(?:(?i-u:a)|[\ds])", "7s", "Sſ"),
     ] {
         let automaton = automaton(class);
         assert!(takes.chars().all(|c| finds(&automaton, &c.to_string())), "{class}");

@@ -55,6 +55,35 @@ fn a_text_is_pressed_by_the_bytes_that_begin_it() {
     );
 }
 
+/// Texts that are compared in either case and those that are not are two trees.
+#[test]
+fn of_texts_of_both_cases_the_deepest_is_told_and_of_those_the_nearest() {
+    let text = |text: &str, ignore_case| {
+        Rule::new(
+            text,
+            Pattern::Literal {
+                text: text.to_owned(),
+                ignore_case,
+            },
+        )
+    };
+    for (cased, caseless, told) in [
+        ("abcd", "abx", ["abx", "abx"]),
+        ("abx", "abcd", ["abx", "abx"]),
+        ("abcd", "bx", ["abcd", "abcd"]),
+        ("bx", "abcd", ["abcd", "abcd"]),
+        // As near, the first.
+        ("abc", "abx", ["abc", "abx"]),
+    ] {
+        let mut rules = vec![text(cased, false), text(caseless, true)];
+        for told in told {
+            let (rule, _, _) = pressed(rules.clone(), "ab")[1][0];
+            assert_eq!(rules[rule].name, told, "{cased} {caseless}");
+            rules.reverse();
+        }
+    }
+}
+
 #[test]
 fn a_pattern_is_pressed_by_each_attempt() {
     for action in [Action::Stop, Action::Redact, Action::Record] {

@@ -266,6 +266,39 @@ fn a_monitor_stops_at_the_token_with_which_a_match_is_certain() {
     assert_eq!(monitor.intervene(token(b"key"), 0, &mut out), Intervention::Continue);
 }
 
+/// Rules that read otherwise wait for their own next byte: of what is certain by then the first end counts, wherever the others begin.
+#[test]
+fn of_stops_that_wait_in_several_readings_the_first_end_counts() {
+    let rules = || {
+        [
+            Rule::regex("far", r"key-\b"),
+            Rule::regex("near", "-"),
+            Rule::regex("far marked", "key-\u{200b}\\b").with_reads(Reads::Exact),
+            Rule::regex("near marked", "y-\u{200b}").with_reads(Reads::Exact),
+        ]
+    };
+    let token = Event::Token {
+        id: 1,
+        bytes: ". key-\u{200b}".as_bytes(),
+        entropy: None,
+    };
+    for rules in [rules().to_vec(), rules().into_iter().rev().collect()] {
+        let near = rules.iter().position(|rule: &Rule| rule.name == "near").unwrap();
+        let mut monitor = Monitor::new(cursor(rules));
+        let mut out = Vec::new();
+        let found = Match {
+            rule: near,
+            start: 5,
+            end: 6,
+        };
+        assert_eq!(
+            monitor.intervene(token, 0, &mut out),
+            Intervention::Stop(Stop::Matched(found))
+        );
+        assert_eq!(out, b". ", "nothing of what may have been one");
+    }
+}
+
 /// What may stand before a match and behind it, and what may not be written so.
 #[test]
 fn look_around_is_taken_at_both_ends_and_nowhere_else() {
