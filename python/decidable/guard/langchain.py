@@ -758,7 +758,7 @@ def as_runnable(guard: Guard, **options: Any) -> RunnableGenerator[Any, Any]:
 
 
 class _Runs:
-    """What passes through in each run. A text of which nothing comes out gives an empty one, which the next counts on."""
+    """What passes through in each run. A text of which nothing comes out is an empty one: the next counts on it."""
 
     def __init__(self, guard: Guard, options: dict[str, Any]) -> None:
         self._guard = guard
