@@ -709,6 +709,20 @@ def test_the_command_takes_sets_in_place_of_a_file(tmp_path: Path) -> None:
         codes.note(code)
 
 
+def test_a_set_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    """As beside the option, where each has one of its own, which is told where several stand in one."""
+    assert rule_set("ssn", "iban", "ssn") == rule_set("ssn", "iban")
+    assert Guard(rule_set("ssn", "ssn")).check("ssn 078-05-1120")[1:] != (None, [])
+    refused("input.wrong_type", lambda: rule_set("ssn", ["ssn"]))  # type: ignore[arg-type]
+    told = command("--set", "ssn,cards", cwd=tmp_path)
+    assert (told.returncode, told.stderr.rstrip().endswith("; --set NAME is repeated, once for each set")) == (2, True)
+    assert "repeated" not in command("--set", "card", cwd=tmp_path).stderr
+    given = "so 078-05-1120"
+    twice = command("--set", "ssn", "--set", "ssn", cwd=tmp_path, given=given)
+    once = command("--set", "ssn", cwd=tmp_path, given=given)
+    assert (twice.returncode, twice.stdout) == (once.returncode, once.stdout)
+
+
 # --- rules of others ----------------------------------------------------------------------------------------------
 
 GITLEAKS = r"""
