@@ -52,12 +52,12 @@ class _Whole:
     def write(self, data: bytes) -> int:
         rest = data
         while rest:
-            taken = self._count(self._stream.write(rest), len(rest))
-            self._taken += taken
+            taken = self._count(self._stream.write(rest))
+            self._taken += min(taken, len(rest))
             rest = rest[taken:]
         return len(data)
 
-    def _count(self, said: object, given: int) -> int:
+    def _count(self, said: object) -> int:
         if said is None:
             raise self._fault("took nothing", ": it would block, or does not say what it took")
         try:
@@ -69,8 +69,6 @@ class _Whole:
             raise self._fault("says of what it took", f" no number of bytes, but a {type(said).__name__}") from None
         if taken <= 0:
             raise self._fault("took nothing")
-        if taken > given:
-            raise self._fault("says that it took more than it was given")
         return taken
 
     def _fault(self, what: str, why: str = "") -> InvalidInput:
@@ -180,8 +178,8 @@ def export(
 
     Raises:
         InvalidInput: if ``out`` exists or cannot be written, a stream does not say that it took any of what it is given
-            (as one that would block) or says that it took more, with how many bytes it took as ``offset``, or decisions
-            used extensions that the format cannot hold; the message says which.
+            (as one that would block), with how many bytes it took as ``offset``, or decisions used extensions that the
+            format cannot hold; the message says which.
     """
     source = existing(path)
     if isinstance(out, Writable):
