@@ -26,6 +26,7 @@ import codes
 import decidable as dc
 from decidable import bench, cli, demo
 from decidable.cli import inputs
+from decidable.cli.standard import standard_streams
 from decidable.domains import llm
 from decidable.errors import VerificationError
 from model import random_cases
@@ -1746,6 +1747,24 @@ def test_damage_is_told_with_the_name_of_the_log(shown: Path, tmp_path: Path, ca
     assert json.loads(done.stdout)["error"]["path"] == "state"
     done = call("report", "state")
     assert (done.returncode, done.stderr.startswith("decidable report: state: ")) == (1, True)
+
+
+@pytest.mark.parametrize("said", [True, 0, -1, 99])
+def test_a_stream_that_says_of_a_write_what_cannot_be_is_a_fault(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of what is written is taken for written, and nobody waits for ever."""
+
+    class Raw(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any, /) -> Any:
+            return said
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Raw()), encoding="utf-8"))
+    with standard_streams():
+        sys.stdout.write("told")
+        with pytest.raises(OSError, match="a write of 4 bytes says that it took"):
+            sys.stdout.flush()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes")

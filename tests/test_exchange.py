@@ -588,6 +588,7 @@ def test_an_export_to_a_pipe_that_does_not_block_is_whole_or_a_fault(tmp_path: P
         (0, "took nothing behind byte 100"),
         (-1, "took nothing behind byte 100"),
         ("100", "says of what it took behind byte 100 no number of bytes, but a str"),
+        (True, "says of what it took behind byte 100 no number of bytes, but a bool"),
     ],
 )
 def test_a_stream_that_does_not_take_all_of_an_export_is_a_fault(tmp_path: Path, given: Any, told: str) -> None:

@@ -219,6 +219,8 @@ def test_what_is_pushed_after_the_end_is_refused() -> None:
         for _ in range(2):
             refused("guard.ended", partial(cursor.push, chunk), dc.Conflict)
             assert cursor.stopped == StopReason("failed", None, 4, None)
+        # Then also what is empty: it is pushed to a stream that has failed.
+        refused("guard.ended", partial(cursor.push, nothing), dc.Conflict)
     # A stream that was stopped before has said so, and stays so.
     cursor = Guard([Rule.regex(r"more\b", name="more")]).cursor()
     assert (cursor.push("more"), cursor.finish()) == ("", "")

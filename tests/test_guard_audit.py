@@ -261,6 +261,15 @@ def test_what_is_no_event_stops(event: Any) -> None:
     assert monitor.intervene(End()) == Stop(StopReason("failed", None, 3, None), b"")
 
 
+def test_statistics_that_are_none_stop_with_a_fault_that_says_so() -> None:
+    """By its code and field, as of every other part of an event."""
+    monitor = GUARD.monitor()
+    monitor.intervene(Token(1, b"x", 3))  # type: ignore[arg-type]
+    assert isinstance(monitor.fault, dc.InvalidInput)
+    assert (monitor.fault.code, monitor.fault.details["field"]) == ("input.wrong_type", "stats")
+    assert str(monitor.fault) == "stats must be LogitStats or LogitBounds, and is int"
+
+
 def test_a_fault_inside_stops() -> None:
     """A clock that fails, once or for ever; an interrupt stops it too, and is raised."""
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from anthropic.types.beta import BetaRawContentBlockDeltaEvent
 
-from decidable import Guard, Rule
+from decidable import Guard, InvalidInput, Rule
+from decidable.guard import sse
 from test_guard import refused
 
 GUARD = Guard([Rule.literal("DROP TABLE", name="drop")])
@@ -169,3 +170,98 @@ def test_events_without_numbers_get_none() -> None:
     assert [each.get("delta") for each in out] == ["a ", "DR", None]
     assert not any("sequence_number" in each for each in out)
     assert ["timings" in each for each in out] == [True, False, False]
+
+
+def drained(stream: Any, kind: type) -> tuple[Any, Any]:
+    out, error = [], None
+    try:
+        out.extend(stream)
+    except InvalidInput as fault:
+        error = fault
+    return kind().join(out), error and str(error)
+
+
+CUT_OFF = "the body broke off in the middle of an event"
+
+
+def test_a_body_that_breaks_off_in_its_first_event_says_so() -> None:
+    """It may also be a line of a source of lines, which is said behind it where there is no end of a line."""
+    begun = wire(("", of_chat("hi DROP")))[:-15]
+    hint = "lines that came without their ends need them back: (line + '\\n' for line in lines)"
+    for body, said in (
+        (begun, f"{CUT_OFF}; or, {hint}"),
+        (f": hi\n\n{begun}", CUT_OFF),
+        (f"event: piece\n{begun}", CUT_OFF),
+    ):
+        for size in (1, len(body)):
+            pieces = [body[at : at + size] for at in range(0, len(body), size)]
+            assert drained(GUARD.stream(pieces, sse=True), str)[1] == said
+
+
+PASSED = wire(("", of_chat("so "))).encode()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (b"\xff", "bytes of a chunk are no UTF-8"),
+        (b'data: {"a\xc3(', "bytes of a chunk are no UTF-8"),
+        (b"\xe2\x82", "bytes of a chunk are no UTF-8"),
+        (b"data: " + b"a" * 100, "an event is longer than 90 characters"),
+        (b"data: a\n" * 40, "an event is longer than 90 characters"),
+        (b"data: a\n" * 40 + b"\n", "an event is longer than 90 characters"),
+        (b'data: {"odd": 1}\n\n\xff', "chunk must be a chunk of a chat completion, as before, and is dict"),
+    ],
+)
+def test_what_stands_before_a_fault_comes_out_however_the_body_is_cut(
+    fault: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a piece of its own, in one with it, byte by byte; also what is no UTF-8, and what is too long."""
+    monkeypatch.setattr(sse, "MOST_EVENT_CHARACTERS", 90)
+    body = PASSED + fault
+    out = b"".join(GUARD.stream([PASSED], sse=True))
+    for pieces in ([body], [PASSED, fault], [PASSED[:9], body[9:]], [bytes([each]) for each in body]):
+        for behind in ([], [PASSED]):
+            assert drained(GUARD.stream([*pieces, *behind], sse=True), bytes) == (out, said)
+
+
+def test_a_stop_before_a_fault_in_one_piece_is_a_stop() -> None:
+    """As where the fault is in a piece of its own, which nobody asks for."""
+    stop = wire(("", of_chat("a DROP TABLE"))).encode()
+    outs = [drained(GUARD.stream(pieces, sse=True), bytes) for pieces in ([stop, b"\xff"], [stop + b"\xff"])]
+    assert outs[0] == outs[1]
+    assert outs[0][1] is None
+
+
+PING = {"type": "ping"}
+MESSAGE = [
+    {"type": "message_start", "message": {"content": [], "usage": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi DROP TABLE"}},
+]
+
+
+@pytest.mark.parametrize("name", ["", "event: ping\n", "event: message\n", "id: 7\n"])
+@pytest.mark.parametrize("events", [[of_chat("hi DROP TABLE")], MESSAGE], ids=["chat", "messages"])
+@pytest.mark.parametrize("often", [1, 2])
+def test_a_ping_before_anything_else_chooses_no_shape(events: list[Any], name: str, often: int) -> None:
+    """It comes out as it is, and what comes next says what is streamed, and how it ends."""
+    plain = [*GUARD.stream(events)]
+    assert list(GUARD.stream([PING] * often + events)) == [PING] * often + plain
+    body, alone = wire(*[(name, PING)] * often), wire(*(("", each) for each in events))
+    out = "".join(GUARD.stream([body + alone], sse=True))
+    named = "" if "message" in name else name
+    assert out == f'{named}data: {{"type":"ping"}}\n\n' * often + "".join(GUARD.stream([alone], sse=True))
+    # Pings alone are no fault, and what has more is none.
+    assert list(GUARD.stream([PING])) == [PING]
+    assert "".join(GUARD.stream([body], sse=True)).count("ping") == often * (1 + ("ping" in name))
+    refused("guard.unknown_chunk", lambda: list(GUARD.stream([PING | {"text": "a"}, *events])))
+
+
+@pytest.mark.parametrize("name", ["", "event: ping\n"])
+def test_a_ping_between_chunks_of_chat_changes_nothing_of_them(name: str) -> None:
+    """Its own name is none of an event of the stream, so that a stop ends it as ever."""
+    body = wire(("", of_chat("so ")), (name, PING), ("", of_chat("DROP TABLE")))
+    out = "".join(GUARD.stream([body], sse=True))
+    assert f'\n\n{name}data: {{"type":"ping"}}\n\n' in out
+    assert out.endswith("data: [DONE]\n\n")

@@ -718,6 +718,20 @@ def test_the_command_takes_sets_in_place_of_a_file(tmp_path: Path) -> None:
         codes.note(code)
 
 
+def test_a_set_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    """As beside the option, where each has one of its own, which is told where several stand in one."""
+    assert rule_set("ssn", "iban", "ssn") == rule_set("ssn", "iban")
+    assert Guard(rule_set("ssn", "ssn")).check("ssn 078-05-1120")[1:] != (None, [])
+    refused("input.wrong_type", lambda: rule_set("ssn", ["ssn"]))  # type: ignore[arg-type]
+    told = command("--set", "ssn,cards", cwd=tmp_path)
+    assert (told.returncode, told.stderr.rstrip().endswith("; --set NAME is repeated, once for each set")) == (2, True)
+    assert "repeated" not in command("--set", "card", cwd=tmp_path).stderr
+    given = "so 078-05-1120"
+    twice = command("--set", "ssn", "--set", "ssn", cwd=tmp_path, given=given)
+    once = command("--set", "ssn", cwd=tmp_path, given=given)
+    assert (twice.returncode, twice.stdout) == (once.returncode, once.stdout)
+
+
 # --- rules of others ----------------------------------------------------------------------------------------------
 
 GITLEAKS = r"""
@@ -1054,6 +1068,33 @@ def test_patterns_of_litellm_are_taken_or_refused_with_the_reason(
         refused("guard.unreadable", lambda: from_litellm_patterns(file))
 
 
+def test_a_pattern_or_a_name_that_is_no_unicode_is_refused_by_itself(tmp_path: Path) -> None:
+    """JSON can write it; the others of the file are taken."""
+    file = tmp_path / "patterns.json"
+    patterns = [
+        {"name": "half", "pattern": "a\ud800"},
+        {"name": "named \udfff", "pattern": "b\udfff"},
+        {"name": "key", "pattern": "key-[0-9]{4}"},
+    ]
+    file.write_text(json.dumps({"patterns": patterns}), encoding="utf-8")
+    imported = from_litellm_patterns(file)
+    assert [rule.name for rule in imported.rules] == ["key"]
+    assert [each.rule for each in imported.refused] == ["half", r"named \udfff"]
+    assert all("valid Unicode" in each.why for each in imported.refused)
+    refused("guard.unknown_action", lambda: from_litellm_patterns(file, action="stopp"))
+
+
+def test_what_is_no_path_or_no_file_is_told_as_that(tmp_path: Path) -> None:
+    """By whichever reads a file of rules: nothing was read, so it is not said to be no JSON."""
+    for read in (Guard.load, from_gitleaks, from_litellm_patterns):
+        for given in (3, b"rules", *([None] if read is not from_litellm_patterns else [])):
+            fault = refused("input.wrong_type", lambda read=read, given=given: read(given))  # type: ignore[misc]
+            assert str(fault) == f"path must be a path, and is {type(given).__name__}"
+    there = tmp_path / "nope"
+    said = str(refused("guard.unreadable", lambda: from_litellm_patterns(there)))
+    assert said == f"{there} cannot be read: No such file or directory"
+
+
 # A pattern of Go, what it matches, and what it does not: each means something else with us as it is written.
 GO = [
     (r"a{,2}", ["a{,2}"], ["aa"]),
@@ -1131,6 +1172,22 @@ def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     ):
         file.write_text(deep, encoding="utf-8")
         assert str(file) in str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]
+
+
+def test_a_number_of_more_digits_than_python_reads_is_refused(tmp_path: Path) -> None:
+    """Whichever reads it, with the file and without the words of Python, which name a setting of its own."""
+    file = tmp_path / "many"
+    for read, text in (
+        (from_litellm_patterns, f'{{"patterns": {"1" * 5000}}}'),
+        (from_gitleaks, f"a = {'1' * 5000}"),
+        (Guard.load, f"a = {'1' * 5000}"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        said = str(refused("guard.unreadable", lambda read=read: read(file)))  # type: ignore[misc]
+        assert said == f"{file} cannot be read: an integer has more digits than any that is read"
+    done = command(str(file), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "more digits than any that is read" in done.stderr
 
 
 REDACTING = tuple(name for name in SETS if name not in ("shell", "sql"))

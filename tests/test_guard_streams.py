@@ -801,6 +801,13 @@ def test_arguments_that_cannot_be() -> None:
     assert refused("input.wrong_type", lambda: list(stream)).field == "notice"
 
 
+def test_a_notice_that_is_none_tells_nothing() -> None:
+    """As an empty one, in text and in chunks."""
+    for given_ in (["a drop table"], [{"choices": [{"index": 0, "delta": {"content": "a drop table"}}]}]):
+        given: Any = given_
+        assert list(GUARD.stream(given, notice=None)) == list(GUARD.stream(given))
+
+
 def test_a_notice_that_fails_takes_nothing_with_it() -> None:
     """What stands before the stop comes out, and what tells the client of it; then the fault does."""
     given_ = {"choices": [{"index": 0, "delta": {"content": "a drop table"}, "finish_reason": None}]}

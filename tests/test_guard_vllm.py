@@ -227,6 +227,56 @@ def test_bounds_from_logprobs_hold_whatever_token_was_chosen() -> None:
             assert low - 1e-6 <= stats.selected_probability <= high + 1e-6
 
 
+def test_the_probability_of_the_chosen_token_is_known_wherever_it_ranks() -> None:
+    """vLLM tells it also where the token is none of the most probable; as this project makes it of a logarithm."""
+    position = {17: SimpleNamespace(logprob=-3.0, rank=3), 4: SimpleNamespace(logprob=-0.2, rank=1)}
+    bounds = vllm.logit_bounds(position, 17, vocabulary_size=32_000)
+    among = dc.logit_stats_from_top_k([-0.2, -3.0], vocabulary_size=32_000, selected=1)
+    assert bounds.selected_probability_lower == bounds.selected_probability_upper == among.selected_probability_lower
+    outside = dc.logit_stats_from_top_k([-0.2], vocabulary_size=32_000, selected=None)
+    assert (bounds.entropy_lower, bounds.entropy_upper) == (outside.entropy_lower, outside.entropy_upper)
+    assert (bounds.dominance_lower, bounds.dominance_upper) == (outside.dominance_lower, outside.dominance_upper)
+    for logprob in (-9_999.0, -float("inf"), -1e-300, -1.708, -700.0):
+        position[17] = SimpleNamespace(logprob=logprob, rank=20)
+        if logprob == -1e-300:
+            with pytest.raises(dc.InvalidInput) as caught:
+                vllm.logit_bounds(position, 17, vocabulary_size=32_000)
+            assert caught.value.code == "guard.not_a_distribution"
+        else:
+            bounds = vllm.logit_bounds(position, 17, vocabulary_size=32_000)
+            assert bounds.selected_probability_upper == pytest.approx(np.exp(logprob), abs=1e-8)
+            assert bounds.selected_probability_lower == bounds.selected_probability_upper
+
+
+def test_a_chosen_token_without_a_rank_is_among_the_most_probable_by_its_logprob() -> None:
+    """Otherwise the others would be taken for the most probable."""
+    position = {17: SimpleNamespace(logprob=-0.2, rank=None), 4: SimpleNamespace(logprob=-2.5, rank=None)}
+    bounds = vllm.logit_bounds(position, 17, vocabulary_size=32_000)
+    assert bounds == dc.logit_stats_from_top_k([-0.2, -2.5], vocabulary_size=32_000, selected=0)
+
+
+@pytest.mark.parametrize(
+    ("position", "token", "code", "field"),
+    [
+        (None, 5, "input.wrong_type", "position"),
+        ([-0.1], 0, "input.wrong_type", "position"),
+        ({4: -0.1}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob="-0.1", rank=1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=float("nan"), rank=1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=-0.1, rank="1")}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=-0.1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=-0.1, rank=1)}, "4", "input.not_an_integer", "token"),
+        ({4: SimpleNamespace(logprob=-0.1, rank=1)}, [], "input.not_an_integer", "token"),
+        ({1: SimpleNamespace(logprob=-0.1, rank=1)}, True, "input.not_an_integer", "token"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_position_of_logprobs_is_refused(position: Any, token: Any, code: str, field: str) -> None:
+    with pytest.raises(dc.InvalidInput) as caught:
+        vllm.logit_bounds(position, token, vocabulary_size=VOCABULARY)
+    assert (caught.value.code, caught.value.details["field"]) == (code, field)
+
+
 def test_logprobs_that_say_nothing_of_a_step_are_refused() -> None:
     row = logits_of(1, 1)[0]
     least = int(row.argmin())

@@ -61,8 +61,11 @@ class _Whole:
         if said is None:
             raise self._fault("took nothing", ": it would block, or does not say what it took")
         try:
-            taken = operator.index(said)  # type: ignore[arg-type]
+            # True would be one byte to Python, and is what a stream says that means all of it.
+            taken = None if isinstance(said, bool) else operator.index(said)  # type: ignore[arg-type]
         except TypeError:
+            taken = None
+        if taken is None:
             raise self._fault("says of what it took", f" no number of bytes, but a {type(said).__name__}") from None
         if taken <= 0:
             raise self._fault("took nothing")

@@ -179,7 +179,7 @@ def _of_a_text(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
     """The files of rules by what they are called, and what is read. Beside --set the only path is what is read."""
-    sources, name = {each: set_file(each) for each in parsed.sets}, parsed.input
+    sources, name = {each: _set(each) for each in parsed.sets}, parsed.input
     if sources and name is None:
         name = parsed.rules
         if name is not None and Path(name).suffix.lower() == ".toml":
@@ -198,6 +198,17 @@ def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
     else:
         raise Usage("cli.usage", "name a file of rules, or --set NAME (see decidable guard --help)")
     return sources, name
+
+
+def _set(name: str) -> Path:
+    """The file of a set, of which each has an option of its own."""
+    try:
+        return set_file(name)
+    except InvalidInput as error:
+        if "," not in name:
+            raise
+        message = f"{error.message}; --set NAME is repeated, once for each set"
+        raise InvalidInput(error.code, message, **error.details) from None
 
 
 _DONE: Final = {"redact": "replaced", "record": "noted"}

@@ -66,6 +66,9 @@ class _Whole(io.BufferedIOBase):
             taken = self._raw.write(rest)
             if taken is None:
                 _wait(writing=self._raw)
+            elif isinstance(taken, bool) or not 0 < taken <= len(rest):
+                # No file of the system says so, but what somebody has put in its place.
+                raise OSError(f"a write of {len(rest)} bytes says that it took {taken}")
             else:
                 rest = rest[taken:]
         return len(data)

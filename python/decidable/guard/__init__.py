@@ -208,7 +208,7 @@ class Guard:
         chunks: Iterable[Piece],
         *,
         raise_on_stop: bool = False,
-        notice: str | Callable[[StopReason], str] = "",
+        notice: str | Callable[[StopReason], str] | None = "",
         sse: bool | None = None,
         json: bool = False,
     ) -> GuardedStream[Piece]:
@@ -220,7 +220,8 @@ class Guard:
 
         Args:
             raise_on_stop: Whether :class:`~decidable.errors.GuardStopped` is raised at a stop, after everything else.
-            notice: What a client is told of a stop, or what makes that of the reason. It comes last, as text.
+            notice: What a client is told of a stop, or what makes that of the reason. It comes last, as text. With an
+                empty one, or None, nothing is told.
             sse: Whether text or bytes are server-sent events, as they come over the wire. If that is not said, what
                 begins like them is refused.
             json: Whether the text is a document in JSON, as where a model is told to answer in it: rules see strings as
@@ -234,7 +235,7 @@ class Guard:
         chunks: AsyncIterable[Piece],
         *,
         raise_on_stop: bool = False,
-        notice: str | Callable[[StopReason], str] = "",
+        notice: str | Callable[[StopReason], str] | None = "",
         sse: bool | None = None,
         json: bool = False,
     ) -> AsyncGuardedStream[Piece]:
@@ -242,7 +243,7 @@ class Guard:
         return AsyncGuardedStream(self.cursor, chunks, raise_on_stop=raise_on_stop, notice=notice, sse=sse, json=json)
 
     def as_runnable(
-        self, *, raise_on_stop: bool = False, notice: str | Callable[[StopReason], str] = "", json: bool = False
+        self, *, raise_on_stop: bool = False, notice: str | Callable[[StopReason], str] | None = "", json: bool = False
     ) -> RunnableGenerator[Any, Any]:
         """The guard as a part of a LangChain chain, ``model | guard.as_runnable()``. It needs ``langchain_core``."""
         return as_runnable(self, raise_on_stop=raise_on_stop, notice=notice, sse=False, json=json)

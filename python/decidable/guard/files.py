@@ -21,10 +21,12 @@ __all__ = [
     "MOST_KEY_PARTS",
     "Written",
     "naming",
+    "place_of",
     "read_rules",
     "read_text",
     "read_toml",
     "read_written",
+    "unparsed",
 ]
 
 MOST_FILE_BYTES: Final = 16 << 20
@@ -77,6 +79,33 @@ def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
     return [written.rule for written in read_written(path)]
 
 
+def place_of(path: object) -> Path:
+    """Where a file is.
+
+    Raises:
+        InvalidInput: ``input.wrong_type``: it is no path.
+    """
+    try:
+        if isinstance(path, (str, os.PathLike)):
+            return Path(path)
+    except TypeError:
+        # One of bytes is none here, as bytes are none.
+        pass
+    raise wrong_kind("a path", path, "path")
+
+
+def unparsed(file: Path, language: str, error: Exception) -> InvalidInput:
+    """The fault of a text that is none of its language, or has what Python does not read."""
+    # Python's own words name settings of the interpreter.
+    if isinstance(error, RecursionError):
+        why = "is nested too deeply"
+    elif "max_str_digits" in str(error):
+        why = "cannot be read: an integer has more digits than any that is read"
+    else:
+        why = f"is no {language}: {error}"
+    return InvalidInput("guard.unreadable", f"{file} {why}", path=str(file))
+
+
 def read_text(file: Path) -> str:
     """The text of a file, no more of it than one of rules may have.
 
@@ -120,8 +149,8 @@ def read_toml(file: Path) -> dict[str, Any]:
             break
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidInput("guard.unreadable", f"{file} is no TOML: {error}", path=str(file)) from error
+    except (ValueError, RecursionError) as error:
+        raise unparsed(file, "TOML", error) from error
 
 
 def read_written(path: str | os.PathLike[str], action: str | None = None, reads: str | None = None) -> list[Written]:
@@ -130,9 +159,7 @@ def read_written(path: str | os.PathLike[str], action: str | None = None, reads:
     Raises:
         InvalidInput: ``guard.unreadable``, with the file and the number of the rule; ``path`` is none.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise wrong_kind("a path", path, "path")
-    file = Path(path)
+    file = place_of(path)
     document = read_toml(file)
     rules, define = document.pop("rules", None), document.pop("define", {})
     if not document and not rules:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from decidable._native import Automaton, Rule
 from decidable.errors import InvalidInput
-from decidable.guard.files import read_text, read_toml
+from decidable.guard.files import place_of, read_text, read_toml, unparsed
 
 __all__ = ["Imported", "LeftOut", "Refused", "from_gitleaks", "from_litellm_patterns"]
 
@@ -72,9 +72,11 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
     ``left_out`` names them. A rule without a pattern, or that takes another rule to count, is refused.
 
     Raises:
-        InvalidInput: ``guard.unreadable``: the file is none of gitleaks.
+        InvalidInput: ``guard.unreadable``: the file is none of gitleaks. ``input.wrong_type``: ``path`` is none.
+            ``guard.unknown_action``.
     """
-    file = Path(path)
+    file = place_of(path)
+    _refuse_unknown(action)
     document = read_toml(file)
     rules = document.get("rules")
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
@@ -155,19 +157,23 @@ def from_litellm_patterns(path: str | os.PathLike[str] | None = None, *, action:
 
     Raises:
         InvalidInput: ``guard.unreadable``: no file is named and litellm is not installed, or it is another file.
+            ``input.wrong_type``: ``path`` is none. ``guard.unknown_action``.
     """
-    file = _installed() if path is None else Path(path)
+    file = _installed() if path is None else place_of(path)
+    _refuse_unknown(action)
+    text = read_text(file)
     try:
-        document = json.loads(read_text(file))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _unreadable(file, f"is no JSON: {error}") from error
+        raise unparsed(file, "JSON", error) from error
     patterns = document.get("patterns") if isinstance(document, dict) else None
     if not isinstance(patterns, list) or not patterns or not all(_is_pattern(pattern) for pattern in patterns):
         raise _unreadable(file, "has no patterns with name and pattern")
     taken: list[Rule] = []
     refused = []
     for pattern in patterns:
-        name = pattern["name"]
+        # JSON has names that no line can show, and no rule can have.
+        name = pattern["name"].encode(errors="backslashreplace").decode()
         try:
             if pattern.get("keyword_pattern"):
                 raise _Untaken("it counts only near a keyword, and alone it would match any number or word of its form")
@@ -195,12 +201,17 @@ def _unreadable(file: Path, why: str) -> InvalidInput:
     return InvalidInput("guard.unreadable", f"{file} {why}", path=str(file))
 
 
+def _refuse_unknown(action: str) -> None:
+    """What there is not is the caller's fault, and none of a rule."""
+    Rule.literal("any", action=action)
+
+
 def _rule(name: str, pattern: str, action: str, taken: list[Rule]) -> Rule:
     """A rule that compiles by itself."""
     if any(rule.name == name for rule in taken):
         raise _Untaken("there is another of this name")
-    rule = Rule.regex(pattern, action=action, name=name)
     try:
+        rule = Rule.regex(pattern, action=action, name=name)
         Automaton([rule])
     except InvalidInput as error:
         raise _Untaken(error.message.removeprefix(f'rule "{name}": ')) from error

@@ -207,7 +207,10 @@ class Monitor:
 
 def _entropy(stats: LogitStats | LogitBounds) -> float:
     """The entropy of a step; of bounds the upper one."""
-    return stats.entropy_upper if isinstance(stats, LogitBounds) else stats.entropy
+    try:
+        return stats.entropy_upper if isinstance(stats, LogitBounds) else stats.entropy
+    except AttributeError:
+        raise wrong_kind("LogitStats or LogitBounds", stats, "stats") from None
 
 
 def _file(path: str | os.PathLike[str]) -> Path:

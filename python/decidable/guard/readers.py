@@ -18,7 +18,7 @@ from decidable.guard.messages import MessageReader
 from decidable.guard.outputs import OutputReader
 from decidable.guard.responses import ResponseReader
 from decidable.guard.services import is_an_error
-from decidable.guard.sse import EventReader
+from decidable.guard.sse import EventReader, is_a_ping
 
 __all__ = ["PlainReader", "Reader", "TypedReader"]
 
@@ -127,7 +127,7 @@ class PlainReader:
 
 
 class TypedReader:
-    """Reads what its first chunk is of, and nothing else after it."""
+    """Reads what its first chunk is of that is no ping, and nothing else after it."""
 
     def __init__(self, cursor: Cursors, *, sse: bool, json: bool) -> None:
         self._channels = Channels(cursor, json=json)
@@ -154,6 +154,8 @@ class TypedReader:
 
     def _take(self, chunk: Any) -> list[Any]:
         if self._shaped is None:
+            if is_a_ping(fields(chunk)):
+                return [chunk]
             self._shaped = self._shape(chunk)
         return self._shaped.take(chunk)
 

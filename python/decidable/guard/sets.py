@@ -33,7 +33,8 @@ def rule_set(*names: str, action: str | None = None, reads: str | None = None) -
         Guard([*rule_set("secrets", "cards"), Rule.literal("internal only")])
 
     Args:
-        names: ``cards``, ``email``, ``iban``, ``secrets``, ``shell``, ``sql`` or ``ssn``; one at least.
+        names: ``cards``, ``email``, ``iban``, ``secrets``, ``shell``, ``sql`` or ``ssn``; one at least. One that is
+            named twice counts once.
         action: What all of them do; otherwise each as its set says.
         reads: How all of them see a text, as of a :class:`Rule`; otherwise each as its set says.
 
@@ -48,7 +49,8 @@ def rule_set(*names: str, action: str | None = None, reads: str | None = None) -
         Rule.literal("any", action=action)
     if reads is not None:
         Rule.literal("any", reads=reads)
-    return [written.rule for name in names for written in read_written(set_file(name), action, reads)]
+    files = dict.fromkeys(map(set_file, names))
+    return [written.rule for file in files for written in read_written(file, action, reads)]
 
 
 def set_file(name: str) -> Path:

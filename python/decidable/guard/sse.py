@@ -23,7 +23,7 @@ from decidable.guard.services import OF_AN_ERROR, is_an_error
 if TYPE_CHECKING:
     from decidable.guard.readers import Shaped
 
-__all__ = ["MOST_EVENT_CHARACTERS", "EventReader", "Prelude"]
+__all__ = ["MOST_EVENT_CHARACTERS", "EventReader", "Prelude", "is_a_ping"]
 
 MOST_EVENT_CHARACTERS: Final = 16 << 20
 """How long one event may be."""
@@ -64,6 +64,11 @@ class Prelude:
         return self._line.startswith(SAY_SO)
 
 
+def is_a_ping(inside: Mapping[str, Any] | None) -> bool:
+    """Whether a chunk is a sign of life and nothing else. Servers of any shape send it, also before anything else."""
+    return inside == {"type": "ping"}
+
+
 class EventReader:
     """Reads pieces of a body of server-sent events, wherever they are cut."""
 
@@ -82,7 +87,7 @@ class EventReader:
         self._kept: list[str] = []
         # The line with the name of the last event, where its data have no type. What waits comes out under it, too.
         self._named = ""
-        self._names_events = False
+        self._names_events = self._names_pings = False
         self._has_begun = self._has_event = self._has_line_end = False
         self._beginning = ""
         self._broken_off = False
@@ -95,7 +100,7 @@ class EventReader:
             self._kind = bytes if isinstance(chunk, bytes) else str
         if self._kind is None or not isinstance(chunk, self._kind):
             raise wrong_kind("text or bytes of server-sent events, as before", chunk)
-        text = self._decoded(chunk) if isinstance(chunk, bytes) else str(chunk)
+        text, fault = self._decoded(chunk) if isinstance(chunk, bytes) else (str(chunk), None)
         self._has_line_end = self._has_line_end or "\n" in text or "\r" in text
         if not self._has_line_end and text.startswith(SAY_SO) and len(self._line) == 1 and self._is_line(self._line[0]):
             # They would wait for their ends until the body is at its own.
@@ -106,12 +111,19 @@ class EventReader:
             if self._kind is str:
                 # The mark of the byte order is no text; of bytes the decoder takes it off.
                 text = text.removeprefix("\ufeff")
-        return self._written(self._read(text))
+        out = self._read(text)
+        if fault is not None and self._fault is None and self._channels.stopped is None:
+            self._keep(fault, out)
+        return self._written(out)
 
     def finish(self) -> list[Any]:
         """The end of the body ends its last event, and the texts that are not at their end."""
         self._raise_fault()
-        out = self._read(self._decoded(b"", True) if self._kind is bytes else "")
+        text, fault = self._decoded(b"", True) if self._kind is bytes else ("", None)
+        if fault is not None:
+            # What stands before it is the beginning of an event.
+            raise fault
+        out = self._read(text)
         self._raise_fault()
         if "".join(self._line) or self._data:
             self._broken_off = True
@@ -141,11 +153,18 @@ class EventReader:
         if self._fault is not None:
             raise self._fault
 
-    def _decoded(self, chunk: bytes, final: bool = False) -> str:
+    def _keep(self, fault: Exception, out: list[str]) -> None:
+        """What stands before a fault comes out first, wherever the body is cut."""
+        if not out:
+            raise fault
+        self._fault = fault.with_traceback(None)
+
+    def _decoded(self, chunk: bytes, final: bool = False) -> tuple[str, Exception | None]:
+        """The text of a piece; where it is none, up to there, and the fault."""
         try:
-            return self._decode.decode(chunk, final)
-        except UnicodeDecodeError:
-            raise unknown_chunk("bytes", "are no UTF-8") from None
+            return self._decode.decode(chunk, final), None
+        except UnicodeDecodeError as error:
+            return error.object[: error.start].decode(), unknown_chunk("bytes", "are no UTF-8")
 
     def _written(self, out: list[str]) -> list[Any]:
         text = "".join(out)
@@ -166,12 +185,10 @@ class EventReader:
             line, self._line = "".join(self._line), []
             self._length += len(line)
             try:
+                self._refuse_too_long(self._length)
                 out += self._take_line(line)
             except Exception as fault:
-                if not out:
-                    raise
-                # What stands before it comes out first, wherever the body is cut.
-                self._fault = fault.with_traceback(None)
+                self._keep(fault, out)
                 return out
             if self._channels.stopped is not None:
                 return out
@@ -179,9 +196,16 @@ class EventReader:
             self._skip_newline = text.endswith("\r")
             self._line.append(text[place:])
         self._length_of_line = self._length_of_line + len(text) - place if place == 0 else len(text) - place
-        if self._length + self._length_of_line > MOST_EVENT_CHARACTERS:
-            raise InvalidInput("guard.too_large", f"an event is longer than {MOST_EVENT_CHARACTERS} characters")
+        try:
+            self._refuse_too_long(self._length + self._length_of_line)
+        except InvalidInput as fault:
+            self._keep(fault, out)
         return out
+
+    @staticmethod
+    def _refuse_too_long(length: int) -> None:
+        if length > MOST_EVENT_CHARACTERS:
+            raise InvalidInput("guard.too_large", f"an event is longer than {MOST_EVENT_CHARACTERS} characters")
 
     def _take_line(self, line: str) -> list[str]:
         if not line:
@@ -223,8 +247,10 @@ class EventReader:
                     raise unknown_chunk("data", "is JSON where something is redacted") from None
                 lines = "".join(f"data: {line}\n" for line in words.splitlines())
                 return rests if self._channels.stopped is not None else [*rests, f"{kept}event: error\n{lines}\n"]
-            if self._broken_off and not self._hint():
+            if self._broken_off:
                 message = "the body broke off in the middle of an event"
+                # Before the end of a line it may be a source of lines, too.
+                message += self._hint().replace("; ", "; or, ", 1)
                 raise InvalidInput("guard.unknown_chunk", message, field="body") from None
             raise unknown_chunk("data", f"is no JSON{self._hint()}") from None
         inside = fields(chunk)
@@ -244,7 +270,11 @@ class EventReader:
         if event and isinstance(kind, str):
             if event not in (kind, "message"):
                 raise unknown_chunk("event", "is another than the type that its data says")
-            self._names_events = self._names_events or event == kind
+            if is_a_ping(inside):
+                # It says nothing of the others.
+                self._names_pings = self._names_pings or event == kind
+            else:
+                self._names_events = self._names_events or event == kind
         elif event and event != "message":
             # Where data have no type the name is a text like any other.
             event = self._channels.read(Channel(None, "event"), event)
@@ -252,6 +282,8 @@ class EventReader:
                 return []
             self._named = f"event: {_one_line(event)}\n"
         if self._reader is None:
+            if is_a_ping(inside):
+                return [kept + self._event_of(chunk)]
             self._reader = self._shaped(chunk)
             self._names_events = self._names_events or ("choices" not in inside and isinstance(kind, str))
         out = [self._event_of(each) for each in self._reader.take(chunk)]
@@ -265,8 +297,9 @@ class EventReader:
         return [self._event_of(each) for each in self._reader.finish()] if self._reader is not None else []
 
     def _event_of(self, chunk: Any) -> str:
-        is_named = self._names_events and isinstance(chunk.get("type"), str)
-        named = f"event: {_one_line(chunk['type'])}\n" if is_named else self._named
+        kind = chunk.get("type")
+        is_named = isinstance(kind, str) and (self._names_events or (self._names_pings and kind == "ping"))
+        named = f"event: {_one_line(kind)}\n" if is_named else self._named
         return f"{named}data: {_json(chunk)}\n\n"
 
     def _is_error(self, event: str | None, kind: Any, inside: Mapping[str, Any]) -> bool:

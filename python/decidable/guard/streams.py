@@ -23,8 +23,8 @@ __all__ = ["AsyncGuardedStream", "GuardedStream", "Notice"]
 
 Chunk = TypeVar("Chunk")
 
-Notice = str | Callable[[StopReason], str]
-"""What a client is told of a stop: a text, or what makes one of the reason."""
+Notice = str | Callable[[StopReason], str] | None
+"""What a client is told of a stop: a text, or what makes one of the reason; an empty text or None is no notice."""
 
 
 class _Guarded:
@@ -40,6 +40,8 @@ class _Guarded:
         sse: bool | None,
         json: bool,
     ) -> None:
+        if notice is None:
+            notice = ""
         if not isinstance(notice, str) and (not callable(notice) or inspect.iscoroutinefunction(notice)):
             raise wrong_kind("a str, or a function that makes one of the reason", notice, "notice")
         for name, value in (("raise_on_stop", raise_on_stop), ("json", json)):
@@ -52,7 +54,7 @@ class _Guarded:
             raise wrong_kind("an iterable of pieces; check() reads a whole text", chunks, "chunks")
         self._cursor = cursor
         self._raise_on_stop = raise_on_stop
-        self._notice = notice
+        self._notice: str | Callable[[StopReason], str] = notice
         self._json = json
         self.reader: Reader = TypedReader(cursor, sse=True, json=json) if sse else PlainReader(cursor, json=json)
         self._prelude = Prelude() if sse is None else None

@@ -14,11 +14,14 @@ guarded by :meth:`Guard.stream`, which needs nothing of this.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from decidable._native import LogitBounds, logit_stats, logit_stats_from_top_k
 from decidable.errors import InvalidInput
+from decidable.guard.faults import wrong_kind
 
 try:
     from vllm.v1.sample.logits_processor.interface import LogitsProcessor as _OfV1
@@ -36,6 +39,8 @@ ASKED_BY: Final = "decidable_statistics"
 LONGEST_NAME: Final = 128
 MOST_STEPS: Final = 262_144
 """How many steps an engine's worker keeps until they are taken, of all requests together."""
+TOLERANCE: Final = 1e-3
+"""By how much a probability may miss what it can be, as where all are held to 1: they are rounded."""
 
 
 class Step(NamedTuple):
@@ -207,26 +212,76 @@ def logit_bounds(position: Mapping[int, Any], token: int, *, vocabulary_size: in
     """Bounds of a step's statistics from vLLM's logprobs: one element of ``CompletionOutput.logprobs``, and its token.
 
     vLLM tells the most probable tokens, as many as ``SamplingParams.logprobs`` says, and the one that was chosen, which
-    may have been less probable than others that it does not tell.
+    may have been less probable than others that it does not tell. Its own probability is known all the same, and both
+    bounds of it are that; the other bounds follow from the most probable tokens alone.
 
     Raises:
-        InvalidInput: The token is not in it, or it has no other: ``logprobs`` has to be 1 at least.
+        InvalidInput: The token is not in it, or it has no other: ``logprobs`` has to be 1 at least. What is given is of
+            another type. ``guard.not_a_distribution``: the chosen token is more probable than it can be beside the
+            others; and as of :func:`logit_stats_from_top_k`.
     """
+    token = _checked(position, token)
     if token not in position:
         raise InvalidInput("guard.logprobs", f"token {token} is not among its logprobs", field="token")
-    # Ranks begin with 1. The chosen token is among the most probable if as many are told as its rank says.
-    told = {
-        each: one.logprob
-        for each, one in position.items()
-        if each != token or (one.rank is not None and one.rank <= len(position))
-    }
+    chosen = position[token]
+    told = {each: one.logprob for each, one in position.items() if each != token}
+    # Ranks begin with 1. The chosen token is among the most probable if as many are told as its rank says, or if it is
+    # as probable as one of them, whatever its rank.
+    if (chosen.rank is not None and chosen.rank <= len(position)) or chosen.logprob >= min(told.values(), default=1):
+        told[token] = chosen.logprob
     if not told:
         raise InvalidInput(
             "guard.logprobs", "no logprobs but of the chosen token; ask for 1 at least", field="position"
         )
     selected = list(told).index(token) if token in told else None
-    return logit_stats_from_top_k(
+    bounds = logit_stats_from_top_k(
         list(told.values()), vocabulary_size=vocabulary_size, selected=selected, probabilities=False
+    )
+    return bounds if selected is not None else _with_the_chosen(bounds, chosen.logprob)
+
+
+def _checked(position: Any, token: Any) -> int:
+    """The token as a number, where both are what they are to be."""
+    if not isinstance(position, Mapping):
+        raise wrong_kind("a mapping of tokens to vLLM's Logprob", position, "position")
+    try:
+        number = None if isinstance(token, bool) else operator.index(token)
+    except TypeError:
+        number = None
+    if number is None:
+        message = f"token must be an integer, not {type(token).__name__}"
+        raise InvalidInput("input.not_an_integer", message, field="token", value=token)
+    for one in position.values():
+        logprob, rank = getattr(one, "logprob", None), getattr(one, "rank", "none")
+        if not _is_number(logprob, (int, float)) or not (rank is None or _is_number(rank, (int,))):
+            raise wrong_kind("a mapping to vLLM's Logprob, with logprob and rank, each", one, "position")
+    return number
+
+
+def _is_number(value: object, kinds: tuple[type, ...]) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool) and value == value
+
+
+def _with_the_chosen(bounds: LogitBounds, logprob: float) -> LogitBounds:
+    """The same with the probability of a chosen token that is not among the most probable."""
+    probability = math.exp(logprob) if logprob <= 0 else math.inf
+    lower, upper = bounds.selected_probability_lower, bounds.selected_probability_upper
+    if not lower - TOLERANCE <= probability <= upper + TOLERANCE:
+        message = "the chosen token is more or less probable than it can be beside the others"
+        raise InvalidInput("guard.not_a_distribution", message, field="position")
+    # Of two tokens, one of which is so probable: by the function that makes every other probability of a logarithm.
+    if 0 < probability < 1:
+        of_two = logit_stats_from_top_k(
+            [math.log1p(-probability), logprob], vocabulary_size=2, selected=1, probabilities=False
+        )
+        probability = of_two.selected_probability_upper
+    return LogitBounds(
+        entropy_lower=bounds.entropy_lower,
+        entropy_upper=bounds.entropy_upper,
+        dominance_lower=bounds.dominance_lower,
+        dominance_upper=bounds.dominance_upper,
+        selected_probability_lower=probability,
+        selected_probability_upper=probability,
     )
 
 
