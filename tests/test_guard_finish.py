@@ -786,3 +786,8 @@ def test_messages_of_langchain_as_dictionaries_keep_what_they_are() -> None:
     assert all(each["type"] == "AIMessageChunk" for each in out)
     whole = functools.reduce(operator.add, (AIMessageChunk(**each) for each in out))
     assert (whole.content, whole.tool_calls) == ("b DR", [call])
+    # Over the wire they are no events with a name, and their end has no form of chat.
+    over_the_wire = list(GUARD.stream(map(event_of, given), sse=True))
+    assert [each.partition(":")[0] for each in over_the_wire] == ["data"] * 3
+    assert [json.loads(each.removeprefix("data:")) for each in over_the_wire] == out
+    assert "DONE" not in str(list(GUARD.stream([event_of({**given[0], "content": "DROP TABLE"})], sse=True)))

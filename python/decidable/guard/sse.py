@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from decidable.errors import InvalidInput
 from decidable.guard.arguments import is_document
 from decidable.guard.channels import Channel, Channels
+from decidable.guard.chat import ChatReader
 from decidable.guard.faults import unknown_chunk, wrong_kind
 from decidable.guard.fields import fields
 from decidable.guard.services import OF_AN_ERROR, is_an_error
@@ -144,7 +145,7 @@ class EventReader:
             error = {"type": "content_filter", "message": notice or "the stream was stopped"}
             return self._written([f"event: error\ndata: {_json({'error': error})}\n\n"])
         out = [self._event_of(each) for each in self._reader.end(notice)]
-        if not self._names_events:
+        if isinstance(self._reader, ChatReader):
             out.append("data: [DONE]\n\n")
         return self._written(out)
 
@@ -285,7 +286,9 @@ class EventReader:
             if is_a_ping(inside):
                 return [kept + self._event_of(chunk)]
             self._reader = self._shaped(chunk)
-            self._names_events = self._names_events or ("choices" not in inside and isinstance(kind, str))
+            # A type that stands beside the text itself, as LangChain's, is the name of no event.
+            is_an_event = isinstance(kind, str) and not {"choices", "content"} & inside.keys()
+            self._names_events = self._names_events or is_an_event
         out = [self._event_of(each) for each in self._reader.take(chunk)]
         if self._reader.is_waiting:
             # Where it is in the stream is known, though it comes out later.

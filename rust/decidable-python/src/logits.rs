@@ -197,7 +197,7 @@ fn number(field: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     let number = is_number.then(|| value.extract::<f64>().ok()).flatten();
     number
         .filter(|number| !number.is_nan())
-        .ok_or_else(|| wrong_type(field, "a float", value))
+        .ok_or_else(|| wrong_type(field, "a float other than NaN", value))
 }
 
 /// Entropy, dominance and the selected token's probability of logits of one dimension, or a list of these for the rows of two.
