@@ -647,6 +647,14 @@ def test_calls_of_one_number_with_two_ids_are_two() -> None:
     # What is held of the second comes out as its own.
     held = functools.reduce(operator.add, ONE.stream([called("{}", "a", "f"), called('{"q": "DR', "b", "g")]))
     assert [(each["id"], each["args"]) for each in held.tool_call_chunks] == [("a", "{}"), ("b", '{"q": "DR')]
+    # And so does what is held of both.
+    for last in ([], [langchain(chunk_position="last")]):
+        given = [called('{"q": "DR', "a", "f"), called('{"q": "DROP', "b", "g"), *last]
+        held = functools.reduce(operator.add, ONE.stream(given))
+        assert [(each["id"], each["args"]) for each in held.tool_call_chunks] == [
+            ("a", '{"q": "DR'),
+            ("b", '{"q": "DROP'),
+        ]
     # One that does not say which of them it is of goes on with the first, or with what a client has of them.
     with pytest.raises(dc.InvalidInput) as caught:
         list(ONE.stream([*chunks, called("x", None)]))

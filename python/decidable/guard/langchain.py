@@ -606,7 +606,8 @@ class MessageChunkReader:
                 else:
                     out["content"] = before + rest if isinstance(before, str) else [*before, rest]
             elif name == "tool_arguments":
-                own_id = self._ids[index][int(channel.field)] if channel.field and index is not None else None
+                ids = self._ids[index] if index is not None else []
+                own_id = ids[int(channel.field or 0)] if len(ids) > 1 else None
                 piece = {"name": None, "args": rest, "id": own_id, "index": index, "type": "tool_call_chunk"}
                 out["tool_call_chunks"] = _with_more(now("tool_call_chunks"), piece, "args")
             elif name == "function_arguments":
