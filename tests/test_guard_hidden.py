@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from openai._models import construct_type
+from openai.types.chat import ChatCompletionChunk
+from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel, PrivateAttr, computed_field
 
 from decidable import Guard, InvalidInput, Rule
@@ -162,6 +165,36 @@ def test_a_name_of_what_says_nothing_is_read(given: Any, nothing: Any) -> None:
     refused("guard.unknown_chunk", lambda: list(GUARD.stream([given({SAID: nothing})])))
     # What a class wrote has no other names.
     assert stopped_by([given({"dropped": nothing})]) is None
+
+
+def test_names_that_a_client_s_class_has_are_no_texts() -> None:
+    """Its objects have all of them, also those that were not sent, and a version more of them than the last."""
+    created = {
+        "type": "response.created",
+        "sequence_number": 0,
+        "response": {"id": "r", "object": "response", "output": [], "created_at": 1, "model": "m"},
+    }
+    event = construct_type(type_=ResponseStreamEvent, value=created)
+    names = set(type(event.response).model_fields) | set(type(event).model_fields)
+    words = {word for name in names for word in name.split("_")}
+    assert {"prompt", "tool", "usage", "created"} <= words
+    guard = Guard([Rule.literal(word) for word in sorted(words)])
+    assert list(guard.stream([event])) == [event]
+    first = construct_type(type_=ChatCompletionChunk, value=chunk({"content": "0"}))
+    words = {
+        word
+        for each in (first, first.choices[0], first.choices[0].delta)
+        for name in type(each).model_fields
+        for word in name.split("_")
+    }
+    assert list(Guard([Rule.literal(word) for word in sorted(words)]).stream([first])) == [first]
+
+
+@pytest.mark.parametrize("place", ["delta", "call"])
+def test_every_text_of_an_error_in_a_delta_is_read(place: str) -> None:
+    error = {"error": {"model": SAID, "id": "i"}}
+    given = chunk(error if place == "delta" else {"tool_calls": [{"index": 0, **error}]})
+    assert stopped_by([given]) == "drop"
 
 
 def test_names_of_fields_are_no_texts() -> None:

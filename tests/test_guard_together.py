@@ -1022,7 +1022,9 @@ def test_what_langchain_puts_elsewhere_is_refused() -> None:
     # To it an id that is no text is another.
     chunks = [at(id=0, x="DROP "), at(id="a", x="so "), at(id=0, x="TABLE")]
     assert "DROP TABLE" in str(functools.reduce(operator.add, chunks))
-    assert out_of(ONE, chunks) == ([], "refused at response_metadata.c[].id")
+    assert out_of(ONE, chunks) == (chunks[:1], "refused at response_metadata.c[].index")
+    assert out_of(ONE, [at(id=1.5, x="so")]) == ([], "refused at response_metadata.c[].id")
+    assert list(ONE.stream([at(id=5, x="so")])) == [at(id=5, x="so")]
     # What an item has no id of its own in is of the one before.
     chunks = [at(id="a", x="so "), at(x="DROP "), at(id="b", x="TABLE")]
     assert out_of(ONE, chunks) == (chunks[:2], "refused at response_metadata.c[].index")
@@ -1067,6 +1069,34 @@ def test_times_are_no_sums_to_langchain() -> None:
     # To OpenAI's client they are.
     chunks = [delta(context={"timestamp": time}) for time in (1764439200, 1764439201)]
     assert out_of(guard, chunks)[1] is not None
+
+
+def test_what_a_model_or_an_error_counts_is_a_number_like_any_other() -> None:
+    """Nothing there is a service's, whatever its name."""
+    guard = Guard([Rule.literal("4242", name="found")])
+    for name in ("user_index", "retry_ms", "created", "id"):
+        for make in (
+            lambda value, name=name: block(type="tool_use", id="t", input={name: value}),
+            lambda value, name=name: langchain(additional_kwargs={"error": {name: value}}),
+            lambda value, name=name: delta(context={"input": {name: value}}),
+            lambda value, name=name: delta(error={name: value}),
+            lambda value, name=name: delta(tool_calls=[{"index": 0, "error": {name: value}}]),
+        ):
+            chunks = [make(4000), make(242)]
+            if name == "created" and isinstance(chunks[0], AIMessageChunk):
+                # LangChain has the last.
+                continue
+            assert (out_of(guard, chunks)[1] or "").startswith("stopped by found"), (name, chunks)
+
+
+def test_so_many_counts_as_there_are_take_no_room_of_texts() -> None:
+    """As where each of many results says where it stands."""
+    found = [
+        {"index": number, "type": "a", "start_index": number, "end_index": number + 5, "page_index": 3}
+        for number in range(9_000)
+    ]
+    chunks = [langchain(content=[{"type": "text", "text": "a", "index": 0, "citations": found}])]
+    assert list(ONE.stream(chunks)) == chunks
 
 
 def test_sums_of_fractions_that_a_model_wrote_are_read() -> None:

@@ -16,7 +16,7 @@ from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments, Cursors, is_document
 from decidable.guard.faults import no_text, unknown_chunk
 from decidable.guard.fields import changed, declared, is_empty, is_readable
-from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
+from decidable.guard.parts import LARGEST_NUMBER, MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
 from decidable.guard.services import COMMANDS, KNOWN, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
 __all__ = ["Channel", "Channels"]
@@ -75,8 +75,9 @@ class Channels:
         self._added: dict[Channel, tuple[str, str]] = {}
         # Those that went on.
         self._together: dict[Channel, _Together] = {}
-        # Of numbers that a client may add up, by the place, their sum so far.
+        # Of numbers that a client may add up, by the place, their sum so far; apart those that a service counts.
         self._sums: dict[Channel, float] = {}
+        self._counts: dict[Channel, float] = {}
         # Names of fields in which nothing is looked for.
         self._names: set[str] = set()
         self.stopped: StopReason | None = None
@@ -252,13 +253,13 @@ class Channels:
         as_written = released == text and (added or not is_document(text))
         return read(Channel(choice, place), text) if as_written else released
 
-    def says_nothing(self, name: str, value: Any) -> bool:
+    def says_nothing(self, of: Any, name: str, value: Any) -> bool:
         """Whether a field that no reader knows may come out: it is empty, and nothing is looked for in its name."""
-        return is_empty(value) and self.knows(name)
+        return is_empty(value) and self.knows(of, name)
 
-    def knows(self, name: str) -> bool:
-        """Whether a name is one that services have, or would come out as it is."""
-        if name in KNOWN or name in self._names:
+    def knows(self, of: Any, name: str) -> bool:
+        """Whether the name of a field is one that services have, or the class of what it is of, or would come out."""
+        if name in KNOWN or name in self._names or name in declared(of):
             return True
         cursor = self._new()
         if cursor.push(name) + cursor.finish() != name or cursor.stopped is not None:
@@ -343,14 +344,19 @@ class Channels:
         """Numbers that come again at their place clients add up; so the sum is read, too, but for that of an item."""
         if place.endswith(".index"):
             return True
-        channel = Channel(choice, place)
-        before = self._sums.get(channel)
+        channel, name = Channel(choice, place), place.rsplit(".", 1)[-1]
+        is_count = whole is None and is_of_the_service(name, value)
+        sums = self._counts if is_count or channel in self._counts else self._sums
+        before = sums.get(channel)
         if before is None:
-            refuse_many(len(self._sums), MOST_ADDED)
-            self._sums[channel] = value
+            if is_count and len(sums) >= MOST_ADDED and abs(value) < LARGEST_NUMBER:
+                # No stream has so many that it would become more than a count.
+                return True
+            refuse_many(len(sums), MOST_ADDED)
+            sums[channel] = value
             return True
-        total = self._sums[channel] = added.added(place, before, value)
-        is_known = total in (before, value) or is_of_the_service(place.rsplit(".", 1)[-1], total)
+        total = sums[channel] = added.added(place, before, value)
+        is_known = total in (before, value) or (whole is None and is_of_the_service(name, total))
         return is_known or not _is_text(total, whole) or self._read_number(choice, place, total) is not None
 
     def _is_command_released(self, choice: int | None, place: str, value: Any, added: bool) -> bool:

@@ -242,7 +242,7 @@ class ChatReader:
                 continue
             if name == "p" and _is_padding(value):
                 continue
-            if is_empty(value) and (name in KNOWN_IN_A_CHUNK or self._channels.knows(name)):
+            if is_empty(value) and (name in KNOWN_IN_A_CHUNK or self._channels.knows(chunk, name)):
                 continue
             if name in READ_IN_A_CHUNK and is_of_the_service(name, value):
                 continue
@@ -362,7 +362,7 @@ class ChatReader:
                 raise unknown_chunk(
                     "choices[].message", "is a whole answer, and no piece of one; check() reads its text"
                 )
-            elif not self._channels.says_nothing(name, value):
+            elif not self._channels.says_nothing(choice, name, value):
                 raise unknown_chunk(f"choices[].{name}")
         text = inside.get("text")
         if text is not None:
@@ -397,7 +397,7 @@ class ChatReader:
         for name, value in inside.items():
             if name == "role" and is_a_word(value):
                 continue
-            if value is None and self._channels.knows(name):
+            if value is None and self._channels.knows(delta, name):
                 continue
             new: Any = value
             if name == "content" and isinstance(value, (list, tuple)):
@@ -427,8 +427,9 @@ class ChatReader:
                 new = self._channels.read_all(index, name, value, added=None if is_one and is_a_name else self._lists)
             elif name in READ_WHOLE:
                 # What comes whole is put together by some clients.
-                new = self._channels.read_all(index, name, value, added=self._lists)
-            elif not self._channels.says_nothing(name, value):
+                read = self._channels.read_error if name == "error" else self._channels.read_all
+                new = read(index, name, value, added=self._lists)
+            elif not self._channels.says_nothing(delta, name, value):
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
                 changes[name] = new
@@ -468,7 +469,7 @@ class ChatReader:
             elif name in SEALS and is_of_the_service(name, value):
                 continue
             elif name != "type" and not (
-                self._channels.says_nothing(name, value) and (name != "index" or value is None)
+                self._channels.says_nothing(part, name, value) and (name != "index" or value is None)
             ):
                 # Nobody says whether one that is numbered goes on with another.
                 raise unknown_chunk(f"choices[].delta.content[].{name}")
@@ -518,7 +519,7 @@ class ChatReader:
             for name, value in inside.items():
                 if name == "index" or (name in ("id", "type") and is_of_the_service(name, value)):
                     continue
-                if value is None and self._channels.knows(name):
+                if value is None and self._channels.knows(call, name):
                     continue
                 if name in ("function", "custom"):
                     text = "arguments" if name == "function" else "input"
@@ -528,9 +529,9 @@ class ChatReader:
                 elif name in REPEATS:
                     new = value if is_empty(value) else withheld(value)
                 elif name in READ_WHOLE:
-                    place_of_it = f"tool_calls[{number}].{name}"
-                    new = self._channels.read_all(choice, place_of_it, value, added=self._lists)
-                elif not self._channels.says_nothing(name, value):
+                    read = self._channels.read_error if name == "error" else self._channels.read_all
+                    new = read(choice, f"tool_calls[{number}].{name}", value, added=self._lists)
+                elif not self._channels.says_nothing(call, name, value):
                     raise unknown_chunk(f"choices[].delta.tool_calls[].{name}")
                 else:
                     continue
@@ -546,13 +547,13 @@ class ChatReader:
         inside = fields_of(channel.label, value)
         changes: dict[str, Any] = {}
         for name, given in inside.items():
-            if given is None and self._channels.knows(name):
+            if given is None and self._channels.knows(value, name):
                 continue
             if name == text:
                 new = self._channels.push(channel, given)
             elif name == "name":
                 new = self._channels.read_name(name_channel, given)
-            elif not self._channels.says_nothing(name, given):
+            elif not self._channels.says_nothing(value, name, given):
                 raise unknown_chunk(f"{channel.label}.{name}")
             else:
                 continue

@@ -202,7 +202,7 @@ class MessageChunkReader:
         calls = [fields(call) or {} for call in inside["tool_call_chunks"] or ()]
         whole_calls = [call.get("name") for call in calls if call.get("index") is None]
         for name, value in inside.items():
-            if _is_langchain_s_own(name, value):
+            if self._is_langchain_s_own(name, value):
                 continue
             if name == "chunk_position" and value in (None, "last"):
                 continue
@@ -228,16 +228,24 @@ class MessageChunkReader:
                     new = _used(new)
             elif name == "name" and value:
                 new = self._channels.read(Channel(None, name), value)
-            elif not self._channels.says_nothing(name, value):
+            elif not self._channels.says_nothing(self._last, name, value):
                 raise unknown_chunk(name)
             if new != value:
                 changes[name] = new
         return changes
 
+    def _is_langchain_s_own(self, name: str, value: Any) -> bool:
+        """Whether it is what LangChain says of a message, and no text."""
+        if name == "type":
+            # A class may have one of its own.
+            is_a_type = isinstance(value, str) and value.isidentifier()
+            return is_a_type and (not isinstance(self._last, dict) or A_TYPE.fullmatch(value) is not None)
+        return isinstance(value, bool) if name == "example" else name == "id" and is_of_the_service(name, value)
+
     def _message(self, inside: Any) -> dict[str, Any]:
         changes = {}
         for name, value in inside.items():
-            if _is_langchain_s_own(name, value):
+            if self._is_langchain_s_own(name, value):
                 continue
             new = self._whole_content(value) if name == "content" else None
             if new is None:
@@ -411,8 +419,8 @@ class MessageChunkReader:
                     changes[key] = self._alone(own, value) if index is None else self._whole(own, value)
                 elif (
                     key != "index"
-                    and not self._channels.says_nothing(key, value)
-                    and not (isinstance(value, bool) and self._channels.knows(key))
+                    and not self._channels.says_nothing(block, key, value)
+                    and not (isinstance(value, bool) and self._channels.knows(block, key))
                     and not is_of_the_service(key, value)
                 ):
                     raise unknown_chunk(f"content[].{key}")
@@ -460,7 +468,7 @@ class MessageChunkReader:
             elif name == "type" and inner in ("text", "signature", "redacted_content"):
                 continue
             elif not (name in ("signature", "redacted_content") and isinstance(inner, str)) and (
-                not self._channels.says_nothing(name, inner)
+                not self._channels.says_nothing(value, name, inner)
             ):
                 raise unknown_chunk(f"content[].reasoning_content.{name}")
         return changed(value, {name: new for name, new in changes.items() if new is not inside[name]})
@@ -522,7 +530,7 @@ class MessageChunkReader:
         for key, value in inside.items():
             if key in ("args", "name", "id", "index") or is_of_the_service(key, value):
                 continue
-            if not self._channels.says_nothing(key, value):
+            if not self._channels.says_nothing(call, key, value):
                 raise unknown_chunk(f"tool_call_chunks[].{key}")
         return changed(call, changes)
 
@@ -563,7 +571,7 @@ class MessageChunkReader:
             return self._channels.read_error(None, name, value, added=self._lists)
         if name in READ_WHOLE or name in OF_INTEGRATIONS:
             return self._whole(name, value)
-        if not self._channels.says_nothing(name, value):
+        if not self._channels.says_nothing(None, name, value):
             raise unknown_chunk(f"additional_kwargs.{name}")
         return value
 
@@ -621,13 +629,6 @@ class MessageChunkReader:
         for block in self._with_signatures("")[0]:
             out["content"] = _and(now("content"), block)
         return out
-
-
-def _is_langchain_s_own(name: str, value: Any) -> bool:
-    """Whether it is what LangChain says of a message, and no text."""
-    if name == "type":
-        return isinstance(value, str) and A_TYPE.fullmatch(value) is not None
-    return isinstance(value, bool) if name == "example" else name == "id" and is_of_the_service(name, value)
 
 
 def _says_why(inside: Any) -> bool:

@@ -76,7 +76,7 @@ class MessageReader:
         if kind == "content_block_delta":
             return [self._delta(chunk, inside)]
         if kind == "content_block_start":
-            self._only(inside, "index", "content_block")
+            self._only(chunk, inside, "index", "content_block")
             index = self._index(inside)
             block = inside.get("content_block")
             refuse_many(len(self._open))
@@ -107,7 +107,7 @@ class MessageReader:
                     return rest
             return rest + self._close_block(index, chunk)
         if kind == "message_delta":
-            self._only(inside, "delta", "usage", "context_management", "input_transformations")
+            self._only(chunk, inside, "delta", "usage", "context_management", "input_transformations")
             rest = self._all_rests(chunk)
             if self._channels.stopped is not None:
                 return rest
@@ -120,7 +120,7 @@ class MessageReader:
             # What says why the message is at its end does not come out where it is stopped in it.
             return rest if self._channels.stopped is not None else [*rest, changed(chunk, changes)]
         if kind == "message_start":
-            self._only(inside, "message")
+            self._only(chunk, inside, "message")
             message = inside.get("message")
             if (fields(message) or {}).get("content"):
                 # Deltas go on with it, and it is at its end here.
@@ -133,7 +133,7 @@ class MessageReader:
             if inside.get("message"):
                 raise of_a_helper("message", INSTEAD)
             # Bedrock says here what was used, and what its own filter did.
-            self._only(inside, *OF_BEDROCK)
+            self._only(chunk, inside, *OF_BEDROCK)
             changes = {}
             for name in filter(OF_BEDROCK.__contains__, inside):
                 new = self._channels.read_all(None, name, inside[name])
@@ -141,7 +141,7 @@ class MessageReader:
                     changes[name] = new
             return rest if self._channels.stopped is not None else [*rest, changed(chunk, changes)]
         if kind == "ping":
-            self._only(inside)
+            self._only(chunk, inside)
             return [chunk]
         if kind == "error":
             # Clients read no further.
@@ -149,7 +149,7 @@ class MessageReader:
             if self._channels.stopped is not None:
                 return rest
             told = {name: value for name, value in inside.items() if name != "type"}
-            if not all(map(self._channels.knows, told)):
+            if not all(self._channels.knows(chunk, name) for name in told):
                 raise unknown_chunk("error", NAMES_A_MATCH)
             new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
             return [*rest, changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
@@ -189,10 +189,10 @@ class MessageReader:
         out.append(made(like, "RawMessageStopEvent", {"type": "message_stop"}))
         return out
 
-    def _only(self, inside: Any, *names: str) -> None:
+    def _only(self, of: Any, inside: Any, *names: str) -> None:
         """Refuses an event that has more than these."""
         for name, value in inside.items():
-            if name not in names and name != "type" and not self._channels.says_nothing(name, value):
+            if name not in names and name != "type" and not self._channels.says_nothing(of, name, value):
                 raise unknown_chunk(name)
 
     @staticmethod
@@ -219,7 +219,7 @@ class MessageReader:
         return self._channels.read_all(index, "block", block, leaf)
 
     def _delta(self, chunk: Any, inside: Any) -> Any:
-        self._only(inside, "index", "delta")
+        self._only(chunk, inside, "index", "delta")
         index = self._index(inside)
         delta = inside.get("delta")
         own = fields_of("delta", delta)
@@ -229,14 +229,14 @@ class MessageReader:
             new = self._channels.read_all(index, f"citation[{self._citations}]", delta)
             return self._replaced(chunk, inside, "delta", new)
         if kind == "signature_delta":
-            self._only(own, "signature")
+            self._only(delta, own, "signature")
             if not is_of_the_service("signature", own.get("signature")):
                 raise unknown_chunk("delta.signature")
             return chunk
         if kind not in TEXTS:
             raise unknown_kind("delta.type", kind)
         name, channel_name = TEXTS[kind]
-        self._only(own, name, "encrypted_content", "estimated_tokens")
+        self._only(delta, own, name, "encrypted_content", "estimated_tokens")
         if not is_of_the_service("estimated_tokens", own.get("estimated_tokens") or 0):
             raise unknown_chunk("delta.estimated_tokens", "is no number of tokens")
         if not is_of_the_service("encrypted_content", own.get("encrypted_content")):
@@ -297,7 +297,7 @@ class MessageReader:
         changes = {}
         for name, value in (fields(stop) or {}).items():
             # A client's own kind of event repeats the block here.
-            if not self._channels.knows(name):
+            if not self._channels.knows(stop, name):
                 raise unknown_chunk("content_block_stop", NAMES_A_MATCH)
             if name not in ("type", "index") and not is_empty(value):
                 new = self._block(index, value, whole=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import Any, Final
 
 from decidable.guard.channels import Channel, Channels
@@ -56,7 +56,7 @@ class OutputReader:
         inside = fields(chunk)
         if inside is None or "outputs" not in inside:
             raise wrong_kind("an output of a request, as before", chunk)
-        changes = self._about(None, "", {name: inside[name] for name in inside if name != "outputs"}, ABOUT_A_REQUEST)
+        changes = self._about(None, "", chunk, "outputs", ABOUT_A_REQUEST)
         if not isinstance(inside.get("finished", False), bool):
             raise unknown_chunk("finished", "is neither true nor false")
         if not isinstance(inside["outputs"], list):
@@ -94,8 +94,7 @@ class OutputReader:
     def _output(self, chunk: Any, output: Any) -> Any:
         inside = fields_of("outputs[]", output)
         index = number_of("outputs[].index", inside.get("index"))
-        about = {name: inside[name] for name in inside if name != "text"}
-        changes = self._about(index, f"outputs[{index}].", about, ABOUT_AN_OUTPUT)
+        changes = self._about(index, f"outputs[{index}].", output, "text", ABOUT_AN_OUTPUT)
         if index not in self._last:
             refuse_many(len(self._last))
         self._last[index] = (chunk, output)
@@ -113,11 +112,11 @@ class OutputReader:
             self._finished.add(index)
         return changed(output, changes | {"text": released})
 
-    def _about(self, choice: int | None, place: str, inside: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
-        """Reads what an engine says besides, and says what of it comes out otherwise."""
+    def _about(self, choice: int | None, place: str, of: Any, but: str, known: Set[str]) -> dict[str, Any]:
+        """Reads what an engine says beside one field, and says what of it comes out otherwise."""
         changes: dict[str, Any] = {}
-        for name, value in inside.items():
-            if name in OF_THE_REQUEST or (name in A_WORD and is_a_word(value)):
+        for name, value in (fields(of) or {}).items():
+            if name == but or name in OF_THE_REQUEST or (name in A_WORD and is_a_word(value)):
                 continue
             if value is None and name in known:
                 continue
@@ -126,7 +125,7 @@ class OutputReader:
             if name in LEFT_OUT:
                 changes[name] = withheld(value)
             elif name not in known or name in A_WORD:
-                if not (is_empty(value) if name in known else self._channels.says_nothing(name, value)):
+                if not (is_empty(value) if name in known else self._channels.says_nothing(of, name, value)):
                     raise unknown_chunk(f"{place}{name}")
             elif not are_numbers(value) and (fields(value) is not None or isinstance(value, (str, list, tuple))):
                 # Arrays, and what else nobody can list, are its own.

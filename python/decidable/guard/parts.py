@@ -198,9 +198,11 @@ class ByNumber:
             if inside.get("type") == "non_standard":
                 # What it has goes on with something that stands elsewhere.
                 raise unknown_chunk(f"{place}[].type")
-            at, own = (choice, place, number), inside.get("id") or ""
-            if not isinstance(own, str) or inside.get("id") not in (None, own):
-                raise unknown_chunk(f"{place}[].id", "is no text")
+            at, own = (choice, place, number), inside.get("id")
+            if not (own is None or isinstance(own, (str, int))):
+                raise unknown_chunk(f"{place}[].id", "is no text and no number")
+            # To LangChain none is an empty text, and 0 is one.
+            own = "" if own is None else own if isinstance(own, str) else f"number {int(own)}"
             if at not in self._ids:
                 refuse_many(len(self._ids), MOST_ADDED)
             known = self._ids.get(at, "")

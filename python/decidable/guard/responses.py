@@ -231,7 +231,7 @@ class ResponseReader:
         item = self._item(inside)
         if kind in ENDS:
             name, numbered, field = ENDS[kind]
-            self._only(inside, field, "logprobs", "name" if name in ("tool_arguments", "tool_input") else None)
+            self._only(chunk, inside, field, "logprobs", "name" if name in ("tool_arguments", "tool_input") else None)
             channel = self._channel(inside, item, name, numbered)
             changes: dict[str, Any] = {"logprobs": []} if inside.get("logprobs") else {}
             if inside.get("name"):
@@ -243,7 +243,7 @@ class ResponseReader:
             return [*self._take_ended(), *self._rest(channel), changed(chunk, changes)]
         if kind in PARTS:
             field, ends = PARTS[kind]
-            self._only(inside, field)
+            self._only(chunk, inside, field)
             value = inside.get(field)
             part = inside.get("content_index", inside.get("summary_index")) if field == "part" else None
             if ends is False:
@@ -262,7 +262,7 @@ class ResponseReader:
                 self._items[item] = new
             return [*out, chunk if new is value else changed(chunk, {field: new})]
         if kind in RESPONSES:
-            self._only(inside, "response")
+            self._only(chunk, inside, "response")
             response = inside.get("response")
             if not RESPONSES[kind] and (fields(response) or {}).get("output"):
                 # Events go on with it, and it is at its end here.
@@ -284,7 +284,7 @@ class ResponseReader:
             if self._channels.stopped is not None:
                 return [*rests, None]
             told = {name: value for name, value in inside.items() if name not in ("type", "sequence_number")}
-            if not all(map(self._channels.knows, told)):
+            if not all(self._channels.knows(chunk, name) for name in told):
                 raise unknown_chunk("error", NAMES_A_MATCH)
             new = {name: self._channels.read_error(None, name, value) for name, value in told.items()}
             return [*rests, changed(chunk, {name: value for name, value in new.items() if value is not told[name]})]
@@ -294,14 +294,14 @@ class ResponseReader:
                 raise unknown_chunk("keepalive", "has more than its number")
         elif kind not in WITHOUT_TEXT:
             raise unknown_kind("type", kind)
-        self._only(inside)
+        self._only(chunk, inside)
         return [chunk]
 
-    def _only(self, inside: Any, *names: str | None) -> None:
+    def _only(self, of: Any, inside: Any, *names: str | None) -> None:
         """Refuses an event that has more than these."""
         for name, value in inside.items():
             is_known = name in names or (name in ABOUT_AN_EVENT and (is_empty(value) or is_a_word(value)))
-            if not is_known and not self._channels.says_nothing(name, value):
+            if not is_known and not self._channels.says_nothing(of, name, value):
                 raise unknown_chunk(name)
             if name.endswith(("_index", "_number")) and value is not None:
                 number_of(name, value)
@@ -322,7 +322,7 @@ class ResponseReader:
     def _delta(self, chunk: Any, inside: Any, name: str, numbered: str | None) -> Any:
         if inside.get("snapshot"):
             raise of_a_helper("snapshot", "responses.create(stream=True)")
-        self._only(inside, "delta", "logprobs")
+        self._only(chunk, inside, "delta", "logprobs")
         channel = self._channel(inside, self._item(inside), name, numbered)
         if numbered is not None and channel.number is not None:
             self._lists.find(channel.choice, numbered, int(channel.number))
@@ -392,12 +392,12 @@ class ResponseReader:
         self._deltas[channel] = event
 
     def _shell_output(self, chunk: Any, inside: Any, item: int | None) -> Any:
-        self._only(inside, "delta")
+        self._only(chunk, inside, "delta")
         delta = inside.get("delta")
         own = fields_of("delta", delta)
         changes = {}
         for name, text in own.items():
-            if not self._channels.knows(name):
+            if not self._channels.knows(delta, name):
                 raise unknown_chunk("delta", NAMES_A_MATCH)
             channel = self._channel(inside, item, name, "command_index")
             if text is not None:
@@ -436,7 +436,7 @@ class ResponseReader:
         # The output at last: where it is stopped in, what was used is still told.
         for name in sorted(inside, key="output".__eq__):
             value = inside[name]
-            if not (name in OF_THE_REQUEST or name in OF_A_RESPONSE or self._channels.knows(name)):
+            if not (name in OF_THE_REQUEST or name in OF_A_RESPONSE or self._channels.knows(response, name)):
                 raise unknown_chunk("response", NAMES_A_MATCH)
             if name == "output":
                 if value is not None and not isinstance(value, (list, tuple)):

@@ -103,12 +103,24 @@ NAMES: Final = frozenset(
     }
 ) | OF_USAGE  # fmt: skip
 
-# All of these, which say nothing of a text where they are empty.
-KNOWN: Final = NAMES | REPEATS | READ_WHOLE | OPAQUE | WORDS.keys()
+# Those that are there though nobody has anything under them.
+OFTEN_EMPTY: Final = frozenset(
+    {
+        "access_programs", "content_block", "content_filters", "context_window", "created_at", "debug_output",
+        "diagnostics", "finish_details", "function_call_id", "images", "input_messages", "input_transformations",
+        "kv_transfer_params", "matched_token", "meta_info", "output_messages", "padding", "partial", "prefix",
+        "prompt_cache_diagnostics", "prompt_routed_experts", "reasoning_opaque", "reasoning_text", "routed_experts",
+        "search_parameters", "stream", "strict", "suffix", "thinking_signature", "thought_signature", "tool_responses",
+        "tool_usage", "top_k", "trace_headers",
+    }
+)  # fmt: skip
 
 # What a model wrote as JSON. Where a service has read it the names are the model's, too; a text is what it wrote.
 READ_AS_JSON: Final = frozenset({"input", "arguments", "parsed_arguments", "args", "env", "partial_json"})
 
+
+# All of these, which say nothing of a text where they are empty.
+KNOWN: Final = NAMES | OFTEN_EMPTY | REPEATS | READ_WHOLE | READ_AS_JSON | OPAQUE | WORDS.keys()
 
 # What the error of a service consists of: none of it is put together with what another event says.
 OF_AN_ERROR: Final = frozenset(
