@@ -228,11 +228,10 @@ def test_bounds_from_logprobs_hold_whatever_token_was_chosen() -> None:
 
 
 def test_the_probability_of_the_chosen_token_is_known_wherever_it_ranks() -> None:
-    """vLLM tells it also where the token is none of the most probable; as this project makes it of a logarithm."""
+    """vLLM tells it also where the token is none of the most probable."""
     position = {17: SimpleNamespace(logprob=-3.0, rank=3), 4: SimpleNamespace(logprob=-0.2, rank=1)}
     bounds = vllm.logit_bounds(position, 17, vocabulary_size=32_000)
-    among = dc.logit_stats_from_top_k([-0.2, -3.0], vocabulary_size=32_000, selected=1)
-    assert bounds.selected_probability_lower == bounds.selected_probability_upper == among.selected_probability_lower
+    assert bounds.selected_probability_lower == bounds.selected_probability_upper == pytest.approx(np.exp(-3.0))
     outside = dc.logit_stats_from_top_k([-0.2], vocabulary_size=32_000, selected=None)
     assert (bounds.entropy_lower, bounds.entropy_upper) == (outside.entropy_lower, outside.entropy_upper)
     assert (bounds.dominance_lower, bounds.dominance_upper) == (outside.dominance_lower, outside.dominance_upper)
@@ -244,7 +243,7 @@ def test_the_probability_of_the_chosen_token_is_known_wherever_it_ranks() -> Non
             assert caught.value.code == "guard.not_a_distribution"
         else:
             bounds = vllm.logit_bounds(position, 17, vocabulary_size=32_000)
-            assert bounds.selected_probability_upper == pytest.approx(np.exp(logprob), abs=1e-8)
+            assert bounds.selected_probability_upper == pytest.approx(np.exp(logprob), abs=0)
             assert bounds.selected_probability_lower == bounds.selected_probability_upper
 
 
@@ -265,6 +264,7 @@ def test_a_chosen_token_without_a_rank_is_among_the_most_probable_by_its_logprob
         ({4: SimpleNamespace(logprob=float("nan"), rank=1)}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-0.1, rank="1")}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-0.1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=-(10**400), rank=1)}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-0.1, rank=1)}, "4", "input.not_an_integer", "token"),
         ({4: SimpleNamespace(logprob=-0.1, rank=1)}, [], "input.not_an_integer", "token"),
         ({1: SimpleNamespace(logprob=-0.1, rank=1)}, True, "input.not_an_integer", "token"),

@@ -66,7 +66,7 @@ class _Whole:
         except TypeError:
             taken = None
         if taken is None:
-            raise self._fault("says of what it took", f" no number of bytes, but a {type(said).__name__}") from None
+            raise self._fault("says of what it took", f" no number of bytes, but a {type(said).__name__}")
         if taken <= 0:
             raise self._fault("took nothing")
         return taken

@@ -207,10 +207,11 @@ class Monitor:
 
 def _entropy(stats: LogitStats | LogitBounds) -> float:
     """The entropy of a step; of bounds the upper one."""
-    try:
-        return stats.entropy_upper if isinstance(stats, LogitBounds) else stats.entropy
-    except AttributeError:
-        raise wrong_kind("LogitStats or LogitBounds", stats, "stats") from None
+    if isinstance(stats, LogitStats):
+        return stats.entropy
+    if isinstance(stats, LogitBounds):
+        return stats.entropy_upper
+    raise wrong_kind("LogitStats or LogitBounds", stats, "stats")
 
 
 def _file(path: str | os.PathLike[str]) -> Path:

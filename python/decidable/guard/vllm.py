@@ -217,8 +217,8 @@ def logit_bounds(position: Mapping[int, Any], token: int, *, vocabulary_size: in
 
     Raises:
         InvalidInput: The token is not in it, or it has no other: ``logprobs`` has to be 1 at least. What is given is of
-            another type. ``guard.not_a_distribution``: the chosen token is more probable than it can be beside the
-            others; and as of :func:`logit_stats_from_top_k`.
+            another type. ``guard.not_a_distribution``: the chosen token is more or less probable than it can be beside
+            the others; and as of :func:`logit_stats_from_top_k`.
     """
     token = _checked(position, token)
     if token not in position:
@@ -252,29 +252,29 @@ def _checked(position: Any, token: Any) -> int:
         message = f"token must be an integer, not {type(token).__name__}"
         raise InvalidInput("input.not_an_integer", message, field="token", value=token)
     for one in position.values():
-        logprob, rank = getattr(one, "logprob", None), getattr(one, "rank", "none")
-        if not _is_number(logprob, (int, float)) or not (rank is None or _is_number(rank, (int,))):
+        if not (_is_number(getattr(one, "logprob", None)) and _is_rank(getattr(one, "rank", False))):
             raise wrong_kind("a mapping to vLLM's Logprob, with logprob and rank, each", one, "position")
     return number
 
 
-def _is_number(value: object, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool) and value == value
+def _is_number(value: object) -> bool:
+    try:
+        return not isinstance(value, (bool, str)) and not math.isnan(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _is_rank(value: object) -> bool:
+    return value is None or (not isinstance(value, bool) and hasattr(value, "__index__"))
 
 
 def _with_the_chosen(bounds: LogitBounds, logprob: float) -> LogitBounds:
-    """The same with the probability of a chosen token that is not among the most probable."""
+    """The same with the probability of a chosen token that is not among the most probable. Nothing is decided by it."""
     probability = math.exp(logprob) if logprob <= 0 else math.inf
     lower, upper = bounds.selected_probability_lower, bounds.selected_probability_upper
     if not lower - TOLERANCE <= probability <= upper + TOLERANCE:
         message = "the chosen token is more or less probable than it can be beside the others"
         raise InvalidInput("guard.not_a_distribution", message, field="position")
-    # Of two tokens, one of which is so probable: by the function that makes every other probability of a logarithm.
-    if 0 < probability < 1:
-        of_two = logit_stats_from_top_k(
-            [math.log1p(-probability), logprob], vocabulary_size=2, selected=1, probabilities=False
-        )
-        probability = of_two.selected_probability_upper
     return LogitBounds(
         entropy_lower=bounds.entropy_lower,
         entropy_upper=bounds.entropy_upper,

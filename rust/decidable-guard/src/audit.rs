@@ -25,6 +25,9 @@ const NO_TEXT: Digest = Digest::from_bytes([0; DIGEST_BYTES]);
 /// one ends so has a chance of 2^-64.
 const BLANK_SEAL_BYTES: usize = 8;
 
+/// The end without its chain and seal.
+const END_BYTES: usize = 42;
+
 /// The largest frame with its chain and seal: the room that one more needs.
 const FRAME_BYTES: usize = 128;
 
@@ -314,6 +317,12 @@ impl Trail {
         self.link(begin);
     }
 
+    /// How many bytes its end takes, with the seal if there is one.
+    #[must_use]
+    pub const fn end_bytes(&self) -> usize {
+        END_BYTES + DIGEST_BYTES + if self.key.is_some() { DIGEST_BYTES } else { 0 }
+    }
+
     /// The end; nothing comes after it.
     pub fn end(&mut self, ending: Ending, timestamp_ns: i64, taken: u64, released: u64) {
         if self.ended {
@@ -530,7 +539,7 @@ impl Audit {
             let (hashed, seal) = match kind {
                 TOKEN => (21, 0),
                 MATCH => (53, 0),
-                END => (42, if self.sealed { DIGEST_BYTES } else { 0 }),
+                END => (END_BYTES, if self.sealed { DIGEST_BYTES } else { 0 }),
                 _ => return Err(damaged("no kind of frame")),
             };
             let length = hashed + DIGEST_BYTES + seal;
@@ -632,9 +641,9 @@ impl Audit {
                 // The text ends with the match that stopped it, and nothing of that came out: what it shares with a redaction was replaced.
                 let named = ending != Ending::Matched
                     || self.matches.split_last().is_some_and(|(last, before)| {
-                        let replaced = before
-                            .iter()
-                            .any(|matched| matched.found.end.min(end.taken) == end.released);
+                        let replaced = before.iter().any(|matched| {
+                            matched.found.start < end.released && matched.found.end.min(end.taken) == end.released
+                        });
                         last.found.end == end.taken && (end.released <= last.found.start || replaced)
                     });
                 // Where the next character was to say which match stops, rules that read otherwise saw what is behind it.

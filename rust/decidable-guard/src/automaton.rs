@@ -269,6 +269,11 @@ impl Compiler<'_> {
     }
 }
 
+fn never(rules: &[Rule], rule: RuleId) -> Error {
+    let name = rules.get(usize::from(rule)).map_or("", |rule| &rule.name);
+    Error::new(ErrorKind::Empty, name, syntax::NEVER_MATCHES)
+}
+
 /// One table for all patterns, before which the same must stand; where that is too large, one for each half.
 fn together(
     rules: &[Rule],
@@ -283,11 +288,7 @@ fn together(
     };
     let most = if alone.is_some() { ALONE_BYTES } else { TOGETHER_BYTES };
     match (Patterns::new(patterns, most, *room), alone) {
-        (Err(Refused::Never(rule)), _) => Err(Error::new(
-            ErrorKind::Empty,
-            rules.get(usize::from(rule)).map_or("", |rule| &rule.name),
-            syntax::NEVER_MATCHES,
-        )),
+        (Err(Refused::Never(rule)), _) => Err(never(rules, rule)),
         (Ok(table), _) => {
             *room = room.saturating_sub(table.bytes());
             tables.push(table);

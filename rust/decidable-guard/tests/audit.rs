@@ -271,6 +271,14 @@ fn totals_that_do_not_add_up_are_refused_although_the_chain_holds() {
         trail.end(ending, 0, taken, released);
         assert_eq!(refused(trail), !holds, "{ending:?} {taken} {released} {matches:?}");
     }
+    // What is replaced up to the end of the text begins in what was replaced.
+    for (start, end, holds) in [(0, 5, true), (2, 5, true), (3, 5, false), (1_000, 1_005, false)] {
+        let mut trail = trail();
+        trail.matched(&Match { rule: 1, start, end }, None);
+        trail.matched(&found, None);
+        trail.end(Ending::Matched, 0, 3, 3);
+        assert_eq!(refused(trail), !holds, "{start}..{end}");
+    }
     let mut matched = trail();
     matched.matched(&found, None);
     matched.end(Ending::Matched, 0, 3, 1);

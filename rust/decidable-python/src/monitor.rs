@@ -30,7 +30,7 @@ struct Sidecar {
     /// Its folder, which is made durable at the end whatever it is called by then, where a system has that.
     folder: Option<File>,
     path: PathBuf,
-    /// How many bytes of it are written.
+    /// How many bytes of it are written, in whole frames.
     length: u64,
     /// The process that made it: a child of a fork shares the file, and must not touch it.
     process: (u32, u64),
@@ -60,11 +60,11 @@ impl State {
             return Ok(());
         }
         let written = sidecar.write(trail.bytes());
-        let length = trail.bytes().len();
+        let end = trail.end_bytes();
         trail.clear();
         let done = written.and_then(|()| {
             if last {
-                py.detach(|| sidecar.durable(length))
+                py.detach(|| sidecar.durable(end))
             } else {
                 Ok(())
             }
@@ -131,24 +131,22 @@ impl Sidecar {
         })
     }
 
-    /// All of some bytes, or none.
+    /// Of what is written in part the whole frames are there: their text came out.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes).inspect_err(|_| self.cut(0))?;
-        self.length += cast::u64_from_usize(bytes.len());
+        self.file.write_all(bytes)?;
+        self.length = self.length.saturating_add(cast::u64_from_usize(bytes.len()));
         Ok(())
     }
 
-    /// File and name are on the device. Else the file does not have its end: nobody acted on that.
-    fn durable(&mut self, last: usize) -> io::Result<()> {
+    /// File and name are on the device. Else the file does not have its end, of so many bytes, if that can be taken away again: nothing
+    /// came out because of it.
+    fn durable(&mut self, end: usize) -> io::Result<()> {
         let synced = self.file.sync_all();
         let named = self.folder.as_ref().map_or(Ok(()), File::sync_all);
-        synced.and(named).inspect_err(|_| self.cut(last))
-    }
-
-    /// Takes the last bytes away. Where not even that can be done the file stays as it is.
-    fn cut(&mut self, last: usize) {
-        self.length = self.length.saturating_sub(cast::u64_from_usize(last));
-        drop(self.file.set_len(self.length));
+        synced.and(named).inspect_err(|_| {
+            let before = self.length.saturating_sub(cast::u64_from_usize(end));
+            drop(self.file.set_len(before));
+        })
     }
 }
 
