@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessageChunk, ToolMessage
 from openai._models import construct_type
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
@@ -188,6 +188,18 @@ def test_names_that_a_client_s_class_has_are_no_texts() -> None:
         for word in name.split("_")
     }
     assert list(Guard([Rule.literal(word) for word in sorted(words)]).stream([first])) == [first]
+
+
+def test_the_type_of_a_message_is_that_of_its_class() -> None:
+    class Own(AIMessageChunk):
+        type: str = "Own"  # type: ignore[assignment]
+
+    guard = Guard([Rule.literal("DROP_TABLE", name="drop")])
+    refused("guard.unknown_chunk", lambda: list(guard.stream([Own(content="a", type="DROP_TABLE")])))
+    stream = guard.stream([BaseMessageChunk(content="a", type="DROP_TABLE")])
+    assert "DROP_TABLE" not in str(list(stream))
+    assert stream.stopped is not None
+    assert list(guard.stream([Own(content="a")])) == [Own(content="a")]
 
 
 @pytest.mark.parametrize("place", ["delta", "call"])

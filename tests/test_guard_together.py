@@ -655,6 +655,15 @@ def test_calls_of_one_number_with_two_ids_are_two() -> None:
             ("a", '{"q": "DR'),
             ("b", '{"q": "DROP'),
         ]
+    # In a chunk with several pieces it comes behind the last of them.
+    for own_id in ("a", None):
+        last = langchain(
+            tool_call_chunks=[{"name": None, "args": args, "id": own_id, "index": 0} for args in ("1234", " and 5678")],
+            chunk_position="last",
+        )
+        digits = Guard([Rule.regex("[0-9]{8}", name="digits")])
+        held = functools.reduce(operator.add, digits.stream([called("{}", "a", "f"), last]))
+        assert [each["args"] for each in held.tool_call_chunks] == ["{}1234 and 5678"]
     # One that does not say which of them it is of goes on with the first, or with what a client has of them.
     with pytest.raises(dc.InvalidInput) as caught:
         list(ONE.stream([*chunks, called("x", None)]))
@@ -1025,6 +1034,10 @@ def test_what_langchain_puts_elsewhere_is_refused() -> None:
     assert out_of(ONE, chunks) == (chunks[:1], "refused at response_metadata.c[].index")
     assert out_of(ONE, [at(id=1.5, x="so")]) == ([], "refused at response_metadata.c[].id")
     assert list(ONE.stream([at(id=5, x="so")])) == [at(id=5, x="so")]
+    behind = Guard([Rule.regex(r"\bDROP TABLE", name="drop")])
+    chunks = [at(id=5, x="so"), at(id="5", x="DROP "), at(id="5", x="TABLE")]
+    assert "DROP TABLE" in str(functools.reduce(operator.add, chunks))
+    assert out_of(behind, chunks) == (chunks[:1], "refused at response_metadata.c[].index")
     # What an item has no id of its own in is of the one before.
     chunks = [at(id="a", x="so "), at(x="DROP "), at(id="b", x="TABLE")]
     assert out_of(ONE, chunks) == (chunks[:2], "refused at response_metadata.c[].index")
@@ -1087,6 +1100,21 @@ def test_what_a_model_or_an_error_counts_is_a_number_like_any_other() -> None:
                 # LangChain has the last.
                 continue
             assert (out_of(guard, chunks)[1] or "").startswith("stopped by found"), (name, chunks)
+
+
+def test_a_sum_is_known_whatever_it_began_with() -> None:
+    """A count that goes on with what is none, and one of which there are too many to know all."""
+
+    def at(value: int) -> Any:
+        return langchain(response_metadata={"a": {"x_ms": value}})
+
+    guard = Guard([Rule.literal("4111111111111111", name="found")])
+    for numbers in ((4111111111111000, 111), (111, 4111111111111000)):
+        assert out_of(guard, list(map(at, numbers)))[1] == "stopped by found in response_metadata.a.x_ms"
+    items = [{"index": number, "a_index": 1, "b_index": 2} for number in range(9_000)]
+    many = langchain(response_metadata={"c": items})
+    guard = Guard([Rule.literal("4000000000242", name="found")])
+    refused("guard.too_large", lambda: list(guard.stream([many, at(242), at(4 * 10**12)])))
 
 
 def test_so_many_counts_as_there_are_take_no_room_of_texts() -> None:

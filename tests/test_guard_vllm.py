@@ -265,6 +265,8 @@ def test_a_chosen_token_without_a_rank_is_among_the_most_probable_by_its_logprob
         ({4: SimpleNamespace(logprob=-0.1, rank="1")}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-0.1)}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-(10**400), rank=1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=b"-3.0", rank=1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=-0.1, rank=np.array([1, 2]))}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-0.1, rank=1)}, "4", "input.not_an_integer", "token"),
         ({4: SimpleNamespace(logprob=-0.1, rank=1)}, [], "input.not_an_integer", "token"),
         ({1: SimpleNamespace(logprob=-0.1, rank=1)}, True, "input.not_an_integer", "token"),

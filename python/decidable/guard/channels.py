@@ -16,7 +16,7 @@ from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments, Cursors, is_document
 from decidable.guard.faults import no_text, unknown_chunk
 from decidable.guard.fields import changed, declared, is_empty, is_readable
-from decidable.guard.parts import LARGEST_NUMBER, MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
+from decidable.guard.parts import LARGEST_FORGOTTEN, MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
 from decidable.guard.services import COMMANDS, KNOWN, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
 
 __all__ = ["Channel", "Channels"]
@@ -75,9 +75,11 @@ class Channels:
         self._added: dict[Channel, tuple[str, str]] = {}
         # Those that went on.
         self._together: dict[Channel, _Together] = {}
-        # Of numbers that a client may add up, by the place, their sum so far; apart those that a service counts.
+        # Of numbers that a client may add up, by the place, their sum so far; how many of the places began with what a
+        # service counts, and whether there were more of those.
         self._sums: dict[Channel, float] = {}
-        self._counts: dict[Channel, float] = {}
+        self._counted = 0
+        self._forgets = False
         # Names of fields in which nothing is looked for.
         self._names: set[str] = set()
         self.stopped: StopReason | None = None
@@ -345,17 +347,19 @@ class Channels:
         if place.endswith(".index"):
             return True
         channel, name = Channel(choice, place), place.rsplit(".", 1)[-1]
-        is_count = whole is None and is_of_the_service(name, value)
-        sums = self._counts if is_count or channel in self._counts else self._sums
-        before = sums.get(channel)
+        before = self._sums.get(channel)
         if before is None:
-            if is_count and len(sums) >= MOST_ADDED and abs(value) < LARGEST_NUMBER:
-                # No stream has so many that it would become more than a count.
+            is_count = whole is None and is_of_the_service(name, value)
+            if is_count and self._counted >= MOST_ADDED and abs(value) < LARGEST_FORGOTTEN:
+                self._forgets = True
                 return True
-            refuse_many(len(sums), MOST_ADDED)
-            sums[channel] = value
+            may_be_forgotten = self._forgets and whole is None and is_of_the_service(name, 0)
+            others = self._counted if is_count else len(self._sums) - self._counted
+            refuse_many(MOST_ADDED if may_be_forgotten else others, MOST_ADDED)
+            self._counted += is_count
+            self._sums[channel] = value
             return True
-        total = sums[channel] = added.added(place, before, value)
+        total = self._sums[channel] = added.added(place, before, value)
         is_known = total in (before, value) or (whole is None and is_of_the_service(name, total))
         return is_known or not _is_text(total, whole) or self._read_number(choice, place, total) is not None
 

@@ -237,9 +237,10 @@ class MessageChunkReader:
     def _is_langchain_s_own(self, name: str, value: Any) -> bool:
         """Whether it is what LangChain says of a message, and no text."""
         if name == "type":
+            own = getattr(type(self._last), "model_fields", {}).get("type")
             # A class may have one of its own.
-            is_a_type = isinstance(value, str) and value.isidentifier()
-            return is_a_type and (not isinstance(self._last, dict) or A_TYPE.fullmatch(value) is not None)
+            is_of_the_class = own is not None and own.default == value
+            return isinstance(value, str) and (is_of_the_class or A_TYPE.fullmatch(value) is not None)
         return isinstance(value, bool) if name == "example" else name == "id" and is_of_the_service(name, value)
 
     def _message(self, inside: Any) -> dict[str, Any]:
@@ -617,7 +618,9 @@ class MessageChunkReader:
                 ids = self._ids[index] if index is not None else []
                 own_id = ids[int(channel.field or 0)] if len(ids) > 1 else None
                 piece = {"name": None, "args": rest, "id": own_id, "index": index, "type": "tool_call_chunk"}
-                out["tool_call_chunks"] = _with_more(now("tool_call_chunks"), piece, "args")
+                # Of several pieces of a call in a later chunk nobody needs to know the last.
+                add = _with_more if self._is_first else lambda items, more, _: _and(items, more)
+                out["tool_call_chunks"] = add(now("tool_call_chunks"), piece, "args")
             elif name == "function_arguments":
                 own = dict(now("additional_kwargs").get("function_call") or {})
                 own["arguments"] = (own.get("arguments") or "") + rest
@@ -717,7 +720,7 @@ def _with_more(items: Any, more: dict[str, Any], field: str) -> list[Any]:
     number, own_id = more.get("index"), more.get("id")
     for place, item in enumerate([] if number is None or not isinstance(items, list) else items):
         inside = fields(item) or {}
-        if inside.get("index") == number and (own_id is None or inside.get("id") in (None, "", own_id)):
+        if inside.get("index") == number and own_id in (None, inside.get("id")):
             return [
                 *items[:place],
                 changed(item, {field: _joined(inside.get(field), more[field])}),

@@ -11,6 +11,7 @@ from decidable.guard.faults import unknown_chunk
 from decidable.guard.fields import fields, unreadable
 
 __all__ = [
+    "LARGEST_FORGOTTEN",
     "LARGEST_NUMBER",
     "MOST_ADDED",
     "MOST_CHANNELS",
@@ -32,6 +33,9 @@ MOST_ADDED: Final = 16_384
 
 LARGEST_NUMBER: Final = 1_000_000
 """Of an item. No stream has so many, and a longer one could be what is to be found."""
+
+LARGEST_FORGOTTEN: Final = 10**10
+"""Of what a service counts or times at more places than are known: of 400,000 such a card's number could be the sum."""
 
 LAST_ONES: Final = (".created", ".timestamp")
 """Numbers of which LangChain has the last, and adds up none."""
@@ -166,7 +170,7 @@ class ByNumber:
     """As LangChain does: an item goes on with the one of its number, if they do not have two ids."""
 
     def __init__(self) -> None:
-        self._ids: dict[tuple[int | None, str, int | str], str] = {}
+        self._ids: dict[tuple[int | None, str, int | str], int | str] = {}
 
     def added(self, place: str, before: float, value: float) -> float:
         """Their sum, but for what is the same again; of what was used it is always that, and of times the last."""
@@ -201,14 +205,14 @@ class ByNumber:
             at, own = (choice, place, number), inside.get("id")
             if not (own is None or isinstance(own, (str, int))):
                 raise unknown_chunk(f"{place}[].id", "is no text and no number")
-            # To LangChain none is an empty text, and 0 is one.
-            own = "" if own is None else own if isinstance(own, str) else f"number {int(own)}"
+            # An empty text is none to LangChain, and 0 is one.
+            own = "" if own is None else own
             if at not in self._ids:
                 refuse_many(len(self._ids), MOST_ADDED)
             known = self._ids.get(at, "")
-            if known and own and known != own:
+            if "" not in (known, own) and known != own:
                 raise unknown_chunk(f"{place}[].index", "is of two items")
-            self._ids[at] = known or own
+            self._ids[at] = own if known == "" else known
             found.append(number)
             numbers.add(number)
         return found

@@ -15,6 +15,7 @@ guarded by :meth:`Guard.stream`, which needs nothing of this.
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -259,13 +260,13 @@ def _checked(position: Any, token: Any) -> int:
 
 def _is_number(value: object) -> bool:
     try:
-        return not isinstance(value, (bool, str)) and not math.isnan(float(value))  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+    except OverflowError:
         return False
 
 
 def _is_rank(value: object) -> bool:
-    return value is None or (not isinstance(value, bool) and hasattr(value, "__index__"))
+    return value is None or (isinstance(value, numbers.Integral) and not isinstance(value, bool))
 
 
 def _with_the_chosen(bounds: LogitBounds, logprob: float) -> LogitBounds:
