@@ -757,9 +757,11 @@ def keep_deciding():
 others = [threading.Thread(target=keep_deciding) for _ in range(2)]
 for other in others:
     other.start()
-for _ in range(20):
-    in_a_child()
-over = True
+try:
+    for _ in range(20):
+        in_a_child()
+finally:
+    over = True
 for other in others:
     other.join()
 decide()

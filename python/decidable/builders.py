@@ -109,7 +109,7 @@ def microunits(value: Friendly, *, field: str, rounding: Rounding, least: int = 
     20000
     """
     example = '"0.02" (currency units) or "20000 microunits"'
-    if _whole(value) is not None:
+    if integer(value) is not None:
         # A document has decimals beside its texts, and there 1.0 is one.
         raise _wrong_type(field, value, f"text such as {example}, or with a decimal point, as 1.0 in a file")
     number, unit = _quantity(value, field, example)
@@ -167,7 +167,7 @@ def tokens(value: SupportsIndex | str, *, field: str, least: int = 0) -> int:
     (1200, 128000)
     """
     example = '1200, "4k" or "1M"'
-    whole = _whole(value)
+    whole = integer(value)
     if whole is not None:
         return _ranged(whole, field, whole, least, U32_MAX, "tokens")
     if not isinstance(value, str):
@@ -196,7 +196,7 @@ def rate_per_token(value: Decimal | SupportsIndex, *, field: str) -> int:
     >>> rate_per_token(Decimal("2.5E-7"), field="input_cost_per_token")
     250000
     """
-    price = value if isinstance(value, Decimal) else _whole(value)
+    price = value if isinstance(value, Decimal) else integer(value)
     if price is None:
         raise _wrong_type(field, value, "a Decimal: read the file with parse_float=Decimal, or give its path")
     scaled = _fraction(Decimal(price), field) * 10**12
@@ -406,8 +406,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(ascii(match)[1:-1] for match in close)}?" if close else ""
 
 
-def _whole(value: object) -> int | None:
-    """The integer that a value is, as in the builders of the kernel: one that Python takes as an index, and no bool."""
+def integer(value: object) -> int | None:
+    """The integer that a value is, as in the builders of the kernel: one that Python takes as an index, and no bool.
+
+    >>> integer(7), integer(True), integer("7")
+    (7, None, None)
+    """
     if type(value) is int:
         return value
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import operator
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from decidable import _native
 from decidable._native import Key, Reader
-from decidable.builders import describe
+from decidable.builders import describe, integer
 from decidable.errors import InvalidInput, UnknownName
 
 __all__ = ["HEAD_FILE_BYTES_MAX", "export", "read", "read_head", "write_head"]
@@ -60,11 +59,8 @@ class _Whole:
     def _count(self, said: object) -> int:
         if said is None:
             raise self._fault("took nothing", ": it would block, or does not say what it took")
-        try:
-            # True would be one byte to Python, and is what a stream says that means all of it.
-            taken = None if isinstance(said, bool) else operator.index(said)  # type: ignore[arg-type]
-        except TypeError:
-            taken = None
+        # True would be one byte to Python, and is what a stream says that means all of it.
+        taken = integer(said)
         if taken is None:
             raise self._fault("says of what it took", f" no number of bytes, but a {type(said).__name__}")
         if taken <= 0:

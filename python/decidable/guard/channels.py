@@ -194,9 +194,10 @@ class Channels:
 
         ``leaf(kind, name, place, text)`` reads a text in its own way, or returns ``None``; ``kind`` is the ``type`` of
         what has the field. ``added``: a client may put each text together with those of other chunks at its place, and
-        lists so.
+        lists so. What stands at the place of an ``error`` is read as :meth:`read_error` does.
         """
-        return self._read_inside(choice, place, value, leaf, None, added)
+        whole = "error" if place.rsplit(".", 1)[-1] == "error" else None
+        return self._read_inside(choice, place, value, leaf, whole, added)
 
     def read_error(self, choice: int | None, place: str, value: Any, *, added: Lists | None = None) -> Any:
         """What a service says went wrong, which may repeat anything: every text in it, whatever its field."""

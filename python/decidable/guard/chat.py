@@ -251,8 +251,7 @@ class ChatReader:
                 continue
             if name not in KNOWN_IN_A_CHUNK:
                 raise unknown_chunk(name)
-            read = self._channels.read_error if name == "error" else self._channels.read_all
-            new = read(None, name, value)
+            new = self._channels.read_all(None, name, value)
             if new is not value:
                 changes[name] = new
         new_choices = [self._choice(chunk, choice) for choice in choices if self._channels.stopped is None]
@@ -349,11 +348,7 @@ class ChatReader:
             if name in REPEATS or (name == "message" and self._is_said_again(index, inside)):
                 if not is_empty(value):
                     changes[name] = withheld(value)
-            elif name == "error":
-                new = self._channels.read_error(index, name, value)
-                if new is not value:
-                    changes[name] = new
-            elif name in READ_IN_A_CHOICE or name in ABOUT_A_CHOICE:
+            elif name == "error" or name in READ_IN_A_CHOICE or name in ABOUT_A_CHOICE:
                 # Clients put deltas together, and nothing of a choice.
                 new = self._channels.read_all(index, name, value)
                 if new is not value:
@@ -427,8 +422,7 @@ class ChatReader:
                 new = self._channels.read_all(index, name, value, added=None if is_one and is_a_name else self._lists)
             elif name in READ_WHOLE:
                 # What comes whole is put together by some clients.
-                read = self._channels.read_error if name == "error" else self._channels.read_all
-                new = read(index, name, value, added=self._lists)
+                new = self._channels.read_all(index, name, value, added=self._lists)
             elif not self._channels.says_nothing(delta, name, value):
                 raise unknown_chunk(f"choices[].delta.{name}")
             if new is not value:
@@ -529,8 +523,8 @@ class ChatReader:
                 elif name in REPEATS:
                     new = value if is_empty(value) else withheld(value)
                 elif name in READ_WHOLE:
-                    read = self._channels.read_error if name == "error" else self._channels.read_all
-                    new = read(choice, f"tool_calls[{number}].{name}", value, added=self._lists)
+                    place_of_it = f"tool_calls[{number}].{name}"
+                    new = self._channels.read_all(choice, place_of_it, value, added=self._lists)
                 elif not self._channels.says_nothing(call, name, value):
                     raise unknown_chunk(f"choices[].delta.tool_calls[].{name}")
                 else:

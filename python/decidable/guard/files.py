@@ -26,6 +26,7 @@ __all__ = [
     "read_text",
     "read_toml",
     "read_written",
+    "refuse_unknown",
     "unparsed",
 ]
 
@@ -77,6 +78,14 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
     """The rules of a TOML file, without their examples."""
     return [written.rule for written in read_written(path)]
+
+
+def refuse_unknown(action: str | None, reads: str | None = None) -> None:
+    """Refuses what there is not: it is the caller's fault, and none of the rules in a file."""
+    if action is not None:
+        Rule.literal("any", action=action)
+    if reads is not None:
+        Rule.literal("any", reads=reads)
 
 
 def place_of(path: object) -> Path:

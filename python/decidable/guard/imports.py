@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from decidable._native import Automaton, Rule
 from decidable.errors import InvalidInput
-from decidable.guard.files import place_of, read_text, read_toml, unparsed
+from decidable.guard.files import place_of, read_text, read_toml, refuse_unknown, unparsed
 
 __all__ = ["Imported", "LeftOut", "Refused", "from_gitleaks", "from_litellm_patterns"]
 
@@ -76,7 +76,7 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
             ``guard.unknown_action``.
     """
     file = place_of(path)
-    _refuse_unknown(action)
+    refuse_unknown(action)
     document = read_toml(file)
     rules = document.get("rules")
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
@@ -160,7 +160,7 @@ def from_litellm_patterns(path: str | os.PathLike[str] | None = None, *, action:
             ``input.wrong_type``: ``path`` is none. ``guard.unknown_action``.
     """
     file = _installed() if path is None else place_of(path)
-    _refuse_unknown(action)
+    refuse_unknown(action)
     text = read_text(file)
     try:
         document = json.loads(text)
@@ -199,11 +199,6 @@ def _installed() -> Path:
 
 def _unreadable(file: Path, why: str) -> InvalidInput:
     return InvalidInput("guard.unreadable", f"{file} {why}", path=str(file))
-
-
-def _refuse_unknown(action: str) -> None:
-    """What there is not is the caller's fault, and none of a rule."""
-    Rule.literal("any", action=action)
 
 
 def _rule(name: str, pattern: str, action: str, taken: list[Rule]) -> Rule:

@@ -568,8 +568,6 @@ class MessageChunkReader:
                 if AN_ID.fullmatch(call) is None or not _is_a_signature(signature):
                     raise unknown_chunk(f"additional_kwargs.{name}", "has something that is no signature of a call")
             return value
-        if name == "error":
-            return self._channels.read_error(None, name, value, added=self._lists)
         if name in READ_WHOLE or name in OF_INTEGRATIONS:
             return self._whole(name, value)
         if not self._channels.says_nothing(None, name, value):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import operator
 import os
 import secrets
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from decidable._native import (
     Request,
     StopReason,
 )
+from decidable.builders import integer
 from decidable.errors import InvalidInput
 from decidable.guard.faults import wrong_kind
 from decidable.wal import place
@@ -242,10 +242,7 @@ def _bound(most_entropy: object) -> tuple[float, int] | None:
         nats = math.inf
     if nats is None:
         raise wrong_kind(f"{wanted}, the nats a number", given, "most_entropy")
-    try:
-        count = None if isinstance(steps, bool) else operator.index(steps)
-    except TypeError:
-        count = None
+    count = integer(steps)
     if count is None:
         message = f"most_entropy must be {wanted}, the steps an integer, not {type(steps).__name__}"
         raise InvalidInput("input.not_an_integer", message, field="most_entropy", value=steps)

@@ -14,7 +14,7 @@ from typing import Final
 from decidable._native import MAX_HOLD_BYTES, Automaton, Rule
 from decidable.builders import suggestion
 from decidable.errors import InvalidInput
-from decidable.guard.files import Written, naming, read_written
+from decidable.guard.files import Written, naming, read_written, refuse_unknown
 
 __all__ = ["EVERYDAY", "SETS", "Failed", "Held", "failing", "held", "rule_set", "set_file"]
 
@@ -44,11 +44,7 @@ def rule_set(*names: str, action: str | None = None, reads: str | None = None) -
     if not names:
         # They would guard against nothing, without a word.
         raise InvalidInput("guard.unknown_set", f"no set is named; the sets are {_listed()}")
-    # What there is not is the caller's fault, and not one of the file.
-    if action is not None:
-        Rule.literal("any", action=action)
-    if reads is not None:
-        Rule.literal("any", reads=reads)
+    refuse_unknown(action, reads)
     files = dict.fromkeys(map(set_file, names))
     return [written.rule for file in files for written in read_written(file, action, reads)]
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from decidable._native import LogitBounds, logit_stats, logit_stats_from_top_k
+from decidable.builders import integer
 from decidable.errors import InvalidInput
 from decidable.guard.faults import wrong_kind
 
@@ -245,10 +245,7 @@ def _checked(position: Any, token: Any) -> int:
     """The token as a number, where both are what they are to be."""
     if not isinstance(position, Mapping):
         raise wrong_kind("a mapping of tokens to vLLM's Logprob", position, "position")
-    try:
-        number = None if isinstance(token, bool) else operator.index(token)
-    except TypeError:
-        number = None
+    number = integer(token)
     if number is None:
         message = f"token must be an integer, not {type(token).__name__}"
         raise InvalidInput("input.not_an_integer", message, field="token", value=token)

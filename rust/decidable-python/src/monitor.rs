@@ -30,8 +30,6 @@ struct Sidecar {
     /// Its folder, which is made durable at the end whatever it is called by then, where a system has that.
     folder: Option<File>,
     path: PathBuf,
-    /// How many bytes of it are written, in whole frames.
-    length: u64,
     /// The process that made it: a child of a fork shares the file, and must not touch it.
     process: (u32, u64),
 }
@@ -59,7 +57,8 @@ impl State {
         if !last && trail.bytes().len() < least {
             return Ok(());
         }
-        let written = sidecar.write(trail.bytes());
+        // Of what is written in part the whole frames stay: their text came out.
+        let written = sidecar.file.write_all(trail.bytes());
         let end = trail.end_bytes();
         trail.clear();
         let done = written.and_then(|()| {
@@ -126,26 +125,18 @@ impl Sidecar {
             file: decidable_wal::above_standard(options.open(&path)?)?,
             folder,
             path,
-            length: 0,
             process: this_process(),
         })
     }
 
-    /// Of what is written in part the whole frames are there: their text came out.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.length = self.length.saturating_add(cast::u64_from_usize(bytes.len()));
-        Ok(())
-    }
-
     /// File and name are on the device. Else the file does not have its end, of so many bytes, if that can be taken away again: nothing
     /// came out because of it.
-    fn durable(&mut self, end: usize) -> io::Result<()> {
+    fn durable(&self, end: usize) -> io::Result<()> {
         let synced = self.file.sync_all();
         let named = self.folder.as_ref().map_or(Ok(()), File::sync_all);
         synced.and(named).inspect_err(|_| {
-            let before = self.length.saturating_sub(cast::u64_from_usize(end));
-            drop(self.file.set_len(before));
+            let length = self.file.metadata().map(|about| about.len());
+            drop(length.map(|length| self.file.set_len(length.saturating_sub(cast::u64_from_usize(end)))));
         })
     }
 }
