@@ -134,6 +134,10 @@ campaign: | cargo ## ten million requests decided in every way, beside the defin
 test-python: setup setup-browser
 	$(BIN)/python -m pytest
 
+.PHONY: test-forks
+test-forks: setup ## processes forked beside batches on several threads, DECIDABLE_FORKS (30,000) of them (minutes)
+	DECIDABLE_FORKS=$${DECIDABLE_FORKS:-30000} $(BIN)/python -m pytest -q tests/test_batch.py -k a_forked_child
+
 .PHONY: test-transformers
 test-transformers: setup ## generations of a tiny model under random rules: none leaks (installs torch, some gigabytes)
 	@$(FORGET_HALVES)

@@ -91,5 +91,5 @@ docs/spec/decisions.md, each spelled as ``Verdict.gate``, or as ``Verdict.verdic
 here: the model was not looked at."""
 
 if hasattr(os, "register_at_fork"):
-    # The threads of batches are the parent's.
-    os.register_at_fork(after_in_child=_native.forked)
+    # The threads of batches are the parent's, and none is half started in a child.
+    os.register_at_fork(before=_native.before_fork, after_in_parent=_native.after_fork, after_in_child=_native.forked)

@@ -21,7 +21,7 @@ mod threads;
 
 pub use quotes::Quotes;
 use threads::share;
-pub use threads::{forked, on_threads, this_process};
+pub use threads::{Within, after_fork, before_fork, forked, on_threads, run_within, this_process};
 
 pub use crate::{
     decision::DECISION_ROW_BYTES,

@@ -431,6 +431,28 @@ pub(crate) fn decisions_in(rows: &[u8]) -> Result<(), decidable_kernel::Error> {
     })
 }
 
+/// Has the threads of batches be the interpreter's for as long as they are there: to be that anew for each batch takes a lock of CPython's
+/// without the interpreter lock, and a child that is forked meanwhile never gets it (3.11, `_PyThreadState_DeleteExcept`).
+pub(crate) fn run_within_interpreter() {
+    batch::run_within(|run| {
+        if Python::try_attach(|py| py.detach(&mut *run)).is_none() {
+            run();
+        }
+    });
+}
+
+/// Called before a fork: the threads that are being started are the interpreter's first.
+#[pyfunction]
+pub(crate) fn before_fork(py: Python<'_>) {
+    py.detach(batch::before_fork);
+}
+
+/// Called in the parent of a fork.
+#[pyfunction]
+pub(crate) fn after_fork() {
+    batch::after_fork();
+}
+
 /// Called in a child of a fork, which has none of its parent's threads.
 #[pyfunction]
 pub(crate) fn forked() {

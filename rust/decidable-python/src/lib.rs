@@ -34,7 +34,7 @@ mod _native {
     #[pymodule_export]
     use super::audit::read_audit;
     #[pymodule_export]
-    use super::batch::{digest_batch, forked, vectors};
+    use super::batch::{after_fork, before_fork, digest_batch, forked, vectors};
     #[pymodule_export]
     use super::clock::ManualClock;
     #[pymodule_export]
@@ -68,6 +68,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::batch::run_within_interpreter();
         let sequence = module.py().import("collections.abc")?.getattr("Sequence")?;
         sequence.call_method1("register", (module.getattr("Explanation")?,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;

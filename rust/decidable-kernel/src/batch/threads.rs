@@ -1,17 +1,19 @@
 //! Rows shared out among threads, of which the caller's is one.
 
 use std::{
+    io,
     mem::forget,
     num::NonZero,
     process,
     sync::{
-        Mutex, PoisonError, TryLockError,
+        Mutex, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
-use rayon_core::{ThreadPool, ThreadPoolBuilder};
+use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use crate::left::PIECE;
 
@@ -38,6 +40,21 @@ static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 /// How often [`forked`] was called here and in the processes before this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
+/// Within what the threads run.
+static WITHIN: OnceLock<Within> = OnceLock::new();
+
+/// Calls what it is given, once.
+pub type Within = fn(&mut (dyn FnMut() + Send));
+
+/// How many threads are started and do not run yet.
+static STARTING: AtomicUsize = AtomicUsize::new(0);
+
+/// How many forks of this process are waited for.
+static FORKING: AtomicUsize = AtomicUsize::new(0);
+
+/// A fork looks so often whether a thread that starts runs.
+const STARTING_CHECK: Duration = Duration::from_micros(50);
+
 struct Kept {
     /// The process that started them: a child of a fork has none of its parent's threads.
     process: (u32, u64),
@@ -46,12 +63,33 @@ struct Kept {
     threads: ThreadPool,
 }
 
+/// Has the threads that are started from now on run within something, such as an interpreter that is to know them. What is said first
+/// holds.
+pub fn run_within(within: Within) {
+    WITHIN.get_or_init(|| within);
+}
+
+/// To be called before a fork, and [`after_fork`] behind it: no thread is being started when this has returned, nor is one before that.
+/// A lock that a thread takes to begin, such as that of an interpreter's threads, would stay taken in the child.
+pub fn before_fork() {
+    FORKING.fetch_add(1, Ordering::SeqCst);
+    while STARTING.load(Ordering::SeqCst) > 0 {
+        thread::sleep(STARTING_CHECK);
+    }
+}
+
+/// To be called in the parent of a fork.
+pub fn after_fork() {
+    FORKING.fetch_sub(1, Ordering::SeqCst);
+}
+
 /// To be called in a child of a fork: threads of the parent are not there.
 ///
 /// It is noticed without, by the number of the process, unless the child has the same number: in a namespace of its own, or because its
 /// parent has ended and given it up.
 pub fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    FORKING.store(0, Ordering::SeqCst);
 }
 
 /// This process, by its number and by how often it was told of a fork: a child is another than its parent.
@@ -139,15 +177,50 @@ fn kept_threads(kept: &mut Option<Kept>, others: usize, cores: impl Fn() -> usiz
         let most = cores().saturating_sub(1);
         // None would mean one for each core.
         let count = NonZero::new(others.min(most))?.get();
-        let threads = ThreadPoolBuilder::new()
-            .num_threads(count)
-            .thread_name(|_| "decidable-batch".into());
+        let threads = ThreadPoolBuilder::new().num_threads(count).spawn_handler(start);
         // Where the system refuses more, those that there are do all of it.
         if let Ok(threads) = threads.build() {
             *kept = Some(Kept { process, most, threads });
         }
     }
     kept.as_ref()
+}
+
+/// Starts a thread, unless a fork is near.
+fn start(kept: ThreadBuilder) -> io::Result<()> {
+    let starting = Starting::new().ok_or(io::ErrorKind::WouldBlock)?;
+    let mut thread = Some((starting, kept));
+    let mut run = move || {
+        if let Some((starting, kept)) = thread.take() {
+            drop(starting);
+            kept.run();
+        }
+    };
+    let run = move || match WITHIN.get() {
+        Some(within) => within(&mut run),
+        None => run(),
+    };
+    thread::Builder::new()
+        .name("decidable-batch".into())
+        .spawn(run)
+        .map(drop)
+}
+
+/// A thread that is started and does not run yet.
+struct Starting;
+
+impl Starting {
+    fn new() -> Option<Self> {
+        STARTING.fetch_add(1, Ordering::SeqCst);
+        let starting = Self;
+        (FORKING.load(Ordering::SeqCst) == 0).then_some(starting)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        STARTING.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 fn cores() -> usize {

@@ -1,8 +1,16 @@
 //! Every row is worked on once, whoever else works.
 
-use std::{panic, sync::Barrier, thread, time::Duration};
+use std::{
+    panic,
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
-use super::{Kept, cores, forked, kept_threads, share};
+use super::{Kept, Starting, after_fork, before_fork, cores, forked, kept_threads, run_within, share};
 
 const ROWS: usize = 40_003;
 const PER_ROW: usize = 3;
@@ -106,4 +114,34 @@ fn threads_are_kept_until_more_are_asked_for_or_a_fork() {
     // Those of before a fork are not used.
     forked();
     assert_eq!(count(kept_threads(&mut kept, 1, || 5)), Some(1));
+    // None is started while a fork is near, and what is there stays.
+    before_fork();
+    assert_eq!(count(kept_threads(&mut kept, 3, || 5)), Some(1));
+    assert_eq!(count(kept_threads(&mut None, 3, || 5)), None);
+    after_fork();
+    // A fork waits for one that is being started.
+    let starting = Starting::new();
+    assert!(starting.is_some());
+    thread::scope(|scope| {
+        let fork = scope.spawn(before_fork);
+        while Starting::new().is_some() {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(20));
+        assert!(!fork.is_finished());
+        drop(starting);
+    });
+    assert_eq!(count(kept_threads(&mut kept, 3, || 5)), Some(1));
+    after_fork();
+    // Each runs within what is said, and nothing that is said later.
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    run_within(|run| {
+        RUNNING.fetch_add(1, Ordering::Relaxed);
+        run();
+    });
+    run_within(|_| ());
+    let before = RUNNING.load(Ordering::Relaxed);
+    let threads = &kept_threads(&mut kept, 3, || 5).unwrap().threads;
+    threads.broadcast(|_| ());
+    assert!(RUNNING.load(Ordering::Relaxed) >= before + 3);
 }
