@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -901,6 +902,27 @@ def test_an_empty_batch_has_an_empty_answer() -> None:
 
 
 # --- the exceptions themselves ----------------------------------------------------------------------------------------
+
+
+def test_an_error_has_no_secret(tmp_path: Path) -> None:
+    """A key or a salt as what it is not: an error is logged with all that it has."""
+    guard = dc.Guard([dc.Rule.literal("a")])
+    audit = tmp_path / "a.audit"
+    for said in (b"a secret of nobody" * 2, "a secret of nobody" * 2, bytearray(b"a secret of nobody" * 2)):
+        for call in (
+            lambda said=said: dc.Engine.open(tmp_path / "log", policy=policy(), key=said),
+            lambda said=said: dc.verify(tmp_path, key=said),
+            lambda said=said: list(dc.read(tmp_path, key=said)),
+            lambda said=said: guard.monitor(audit=audit, key=said),
+            lambda said=said: guard.monitor(audit=audit, salt=said),
+            lambda said=said: dc.verify_audit(audit, key=said),
+            lambda said=said: dc.Key(said if not isinstance(said, bytes) else [said]),
+        ):
+            with pytest.raises(dc.InvalidInput) as caught:
+                call()
+            assert caught.value.code == "input.wrong_type"
+            assert "secret" not in f"{caught.value} {caught.value.details!r} {pickle.dumps(caught.value)!r}"
+    assert not audit.exists()
 
 
 def test_the_tree_of_exceptions() -> None:

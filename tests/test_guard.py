@@ -281,9 +281,35 @@ def test_a_stop_closes_the_source_before_the_last_piece() -> None:
     assert str(error) == "the guard stopped the stream"
     assert error.stopped == stream.stopped
     assert pickle.loads(pickle.dumps(error)).stopped == error.stopped
+    assert list(stream) == []
     generator = (piece for piece in ("a", "DROP TABLE", "b"))
     assert list(Guard([DROP]).stream(generator)) == ["a"]
     assert list(generator) == []
+
+
+def test_whoever_reads_on_behind_a_fault_is_told_that_it_is_not_all() -> None:
+    """With ``raise_on_stop``: as where a caller waits for each piece for so long, and goes on after it."""
+    stream = Guard([DROP]).stream(Source("a dro", OSError("gone"), "p"), raise_on_stop=True)
+    assert next(stream) == "a "
+    with pytest.raises(OSError, match="gone"):
+        next(stream)
+    for _ in range(2):
+        assert refused("guard.stopped", lambda: next(stream), GuardStopped).stopped == stream.stopped
+
+    async def slowly() -> AsyncIterator[str]:
+        yield "a "
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        waiting = Guard([DROP]).astream(slowly(), raise_on_stop=True)
+        assert await anext(waiting) == "a "
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(waiting), 0.01)
+        with pytest.raises(GuardStopped) as caught:
+            [piece async for piece in waiting]
+        assert caught.value.stopped == StopReason("failed", None, 2, None)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("broken", [7, None, "\ud800", b"bytes", OSError("gone")], ids=repr)
@@ -296,7 +322,9 @@ def test_what_breaks_a_stream_stops_it(broken: object) -> None:
         with pytest.raises(OSError, match="gone"):
             next(stream)
     else:
-        assert refused("input.wrong_type", lambda: next(stream)).field == "chunk"
+        error = refused("input.wrong_type", lambda: next(stream))
+        # Not the chunk: errors are logged, and it was not read.
+        assert error.details == {"field": "chunk", "value": type(broken).__name__}
     assert list(stream) == []
     assert stream.stopped == StopReason("failed", None, 2, None)
     assert source.closed == 1
@@ -587,6 +615,8 @@ def test_rules_that_cannot_be_used_are_refused_by_name(rules: list[Rule], code: 
     error = refused(code, lambda: Guard(rules))
     assert says in str(error)
     assert error.rule == rules[-1].name
+    place = re.search(r"at byte (\d+)", says)
+    assert error.offset == (None if place is None else int(place[1]))
     # A rule that is switched off is read all the same.
     if code == "guard.unsupported":
         refused(code, lambda: Guard([Rule.regex(rules[0].pattern, action="ignore", name="r")]))

@@ -7,6 +7,7 @@ import json
 import operator
 import os
 import pickle
+import shutil
 import stat
 import struct
 import subprocess
@@ -257,7 +258,9 @@ def test_what_is_no_event_stops(event: Any) -> None:
     monitor = GUARD.monitor()
     assert monitor.intervene(Token(0, b"so DROP")) == Continue(b"so ")
     assert monitor.intervene(event) == Stop(StopReason("failed", None, 3, None), b"")
-    assert isinstance(monitor.fault, Exception)
+    assert isinstance(monitor.fault, dc.InvalidInput)
+    # Nothing of the text that was given: errors are logged.
+    assert not {"text", b"bytes", "x", b"x", "\ud800"} & {*map(str, monitor.fault.details.values())} - {"stats"}
     assert monitor.intervene(End()) == Stop(StopReason("failed", None, 3, None), b"")
 
 
@@ -321,12 +324,15 @@ def test_a_generation_is_over_after_its_end() -> None:
     assert monitor.fault is None
     assert monitor.intervene(Text("x")) == Stop(StopReason("failed", None, 4, None), b"")
     fault = monitor.fault
-    assert str(fault) == "the generation was at its end"
+    assert isinstance(fault, dc.Conflict)
+    assert (fault.code, str(fault)) == ("guard.ended", "the generation was at its end")
     assert monitor.intervene(Token(1, b"x")) == Stop(StopReason("failed", None, 4, None), b"")
     assert monitor.fault is fault
     with GUARD.monitor() as left:
         left.intervene(Text("DROP"))
     assert left.stopped == StopReason("failed", None, 0, None)
+    assert isinstance(left.fault, dc.Conflict)
+    assert left.fault.code == "guard.ended"
     with GUARD.monitor() as ended:
         ended.intervene(End())
     assert (ended.stopped, ended.fault) == (None, None)
@@ -661,6 +667,17 @@ def test_an_audit_of_matches_that_share_bytes_holds(rules: list[Rule], pieces: l
     assert len(report.matches) == len(monitor.matches()) + (report.ending == "matched") > 0
 
 
+def test_what_is_no_key_and_no_guard_of_an_audit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "answer.audit"
+    generation(path)
+    for key in (b"k" * 32, "k" * 32, 7):
+        error = refused("input.wrong_type", lambda key=key: verify_audit(path, key=key))
+        assert error.details == {"field": "key", "value": type(key).__name__}
+    for guard in ("rules.toml", [DROP], 3):
+        error = refused("input.wrong_type", lambda guard=guard: verify_audit(path, guard=guard))
+        assert error.details == {"field": "guard", "value": type(guard).__name__}
+
+
 def test_a_key_is_the_right_one_or_refused(tmp_path: Path) -> None:
     """A wrong key is told from damage; without one everything but the seal is checked."""
     sealed, plain = tmp_path / "sealed.audit", tmp_path / "plain.audit"
@@ -730,6 +747,9 @@ def test_the_log_names_its_audits(tmp_path: Path) -> None:
     for path in paths[:2]:
         report = verify_audit(path, log=log)
         assert "The log names this audit: it is the one that was written." in report.established
+        assert "Who wrote it: the audit is not sealed." in report.not_established
+        unnamed = [each for each in verify_audit(path).not_established if "not sealed" in each]
+        assert unnamed == ["Who wrote it, and that it is the one that was written: the audit is not sealed."]
     error = refused("audit.other_audit", lambda: verify_audit(paths[2], log=log), dc.VerificationError)
     assert "the log names 2 audits of its decision, number 1, and not this" in str(error)
     cut = tmp_path / "cut.audit"
@@ -831,6 +851,56 @@ def test_an_audit_is_whole_wherever_its_folder_is_called_at_the_end(tmp_path: Pa
     assert monitor.intervene(End()) == Continue(b"DROP")
     report = verify_audit(folder / "a.audit")
     assert (report.ending, report.released, report.hash) == ("finished", 10, monitor.audit_hash)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is in use stays there")
+@pytest.mark.parametrize("gone", ["file", "folder", "cut", "more"])
+def test_an_audit_that_somebody_took_away_is_not_one_that_was_written(tmp_path: Path, gone: str) -> None:
+    """What tidies up comes too early, or two write to one file: the end does not come out as if it were on the disk."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "a.audit"
+    monitor = GUARD.monitor(audit=path)
+    monitor.intervene(Token(1, b"hello DROP"))
+    if gone == "file":
+        path.unlink()
+    elif gone == "folder":
+        shutil.rmtree(folder)
+    elif gone == "cut":
+        os.truncate(path, 10)
+    else:
+        with path.open("ab") as other:
+            other.write(bytes(10_000))
+    answer = monitor.intervene(End())
+    assert isinstance(answer, Stop)
+    assert (answer.reason.kind, answer.released) == ("failed", b"")
+    assert isinstance(monitor.fault, dc.InvalidInput)
+    assert (monitor.fault.code, monitor.audit_hash) == ("audit.unwritable", None)
+    assert list(tmp_path.rglob("*.audit")) == ([path] if gone in ("cut", "more") else [])
+
+
+UNSYNCED = """
+import sys
+from decidable import Guard, Rule
+from decidable.guard import End, Stop, Token
+
+monitor = Guard([Rule.literal("DROP TABLE")]).monitor(audit=sys.argv[1])
+for number in range(200):
+    monitor.intervene(Token(number, b"so "))
+answer = monitor.intervene(End())
+print(isinstance(answer, Stop), answer.released, monitor.fault.code, monitor.audit_hash)
+"""
+
+
+@pytest.mark.parametrize("lost", [0, 50, 73])
+def test_an_end_that_the_disk_does_not_take_is_taken_back_and_no_frame_with_it(tmp_path: Path, lost: int) -> None:
+    """Also where some of the end is gone by then. What came out is in the audit."""
+    path = tmp_path / "answer.audit"
+    failing = {"LD_PRELOAD": str(preloaded("lost", tmp_path)), "LOST_NAME": path.name, "LOST_BYTES": str(lost)}
+    done = python(UNSYNCED, path, env=os.environ | failing)
+    assert (done.stdout, done.stderr) == ("True b'' audit.unwritable None\n", "")
+    report = verify_audit(path)
+    assert (report.ending, len(report.frames), report.tail["bytes"]) == (None, 200, 0)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")

@@ -9,7 +9,7 @@ import functools
 import itertools
 import operator
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -194,12 +194,17 @@ def test_the_type_of_a_message_is_that_of_its_class() -> None:
     class Own(AIMessageChunk):
         type: str = "Own"  # type: ignore[assignment]
 
+    class OneOfTwo(AIMessageChunk):
+        type: Literal["AIMessageChunk", "Own"] = "AIMessageChunk"  # type: ignore[assignment]
+
     guard = Guard([Rule.literal("DROP_TABLE", name="drop")])
     refused("guard.unknown_chunk", lambda: list(guard.stream([Own(content="a", type="DROP_TABLE")])))
-    stream = guard.stream([BaseMessageChunk(content="a", type="DROP_TABLE")])
-    assert "DROP_TABLE" not in str(list(stream))
-    assert stream.stopped is not None
-    assert list(guard.stream([Own(content="a")])) == [Own(content="a")]
+    for said in ("DROP_TABLE", "aiDROP_TABLE"):
+        stream = guard.stream([BaseMessageChunk(content="a", type=said)])
+        assert "DROP_TABLE" not in str(list(stream))
+        assert stream.stopped is not None
+    for own in (Own(content="a"), OneOfTwo(content="a"), OneOfTwo(content="a", type="Own")):
+        assert list(guard.stream([own])) == [own]
 
 
 @pytest.mark.parametrize("place", ["delta", "call"])
@@ -207,6 +212,15 @@ def test_every_text_of_an_error_in_a_delta_is_read(place: str) -> None:
     error = {"error": {"model": SAID, "id": "i"}}
     given = chunk(error if place == "delta" else {"tool_calls": [{"index": 0, **error}]})
     assert stopped_by([given]) == "drop"
+
+
+def test_what_is_withheld_is_withheld_in_an_error_too() -> None:
+    """The tokens of a text, which nobody reads together."""
+    tokens = {"logprobs": [{"token": "DROP"}, {"token": " TABLE"}], "message": "so"}
+    for given in (chunk({"error": tokens}), {"choices": [], "error": tokens}):
+        (out,) = GUARD.stream([given])
+        told = (out["choices"][0]["delta"] if out["choices"] else out)["error"]
+        assert (told["message"], bool(told.get("logprobs"))) == ("so", False)
 
 
 def test_names_of_fields_are_no_texts() -> None:

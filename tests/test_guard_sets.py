@@ -1037,6 +1037,10 @@ def test_a_file_that_is_none_of_gitleaks_is_refused(text: str, tmp_path: Path) -
     refused("guard.unreadable", lambda: from_gitleaks(file))
     file.write_text(GITLEAKS, encoding="utf-8")
     refused("guard.unknown_action", lambda: from_gitleaks(file, action="stopp"))
+    refused("input.wrong_type", lambda: from_gitleaks(file, action=None))
+    # One of ours, of which nothing would be taken.
+    file.write_text('[[rules]]\nname = "a"\nregex = "a"\n', encoding="utf-8")
+    assert "no rule of gitleaks" in str(refused("guard.unreadable", lambda: from_gitleaks(file)))
 
 
 def test_patterns_of_litellm_are_taken_or_refused_with_the_reason(
@@ -1082,6 +1086,7 @@ def test_a_pattern_or_a_name_that_is_no_unicode_is_refused_by_itself(tmp_path: P
     assert [each.rule for each in imported.refused] == ["half", r"named \udfff"]
     assert all("valid Unicode" in each.why for each in imported.refused)
     refused("guard.unknown_action", lambda: from_litellm_patterns(file, action="stopp"))
+    refused("input.wrong_type", lambda: from_litellm_patterns(file, action=None))
 
 
 def test_what_is_no_path_or_no_file_is_told_as_that(tmp_path: Path) -> None:

@@ -1034,6 +1034,9 @@ def test_what_langchain_puts_elsewhere_is_refused() -> None:
     assert out_of(ONE, chunks) == (chunks[:1], "refused at response_metadata.c[].index")
     assert out_of(ONE, [at(id=1.5, x="so")]) == ([], "refused at response_metadata.c[].id")
     assert list(ONE.stream([at(id=5, x="so")])) == [at(id=5, x="so")]
+    # Of which 0 is one.
+    chunks = [at(id=0, x="so "), at(x="DROP "), at(id="b", x="TABLE")]
+    assert out_of(ONE, chunks) == (chunks[:2], "refused at response_metadata.c[].index")
     behind = Guard([Rule.regex(r"\bDROP TABLE", name="drop")])
     chunks = [at(id=5, x="so"), at(id="5", x="DROP "), at(id="5", x="TABLE")]
     assert "DROP TABLE" in str(functools.reduce(operator.add, chunks))
@@ -1115,6 +1118,29 @@ def test_a_sum_is_known_whatever_it_began_with() -> None:
     many = langchain(response_metadata={"c": items})
     guard = Guard([Rule.literal("4000000000242", name="found")])
     refused("guard.too_large", lambda: list(guard.stream([many, at(242), at(4 * 10**12)])))
+    # What is not known of any is together less than what is no count.
+    full = langchain(response_metadata={"c": items[: MOST_ADDED // 2]})
+    known = [full, at(10**12), at(1 - 10**12), at(0)]
+    assert list(guard.stream(known)) == known
+    for one in (1, -1):
+        refused("guard.too_large", lambda one=one: list(guard.stream([*known, at(one)])))
+
+
+def test_so_many_numbers_that_are_no_counts_are_known() -> None:
+    """Beside as many counts: the sum of each is read."""
+
+    def numbers(many: int, **more: float) -> Any:
+        items = [{"index": number, "score": 0.5, "rank": 0.25} for number in range(many // 2)]
+        return langchain(response_metadata={"c": items, **more})
+
+    items = [{"index": number, "a_ms": 1, "b_ms": 2} for number in range(MOST_ADDED // 2 - 1)]
+    counts = langchain(response_metadata={"d": items})
+    most = [numbers(MOST_ADDED), counts]
+    assert list(ONE.stream(most)) == most
+    refused("guard.too_large", lambda: list(ONE.stream([numbers(MOST_ADDED), langchain(response_metadata={"x": 0.5})])))
+    guard = Guard([Rule.literal("4242", name="found")])
+    chunks = [counts, numbers(MOST_ADDED - 2, x=4000), langchain(response_metadata={"x": 242})]
+    assert out_of(guard, chunks)[1] == "stopped by found in response_metadata.x"
 
 
 def test_so_many_counts_as_there_are_take_no_room_of_texts() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -254,6 +255,23 @@ def test_a_chosen_token_without_a_rank_is_among_the_most_probable_by_its_logprob
     assert bounds == dc.logit_stats_from_top_k([-0.2, -2.5], vocabulary_size=32_000, selected=0)
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    bounds = [
+        vllm.logit_bounds({4: SimpleNamespace(logprob=logprob, rank=rank)}, token, vocabulary_size=32_000)
+        for logprob, rank, token in [(-0.25, 1, 4), (np.float32(-0.25), np.int64(1), np.int64(4))]
+    ]
+    assert bounds[0] == bounds[1]
+
+
+@pytest.mark.parametrize(
+    "answers", [None, 7, [b"x"], [7], [[7]], [[[[], 1, 2, 3]]], "so", [[[0]], [[0, 1, 2, 3, 4, 5, 6, 7, 8]]]], ids=repr
+)
+def test_what_no_worker_answers_is_refused(answers: Any) -> None:
+    with pytest.raises(dc.InvalidInput) as caught:
+        vllm.steps_of(answers)
+    assert (caught.value.code, caught.value.details["field"]) == ("input.wrong_type", "answers")
+
+
 @pytest.mark.parametrize(
     ("position", "token", "code", "field"),
     [
@@ -267,6 +285,10 @@ def test_a_chosen_token_without_a_rank_is_among_the_most_probable_by_its_logprob
         ({4: SimpleNamespace(logprob=-(10**400), rank=1)}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=b"-3.0", rank=1)}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-0.1, rank=np.array([1, 2]))}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=True, rank=1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=Decimal("-0.1"), rank=1)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=-0.1, rank=0)}, 4, "input.wrong_type", "position"),
+        ({4: SimpleNamespace(logprob=-0.1, rank=True)}, 4, "input.wrong_type", "position"),
         ({4: SimpleNamespace(logprob=-0.1, rank=1)}, "4", "input.not_an_integer", "token"),
         ({4: SimpleNamespace(logprob=-0.1, rank=1)}, [], "input.not_an_integer", "token"),
         ({1: SimpleNamespace(logprob=-0.1, rank=1)}, True, "input.not_an_integer", "token"),

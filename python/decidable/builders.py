@@ -44,6 +44,7 @@ __all__ = [
     "currency_units",
     "describe",
     "granted",
+    "integer",
     "limits",
     "microunits",
     "milliseconds",

@@ -10,6 +10,7 @@ from decidable import _native
 from decidable._native import Key, Rule
 from decidable.builders import counted
 from decidable.errors import VerificationError
+from decidable.guard.faults import wrong_kind
 from decidable.wal import place, read
 
 __all__ = ["AuditFrame", "AuditMatch", "AuditReport", "verify_audit"]
@@ -109,6 +110,8 @@ def verify_audit(
         InvalidInput: if it cannot be read.
     """
     file = place(path)
+    if guard is not None and not callable(getattr(guard, "digest", None)):
+        raise wrong_kind("a Guard", guard, "guard")
     found = _native.read_audit(file, key)
     decision = found["decision"]
     if guard is not None and guard.digest() != found["rules"]:
@@ -220,7 +223,8 @@ def _said(
     elif log is not None:
         established.append("The log names this audit: it is the one that was written.")
     if not found["sealed"]:
-        missing.append("Who wrote it, and that it is the one that was written: the audit is not sealed.")
+        as_written = "" if named and end is not None else ", and that it is the one that was written"
+        missing.append(f"Who wrote it{as_written}: the audit is not sealed.")
     elif key is None:
         missing.append("Who wrote it: the audit is sealed, and no key was given.")
     elif end is not None:

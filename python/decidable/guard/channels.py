@@ -16,8 +16,17 @@ from decidable._native import MOST_MATCHES, Cursor, Match, StopReason
 from decidable.guard.arguments import Arguments, Cursors, is_document
 from decidable.guard.faults import no_text, unknown_chunk
 from decidable.guard.fields import changed, declared, is_empty, is_readable
-from decidable.guard.parts import LARGEST_FORGOTTEN, MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
-from decidable.guard.services import COMMANDS, KNOWN, NAMES, READ_AS_JSON, WITHHELD, is_of_the_service, withheld
+from decidable.guard.parts import MOST_ADDED, MOST_CHANNELS, NAMED, Lists, fields_of, refuse_many
+from decidable.guard.services import (
+    COMMANDS,
+    KNOWN,
+    LARGEST_COUNT,
+    NAMES,
+    READ_AS_JSON,
+    WITHHELD,
+    is_of_the_service,
+    withheld,
+)
 
 __all__ = ["Channel", "Channels"]
 
@@ -76,10 +85,10 @@ class Channels:
         # Those that went on.
         self._together: dict[Channel, _Together] = {}
         # Of numbers that a client may add up, by the place, their sum so far; how many of the places began with what a
-        # service counts, and whether there were more of those.
+        # service counts, and the sum of all of those that were more.
         self._sums: dict[Channel, float] = {}
         self._counted = 0
-        self._forgets = False
+        self._forgotten = 0.0
         # Names of fields in which nothing is looked for.
         self._names: set[str] = set()
         self.stopped: StopReason | None = None
@@ -312,7 +321,7 @@ class Channels:
             if not is_known and not self._is_name_released(choice, place, name):
                 # Neither the name nor what stands behind it.
                 return {name: changes.get(name, inside[name]) for name in list(inside)[: list(inside).index(name)]}
-            if whole is None and name in WITHHELD:
+            if whole != "arguments" and name in WITHHELD:
                 if not is_empty(inner):
                     changes[name] = withheld(inner)
                 continue
@@ -351,10 +360,11 @@ class Channels:
         before = self._sums.get(channel)
         if before is None:
             is_count = whole is None and is_of_the_service(name, value)
-            if is_count and self._counted >= MOST_ADDED and abs(value) < LARGEST_FORGOTTEN:
-                self._forgets = True
+            if is_count and self._counted >= MOST_ADDED and self._forgotten + abs(value) < LARGEST_COUNT:
+                # Whatever of it is of one place, the sum is what a service counts.
+                self._forgotten += abs(value)
                 return True
-            may_be_forgotten = self._forgets and whole is None and is_of_the_service(name, 0)
+            may_be_forgotten = self._forgotten > 0 and whole is None and is_of_the_service(name, 0)
             others = self._counted if is_count else len(self._sums) - self._counted
             refuse_many(MOST_ADDED if may_be_forgotten else others, MOST_ADDED)
             self._counted += is_count

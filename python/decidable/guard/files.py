@@ -80,12 +80,9 @@ def read_rules(path: str | os.PathLike[str]) -> list[Rule]:
     return [written.rule for written in read_written(path)]
 
 
-def refuse_unknown(action: str | None, reads: str | None = None) -> None:
-    """Refuses what there is not: it is the caller's fault, and none of the rules in a file."""
-    if action is not None:
-        Rule.literal("any", action=action)
-    if reads is not None:
-        Rule.literal("any", reads=reads)
+def refuse_unknown(**said: Any) -> None:
+    """Refuses what no rule can have: it is the caller's fault, and none of the rules in a file."""
+    Rule.literal("any", **said)
 
 
 def place_of(path: object) -> Path:

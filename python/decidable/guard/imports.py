@@ -76,11 +76,13 @@ def from_gitleaks(path: str | os.PathLike[str], *, action: str = "stop") -> Impo
             ``guard.unknown_action``.
     """
     file = place_of(path)
-    refuse_unknown(action)
+    refuse_unknown(action=action)
     document = read_toml(file)
     rules = document.get("rules")
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
         raise _unreadable(file, "has no [[rules]]")
+    if not any("id" in rule for rule in rules):
+        raise _unreadable(file, "has no rule of gitleaks, which has an id")
     taken: list[Rule] = []
     refused = [Refused("extend", "rules of other files are read from those files")] if "extend" in document else []
     left_out = []
@@ -160,7 +162,7 @@ def from_litellm_patterns(path: str | os.PathLike[str] | None = None, *, action:
             ``input.wrong_type``: ``path`` is none. ``guard.unknown_action``.
     """
     file = _installed() if path is None else place_of(path)
-    refuse_unknown(action)
+    refuse_unknown(action=action)
     text = read_text(file)
     try:
         document = json.loads(text)

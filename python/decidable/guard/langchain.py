@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from decidable.guard.channels import Channel, Channels
 from decidable.guard.faults import unknown_chunk, unknown_kind, wrong_kind
@@ -238,8 +238,8 @@ class MessageChunkReader:
         """Whether it is what LangChain says of a message, and no text."""
         if name == "type":
             own = getattr(type(self._last), "model_fields", {}).get("type")
-            # A class may have one of its own.
-            is_of_the_class = own is not None and own.default == value
+            # A class may have one of its own, or several.
+            is_of_the_class = own is not None and value in (own.default, *get_args(own.annotation))
             return isinstance(value, str) and (is_of_the_class or A_TYPE.fullmatch(value) is not None)
         return isinstance(value, bool) if name == "example" else name == "id" and is_of_the_service(name, value)
 

@@ -35,7 +35,7 @@ from decidable._native import (
     StopReason,
 )
 from decidable.builders import integer
-from decidable.errors import InvalidInput
+from decidable.errors import Conflict, InvalidInput
 from decidable.guard.faults import wrong_kind
 from decidable.wal import place
 
@@ -128,7 +128,7 @@ class Monitor:
             stopped = self._native.stopped
             if stopped is not None and stopped.kind == "failed":
                 # What comes after the end stops without raising anything.
-                self._fault = RuntimeError("the generation was at its end")
+                self._fault = Conflict("guard.ended", "the generation was at its end")
         except BaseException as error:
             stopped, released = self._failed(error), b""
             if not isinstance(error, Exception):
@@ -141,13 +141,13 @@ class Monitor:
             entropy = None if event.stats is None else _entropy(event.stats)
             return self._native.token(event.id, event.data, entropy, self._clock())
         if isinstance(event, Text):
-            data = event.data
-            return self._native.text(data.encode() if isinstance(data, str) else data, self._clock())
+            return self._native.text(_bytes_of(event.data), self._clock())
         if isinstance(event, End):
             self._over = True
             return self._native.finish(self._clock())
         message = f"an event must be a Token, a Text or an End, not {type(event).__name__}"
-        raise InvalidInput("input.wrong_type", message, field="event", value=event)
+        # Not the event, which may have text.
+        raise InvalidInput("input.wrong_type", message, field="event", value=type(event).__name__)
 
     def _failed(self, error: BaseException) -> StopReason:
         self._fault = self._fault or error
@@ -202,7 +202,18 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._over and self.stopped is None:
-            self._failed(error or RuntimeError("the generation was left before its end"))
+            self._failed(error or Conflict("guard.ended", "the generation was left before its end"))
+
+
+def _bytes_of(data: str | bytes) -> bytes:
+    if not isinstance(data, str):
+        return data
+    try:
+        return data.encode()
+    except UnicodeEncodeError:
+        # Without that error, which has the text.
+        message = "data must be valid Unicode, which a str with a surrogate that has no other half is not"
+        raise InvalidInput("input.wrong_type", message, field="data", value="str") from None
 
 
 def _entropy(stats: LogitStats | LogitBounds) -> float:

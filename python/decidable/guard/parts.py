@@ -11,7 +11,6 @@ from decidable.guard.faults import unknown_chunk
 from decidable.guard.fields import fields, unreadable
 
 __all__ = [
-    "LARGEST_FORGOTTEN",
     "LARGEST_NUMBER",
     "MOST_ADDED",
     "MOST_CHANNELS",
@@ -33,9 +32,6 @@ MOST_ADDED: Final = 16_384
 
 LARGEST_NUMBER: Final = 1_000_000
 """Of an item. No stream has so many, and a longer one could be what is to be found."""
-
-LARGEST_FORGOTTEN: Final = 10**10
-"""Of what a service counts or times at more places than are known: of 400,000 such a card's number could be the sum."""
 
 LAST_ONES: Final = (".created", ".timestamp")
 """Numbers of which LangChain has the last, and adds up none."""

@@ -44,7 +44,8 @@ def rule_set(*names: str, action: str | None = None, reads: str | None = None) -
     if not names:
         # They would guard against nothing, without a word.
         raise InvalidInput("guard.unknown_set", f"no set is named; the sets are {_listed()}")
-    refuse_unknown(action, reads)
+    said = {"action": action, "reads": reads}
+    refuse_unknown(**{name: value for name, value in said.items() if value is not None})
     files = dict.fromkeys(map(set_file, names))
     return [written.rule for file in files for written in read_written(file, action, reads)]
 

@@ -117,6 +117,12 @@ class _Guarded:
         if fault is not None:
             raise fault
 
+    def raise_if_broken_off(self) -> None:
+        """For whoever reads on: what came out of a stream that was broken off is not all of it."""
+        why = self.reader.stopped
+        if self._raise_on_stop and why is not None and why.kind == "failed":
+            raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=why)
+
 
 class _Stream:
     """What both kinds of stream have."""
@@ -196,6 +202,9 @@ class GuardedStream(_Stream, Generic[Chunk]):
     def __next__(self) -> Chunk:
         try:
             return next(self._released)
+        except StopIteration:
+            self._guarded.raise_if_broken_off()
+            raise
         except ValueError as error:
             if _is_in_use(error):
                 raise _in_use() from None
@@ -294,6 +303,9 @@ class AsyncGuardedStream(_Stream, Generic[Chunk]):
     async def __anext__(self) -> Chunk:
         try:
             return await anext(self._released)
+        except StopAsyncIteration:
+            self._guarded.raise_if_broken_off()
+            raise
         except (RuntimeError, ValueError) as error:
             if _is_in_use(error):
                 raise _in_use() from None

@@ -19,6 +19,7 @@ from decidable._native import Match, StopReason, logit_stats
 from decidable.builders import truth
 from decidable.errors import InvalidInput
 from decidable.guard import Guard
+from decidable.guard.faults import wrong_kind
 from decidable.guard.monitor import Continue, End, Stop, Text, Token
 
 __all__ = ["Session"]
@@ -48,6 +49,10 @@ class Session:
         stats: bool = False,
         **monitor: Any,
     ) -> None:
+        if not callable(getattr(guard, "monitor", None)):
+            raise wrong_kind("a Guard", guard, "guard")
+        if not callable(getattr(tokenizer, "decode", None)):
+            raise wrong_kind("a tokenizer, which has decode()", tokenizer, "tokenizer")
         self._monitor = guard.monitor(**monitor)
         self._text = _Text(tokenizer)
         self._write = write

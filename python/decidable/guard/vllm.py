@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -198,11 +199,15 @@ def steps_of(answers: Iterable[Iterable[Sequence[Any]]]) -> list[Step | None]:
 
     Raises:
         InvalidInput: ``guard.statistics_incomplete``: a step is missing, because there were too many.
+            ``input.wrong_type``: it is no such answer.
     """
     found: dict[int, Step | None] = {}
-    for answer in answers:
-        for number, *step in answer:
-            found[number] = Step(*step) if step else None
+    try:
+        for answer in answers:
+            for number, *step in answer:
+                found[operator.index(number)] = Step(*step) if step else None
+    except TypeError:
+        raise wrong_kind("what the workers of take_decidable_statistics answered", answers, "answers") from None
     if sorted(found) != list(range(len(found))):
         missing = next(number for number in range(max(found)) if number not in found)
         raise InvalidInput("guard.statistics_incomplete", f"step {missing} of the answer is missing", step=missing)
@@ -225,11 +230,11 @@ def logit_bounds(position: Mapping[int, Any], token: int, *, vocabulary_size: in
     if token not in position:
         raise InvalidInput("guard.logprobs", f"token {token} is not among its logprobs", field="token")
     chosen = position[token]
-    told = {each: one.logprob for each, one in position.items() if each != token}
-    # Ranks begin with 1. The chosen token is among the most probable if as many are told as its rank says, or if it is
+    told = {each: float(one.logprob) for each, one in position.items() if each != token}
+    # The chosen token is among the most probable if as many are told as its rank says, or if it is
     # as probable as one of them, whatever its rank.
     if (chosen.rank is not None and chosen.rank <= len(position)) or chosen.logprob >= min(told.values(), default=1):
-        told[token] = chosen.logprob
+        told[token] = float(chosen.logprob)
     if not told:
         raise InvalidInput(
             "guard.logprobs", "no logprobs but of the chosen token; ask for 1 at least", field="position"
@@ -238,7 +243,7 @@ def logit_bounds(position: Mapping[int, Any], token: int, *, vocabulary_size: in
     bounds = logit_stats_from_top_k(
         list(told.values()), vocabulary_size=vocabulary_size, selected=selected, probabilities=False
     )
-    return bounds if selected is not None else _with_the_chosen(bounds, chosen.logprob)
+    return bounds if selected is not None else _with_the_chosen(bounds, float(chosen.logprob))
 
 
 def _checked(position: Any, token: Any) -> int:
@@ -257,13 +262,14 @@ def _checked(position: Any, token: Any) -> int:
 
 def _is_number(value: object) -> bool:
     try:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(float(value))
     except OverflowError:
         return False
 
 
 def _is_rank(value: object) -> bool:
-    return value is None or (isinstance(value, numbers.Integral) and not isinstance(value, bool))
+    """Ranks begin with 1."""
+    return value is None or (isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1)
 
 
 def _with_the_chosen(bounds: LogitBounds, logprob: float) -> LogitBounds:

@@ -62,6 +62,14 @@ impl Error {
         }
     }
 
+    /// The same, of a byte of the rule's pattern.
+    pub(crate) fn in_pattern(self, offset: usize) -> Self {
+        Self {
+            offset: Some(offset),
+            ..self
+        }
+    }
+
     /// The kind of fault.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
@@ -74,7 +82,7 @@ impl Error {
         self.rule.as_deref()
     }
 
-    /// Where bytes could not be read.
+    /// Which byte could not be read, of a rule's pattern or of the bytes of rules.
     #[must_use]
     pub const fn offset(&self) -> Option<usize> {
         self.offset

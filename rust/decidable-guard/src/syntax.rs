@@ -137,6 +137,10 @@ fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
             name,
             format_args!("{what} at byte {at} is not supported"),
         )
+        .in_pattern(at)
+    };
+    let syntax = |what: &dyn std::fmt::Display, at: usize| {
+        Error::new(ErrorKind::Syntax, name, format_args!("{what}, at byte {at}")).in_pattern(at)
     };
     let look_around = |at: usize| unsupported("look-around", at);
     let mut written = pattern.to_owned();
@@ -162,11 +166,7 @@ fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
             }
             ast::ErrorKind::UnsupportedBackreference => return Err(unsupported("a back-reference", at)),
             kind => {
-                return Err(Error::new(
-                    ErrorKind::Syntax,
-                    name,
-                    format_args!("{kind}, at byte {at}"),
-                ));
+                return Err(syntax(&kind, at));
             }
         }
     };
@@ -182,10 +182,7 @@ fn regex(name: &str, pattern: &str) -> Result<Parsed, Error> {
             .utf8(true)
             .build()
             .translate(&written, ast);
-        let fault = |error: regex_syntax::hir::Error| {
-            let at = error.span().start.offset;
-            Error::new(ErrorKind::Syntax, name, format_args!("{}, at byte {at}", error.kind()))
-        };
+        let fault = |error: regex_syntax::hir::Error| syntax(&error.kind(), error.span().start.offset);
         translated.map(with_ascii_boundaries).map_err(fault)
     };
     if behind.is_none() && ahead.is_none() {

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::errors::{Class, raise};
-use crate::key::Key;
+use crate::key::keyed;
 use crate::values::reason;
 
 /// An audit has at most this many bytes, some five million tokens; a file that is larger is something else.
@@ -57,15 +57,15 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) fn read_audit<'py>(
     py: Python<'py>,
     path: PathBuf,
-    key: Option<&Bound<'py, Key>>,
+    key: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let key = key.map(|key| &key.get().0);
+    let key = keyed(key)?;
     let raw = py.detach(|| read(&path)).map_err(|error| {
         let why = format!("cannot be read: {}", reason(&error));
         about(py, Class::InvalidInput, "audit.unreadable", &why, &path)
     })?;
     let audit = py
-        .detach(|| Audit::read(&raw, key))
+        .detach(|| Audit::read(&raw, key.as_ref()))
         .map_err(|error| audit_error(py, &error, &path))?;
     let digest = |digest: &Digest| PyBytes::new(py, digest.bytes());
     let found = PyDict::new(py);

@@ -20,7 +20,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyTuple};
 use self::answer::state_of;
 use crate::clock::ManualClock;
 use crate::errors::{self, Class, raise};
-use crate::key::Key;
+use crate::key::keyed;
 use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -513,13 +513,4 @@ fn interruptible(interrupted: Arc<Mutex<Option<PyErr>>>) -> Watch {
 
 fn timed_out(error: &decidable_engine::Error) -> bool {
     matches!(error.kind(), decidable_engine::ErrorKind::Log(inner) if inner.kind() == decidable_wal::ErrorKind::Timeout)
-}
-
-pub(crate) fn keyed(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<decidable_canon::Key>> {
-    key.map(|key| {
-        key.cast::<Key>()
-            .map(|key| key.get().0.clone())
-            .map_err(|_| wrong_type("key", "a Key", key))
-    })
-    .transpose()
 }

@@ -10,7 +10,10 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use crate::errors::{self, Class, raise};
 use crate::model::repr;
 use crate::pressure::pressure;
-use crate::values::{Given, VALID_UNICODE, all_of, integer, optional, optional_text, text, truth, wrong, wrong_type};
+use crate::values::{
+    Given, VALID_UNICODE, all_of, integer, optional, optional_text, text, truth, wrong_type, wrong_type_untold,
+    wrong_untold,
+};
 
 /// From so many bytes of a chunk on others get the interpreter while it is read: below, that would take longer than reading them
 /// (`benches/python/guard.py "of the documents"`).
@@ -559,10 +562,10 @@ impl Cursor {
     fn refused(&mut self, chunk: &Bound<'_, PyAny>) -> PyErr {
         self.cursor.fail();
         match self.kind {
-            Some(Kind::Bytes) => wrong_type("chunk", "bytes, as before", chunk),
-            _ if chunk.is_instance_of::<PyString>() => wrong("chunk", VALID_UNICODE, chunk),
-            Some(Kind::Text) => wrong_type("chunk", "a str, as before", chunk),
-            None => wrong_type("chunk", "a str or bytes", chunk),
+            Some(Kind::Bytes) => wrong_type_untold("chunk", "bytes, as before", chunk),
+            _ if chunk.is_instance_of::<PyString>() => wrong_untold("chunk", VALID_UNICODE, chunk),
+            Some(Kind::Text) => wrong_type_untold("chunk", "a str, as before", chunk),
+            None => wrong_type_untold("chunk", "a str or bytes", chunk),
         }
     }
 }

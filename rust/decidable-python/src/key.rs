@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::errors::{Class, plain, raise};
 use crate::source::Source;
-use crate::values::{bytes, reason, wrong_type};
+use crate::values::{bytes, reason, wrong_type, wrong_type_untold};
 
 /// A key file has at most this many bytes; one that is larger is something else, such as a device without an end.
 const KEY_FILE_BYTES_MAX: u64 = 65_536;
@@ -83,4 +83,14 @@ impl Key {
     const fn __repr__(&self) -> &'static str {
         "Key(…)"
     }
+}
+
+/// The key that is given, if one is.
+pub(crate) fn keyed(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<decidable_canon::Key>> {
+    key.map(|key| {
+        key.cast::<Key>()
+            .map(|key| key.get().0.clone())
+            .map_err(|_| wrong_type_untold("key", "a Key", key))
+    })
+    .transpose()
 }

@@ -1,7 +1,7 @@
 //! Monitors of generations, and writing their audits.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -16,9 +16,9 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use crate::audit::about;
 use crate::errors::{Class, plain, raise};
 use crate::guard::{Automaton, Match, StopReason, reason as why_stopped};
-use crate::key::Key;
+use crate::key::keyed;
 use crate::pressure::pressure;
-use crate::values::{bytes, exactly, integer, reason, text, wrong_type};
+use crate::values::{bytes, exactly, integer, reason, text};
 
 /// So many bytes of an audit are gathered before they are written, some 77 tokens: a page, so that writing is no part of what a token
 /// takes that shows (`benches/python/guard.py "an event a token"`), and no more is lost with the process.
@@ -58,7 +58,7 @@ impl State {
             return Ok(());
         }
         // Of what is written in part the whole frames stay: their text came out.
-        let written = sidecar.file.write_all(trail.bytes());
+        let written = sidecar.whole().and_then(|()| sidecar.file.write_all(trail.bytes()));
         let end = trail.end_bytes();
         trail.clear();
         let done = written.and_then(|()| {
@@ -131,13 +131,31 @@ impl Sidecar {
 
     /// File and name are on the device. Else the file does not have its end, of so many bytes, if that can be taken away again: nothing
     /// came out because of it.
-    fn durable(&self, end: usize) -> io::Result<()> {
+    fn durable(&mut self, end: usize) -> io::Result<()> {
+        let written = self.file.stream_position()?;
         let synced = self.file.sync_all();
         let named = self.folder.as_ref().map_or(Ok(()), File::sync_all);
         synced.and(named).inspect_err(|_| {
-            let length = self.file.metadata().map(|about| about.len());
-            drop(length.map(|length| self.file.set_len(length.saturating_sub(cast::u64_from_usize(end)))));
+            let before = written.saturating_sub(cast::u64_from_usize(end));
+            // Where the device lost more than that, the file is not made longer.
+            if self.file.metadata().is_ok_and(|about| about.len() > before) && self.file.set_len(before).is_ok() {
+                drop(self.file.sync_all());
+            }
         })
+    }
+
+    /// Refuses a file that nobody finds any more, or that is not as long as what was written.
+    fn whole(&mut self) -> io::Result<()> {
+        let (about, written) = (self.file.metadata()?, self.file.stream_position()?);
+        #[cfg(unix)]
+        if std::os::unix::fs::MetadataExt::nlink(&about) == 0 {
+            return Err(io::Error::other("it was removed meanwhile"));
+        }
+        if about.len() != written {
+            let why = format!("it has {} bytes, and {written} were written", about.len());
+            return Err(io::Error::other(why));
+        }
+        Ok(())
     }
 }
 
@@ -239,16 +257,7 @@ impl Monitor {
                 decision,
                 model: text("model", &given.as_any().get_item("model")?)?,
             };
-            let key = match item("key")? {
-                Some(key) => Some(
-                    key.cast::<Key>()
-                        .map_err(|_| wrong_type("key", "a Key", &key))?
-                        .get()
-                        .0
-                        .clone(),
-                ),
-                None => None,
-            };
+            let key = keyed(item("key")?.as_ref())?;
             let salt = item("salt")?.map(|salt| exactly("salt", &salt)).transpose()?;
             let trail = Trail::new(&head, key, GATHERED_BYTES).map_err(|length| {
                 let message = format!("model has {length} bytes, more than {LONGEST_MODEL_NAME_BYTES}");

@@ -270,7 +270,7 @@ pub(crate) fn bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'
     value
         .cast::<PyBytes>()
         .map(|value| value.as_bytes())
-        .map_err(|_| wrong_type(field, "bytes", value))
+        .map_err(|_| wrong_type_untold(field, "bytes", value))
 }
 
 /// Exactly `N` bytes.
@@ -278,7 +278,7 @@ pub(crate) fn exactly<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> 
     let given = bytes(field, value)?;
     given
         .try_into()
-        .map_err(|_| wrong(field, &format!("{N} bytes, not {}", given.len()), value))
+        .map_err(|_| wrong_untold(field, &format!("{N} bytes, not {}", given.len()), value))
 }
 
 /// A dictionary from integers.
@@ -397,17 +397,25 @@ pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Bound<'_, PyAny>) ->
 
 /// As [`wrong_type`], where the message itself says what was found.
 pub(crate) fn wrong(field: &str, must_be: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    wrong_as(value.py(), field, must_be, value)
+}
+
+/// As [`wrong_type`], of what may be a secret, or text that a guard has not read: its type stands for it, as errors are logged.
+pub(crate) fn wrong_type_untold(field: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    wrong_untold(field, &format!("{wanted}, not {}", kind(value)), value)
+}
+
+/// As [`wrong_type_untold`], where the message itself says what was found.
+pub(crate) fn wrong_untold(field: &str, must_be: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    wrong_as(value.py(), field, must_be, kind(value))
+}
+
+fn wrong_as<'py>(py: Python<'py>, field: &str, must_be: &str, value: impl IntoPyObject<'py>) -> PyErr {
     let message = format!("{field} must be {must_be}");
-    raise(
-        value.py(),
-        Class::InvalidInput,
-        "input.wrong_type",
-        &message,
-        |details| {
-            details.set_item("field", field)?;
-            details.set_item("value", value)
-        },
-    )
+    raise(py, Class::InvalidInput, "input.wrong_type", &message, |details| {
+        details.set_item("field", field)?;
+        details.set_item("value", value)
+    })
 }
 
 /// The value, or its size where it would not fit one line. What is no error of the value, such as an interrupt, is raised.

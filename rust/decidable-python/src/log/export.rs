@@ -12,8 +12,8 @@ use pyo3::types::{PyBytes, PyDict};
 
 use super::progress::Progress;
 use super::values::{anchor_dict, tail_dict};
-use crate::engine::keyed;
 use crate::errors::{self, Class, raise};
+use crate::key::keyed;
 use crate::values::{otherwise, reason};
 
 /// Where an export goes.

@@ -13,8 +13,8 @@ use pyo3::types::PyDict;
 
 use super::record::{Record, Seen, known_kind};
 use super::values::tail_dict;
-use crate::engine::keyed;
 use crate::errors;
+use crate::key::keyed;
 use crate::values::text;
 
 /// How many batches a reader walks between two looks at the interpreter's signals, where none has a record of the kind.

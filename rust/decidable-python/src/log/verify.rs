@@ -14,8 +14,9 @@ use pyo3::types::PyDict;
 
 use super::progress::Progress;
 use super::values::{anchor_dict, anchor_of, tail_dict};
-use crate::engine::{head_dict, head_of, keyed};
+use crate::engine::{head_dict, head_of};
 use crate::errors::{self, Class, raise};
+use crate::key::keyed;
 use crate::ledger::Balance;
 use crate::policy::Policy;
 use crate::source::Source;
