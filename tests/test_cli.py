@@ -87,6 +87,13 @@ def errors_of(process: subprocess.Popen[str]) -> str:
         process.kill()
 
 
+def limited_to(octets: int) -> Callable[[], None]:
+    """For a process that is begun: no file that it writes may be larger."""
+    import resource
+
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (octets, octets))
+
+
 def code_of(done: subprocess.CompletedProcess[str]) -> str:
     """The code of the error that a command with --json ended with."""
     code = str(json.loads(done.stdout)["error"]["code"])
@@ -808,6 +815,37 @@ def test_guard_says_what_is_no_body_of_events(tmp_path: Path) -> None:
     assert broken.stderr == "decidable guard: the body broke off in the middle of an event\n"
     for option, instead in (("--sse", "--costs"), ("--no-sse", "--held"), ("--sse", "--test")):
         assert code_of(run("guard", "rules.toml", option, instead, "--json", cwd=tmp_path)) == "cli.usage"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+@pytest.mark.parametrize("given", [["text"], ["linked"], []])
+def test_guard_does_not_read_the_file_that_it_writes(tmp_path: Path, given: list[str]) -> None:
+    """It would read on what it has written, without an end; nothing is written, under whatever name it is read."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    (tmp_path / "text").write_text("a note\n", encoding="utf-8")
+    (tmp_path / "linked").symlink_to("text")
+    with (tmp_path / "text").open("rb") as reading, (tmp_path / "text").open("ab") as writing:
+        done = subprocess.run(
+            [sys.executable, "-m", "decidable.cli", "guard", "rules.toml", *given],
+            cwd=tmp_path, stdin=reading, stdout=writing, stderr=subprocess.PIPE, env=environment(), text=True,
+            check=False, timeout=60, preexec_fn=limited_to(1 << 20),
+        )  # fmt: skip
+    name = given[0] if given else "standard input"
+    assert (done.returncode, done.stderr) == (2, f"decidable guard: {name} is the file that standard output goes to\n")
+    assert (tmp_path / "text").read_text(encoding="utf-8") == "a note\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+def test_guard_reads_and_writes_one_device(tmp_path: Path) -> None:
+    """What is no regular file does not grow by what is written to it."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    with Path("/dev/null").open("r+b", buffering=0) as null:
+        for given in ([], ["/dev/null"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "decidable.cli", "guard", "rules.toml", *given],
+                cwd=tmp_path, stdin=null, stdout=null, stderr=subprocess.PIPE, env=environment(), check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (0, b"")
 
 
 # --- route --------------------------------------------------------------------------------------------------------

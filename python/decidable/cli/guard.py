@@ -14,6 +14,7 @@ from decidable._native import StopReason
 from decidable.builders import counted
 from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
+from decidable.cli.output import refuse_own_output
 from decidable.cli.screen import Screen, about_output
 from decidable.cli.standard import pieces_of_standard_input
 from decidable.errors import InvalidInput
@@ -80,7 +81,7 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
         guard = Guard([rule for path in sources.values() for rule in read_rules(path)])
     if parsed.costs:
         return _costs(guard, screen)
-    pieces = _pieces(name or "-")
+    pieces = _pieces(name or "-", copied=not screen.as_json)
     if parsed.sse is None:
         pieces = _of_a_text(pieces)
     guarded = _Events(guard, pieces) if parsed.sse else _Text(guard, pieces)
@@ -233,14 +234,18 @@ def _document(guarded: _Text | _Events, released: int) -> dict[str, Any]:
     return document
 
 
-def _pieces(name: str) -> Iterator[bytes]:
-    """What there is to read, as it comes."""
+def _pieces(name: str, *, copied: bool = False) -> Iterator[bytes]:
+    """What there is to read, as it comes; ``copied``: to standard output, all the while."""
     if name == "-":
         if sys.stdin is None:
             raise Usage("cli.unusable_file", "standard input is closed", path=name)
+        if copied:
+            refuse_own_output(sys.stdin, name)
         yield from pieces_of_standard_input(_READ_BYTES)
         return
     with present(Path(name)).open("rb", buffering=0) as file:
+        if copied:
+            refuse_own_output(file, name)
         while piece := file.read(_READ_BYTES):
             yield piece
 

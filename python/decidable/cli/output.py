@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from decidable.cli.exits import Usage
+from decidable.cli.inputs import called
 from decidable.cli.screen import about_output
 from decidable.wal import holds_a_log
 
-__all__ = ["STANDARD_OUTPUT", "StandardOutput", "may_write"]
+__all__ = ["STANDARD_OUTPUT", "StandardOutput", "may_write", "refuse_own_output"]
 
 STANDARD_OUTPUT: Final = "-"
 """How standard output is called where a file's name is taken."""
@@ -56,6 +58,21 @@ def may_write(target: Path, *, inputs: Iterable[Path | None], ours: Callable[[Pa
     why = ours(target)
     if why is not None:
         raise _refused("cli.exists", target, f"exists already{why}")
+
+
+def refuse_own_output(file: Any, name: str) -> None:
+    """Refuses to copy a file to standard output where that is the same file: what is written would be read again.
+
+    Raises:
+        Usage: nothing was read or written.
+    """
+    try:
+        reads, writes = (os.fstat(each.fileno()) for each in (file, sys.stdout))
+    except (AttributeError, OSError):
+        # One of them is no file of the system.
+        return
+    if stat.S_ISREG(reads.st_mode) and os.path.samestat(reads, writes):
+        raise Usage("cli.protected", f"{called(name)} is the file that standard output goes to", path=name)
 
 
 def _within(target: Path, folder: Path, read: Path) -> bool:
