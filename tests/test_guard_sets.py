@@ -20,9 +20,11 @@ import pytest
 import codes
 import decidable as dc
 from decidable import Guard, Rule
+from decidable._native import Automaton
 from decidable.guard import from_gitleaks, from_litellm_patterns, imports, rule_set
 from decidable.guard.files import MOST_FILE_BYTES, read_written
-from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, failing, held, set_file
+from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, Measure, failing, held, set_file
+from model.random_cases import seeds
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "guard-sets.md").read_text(encoding="utf-8")
 
@@ -551,6 +553,73 @@ def test_what_is_held_is_counted_in_code_points() -> None:
     assert held(noted, "xxab-x").matches == 4
     assert held(rules, "") == Held(positions=0, p50=0, p99=0, most=0, holding=0, matches=0)
     assert held([Rule.literal("aaaa")], "aaa") == Held(positions=3, p50=2, p99=3, most=3, holding=3, matches=0)
+
+
+def held_by_definition(rules: list[Rule], text: str, max_hold: int) -> Held:
+    """Each position by itself: the code points of which a byte is among the last that are held."""
+    automaton = Automaton(rules)
+    cursor, matches, waiting = automaton.cursor(max_hold, False, True), 0, list[int]()
+    for place, point in enumerate(text):
+        cursor.push(point)
+        if cursor.stopped is not None:
+            matches += (cursor.stopped.kind == "matched") + len(cursor.matches())
+            cursor = automaton.cursor(max_hold, False, True)
+        octets, points = cursor.held, 0
+        while octets > 0:
+            octets -= len(text[place - points].encode())
+            points += 1
+        waiting.append(points)
+    cursor.finish()
+    ordered = sorted(waiting)
+    return Held(
+        positions=len(text),
+        p50=ordered[-(-len(text) * 50 // 100) - 1] if text else 0,
+        p99=ordered[-(-len(text) * 99 // 100) - 1] if text else 0,
+        most=max(waiting, default=0),
+        holding=sum(map(bool, waiting)),
+        matches=matches + len(cursor.matches()) + (cursor.stopped is not None),
+    )
+
+
+@pytest.mark.parametrize("seed", list(seeds(40)))
+def test_what_is_held_is_counted_whatever_pieces_it_is_read_in(seed: int) -> None:
+    """As each position has it by itself, and nothing of the pieces is kept but how long what is held is."""
+    rng = random.Random(seed)
+    points = "abé€😀"
+    rules = [
+        Rule.literal("".join(rng.choices(points, k=rng.randint(2, 5))), action=rng.choice(("stop", "redact", "record")))
+        for _ in range(3)
+    ]
+    text, max_hold = "".join(rng.choices(points, k=rng.randint(0, 300))), rng.choice((2, 6, 65_536))
+    measure, rest = Measure(rules, max_hold=max_hold), text
+    while rest:
+        length = rng.randint(1, 40)
+        measure.push(rest[:length])
+        rest = rest[length:]
+    assert measure.finish() == held(rules, text, max_hold=max_hold) == held_by_definition(rules, text, max_hold)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory as Linux tells them")
+def test_what_is_measured_is_not_kept(tmp_path: Path) -> None:
+    """Memory does not grow with the text, whatever stands in it."""
+    (tmp_path / "rules.toml").write_text('[[rules]]\nliteral = "ab"\naction = "redact"', encoding="utf-8")
+    told = []
+    for name, text in (
+        ("short", b"\0" * 10),
+        ("long", b"\0" * 2_000_000 + "é€".encode() * 100_000 + b"\xff" * 100_000),
+    ):
+        (tmp_path / name).write_bytes(text)
+        peaks = (
+            "import resource, sys; from decidable.cli import main; main(); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", peaks, "guard", "rules.toml", name, "--held", "--json"],
+            cwd=tmp_path, capture_output=True, check=True,
+        )  # fmt: skip
+        assert json.loads(done.stdout)["code_points"] == len(text.decode("utf-8", "replace"))
+        told.append(int(done.stderr))
+    assert told[1] - told[0] < 8_000
 
 
 def test_the_command_names_the_file_of_a_pattern_that_cannot_be_used(tmp_path: Path) -> None:

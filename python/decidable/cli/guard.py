@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from decidable.cli.standard import pieces_of_standard_input
 from decidable.errors import InvalidInput
 from decidable.guard import Guard
 from decidable.guard.files import naming, read_rules
-from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, failing, held, set_file
+from decidable.guard.sets import EVERYDAY, SETS, Failed, Held, Measure, failing, held, set_file
 from decidable.guard.sse import Prelude
 from decidable.report.quantity import count
 
@@ -310,24 +311,28 @@ def _test(sources: dict[str, Path], screen: Screen) -> int:
 
 def _held(sources: dict[str, Path], name: str | None, screen: Screen) -> int:
     """What the rules of each source hold back of a text."""
-    text = _help_of_python() if name is None else b"".join(_pieces(name)).decode("utf-8", "replace")
-    # Beside Python's help, which has few commands, dates and numbers, a text that has them.
-    everyday = EVERYDAY.read_text(encoding="utf-8") if name is None else None
-    found, in_everyday = {}, {}
+    measures = {}
     for source, path in sources.items():
         with naming(path):
             rules = read_rules(path)
-            found[source] = held(rules, text)
-            if everyday is not None:
-                in_everyday[source] = held(rules, everyday)
+            measures[source] = Measure(rules), rules
+    code_points = 0
+    for text in [_help_of_python()] if name is None else _decoded(_pieces(name)):
+        code_points += len(text)
+        for measure, _ in measures.values():
+            measure.push(text)
+    found = {source: measure.finish() for source, (measure, _) in measures.items()}
+    # Beside Python's help, which has few commands, dates and numbers, a text that has them.
+    everyday = EVERYDAY.read_text(encoding="utf-8") if name is None else None
+    in_everyday = {} if everyday is None else {source: held(rules, everyday) for source, (_, rules) in measures.items()}
     if screen.as_json:
-        document = {"code_points": len(text), "sets": {source: asdict(each) for source, each in found.items()}}
+        document = {"code_points": code_points, "sets": {source: asdict(each) for source, each in found.items()}}
         if everyday is not None:
             of_sets = {source: asdict(each) for source, each in in_everyday.items()}
             document["everyday"] = {"code_points": len(everyday), "sets": of_sets}
         screen.emit(document)
         return FINE
-    screen.line(f"{count(len(text))} code points; held after each of them, in code points")
+    screen.line(f"{count(code_points)} code points; held after each of them, in code points")
     if everyday is not None:
         screen.line(
             f"everyday: matches in a text of {count(len(everyday))} code points with commands, dates and numbers"
@@ -343,6 +348,14 @@ def _held(sources: dict[str, Path], name: str | None, screen: Screen) -> int:
             row.append(count(in_everyday[row[0]].matches))
     screen.table(columns, rows)
     return FINE
+
+
+def _decoded(pieces: Iterator[bytes]) -> Iterator[str]:
+    """Text, wherever its code points are cut; what is no UTF-8 stands there as U+FFFD."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for piece in pieces:
+        yield decoder.decode(piece)
+    yield decoder.decode(b"", final=True)
 
 
 def _share(found: Held) -> str:

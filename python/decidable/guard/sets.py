@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +14,7 @@ from decidable.builders import suggestion
 from decidable.errors import InvalidInput
 from decidable.guard.files import Written, naming, read_written, refuse_unknown
 
-__all__ = ["EVERYDAY", "SETS", "Failed", "Held", "failing", "held", "rule_set", "set_file"]
+__all__ = ["EVERYDAY", "SETS", "Failed", "Held", "Measure", "failing", "held", "rule_set", "set_file"]
 
 _FOLDER: Final = Path(__file__).with_name("sets")
 
@@ -25,6 +23,9 @@ SETS: Final = tuple(sorted(file.stem for file in _FOLDER.glob("*.toml")))
 
 EVERYDAY: Final = Path(__file__).with_name("everyday.txt")
 """A text with commands, code, dates, numbers and identifiers, to see what rules find where there is little to find."""
+
+# After how many code points the matches are taken, at most: of each there may be several.
+_MATCHES_TAKEN: Final = 4_096
 
 
 def rule_set(*names: str, action: str | None = None, reads: str | None = None) -> list[Rule]:
@@ -114,28 +115,65 @@ class Held:
 
 def held(rules: Sequence[Rule], text: str, *, max_hold: int = MAX_HOLD_BYTES) -> Held:
     """Streams a text code point by code point."""
-    automaton = Automaton(list(rules))
-    ends = list(accumulate(len(point.encode()) for point in text))
-    counts: Counter[int] = Counter()
-    cursor = automaton.cursor(max_hold, False, True)
-    matches = 0
-    for place, point in enumerate(text):
-        cursor.push(point)
-        if cursor.stopped is not None:
-            matches += (cursor.stopped.kind == "matched") + len(cursor.matches())
-            cursor = automaton.cursor(max_hold, False, True)
-        waiting = cursor.held
-        counts[place + 1 - bisect.bisect_right(ends, ends[place] - waiting) if waiting else 0] += 1
-    cursor.finish()
-    matches += len(cursor.matches()) + (cursor.stopped is not None)
-    return Held(
-        positions=len(text),
-        p50=_quantile(counts, 50),
-        p99=_quantile(counts, 99),
-        most=max(counts, default=0),
-        holding=len(text) - counts[0],
-        matches=matches,
-    )
+    measure = Measure(rules, max_hold=max_hold)
+    measure.push(text)
+    return measure.finish()
+
+
+class Measure:
+    """What a text has held back, which comes in pieces. Of what went by, numbers alone are kept."""
+
+    def __init__(self, rules: Sequence[Rule], *, max_hold: int = MAX_HOLD_BYTES) -> None:
+        self._automaton = Automaton(list(rules))
+        self._max_hold = max_hold
+        self._counts: Counter[int] = Counter()
+        self._matches = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._cursor = self._automaton.cursor(self._max_hold, False, True)
+        # How many bytes each code point has of which any is held, and how many they are together.
+        self._lengths, self._octets = deque[int](), 0
+
+    def push(self, text: str) -> None:
+        """Streams a piece code point by code point."""
+        for start in range(0, len(text), _MATCHES_TAKEN):
+            for point in text[start : start + _MATCHES_TAKEN]:
+                self._counts[self._held_after(point)] += 1
+            self._matches += len(self._cursor.matches())
+
+    def _held_after(self, point: str) -> int:
+        """The code points that are held after one more."""
+        self._cursor.push(point)
+        if (stopped := self._cursor.stopped) is not None:
+            self._matches += (stopped.kind == "matched") + len(self._cursor.matches())
+            self._begin()
+            return 0
+        waiting, lengths = self._cursor.held, self._lengths
+        if not waiting:
+            if lengths:
+                lengths.clear()
+                self._octets = 0
+            return 0
+        lengths.append(len(point.encode()))
+        self._octets += lengths[-1]
+        # What is out does not come back.
+        while self._octets - lengths[0] >= waiting:
+            self._octets -= lengths.popleft()
+        return len(lengths)
+
+    def finish(self) -> Held:
+        """What was held back, at the end of the text."""
+        self._cursor.finish()
+        counts, positions = self._counts, self._counts.total()
+        return Held(
+            positions=positions,
+            p50=_quantile(counts, 50),
+            p99=_quantile(counts, 99),
+            most=max(counts, default=0),
+            holding=positions - counts[0],
+            matches=self._matches + len(self._cursor.matches()) + (self._cursor.stopped is not None),
+        )
 
 
 def _quantile(counts: Counter[int], percent: int) -> int:
