@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, suppress
@@ -1097,3 +1098,64 @@ def test_the_command_verifies_an_audit(tmp_path: Path, capsys: pytest.CaptureFix
     ):
         code, out, _ = run(capsys, *arguments, "--json")
         assert (code, json.loads(out)["error"]["code"]) == (2, "cli.usage")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+@pytest.mark.parametrize("steps", range(1, 4))
+@pytest.mark.parametrize("name", ["answer", "answer.audit"])
+def test_the_command_says_that_an_audit_is_not_read_from_a_pipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: int, name: str
+) -> None:
+    """It does not say that there is nothing, whatever stands in the audit, nor wait for more to come."""
+    path, pipe, rules = tmp_path / "whole", tmp_path / name, tmp_path / "rules.toml"
+    rules.write_text("[[rules]]\nliteral = 'x'\n", encoding="utf-8")
+    monitor = Guard([Rule.literal("x")]).monitor(audit=path, model="m")
+    for number in range(steps * 9):
+        monitor.intervene(Token(number, b"ab"))
+    monitor.intervene(End())
+    os.mkfifo(pipe)
+    for arguments in ([], ["--rules", rules], ["--log", tmp_path]):
+        said = through(pipe, path.read_bytes(), "verify", *arguments, "--json")
+        assert said.returncode == 2
+        assert f"{pipe}: " in said.stderr
+        assert said.stderr.endswith("an audit is read from a file, and not from a pipe\n")
+        assert len(said.stderr.splitlines()) == 1
+    assert run(capsys, "verify", path)[0] == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_the_command_reads_a_log_in_json_lines_from_a_pipe_once(tmp_path: Path) -> None:
+    """As from a file: 3 without its policies, 1 where an entry is changed; a first line that is none is told."""
+    raw = (Path(__file__).parent / "vectors" / "log_plain.jsonl").read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert through(pipe, raw, "verify").returncode == 3
+    for damaged in (raw.replace(b'"sequence":1,', b'"sequence":2,', 1), raw + b"x\n"):
+        assert through(pipe, damaged, "verify").returncode == 1
+    for no_log in (b"", b"x", b"x\n"):
+        said = through(pipe, no_log, "verify")
+        assert (said.returncode, "JSON-lines log" in said.stderr) == (2, True)
+
+
+def through(pipe: Path, data: bytes, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command that reads a named pipe, into which so much is written once."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", command, pipe, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        # It may be refused before it is opened: then nobody reads.
+        while process.poll() is None:
+            try:
+                writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                time.sleep(0.01)
+                continue
+            os.set_blocking(writing, True)
+            with open(writing, "wb", buffering=0) as file, suppress(BrokenPipeError):  # noqa: PTH123
+                file.write(data)
+            break
+        try:
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -22,6 +22,8 @@ __all__ = ["VerificationReport", "verify"]
 
 # How every entry of the exchange format begins (docs/spec/exchange.md).
 _ENTRY: Final = b'{"sequence":'
+# Whoever gives one may take it for a log, and its bytes are gone when they are seen to be of something else.
+_NO_PIPE: Final = "an audit is read from a file, and not from a pipe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +214,21 @@ def _verify_exchange(
     try:
         found = _native.verify_exchange(path, policies=policies, key=key, anchor=anchor, progress=progress)
     except VerificationError as error:
-        if error.details.get("offset") == 0 and not _has_entries(path):
+        if error.details.get("offset") != 0:
+            raise
+        if not path.is_file():
+            # What came from a pipe is gone: whether another line is an entry cannot be seen.
+            if error.code != "wal.line_malformed":
+                raise
+            message = f"{path}: the first line is no entry of a JSON-lines log; {_NO_PIPE}"
+            raise InvalidInput("exchange.no_log", message, path=str(path)) from None
+        if not _has_entries(path):
             message = f"{path} is no log: no line of it begins as an entry of a JSON-lines log does"
             raise InvalidInput("exchange.no_log", message, path=str(path)) from None
         raise
     if found["records"] == 0:
-        raise InvalidInput("exchange.empty", f"{path} holds no entry", path=str(path))
+        message = f"{path} holds no entry" if path.is_file() else f"{path}: no entry of a JSON-lines log; {_NO_PIPE}"
+        raise InvalidInput("exchange.empty", message, path=str(path))
     established = [
         _chain(found["records"], "entry", "entries"),
         "The digests of every request and decision are those of their contents.",

@@ -54,6 +54,10 @@ def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
     of_audits = {"--rules": parsed.rules, "--log": parsed.decided}
     of_logs = {"--policy": parsed.policy, "--head": parsed.head, "--save-head": parsed.save_head}
     audit = _is_audit(parsed.log)
+    is_said_to_be = audit or any(of_audits.values())
+    if is_said_to_be and not (parsed.log.is_file() or parsed.log.is_dir()):
+        message = f"{parsed.log}: an audit is read from a file, and not from a pipe"
+        raise Usage("cli.unusable_file", message, path=str(parsed.log))
     for option, given in (of_logs if audit else of_audits).items():
         if given:
             whose = "a log" if audit else "an audit"
