@@ -848,6 +848,81 @@ def test_guard_reads_and_writes_one_device(tmp_path: Path) -> None:
             assert (done.returncode, done.stderr) == (0, b"")
 
 
+TALLY = ["decidable guard: 'note' noted once", "decidable guard: 'ssn' replaced 2 times"]
+FOUND = [
+    {"rule": "note", "action": "record", "times": 1},
+    {"rule": "ssn", "action": "redact", "times": 2},
+]
+
+
+def test_guard_tells_what_was_found_before_an_error(tmp_path: Path) -> None:
+    """Of a body that is none from some event on; with --json in the document of the error."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    body = event("a note, 078-05-1120 and 078-05-1121 ") + "data: oops\n\n"
+    done = run("guard", "rules.toml", "--sse", cwd=tmp_path, given=body)
+    assert (done.returncode, contents(done.stdout)) == (2, "a note, [redacted] and [redacted] ")
+    *found, error = done.stderr.splitlines()
+    assert found == TALLY
+    told = json.loads(run("guard", "rules.toml", "--sse", "--json", cwd=tmp_path, given=body).stdout)
+    assert told.pop("error")["message"] == error.removeprefix("decidable guard: ")
+    assert told == {"matches": FOUND, "matches_dropped": 0, "released_bytes": len(done.stdout)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a device that is always full")
+def test_guard_tells_what_was_found_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """What could not be written was found all the same; whoever went away is told nothing."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    text = "a note, 078-05-1120 and 078-05-1121.\n"
+    command = [sys.executable, "-m", "decidable.cli", "guard", "rules.toml"]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            command, cwd=tmp_path, input=text, stdout=full, stderr=subprocess.PIPE, env=environment(), text=True,
+            check=False,
+        )  # fmt: skip
+    told = [*TALLY, "decidable guard: standard output: no space left on device"]
+    assert (done.returncode, done.stderr.splitlines()) == (2, told)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command, cwd=tmp_path, input=text, stdout=writing, stderr=subprocess.PIPE, env=environment(), text=True,
+        check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("options", [[], ["--json"], ["--sse"]])
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_guard_tells_what_was_found_before_a_signal(
+    tmp_path: Path, options: list[str], number: int, code: int, says: str
+) -> None:
+    """On standard error, with --json too: there is no document then."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    text = "a note, 078-05-1120 and 078-05-1121. " + "x" * 100
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "guard", "rules.toml", *options],
+        cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(event(text) if options == ["--sse"] else text)
+        process.stdin.flush()
+        if options == ["--json"]:
+            # More than a pipe holds: the first piece has been read, and others after it.
+            process.stdin.write("x" * 300_000)
+            process.stdin.flush()
+        else:
+            os.read(process.stdout.fileno(), 10_000)
+            time.sleep(0.2)
+        process.send_signal(number)
+        errors = errors_of(process)
+    assert (process.returncode, errors.splitlines()) == (code, [*TALLY, f"decidable guard: {says}"])
+
+
 # --- route --------------------------------------------------------------------------------------------------------
 
 

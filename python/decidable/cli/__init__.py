@@ -180,5 +180,6 @@ def _failed(screen: Screen, command: str, error: DecidableError, exit_code: int)
     if screen.as_json:
         # Standard output may be what is wrong.
         with contextlib.suppress(OSError):
-            screen.emit({"error": {**error.details, "code": error.code, "message": error.message}})
+            told = {**error.details, "code": error.code, "message": error.message}
+            screen.emit({"error": told, **screen.beside})
     return exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from decidable.cli.exits import FAILED, FINE, Usage
 from decidable.cli.inputs import add_json, present
 from decidable.cli.output import refuse_own_output
 from decidable.cli.screen import Screen, about_output
+from decidable.cli.signals import ENDED
 from decidable.cli.standard import pieces_of_standard_input
 from decidable.errors import InvalidInput
 from decidable.guard import Guard
@@ -87,19 +89,25 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
         pieces = _of_a_text(pieces)
     guarded = _Events(guard, pieces) if parsed.sse else _Text(guard, pieces)
     released = 0
-    for piece in guarded.released():
-        released += len(piece)
-        if piece and not screen.as_json:
-            _write(piece)
-    reason, found = guarded.stopped, guarded.found
+    try:
+        for piece in guarded.released():
+            released += len(piece)
+            if piece and not screen.as_json:
+                _write(piece)
+    except BrokenPipeError:
+        # Whoever reads has what was wanted.
+        raise
+    except (Exception, *ENDED) as error:
+        screen.beside = _found(guarded, released)
+        # Behind a signal there is no document.
+        with contextlib.suppress(OSError):
+            _show_found(guarded, Screen(as_json=False) if isinstance(error, ENDED) else screen)
+        raise
+    reason = guarded.stopped
     if screen.as_json:
         screen.emit(_document(guarded, released))
     else:
-        for (rule, action), times in sorted(found.items()):
-            often = "once" if times == 1 else f"{count(times)} times"
-            screen.note(f"decidable guard: {rule!r} {_DONE[action]} {often}")
-        if guarded.dropped:
-            screen.note(f"decidable guard: {counted(guarded.dropped, 'match', 'matches')} more")
+        _show_found(guarded, screen)
     if reason is None:
         return FINE
     what = f"rule {reason.rule!r} stopped it" if reason.rule is not None else reason.kind.replace("_", " ")
@@ -107,6 +115,15 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
     whose = "" if reason.choice is None else f" of choice {reason.choice}"
     screen.error("decidable guard", f"{what}, at byte {count(reason.start)}{where}{whose}")
     return FAILED
+
+
+def _show_found(guarded: _Text | _Events, screen: Screen) -> None:
+    """What was found, for a person."""
+    for (rule, action), times in sorted(guarded.found.items()):
+        often = "once" if times == 1 else f"{count(times)} times"
+        screen.note(f"decidable guard: {rule!r} {_DONE[action]} {often}")
+    if guarded.dropped:
+        screen.note(f"decidable guard: {counted(guarded.dropped, 'match', 'matches')} more")
 
 
 class _Text:
@@ -117,22 +134,29 @@ class _Text:
     def __init__(self, guard: Guard, pieces: Iterator[bytes]) -> None:
         self._cursor = guard.cursor()
         self._pieces = pieces
-        self.found: Counter[tuple[str, str]] = Counter()
+        self._taken: Counter[tuple[str, str]] = Counter()
 
     @property
     def stopped(self) -> StopReason | None:
         return self._cursor.stopped
 
+    @property
+    def found(self) -> Counter[tuple[str, str]]:
+        # A signal may have come between a piece and its matches.
+        self._take()
+        return self._taken
+
     def released(self) -> Iterator[bytes]:
         for piece in self._pieces:
-            yield self._noted(self._cursor.push(piece))
+            released = self._cursor.push(piece)
+            self._take()
+            yield released
             if self.stopped is not None:
                 return
-        yield self._noted(self._cursor.finish())
+        yield self._cursor.finish()
 
-    def _noted(self, released: bytes) -> bytes:
-        self.found.update((match.rule, match.action) for match in self._cursor.matches())
-        return released
+    def _take(self) -> None:
+        self._taken.update((match.rule, match.action) for match in self._cursor.matches())
 
 
 class _Events:
@@ -223,9 +247,13 @@ def _document(guarded: _Text | _Events, released: int) -> dict[str, Any]:
         stopped = {"kind": reason.kind, "rule": reason.rule, "start": reason.start, "end": reason.end}
         if isinstance(guarded, _Events):
             stopped |= {"choice": reason.choice, "channel": reason.channel}
+    return _found(guarded, released) | {"stopped": stopped}
+
+
+def _found(guarded: _Text | _Events, released: int) -> dict[str, Any]:
+    """What came out and what was found, whether the stream came to its end or not."""
     document = {
         "released_bytes": released,
-        "stopped": stopped,
         "matches": [
             {"rule": rule, "action": action, "times": times} for (rule, action), times in sorted(guarded.found.items())
         ],

@@ -48,6 +48,8 @@ class Screen:
 
     def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.as_json = as_json
+        self.beside: dict[str, Any] = {}
+        """What the document of an error has besides it: what is known where a command ends by one."""
         self._out = sys.stdout if out is None else out
         self._err = sys.stderr if err is None else err
         self._console = None if as_json else _console(self._out)
