@@ -320,6 +320,13 @@ def test_a_request_that_cannot_be_read_is_2(here: Path, call: Call, given: str, 
         (["verify", "begun"], "decidable verify: begun: there is no log here"),
         (["export", "begun"], "decidable export: begun: there is no log here"),
         (["decide", "folder", "request.json"], "decidable decide: folder cannot be read: is a directory"),
+        (["guard", "folder"], "decidable guard: folder cannot be read: is a directory"),
+        (["guard", "--set", "sql", "folder"], "decidable guard: folder cannot be read: is a directory"),
+        (["guard", "--set", "sql", "folder", "--sse"], "decidable guard: folder cannot be read: is a directory"),
+        (["guard", "--set", "sql", "folder", "--held"], "decidable guard: folder cannot be read: is a directory"),
+        (["guard", ""], "decidable guard: argument RULES: is empty (see decidable guard --help)"),
+        (["guard", "policy.json", ""], "decidable guard: argument FILE: is empty (see decidable guard --help)"),
+        (["guard", "", "--set", "sql"], "decidable guard: argument RULES: is empty (see decidable guard --help)"),
         (["verify", "folder"], "decidable verify: there is no log in folder"),
         (["verify", "around"], "decidable verify: there is no log in around; there is one in around/log"),
         (["verify", "around/log/00000000000000000001.seg"], "is a part of a log: name its directory, around/log"),
@@ -2275,7 +2282,7 @@ def test_a_disk_that_takes_no_more_is_told_with_the_name_of_the_file(
     assert not list(here.glob("out.*")), "a half-written file was left"
 
 
-def on_a_terminal(arguments: list[str], cwd: Path, *, errors: bool = False, **changes: str) -> str:
+def on_a_terminal(arguments: list[str], cwd: Path, *, errors: bool = False, code: int = 0, **changes: str) -> str:
     """What a command writes to a terminal of 200 columns, with its standard error or without."""
     pty = pytest.importorskip("pty")
     terminal, inside = pty.openpty()
@@ -2299,8 +2306,57 @@ def on_a_terminal(arguments: list[str], cwd: Path, *, errors: bool = False, **ch
             break
         shown += more
     os.close(terminal)
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=120) == code
     return shown.decode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
+@pytest.mark.parametrize("more", [{}, {"NO_COLOR": "1"}])
+def test_guard_says_what_it_found_on_a_line_of_its_own(tmp_path: Path, more: dict[str, str]) -> None:
+    """Where the text before it stands on the same terminal and ends without one; and nothing more is said."""
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    noted, stopped = "decidable guard: 'note' noted once", "decidable guard: rule 'DROP TABLE' stopped it, at byte"
+    broke_off = "the body broke off in the middle of an event"
+    for text, code, shown in (
+        ("a note", 0, f"a note\r\n{noted}\r\n"),
+        ("a note\n", 0, f"a note\r\n{noted}\r\n"),
+        ("abDROP TABLE", 1, f"ab\r\n{stopped} 2\r\n"),
+        ("a\nb note\nDROP TABLE", 1, f"a\r\nb note\r\n{noted}\r\n{stopped} 9\r\n"),
+        ("DROP TABLE", 1, f"{stopped} 0\r\n"),
+        ("nothing", 0, "nothing"),
+        # A body that breaks off.
+        (event("a") + event("b")[:-9], 2, event("a").replace("\n", "\r\n") + f"decidable guard: {broke_off}\r\n"),
+    ):
+        (tmp_path / "text").write_text(text, encoding="utf-8")
+        command = ["guard", "rules.toml", "text", *(["--sse"] if code == 2 else [])]
+        assert on_a_terminal(command, tmp_path, errors=True, code=code, **more) == shown
+    (tmp_path / "text").write_text("abDROP TABLE", encoding="utf-8")
+    assert on_a_terminal(["guard", "rules.toml", "text"], tmp_path, code=1, **more) == "ab"
+    assert run("guard", "rules.toml", "text", cwd=tmp_path).stderr == f"{stopped} 2\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
+def test_guard_says_how_it_ended_on_a_line_of_its_own(tmp_path: Path) -> None:
+    """Also behind a signal."""
+    pty = pytest.importorskip("pty")
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    terminal, inside = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "decidable.cli", "guard", "rules.toml"],
+        cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stdout=inside, stderr=inside,
+    ) as process:  # fmt: skip
+        os.close(inside)
+        assert process.stdin is not None
+        process.stdin.write(b"some text")
+        process.stdin.flush()
+        shown = b""
+        while len(shown) < 9:
+            shown += os.read(terminal, 100)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        shown += os.read(terminal, 100)
+    os.close(terminal)
+    assert shown == b"some text\r\ndecidable guard: terminated\r\n"
 
 
 def words(text: str) -> list[str]:

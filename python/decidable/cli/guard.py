@@ -15,7 +15,7 @@ from typing import Any, Final
 from decidable._native import StopReason
 from decidable.builders import counted
 from decidable.cli.exits import FAILED, FINE, Usage
-from decidable.cli.inputs import add_json, present
+from decidable.cli.inputs import add_json, named, present
 from decidable.cli.output import refuse_own_output
 from decidable.cli.screen import Screen, about_output
 from decidable.cli.signals import ENDED
@@ -42,9 +42,13 @@ def add(commands: Any) -> None:
         "replaced, nothing of either leaves. Exit code 1 where a rule stopped it.",
     )
     parser.add_argument(
-        "rules", nargs="?", metavar="RULES", help="a TOML file of [[rules]] (docs/guard.md); not beside --set"
+        "rules",
+        nargs="?",
+        type=named,
+        metavar="RULES",
+        help="a TOML file of [[rules]] (docs/guard.md); not beside --set",
     )
-    parser.add_argument("input", nargs="?", metavar="FILE", help="default: -, standard input")
+    parser.add_argument("input", nargs="?", type=named, metavar="FILE", help="default: -, standard input")
     parser.add_argument(
         "--set", action="append", default=[], dest="sets", metavar="NAME",
         help=f"rules that ship with decidable: {', '.join(SETS)}; may be repeated",
@@ -88,11 +92,12 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
     if parsed.sse is None:
         pieces = _of_a_text(pieces)
     guarded = _Events(guard, pieces) if parsed.sse else _Text(guard, pieces)
-    released = 0
+    released, last = 0, b"\n"
     try:
         for piece in guarded.released():
             released += len(piece)
             if piece and not screen.as_json:
+                last = piece[-1:]
                 _write(piece)
     except BrokenPipeError:
         # Whoever reads has what was wanted.
@@ -101,9 +106,12 @@ def _guard(parsed: argparse.Namespace, screen: Screen) -> int:
         screen.beside = _found(guarded, released)
         # Behind a signal there is no document.
         with contextlib.suppress(OSError):
+            screen.begin_line(behind=last)
             _show_found(guarded, Screen(as_json=False) if isinstance(error, ENDED) else screen)
         raise
     reason = guarded.stopped
+    if reason is not None or guarded.found or guarded.dropped:
+        screen.begin_line(behind=last)
     if screen.as_json:
         screen.emit(_document(guarded, released))
     else:
@@ -218,7 +226,10 @@ def _sources(parsed: argparse.Namespace) -> tuple[dict[str, Path], str | None]:
     elif sources:
         raise Usage("cli.usage", "beside --set only what is read is named (see decidable guard --help)")
     elif parsed.rules is not None:
-        sources = {parsed.rules: present(Path(parsed.rules), "a file of rules")}
+        file = present(Path(parsed.rules), "a file of rules")
+        if file.is_dir():
+            raise _unreadable(parsed.rules, "is a directory")
+        sources = {parsed.rules: file}
     elif parsed.held:
         sources = {each: set_file(each) for each in SETS}
     else:
@@ -272,11 +283,18 @@ def _pieces(name: str, *, copied: bool = False) -> Iterator[bytes]:
             refuse_own_output(sys.stdin, name)
         yield from pieces_of_standard_input(_READ_BYTES)
         return
-    with present(Path(name)).open("rb", buffering=0) as file:
-        if copied:
-            refuse_own_output(file, name)
-        while piece := file.read(_READ_BYTES):
-            yield piece
+    try:
+        with present(Path(name)).open("rb", buffering=0) as file:
+            if copied:
+                refuse_own_output(file, name)
+            while piece := file.read(_READ_BYTES):
+                yield piece
+    except OSError as error:
+        raise _unreadable(name, (error.strerror or str(error)).lower()) from None
+
+
+def _unreadable(name: str, why: str) -> Usage:
+    return Usage("cli.unusable_file", f"{name} cannot be read: {why}", path=name)
 
 
 def _write(piece: bytes) -> None:

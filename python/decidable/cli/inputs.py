@@ -26,6 +26,7 @@ __all__ = [
     "documents",
     "key_of",
     "log_at",
+    "named",
     "path",
     "placed",
     "policies_of",
@@ -58,6 +59,12 @@ def path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("is empty")
     return Path(text)
+
+
+def named(text: str) -> str:
+    """As `path`, of an argument that may name standard input, and that is told as it was given."""
+    path(text)
+    return text
 
 
 def positive(text: str) -> int:

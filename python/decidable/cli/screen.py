@@ -184,6 +184,12 @@ class Screen:
         with suppress(OSError):
             self._say(f"{command}: {message}")
 
+    def begin_line(self, *, behind: bytes) -> None:
+        """Ends a line that a stream has left open, where what is said next goes to the terminal as the stream does."""
+        streams = [each for each in (self._out, self._err) if each is not None and each.isatty()]
+        if len(streams) == 2 and not behind.endswith(b"\n"):
+            print(file=self._err, flush=True)
+
     def note(self, text: str) -> None:
         """A remark beside the result, for a person only."""
         if not self.as_json:
