@@ -783,9 +783,80 @@ decide()
 def test_a_forked_child_decides_on_threads_of_its_own() -> None:
     """Before its parent has any, after, while another thread of the parent uses them, and a child of the child."""
     done = subprocess.run(
-        [sys.executable, "-Wignore", "-c", FORKED], capture_output=True, text=True, check=False, timeout=3_600
-    )
+        [sys.executable, "-Wignore", "-c", FORKED], capture_output=True, text=True, check=False,
+        timeout=300 + int(os.environ.get("DECIDABLE_FORKS", "0")) // 10,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+FORKED_BEFORE = """
+# It has hooks of its own, which say so where they begin in the middle.
+import logging, os, sys
+if sys.argv[1] == "in the middle":
+    # Whoever asks to be told of forks in the middle of one is told of its end alone.
+    os.register_at_fork(before=lambda: __import__("decidable"))
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+import numpy as np
+import decidable as dc
+from decidable.bench import workload
+policy = workload.synthetic(64).policy
+rows = np.zeros(100_000, dc.REQUEST_DTYPE)
+before = len(os.listdir("/proc/self/task"))
+for _ in range(3):
+    policy.decide_batch(rows, threads=2)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sees a process' threads as Linux has them")
+@pytest.mark.parametrize("when", ["before", "in the middle"])
+def test_a_process_that_was_forked_before_has_threads(when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-Wignore", "-c", FORKED_BEFORE, when],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (done.stdout, done.stderr) == (f"{min(2, cores()) - 1}\n", "")
+
+
+AT_THE_END = """
+import builtins, os, sys
+import numpy as np
+import decidable as dc
+from decidable.bench import workload
+
+policy = workload.synthetic(64).policy
+rows = np.zeros(200_000, dc.REQUEST_DTYPE)
+rows["confidence_bps"] = 10_000
+expected = policy.decide_batch(rows, threads=1).tobytes()
+digests = dc.digest_batch(rows, threads=1).tobytes()
+if sys.argv[1] == "threads":
+    policy.decide_batch(rows, threads=2)
+
+class Last:
+    given = dc, os.write, policy, rows, expected, digests
+
+    def __del__(self):
+        dc, write, policy, rows, expected, digests = self.given
+        decided = policy.decide_batch(rows, threads=2).tobytes()
+        write(1, b"%d%d" % (decided == expected, dc.digest_batch(rows, threads=2).tobytes() == digests))
+
+builtins.last = Last()
+"""
+
+
+@pytest.mark.parametrize("there", ["threads", "none"])
+def test_a_batch_at_the_end_of_the_interpreter_is_decided(there: str) -> None:
+    """By what is left: no other thread gets the interpreter any more."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, there], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "11", "")
 
 
 FORKED_MEANWHILE = """

@@ -264,7 +264,24 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "answers", [None, 7, [b"x"], [7], [[7]], [[[[], 1, 2, 3]]], "so", [[[0]], [[0, 1, 2, 3, 4, 5, 6, 7, 8]]]], ids=repr
+    "answers",
+    [
+        None,
+        7,
+        [b"x"],
+        [7],
+        [[7]],
+        [[[[], 1, 2, 3]]],
+        "so",
+        [[[0]], [[0, 1, 2, 3, 4, 5, 6, 7, 8]]],
+        [[(-1,)]],
+        [[(-1,), (0,)]],
+        [[()]],
+        [[""]],
+        [[{}]],
+        [[(True,)]],
+    ],
+    ids=repr,
 )
 def test_what_no_worker_answers_is_refused(answers: Any) -> None:
     with pytest.raises(dc.InvalidInput) as caught:

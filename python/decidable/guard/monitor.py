@@ -208,12 +208,11 @@ class Monitor:
 def _bytes_of(data: str | bytes) -> bytes:
     if not isinstance(data, str):
         return data
-    try:
+    with contextlib.suppress(UnicodeEncodeError):
         return data.encode()
-    except UnicodeEncodeError:
-        # Without that error, which has the text.
-        message = "data must be valid Unicode, which a str with a surrogate that has no other half is not"
-        raise InvalidInput("input.wrong_type", message, field="data", value="str") from None
+    # Not while that error is handled, which has the text.
+    message = "data must be valid Unicode, which a str with a surrogate that has no other half is not"
+    raise InvalidInput("input.wrong_type", message, field="data", value="str")
 
 
 def _entropy(stats: LogitStats | LogitBounds) -> float:

@@ -121,7 +121,7 @@ class _Guarded:
         """For whoever reads on: what came out of a stream that was broken off is not all of it."""
         why = self.reader.stopped
         if self._raise_on_stop and why is not None and why.kind == "failed":
-            raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=why)
+            raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=why) from None
 
 
 class _Stream:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -205,8 +204,11 @@ def steps_of(answers: Iterable[Iterable[Sequence[Any]]]) -> list[Step | None]:
     try:
         for answer in answers:
             for number, *step in answer:
-                found[operator.index(number)] = Step(*step) if step else None
-    except TypeError:
+                at = integer(number)
+                if at is None or at < 0:
+                    raise TypeError("a step has no number")
+                found[at] = Step(*step) if step else None
+    except (TypeError, ValueError):
         raise wrong_kind("what the workers of take_decidable_statistics answered", answers, "answers") from None
     if sorted(found) != list(range(len(found))):
         missing = next(number for number in range(max(found)) if number not in found)

@@ -307,11 +307,11 @@ impl<'a> Pieces<'a> {
             }
         };
         if self.threads > 1 {
-            // At the end of the interpreter nobody gets its lock.
+            // At the end of the interpreter nobody gets its lock in there.
             py.detach(|| batch::on_threads(self.threads, &|| Python::try_attach(take_part).unwrap_or_default()));
-        } else {
-            take_part(py);
         }
+        // On one thread that is all of them, and then what is left.
+        take_part(py);
         let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
         refused.map_or(Ok(()), |(_, error)| Err(error))
     }

@@ -18,7 +18,7 @@ use crate::errors::{Class, plain, raise};
 use crate::guard::{Automaton, Match, StopReason, reason as why_stopped};
 use crate::key::keyed;
 use crate::pressure::pressure;
-use crate::values::{bytes, exactly, integer, reason, text};
+use crate::values::{bytes, exactly, integer, integer_untold, reason, text};
 
 /// So many bytes of an audit are gathered before they are written, some 77 tokens: a page, so that writing is no part of what a token
 /// takes that shows (`benches/python/guard.py "an event a token"`), and no more is lost with the process.
@@ -298,7 +298,7 @@ impl Monitor {
         time_ns: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let event = Event::Token {
-            id: integer("token_id", token_id)?,
+            id: integer_untold("token_id", token_id)?,
             bytes: bytes("data", data)?,
             entropy,
         };

@@ -76,8 +76,27 @@ fn index<'py>(field: &str, part: &dyn Display, value: &Bound<'py, PyAny>) -> PyR
     }
 }
 
+/// As [`integer`], beside which text stands that a guard has not read: what is none may be that, so its type stands for it.
+#[inline]
+pub(crate) fn integer_untold<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    if !value.is_exact_instance_of::<PyInt>() && value.getattr_opt("__index__")?.is_none() {
+        return Err(not_an_integer_as(field, &field, value, kind(value)));
+    }
+    integer(field, value)
+}
+
 #[cold]
 fn not_an_integer(field: &str, part: &dyn Display, value: &Bound<'_, PyAny>) -> PyErr {
+    not_an_integer_as(field, part, value, value)
+}
+
+#[cold]
+fn not_an_integer_as<'py>(
+    field: &str,
+    part: &dyn Display,
+    value: &Bound<'py, PyAny>,
+    told: impl IntoPyObject<'py>,
+) -> PyErr {
     let message = format!("{part} must be an int, not {}", kind(value));
     raise(
         value.py(),
@@ -86,7 +105,7 @@ fn not_an_integer(field: &str, part: &dyn Display, value: &Bound<'_, PyAny>) -> 
         &message,
         |details| {
             details.set_item("field", field)?;
-            details.set_item("value", value)
+            details.set_item("value", told)
         },
     )
 }

@@ -69,7 +69,7 @@ pub fn run_within(within: Within) {
     WITHIN.get_or_init(|| within);
 }
 
-/// To be called before a fork, and [`after_fork`] behind it: no thread is being started when this has returned, nor is one before that.
+/// To be called before a fork, and [`after_fork`] behind it: when this has returned no thread is being started, and none is before that.
 /// A lock that a thread takes to begin, such as that of an interpreter's threads, would stay taken in the child.
 pub fn before_fork() {
     FORKING.fetch_add(1, Ordering::SeqCst);
@@ -78,9 +78,10 @@ pub fn before_fork() {
     }
 }
 
-/// To be called in the parent of a fork.
+/// To be called in the parent of a fork. One that was not told of before it is none: an interpreter may have been asked to tell of forks
+/// in the middle of one.
 pub fn after_fork() {
-    FORKING.fetch_sub(1, Ordering::SeqCst);
+    one_less(&FORKING);
 }
 
 /// To be called in a child of a fork: threads of the parent are not there.
@@ -90,6 +91,8 @@ pub fn after_fork() {
 pub fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     FORKING.store(0, Ordering::SeqCst);
+    // Also one that was not to begin, and counted as long as it took to find that out.
+    STARTING.store(0, Ordering::SeqCst);
 }
 
 /// This process, by its number and by how often it was told of a fork: a child is another than its parent.
@@ -219,8 +222,14 @@ impl Starting {
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        STARTING.fetch_sub(1, Ordering::SeqCst);
+        one_less(&STARTING);
     }
+}
+
+/// Counts down, and not below 0.
+fn one_less(count: &AtomicUsize) {
+    let less = |count: usize| count.checked_sub(1);
+    let _none = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
 }
 
 fn cores() -> usize {

@@ -1,6 +1,7 @@
 //! Every row is worked on once, whoever else works.
 
 use std::{
+    mem::forget,
     panic,
     sync::{
         Barrier,
@@ -132,6 +133,12 @@ fn threads_are_kept_until_more_are_asked_for_or_a_fork() {
         drop(starting);
     });
     assert_eq!(count(kept_threads(&mut kept, 3, || 5)), Some(1));
+    after_fork();
+    // A fork that nobody told of is none that is waited for, and a child has none of the parent's that was being started.
+    after_fork();
+    forget(Starting::new());
+    forked();
+    before_fork();
     after_fork();
     // Each runs within what is said, and nothing that is said later.
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
