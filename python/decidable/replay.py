@@ -22,6 +22,8 @@ __all__ = ["VerificationReport", "verify"]
 
 # How every entry of the exchange format begins (docs/spec/exchange.md).
 _ENTRY: Final = b'{"sequence":'
+# What is said of a line that does not.
+_NO_BEGINNING: Final = "does not begin as an entry"
 # Whoever gives one may take it for a log, and its bytes are gone when they are seen to be of something else.
 _NO_PIPE: Final = "an audit is read from a file, and not from a pipe"
 
@@ -218,7 +220,7 @@ def _verify_exchange(
             raise
         if not path.is_file():
             # What came from a pipe is gone: whether another line is an entry cannot be seen.
-            if error.code != "wal.line_malformed":
+            if error.code != "wal.line_malformed" or _NO_BEGINNING not in error.message:
                 raise
             message = f"{path}: the first line is no entry of a JSON-lines log; {_NO_PIPE}"
             raise InvalidInput("exchange.no_log", message, path=str(path)) from None
@@ -227,8 +229,8 @@ def _verify_exchange(
             raise InvalidInput("exchange.no_log", message, path=str(path)) from None
         raise
     if found["records"] == 0:
-        message = f"{path} holds no entry" if path.is_file() else f"{path}: no entry of a JSON-lines log; {_NO_PIPE}"
-        raise InvalidInput("exchange.empty", message, path=str(path))
+        more = "" if path.is_file() else f" of a JSON-lines log; {_NO_PIPE}"
+        raise InvalidInput("exchange.empty", f"{path} holds no entry{more}", path=str(path))
     established = [
         _chain(found["records"], "entry", "entries"),
         "The digests of every request and decision are those of their contents.",

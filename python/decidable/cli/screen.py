@@ -186,14 +186,19 @@ class Screen:
 
     def begin_line(self, *, behind: bytes) -> None:
         """Ends a line that a stream has left open, where what is said next goes to the terminal as the stream does."""
-        streams = [each for each in (self._out, self._err) if each is not None and each.isatty()]
-        if len(streams) == 2 and not behind.endswith(b"\n"):
-            print(file=self._err, flush=True)
+        out, err = self._out, self._err
+        if out is None or err is None or behind.endswith(b"\n") or not (out.isatty() and err.isatty()):
+            return
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(out.fileno()), os.fstat(err.fileno())):
+                print(file=err, flush=True)
 
     def note(self, text: str) -> None:
         """A remark beside the result, for a person only."""
         if not self.as_json:
-            self._say(text)
+            # The exit code does not depend on whether it can be said.
+            with suppress(OSError):
+                self._say(text)
 
     def _say(self, text: str) -> None:
         # Where standard error is closed, nothing is said: `print` would say it on standard output.

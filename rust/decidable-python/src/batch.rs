@@ -306,11 +306,11 @@ impl<'a> Pieces<'a> {
                 }
             }
         };
-        if self.threads > 1 {
-            // At the end of the interpreter nobody gets its lock in there.
+        // Where the interpreter ends others do not get its lock, and those that wait for it are gone.
+        if self.threads > 1 && !is_ending(py) {
             py.detach(|| batch::on_threads(self.threads, &|| Python::try_attach(take_part).unwrap_or_default()));
         }
-        // On one thread that is all of them, and then what is left.
+        // On one thread that is all of them.
         take_part(py);
         let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
         refused.map_or(Ok(()), |(_, error)| Err(error))
@@ -333,6 +333,13 @@ impl<'a> Pieces<'a> {
             },
         })
     }
+}
+
+/// Whether the interpreter is at its end.
+fn is_ending(py: Python<'_>) -> bool {
+    static IS_FINALIZING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let asked = IS_FINALIZING.import(py, "sys", "is_finalizing");
+    asked.and_then(|asked| asked.call0()?.is_truthy()).unwrap_or(true)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -52,7 +52,7 @@ pub(crate) fn integer_in<T: Integer>(field: &str, part: &dyn Display, value: &Bo
             .extract::<T>()
             .map_err(|_| out_of_range(field, part, value, T::RANGE));
     }
-    let number = index(field, part, value)?;
+    let number = index(value, || not_an_integer(field, part, value))?;
     number
         .extract::<T>()
         .map_err(|_| out_of_range(field, part, &number, T::RANGE))
@@ -60,14 +60,13 @@ pub(crate) fn integer_in<T: Integer>(field: &str, part: &dyn Display, value: &Bo
 
 /// What stands for an integer without being an exact `int`: what has `__index__`, and is no bool.
 #[cold]
-fn index<'py>(field: &str, part: &dyn Display, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let refused = || not_an_integer(field, part, value);
+fn index<'py>(value: &Bound<'py, PyAny>, refused: impl Fn() -> PyErr) -> PyResult<Bound<'py, PyAny>> {
     if value.is_instance_of::<PyBool>() {
         return Err(refused());
     }
     let number = value
         .call_method0("__index__")
-        .map_err(|error| instead(value.py(), error, refused))?;
+        .map_err(|error| instead(value.py(), error, &refused))?;
     // A bool is no number here either.
     if number.is_exact_instance_of::<PyInt>() {
         Ok(number)
@@ -79,8 +78,9 @@ fn index<'py>(field: &str, part: &dyn Display, value: &Bound<'py, PyAny>) -> PyR
 /// As [`integer`], beside which text stands that a guard has not read: what is none may be that, so its type stands for it.
 #[inline]
 pub(crate) fn integer_untold<T: Integer>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
-    if !value.is_exact_instance_of::<PyInt>() && value.getattr_opt("__index__")?.is_none() {
-        return Err(not_an_integer_as(field, &field, value, kind(value)));
+    if !value.is_exact_instance_of::<PyInt>() {
+        let number = index(value, || not_an_integer_as(field, &field, value, kind(value)))?;
+        return integer(field, &number);
     }
     integer(field, value)
 }
