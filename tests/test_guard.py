@@ -295,6 +295,11 @@ def test_whoever_reads_on_behind_a_fault_is_told_that_it_is_not_all() -> None:
         next(stream)
     for _ in range(2):
         assert refused("guard.stopped", lambda: next(stream), GuardStopped).stopped == stream.stopped
+    # Whoever closes it knows.
+    stream = Guard([DROP]).stream(Source("a ", "b "), raise_on_stop=True)
+    for piece in stream:
+        assert piece == "a "
+        stream.close()
 
     async def slowly() -> AsyncIterator[str]:
         yield "a "
@@ -308,6 +313,10 @@ def test_whoever_reads_on_behind_a_fault_is_told_that_it_is_not_all() -> None:
         with pytest.raises(GuardStopped) as caught:
             [piece async for piece in waiting]
         assert caught.value.stopped == StopReason("failed", None, 2, None)
+        left = Guard([DROP]).astream(slowly(), raise_on_stop=True)
+        async for piece in left:
+            assert piece == "a "
+            await left.aclose()
 
     asyncio.run(run())
 

@@ -60,6 +60,7 @@ class _Guarded:
         self._prelude = Prelude() if sse is None else None
         self._chosen = sse is True
         self.begun = False
+        self.closed = False
         self.over = False
         # What the caller's own notice raised, which is told behind everything else.
         self._fault: Exception | None = None
@@ -118,9 +119,9 @@ class _Guarded:
             raise fault
 
     def raise_if_broken_off(self) -> None:
-        """For whoever reads on: what came out of a stream that was broken off is not all of it."""
+        """For whoever reads on and did not close it: what came out of a stream that was broken off is not all of it."""
         why = self.reader.stopped
-        if self._raise_on_stop and why is not None and why.kind == "failed":
+        if self._raise_on_stop and not self.closed and why is not None and why.kind == "failed":
             raise GuardStopped("guard.stopped", "the guard stopped the stream", stopped=why) from None
 
 
@@ -223,6 +224,7 @@ class GuardedStream(_Stream, Generic[Chunk]):
             if _is_in_use(error):
                 raise _in_use() from None
             raise
+        self._guarded.closed = True
         if not begun:
             # A generator that has not begun has nothing to tidy up.
             self._guarded.reader.fail()
@@ -324,6 +326,7 @@ class AsyncGuardedStream(_Stream, Generic[Chunk]):
             if _is_in_use(error):
                 raise _in_use() from None
             raise
+        self._guarded.closed = True
         if not begun:
             self._guarded.reader.fail()
             await _aclose(self._chunks, self._chunks)
