@@ -18,14 +18,14 @@ from decidable.builders import counted
 from decidable.errors import InvalidInput, UnknownName, VerificationError
 from decidable.wal import is_there, kept, place
 
-__all__ = ["VerificationReport", "verify"]
+__all__ = ["NO_PIPE", "VerificationReport", "verify"]
 
 # How every entry of the exchange format begins (docs/spec/exchange.md).
 _ENTRY: Final = b'{"sequence":'
 # What is said of a line that does not.
 _NO_BEGINNING: Final = "does not begin as an entry"
 # Whoever gives one may take it for a log, and its bytes are gone when they are seen to be of something else.
-_NO_PIPE: Final = "an audit is read from a file, and not from a pipe"
+NO_PIPE: Final = "an audit is read from a file, and not from a pipe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +218,15 @@ def _verify_exchange(
     except VerificationError as error:
         if error.details.get("offset") != 0:
             raise
+        why = "is no log: no line of it begins as an entry of a JSON-lines log does"
+        if _has_entries(path) if path.is_file() else _NO_BEGINNING not in error.message:
+            raise
         if not path.is_file():
-            # What came from a pipe is gone: whether another line is an entry cannot be seen.
-            if error.code != "wal.line_malformed" or _NO_BEGINNING not in error.message:
-                raise
-            message = f"{path}: the first line is no entry of a JSON-lines log; {_NO_PIPE}"
-            raise InvalidInput("exchange.no_log", message, path=str(path)) from None
-        if not _has_entries(path):
-            message = f"{path} is no log: no line of it begins as an entry of a JSON-lines log does"
-            raise InvalidInput("exchange.no_log", message, path=str(path)) from None
-        raise
+            # What came from it is gone: whether another line is an entry cannot be seen.
+            why = f"begins with no entry of a JSON-lines log; {NO_PIPE}"
+        raise InvalidInput("exchange.no_log", f"{path} {why}", path=str(path)) from None
     if found["records"] == 0:
-        more = "" if path.is_file() else f" of a JSON-lines log; {_NO_PIPE}"
+        more = "" if path.is_file() else f" of a JSON-lines log; {NO_PIPE}"
         raise InvalidInput("exchange.empty", f"{path} holds no entry{more}", path=str(path))
     established = [
         _chain(found["records"], "entry", "entries"),

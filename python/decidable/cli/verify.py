@@ -16,7 +16,7 @@ from decidable.cli.output import STANDARD_OUTPUT, may_write
 from decidable.cli.screen import Screen, reached
 from decidable.errors import InvalidInput
 from decidable.guard import AuditReport, Guard, verify_audit
-from decidable.replay import VerificationReport, verify
+from decidable.replay import NO_PIPE, VerificationReport, verify
 from decidable.report.quantity import count, money, size
 from decidable.wal import read_head, write_head
 
@@ -56,8 +56,7 @@ def _verify(parsed: argparse.Namespace, screen: Screen) -> int:
     audit = _is_audit(parsed.log)
     is_said_to_be = audit or any(of_audits.values())
     if is_said_to_be and not (parsed.log.is_file() or parsed.log.is_dir()):
-        message = f"{parsed.log}: an audit is read from a file, and not from a pipe"
-        raise Usage("cli.unusable_file", message, path=str(parsed.log))
+        raise Usage("cli.unusable_file", f"{parsed.log}: {NO_PIPE}", path=str(parsed.log))
     for option, given in (of_logs if audit else of_audits).items():
         if given:
             whose = "a log" if audit else "an audit"

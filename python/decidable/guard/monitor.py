@@ -141,7 +141,7 @@ class Monitor:
             entropy = None if event.stats is None else _entropy(event.stats)
             return self._native.token(event.id, event.data, entropy, self._clock())
         if isinstance(event, Text):
-            return self._native.text(_bytes_of(event.data), self._clock())
+            return self._native.text(event.data, self._clock())
         if isinstance(event, End):
             self._over = True
             return self._native.finish(self._clock())
@@ -203,16 +203,6 @@ class Monitor:
     ) -> None:
         if not self._over and self.stopped is None:
             self._failed(error or Conflict("guard.ended", "the generation was left before its end"))
-
-
-def _bytes_of(data: str | bytes) -> bytes:
-    if not isinstance(data, str):
-        return data
-    with contextlib.suppress(UnicodeEncodeError):
-        return data.encode()
-    # Not while that error is handled, which has the text.
-    message = "data must be valid Unicode, which a str with a surrogate that has no other half is not"
-    raise InvalidInput("input.wrong_type", message, field="data", value="str")
 
 
 def _entropy(stats: LogitStats | LogitBounds) -> float:

@@ -18,7 +18,7 @@ use crate::errors::{Class, plain, raise};
 use crate::guard::{Automaton, Match, StopReason, reason as why_stopped};
 use crate::key::keyed;
 use crate::pressure::pressure;
-use crate::values::{bytes, exactly, integer, integer_untold, reason, text};
+use crate::values::{bytes, exactly, integer, integer_untold, reason, text, text_or_bytes};
 
 /// So many bytes of an audit are gathered before they are written, some 77 tokens: a page, so that writing is no part of what a token
 /// takes that shows (`benches/python/guard.py "an event a token"`), and no more is lost with the process.
@@ -306,7 +306,7 @@ impl Monitor {
     }
     /// Text that is of no token: what may come out of it.
     fn text<'py>(&self, data: &Bound<'py, PyAny>, time_ns: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let event = Event::Text(bytes("data", data)?);
+        let event = Event::Text(text_or_bytes("data", data)?);
         self.intervene(data.py(), event, integer("time_ns", time_ns)?)
     }
     /// The generation is over: the rest that may come out.

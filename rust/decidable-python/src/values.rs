@@ -292,6 +292,20 @@ pub(crate) fn bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'
         .map_err(|_| wrong_type_untold(field, "bytes", value))
 }
 
+/// The UTF-8 of a `str`, or `bytes`.
+pub(crate) fn text_or_bytes<'a>(field: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes());
+    }
+    let text = value
+        .cast::<PyString>()
+        .map_err(|_| wrong_type_untold(field, "a str or bytes", value))?;
+    // Without the interpreter's own error, which has the text.
+    text.to_str()
+        .map(str::as_bytes)
+        .map_err(|_| wrong_untold(field, VALID_UNICODE, value))
+}
+
 /// Exactly `N` bytes.
 pub(crate) fn exactly<const N: usize>(field: &str, value: &Bound<'_, PyAny>) -> PyResult<[u8; N]> {
     let given = bytes(field, value)?;
